@@ -1,0 +1,393 @@
+//! Copies to and from memory that another process may access at the same time.
+//!
+//! The language has no bytewise atomic copy yet, and `memcpy` of memory that another process
+//! writes is a data race. So the portable copies move words with relaxed atomics, and those for
+//! x86-64, which the compiler cannot see into, move them with vector instructions: a short copy
+//! is two overlapping halves, a longer one a loop over blocks of 64 bytes (perf-notes.md has how
+//! that compares with `memcpy`, string instructions and stores past the cache). Any mixture of
+//! old and new bytes may arrive; the callers in [`crate::ring`] find out before anybody uses
+//! them. On x86-64 all ordinary stores, and these are, come before a later release store.
+
+/// Copies `size` bytes to `to`, which other processes may be reading.
+///
+/// # Safety
+/// - `from` is readable for `size` bytes, `to` writable for `size` rounded up to 8.
+/// - `to` is aligned to 8, and nobody else writes there.
+/// - The two do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn into_shared(to: *mut u8, from: *const u8, size: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: passed on.
+    unsafe {
+        x86_64::copy(to, from, size);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: passed on.
+    unsafe {
+        portable::into_shared(to, from, size);
+    }
+}
+
+/// Copies `size` bytes from `from`, which another process may be writing.
+///
+/// # Safety
+/// - `from` is readable and `to` writable for `size` rounded up to 8.
+/// - `from` is aligned to 8.
+/// - The two do not overlap.
+#[inline]
+pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: passed on.
+    unsafe {
+        x86_64::copy(to, from, size);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: passed on.
+    unsafe {
+        portable::out_of_shared(to, from, size);
+    }
+}
+
+/// Finds out what the processor can do. Until it is called, copies do without.
+pub(crate) fn prepare() {
+    #[cfg(target_arch = "x86_64")]
+    x86_64::prepare();
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    #![allow(clippy::disallowed_types, reason = "no part of the protocol")]
+
+    use core::arch::asm;
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    /// The standard library's own answer costs the copies a call that they hardly ever make, and
+    /// the registers for it.
+    static HAS_AVX: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn prepare() {
+        HAS_AVX.store(std::is_x86_feature_detected!("avx"), Ordering::Relaxed);
+    }
+
+    /// # Safety
+    /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
+    #[inline(always)]
+    pub(super) unsafe fn copy(to: *mut u8, from: *const u8, size: usize) {
+        // The likely sizes first.
+        match size {
+            // SAFETY: by the caller's promise, and the pattern's bounds; so are all below.
+            8..=16 => unsafe { copy_8_to_16(to, from, size) },
+            // SAFETY: as above.
+            4..=7 => unsafe { copy_4_to_7(to, from, size) },
+            // SAFETY: as above.
+            1..=3 => unsafe { copy_1_to_3(to, from, size) },
+            0 => {}
+            // SAFETY: as above.
+            17..=32 => unsafe { copy_17_to_32(to, from, size) },
+            // SAFETY: as above.
+            33..=64 => unsafe { copy_33_to_64(to, from, size) },
+            // SAFETY: as above, and `prepare` has found AVX.
+            65.. if HAS_AVX.load(Ordering::Relaxed) => unsafe { copy_blocks_avx(to, from, size) },
+            // SAFETY: as above.
+            65.. => unsafe { copy_blocks(to, from, size) },
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with `size` in 1..=3.
+    #[inline(always)]
+    unsafe fn copy_1_to_3(to: *mut u8, from: *const u8, size: usize) {
+        // First, middle and last byte; they may be the same.
+        // SAFETY: 0, size / 2 and size - 1 are below `size`.
+        unsafe {
+            asm!(
+                "movzx {a:e}, byte ptr [{from}]",
+                "movzx {b:e}, byte ptr [{from} + {middle}]",
+                "movzx {c:e}, byte ptr [{from} + {size} - 1]",
+                "mov byte ptr [{to}], {a:l}",
+                "mov byte ptr [{to} + {middle}], {b:l}",
+                "mov byte ptr [{to} + {size} - 1], {c:l}",
+                to = in(reg) to,
+                from = in(reg) from,
+                size = in(reg) size,
+                middle = in(reg) size / 2,
+                a = out(reg) _,
+                b = out(reg) _,
+                c = out(reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with `size` in 4..=7.
+    #[inline(always)]
+    unsafe fn copy_4_to_7(to: *mut u8, from: *const u8, size: usize) {
+        // SAFETY: the first and the last 4 of at least 4 bytes.
+        unsafe {
+            asm!(
+                "mov {a:e}, dword ptr [{from}]",
+                "mov {b:e}, dword ptr [{from} + {size} - 4]",
+                "mov dword ptr [{to}], {a:e}",
+                "mov dword ptr [{to} + {size} - 4], {b:e}",
+                to = in(reg) to,
+                from = in(reg) from,
+                size = in(reg) size,
+                a = out(reg) _,
+                b = out(reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with `size` in 8..=16.
+    #[inline(always)]
+    unsafe fn copy_8_to_16(to: *mut u8, from: *const u8, size: usize) {
+        // SAFETY: the first and the last 8 of at least 8 bytes.
+        unsafe {
+            asm!(
+                "mov {a}, qword ptr [{from}]",
+                "mov {b}, qword ptr [{from} + {size} - 8]",
+                "mov qword ptr [{to}], {a}",
+                "mov qword ptr [{to} + {size} - 8], {b}",
+                to = in(reg) to,
+                from = in(reg) from,
+                size = in(reg) size,
+                a = out(reg) _,
+                b = out(reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with `size` in 17..=32.
+    #[inline(always)]
+    unsafe fn copy_17_to_32(to: *mut u8, from: *const u8, size: usize) {
+        // SAFETY: the first and the last 16 of at least 16 bytes.
+        unsafe {
+            asm!(
+                "movups {a}, xmmword ptr [{from}]",
+                "movups {b}, xmmword ptr [{from} + {size} - 16]",
+                "movups xmmword ptr [{to}], {a}",
+                "movups xmmword ptr [{to} + {size} - 16], {b}",
+                to = in(reg) to,
+                from = in(reg) from,
+                size = in(reg) size,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with `size` in 33..=64.
+    #[inline(always)]
+    unsafe fn copy_33_to_64(to: *mut u8, from: *const u8, size: usize) {
+        // SAFETY: the first and the last 32 of at least 32 bytes.
+        unsafe {
+            asm!(
+                "movups {a}, xmmword ptr [{from}]",
+                "movups {b}, xmmword ptr [{from} + 16]",
+                "movups {c}, xmmword ptr [{from} + {size} - 32]",
+                "movups {d}, xmmword ptr [{from} + {size} - 16]",
+                "movups xmmword ptr [{to}], {a}",
+                "movups xmmword ptr [{to} + 16], {b}",
+                "movups xmmword ptr [{to} + {size} - 32], {c}",
+                "movups xmmword ptr [{to} + {size} - 16], {d}",
+                to = in(reg) to,
+                from = in(reg) from,
+                size = in(reg) size,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with a `size` of 65 at least.
+    #[inline(always)]
+    pub(super) unsafe fn copy_blocks(to: *mut u8, from: *const u8, size: usize) {
+        // Whole blocks of 64 bytes, then the last 64, which overlap them.
+        let last = (size - 1) & !63;
+        // SAFETY: `at` runs over the multiples of 64 below `last`, and `last < size`; the final
+        // block ends at `size`, which is more than 64.
+        unsafe {
+            asm!(
+                "2:",
+                "movups {a}, xmmword ptr [{from} + {at}]",
+                "movups {b}, xmmword ptr [{from} + {at} + 16]",
+                "movups {c}, xmmword ptr [{from} + {at} + 32]",
+                "movups {d}, xmmword ptr [{from} + {at} + 48]",
+                "movups xmmword ptr [{to} + {at}], {a}",
+                "movups xmmword ptr [{to} + {at} + 16], {b}",
+                "movups xmmword ptr [{to} + {at} + 32], {c}",
+                "movups xmmword ptr [{to} + {at} + 48], {d}",
+                "add {at}, 64",
+                "cmp {at}, {last}",
+                "jb 2b",
+                "movups {a}, xmmword ptr [{from} + {size} - 64]",
+                "movups {b}, xmmword ptr [{from} + {size} - 48]",
+                "movups {c}, xmmword ptr [{from} + {size} - 32]",
+                "movups {d}, xmmword ptr [{from} + {size} - 16]",
+                "movups xmmword ptr [{to} + {size} - 64], {a}",
+                "movups xmmword ptr [{to} + {size} - 48], {b}",
+                "movups xmmword ptr [{to} + {size} - 32], {c}",
+                "movups xmmword ptr [{to} + {size} - 16], {d}",
+                to = in(reg) to,
+                from = in(reg) from,
+                size = in(reg) size,
+                last = in(reg) last,
+                at = inout(reg) 0_usize => _,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// # Safety
+    /// As [`copy`], with a `size` of 65 at least, on a processor with AVX.
+    #[inline(always)]
+    pub(super) unsafe fn copy_blocks_avx(to: *mut u8, from: *const u8, size: usize) {
+        // The first 32 bytes, then blocks of 64 that are aligned where they are stored, then the
+        // last 64. They overlap.
+        let aligned = 32 - (to.addr() & 31);
+        let last = size - 64;
+        // SAFETY: `at` begins at 1 to 32, and while it is below `last` a block from there ends
+        // below `size`; the first and the last bytes lie within more than 64. The upper halves
+        // of the registers are cleared at the end, so all of them are clobbered.
+        unsafe {
+            asm!(
+                "vmovups ymm0, ymmword ptr [{from}]",
+                "vmovups ymmword ptr [{to}], ymm0",
+                "cmp {at}, {last}",
+                "jae 3f",
+                "2:",
+                "vmovups ymm0, ymmword ptr [{from} + {at}]",
+                "vmovups ymm1, ymmword ptr [{from} + {at} + 32]",
+                "vmovaps ymmword ptr [{to} + {at}], ymm0",
+                "vmovaps ymmword ptr [{to} + {at} + 32], ymm1",
+                "add {at}, 64",
+                "cmp {at}, {last}",
+                "jb 2b",
+                "3:",
+                "vmovups ymm0, ymmword ptr [{from} + {last}]",
+                "vmovups ymm1, ymmword ptr [{from} + {last} + 32]",
+                "vmovups ymmword ptr [{to} + {last}], ymm0",
+                "vmovups ymmword ptr [{to} + {last} + 32], ymm1",
+                "vzeroupper",
+                to = in(reg) to,
+                from = in(reg) from,
+                last = in(reg) last,
+                at = inout(reg) aligned => _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+#[cfg(any(not(target_arch = "x86_64"), test))]
+mod portable {
+    use crate::sync::{AtomicU64, Ordering};
+
+    /// # Safety
+    /// As [`super::into_shared`].
+    pub(super) unsafe fn into_shared(to: *mut u8, from: *const u8, size: usize) {
+        for offset in (0..size).step_by(8) {
+            let mut word = [0; 8];
+            let count = (size - offset).min(8);
+            let source = from.wrapping_add(offset);
+            // SAFETY: `count` bytes are left of the source, and a word has 8.
+            unsafe { word.as_mut_ptr().copy_from_nonoverlapping(source, count) };
+            let target = to.wrapping_add(offset).cast();
+            // SAFETY: aligned, and the target is writable up to a multiple of 8.
+            let target = unsafe { AtomicU64::from_ptr(target) };
+            target.store(u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+    }
+
+    /// # Safety
+    /// As [`super::out_of_shared`].
+    pub(super) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
+        for offset in (0..size).step_by(8) {
+            let source = from.wrapping_add(offset).cast_mut().cast();
+            // SAFETY: aligned, and the source is readable up to a multiple of 8.
+            let source = unsafe { AtomicU64::from_ptr(source) };
+            let word = source.load(Ordering::Relaxed).to_le_bytes();
+            let target = to.wrapping_add(offset);
+            // SAFETY: the target is writable up to a multiple of 8.
+            unsafe { target.copy_from_nonoverlapping(word.as_ptr(), 8) };
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    type Copy = unsafe fn(*mut u8, *const u8, usize);
+
+    /// Every way to copy, which is to bring the same about: the names, the functions, and the
+    /// sizes that each is for.
+    fn copies() -> Vec<(&'static str, Copy, core::ops::RangeInclusive<usize>)> {
+        let all = 0..=1100;
+        let mut copies: Vec<(_, Copy, _)> = vec![
+            ("into", super::into_shared, all.clone()),
+            ("out", super::out_of_shared, all.clone()),
+            ("portable into", super::portable::into_shared, all.clone()),
+            ("portable out", super::portable::out_of_shared, all),
+        ];
+        #[cfg(target_arch = "x86_64")]
+        {
+            copies.push(("blocks", super::x86_64::copy_blocks, 65..=1100));
+            if std::is_x86_feature_detected!("avx") {
+                copies.push(("AVX blocks", super::x86_64::copy_blocks_avx, 65..=1100));
+            }
+        }
+        copies
+    }
+
+    #[test]
+    fn every_copy_brings_all_bytes_and_touches_no_more_words() {
+        const MARGIN: usize = 64;
+        super::prepare();
+        let source: Vec<u64> =
+            (0..256_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let source: Vec<u8> = source.iter().flat_map(|word| word.to_le_bytes()).collect();
+        for (name, copy, sizes) in copies() {
+            for size in sizes {
+                // Both sides lie at every multiple of 8 within a block.
+                for shift in (0..64).step_by(8) {
+                    let mut words = vec![0xa5a5_a5a5_a5a5_a5a5_u64; 256];
+                    let from = aligned(source.as_ptr()).wrapping_add(64 - shift);
+                    let to = words.as_mut_ptr().cast::<u8>().wrapping_add(MARGIN + shift);
+                    // SAFETY: both have 2 KiB, of which at most 64 + 64 + 1104 bytes are used,
+                    // and both addresses are multiples of 8.
+                    unsafe { copy(to, from, size) };
+                    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                    let (start, end) = (MARGIN + shift, MARGIN + shift + size);
+                    // SAFETY: as above.
+                    let expected = unsafe { core::slice::from_raw_parts(from, size) };
+                    assert_eq!(&bytes[start..end], expected, "{name}, {size} bytes at {shift}");
+                    let around = bytes[..start].iter().chain(&bytes[end.next_multiple_of(8)..]);
+                    assert!(around.copied().all(|byte| byte == 0xa5), "{name}, {size} at {shift}");
+                }
+            }
+        }
+    }
+
+    /// The next multiple of 8 at or after an address.
+    fn aligned(address: *const u8) -> *const u8 {
+        address.wrapping_add(address.align_offset(8))
+    }
+}

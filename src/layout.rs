@@ -1,0 +1,602 @@
+//! Every byte of the segment: where it lies, who writes it, what it means.
+//!
+//! A segment is one shared-memory object of three regions. Each begins on a 64 KiB
+//! boundary, so that a process can map the two that only the producer writes read-only.
+//!
+//! ```text
+//! header    identity | licence | state | sector index        written by the producer
+//! control   events | member map | subscriptions | members    written by consumers
+//! ring      capacity bytes of frames                         written by the producer
+//! ```
+//!
+//! Nothing else in the crate computes an offset. The structs below are never built: they exist
+//! so that the compiler checks the offsets, and [`fields`] prints them. Their fields have fixed
+//! widths, every reserved byte is named, and words that different processes write stand on
+//! different 128-byte lines (Intel processors fetch lines in pairs). A change here is a change
+//! of the format: raise [`MAJOR`] when an older build must not attach, [`MINOR`] when it may.
+
+use core::fmt;
+use core::mem::{offset_of, size_of};
+
+/// First bytes of every segment.
+pub const MAGIC: [u8; 8] = *b"RINGWAY\0";
+/// Builds of different major layouts refuse each other's segments.
+pub const MAJOR: u16 = 1;
+/// Builds of different minor layouts understand each other's segments.
+pub const MINOR: u16 = 0;
+
+pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
+/// Features that a build must know to attach. None exist yet; every set bit is refused.
+pub(crate) const FEATURES_KNOWN: u32 = 0;
+
+/// The largest page size of a Linux that runs with 64-bit words.
+pub(crate) const REGION_ALIGN: usize = 64 << 10;
+/// Words that different processes write are this far apart at least.
+pub(crate) const LINE_SIZE: usize = 128;
+
+pub(crate) const CAPACITY_MIN: u64 = 64 << 10;
+pub(crate) const CAPACITY_MAX: u64 = 2 << 30;
+pub(crate) const MEMBERS_MAX: u32 = 16 << 10;
+pub(crate) const SUBSCRIPTIONS_MAX: u32 = 4 << 10;
+/// The ring is that many sectors.
+pub(crate) const SECTORS: usize = 16;
+/// The `position` of a sector's entry that holds nothing.
+pub(crate) const NO_POSITION: u64 = u64::MAX;
+/// Positions and sequences lie below this, so that sums of two of them cannot overflow.
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
+
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!(
+    "a ringway segment is little-endian and up to 2 GiB: the crate needs a 64-bit little-endian target"
+);
+
+/// A 64-bit word of the segment, by its offset from the start of its region or line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word64(pub(crate) usize);
+
+/// A 32-bit word of the segment, by its offset from the start of its region or line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word32(pub(crate) usize);
+
+/// One field of the segment, as [`fields`] lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Field {
+    /// Which struct of the segment it belongs to.
+    pub part: &'static str,
+    /// Bytes from the start of that struct.
+    pub offset: usize,
+    /// Bytes.
+    pub size: usize,
+    /// Its name; reserved bytes have names that begin with an underscore.
+    pub name: &'static str,
+    /// Who writes it after the segment is born.
+    pub writer: &'static str,
+    /// What it holds.
+    pub meaning: &'static str,
+}
+
+/// Every byte of the segment's fixed parts, in order, and the bits of a frame's commit word.
+///
+/// `ringway layout` prints this table.
+///
+/// ```
+/// let licence = ringway::layout::fields().find(|field| field.name == "licence").unwrap();
+/// assert_eq!((licence.part, licence.offset, licence.size), ("Header", 256, 8));
+/// ```
+pub fn fields() -> impl Iterator<Item = Field> {
+    [Header::FIELDS, SectorStart::FIELDS, Control::FIELDS, Subscription::FIELDS, Member::FIELDS]
+        .into_iter()
+        .flatten()
+        .copied()
+}
+
+/// The bits of a frame's commit word, from the lowest: name, first bit, count of bits, meaning.
+///
+/// ```
+/// let bits: u32 = ringway::layout::commit_word_bits().iter().map(|(_, _, count, _)| count).sum();
+/// assert_eq!(bits, 64);
+/// ```
+#[must_use]
+pub fn commit_word_bits() -> &'static [(&'static str, u32, u32, &'static str)] {
+    &[
+        ("length", 0, 29, "payload bytes; of padding, the bytes after this word"),
+        ("extensions", 29, 3, "8-byte extension words between this word and the payload"),
+        ("kind", 32, 4, "1 message, 2 padding; a word of 0 is a frame that is not committed"),
+        ("sequence", 36, 28, "low bits of the message's sequence; of padding, of the next one's"),
+    ]
+}
+
+/// Declares one struct of the segment together with the check of its offsets and its table.
+macro_rules! part {
+    (
+        $(#[$meta:meta])*
+        struct $name:ident: $size:literal {
+            $($offset:literal $field:ident: $type:ty = $writer:literal $meaning:literal;)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[allow(dead_code, reason = "never built: the compiler checks the offsets")]
+        #[allow(clippy::struct_field_names, reason = "names of the format")]
+        struct $name {
+            $($field: $type,)+
+        }
+
+        impl $name {
+            const FIELDS: &[Field] = &[$(Field {
+                part: stringify!($name),
+                offset: $offset,
+                size: size_of::<$type>(),
+                name: stringify!($field),
+                writer: $writer,
+                meaning: $meaning,
+            },)+];
+        }
+
+        const _: () = {
+            $(assert!(offset_of!($name, $field) == $offset);)+
+            assert!(size_of::<$name>() == $size);
+            assert!(0 $(+ size_of::<$type>())+ == $size, "the compiler added padding");
+        };
+    };
+}
+
+part! {
+    /// The first region.
+    struct Header: 1024 {
+        0x000 magic: [u8; 8] = "creator" "the bytes RINGWAY and a zero";
+        0x008 byte_order: u32 = "creator" "0x01020304 as the creator's machine stores it";
+        0x00c major: u16 = "creator" "major layout; others are refused";
+        0x00e minor: u16 = "creator" "minor layout; others are understood";
+        0x010 features_required: u32 = "creator" "features that a build must know to attach";
+        0x014 features_optional: u32 = "creator" "features that a build may ignore";
+        0x018 segment_size: u64 = "creator" "bytes of the three regions";
+        0x020 capacity: u64 = "creator" "bytes of the ring, a power of two";
+        0x028 control_offset: u64 = "creator" "where the control region begins";
+        0x030 ring_offset: u64 = "creator" "where the ring begins";
+        0x038 members: u32 = "creator" "lines in the member table";
+        0x03c subscriptions: u32 = "creator" "entries in the subscription table";
+        0x040 instance: [u8; 16] = "creator" "random, different for every segment ever made";
+        0x050 created_at: u64 = "creator" "nanoseconds since 1970, for display";
+        0x058 first_sequence: u64 = "creator" "the first message's sequence";
+        0x060 creator_pid: u32 = "creator" "for display";
+        0x064 _reserved_pid: u32 = "nobody" "zero";
+        0x068 control_size: u64 = "creator" "bytes of the control region's tables";
+        0x070 _reserved_identity: [u8; 144] = "nobody" "zero";
+        0x100 licence: u64 = "producer" "position up to which the producer may write; never goes back";
+        0x108 _reserved_licence: [u8; 120] = "nobody" "zero";
+        0x180 epoch: u64 = "producer" "how many producers there have been";
+        0x188 closed: u64 = "producer" "0 while open, else 1 + the position where the stream ended";
+        0x190 barrier: u32 = "producer" "1: a sleeper must issue the barrier for both sides (membarrier)";
+        0x194 producer_pid: u32 = "producer" "for display";
+        0x198 produced_since: u64 = "producer" "nanoseconds since 1970 when it took over, for display";
+        0x1a0 _reserved_state: [u8; 96] = "nobody" "zero";
+        0x200 durable: u64 = "journal" "position up to which the history is synced; 0 without a journal";
+        0x208 _reserved_durable: [u8; 120] = "nobody" "zero";
+        0x280 sectors: [u64; 32] = "producer" "the sector index: 16 x SectorStart";
+        0x380 _reserved_header: [u8; 128] = "nobody" "zero";
+    }
+}
+
+part! {
+    /// The sector index's entry for one sixteenth of the ring: its first frame boundary.
+    struct SectorStart: 16 {
+        0x00 position: u64 = "producer" "all ones while the entry holds nothing or changes";
+        0x08 sequence: u64 = "producer" "of the frame that begins there";
+    }
+}
+
+part! {
+    /// The start of the second region. The member map (a bit for each member, rounded up to
+    /// whole lines), the subscription table and the member table follow.
+    struct Control: 384 {
+        0x000 data_event: u32 = "anyone" "odd while a consumer may sleep on it; the producer's sends wake it";
+        0x004 _reserved_data: [u8; 124] = "nobody" "zero";
+        0x080 room_event: u32 = "anyone" "odd while the producer may sleep on it; consumers wake it";
+        0x084 _reserved_room: [u8; 124] = "nobody" "zero";
+        0x100 removed: u32 = "remover" "1 once the queue's name has been taken away";
+        0x104 _reserved_removed: [u8; 124] = "nobody" "zero";
+    }
+}
+
+part! {
+    /// A named subscription. Nothing writes these yet: a segment with one in it has a feature
+    /// bit that this build refuses.
+    struct Subscription: 256 {
+        0x00 head: u64 = "members" "position of the next frame that nobody has claimed";
+        0x08 state: u32 = "members" "0 free";
+        0x0c lag: u32 = "members" "as in Member";
+        0x10 generation: u64 = "members" "raised whenever the entry is given out";
+        0x18 _reserved_hot: [u8; 104] = "nobody" "zero";
+        0x80 name: [u8; 64] = "members" "UTF-8, padded with zeros";
+        0xc0 _reserved_cold: [u8; 64] = "nobody" "zero";
+    }
+}
+
+part! {
+    /// One consumer. Its bit in the member map says whether the line is in use, its lock
+    /// whether its owner lives.
+    struct Member: 128 {
+        0x00 cursor: u64 = "member" "position below which it needs nothing any more";
+        0x08 claim_start: u64 = "member" "of a shared subscription: first position claimed";
+        0x10 claim_end: u64 = "member" "of a shared subscription: end of the claim";
+        0x18 lag: u32 = "member" "0 skip, 1 hold, 2 spill";
+        0x1c subscription: u32 = "member" "1 + its entry in the subscription table, 0 when anonymous";
+        0x20 pid: u32 = "member" "for display";
+        0x24 late_wakes: u32 = "member" "sleeps that ended by their time limit although there was a message";
+        0x28 since: u64 = "member" "nanoseconds since 1970 when it joined, for display";
+        0x30 missed: u64 = "member" "messages it was too slow for";
+        0x38 sleeps: u64 = "member" "times it slept";
+        0x40 _reserved_member: [u8; 64] = "nobody" "zero";
+    }
+}
+
+impl Header {
+    const SIZE: usize = size_of::<Self>();
+}
+
+pub(crate) const INSTANCE_OFFSET: usize = offset_of!(Header, instance);
+
+pub(crate) const LICENCE: Word64 = Word64(offset_of!(Header, licence));
+pub(crate) const EPOCH: Word64 = Word64(offset_of!(Header, epoch));
+pub(crate) const CLOSED: Word64 = Word64(offset_of!(Header, closed));
+pub(crate) const BARRIER: Word32 = Word32(offset_of!(Header, barrier));
+pub(crate) const PRODUCER_PID: Word32 = Word32(offset_of!(Header, producer_pid));
+pub(crate) const PRODUCED_SINCE: Word64 = Word64(offset_of!(Header, produced_since));
+
+/// The position of the sector index's entry `sector`.
+pub(crate) const fn sector_position(sector: usize) -> Word64 {
+    assert!(sector < SECTORS);
+    Word64(offset_of!(Header, sectors) + sector * size_of::<SectorStart>())
+}
+
+/// The sequence of the sector index's entry `sector`.
+pub(crate) const fn sector_sequence(sector: usize) -> Word64 {
+    Word64(sector_position(sector).0 + offset_of!(SectorStart, sequence))
+}
+
+pub(crate) const DATA_EVENT: Word32 = Word32(offset_of!(Control, data_event));
+pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));
+pub(crate) const REMOVED: Word32 = Word32(offset_of!(Control, removed));
+
+pub(crate) const MEMBER_SIZE: usize = size_of::<Member>();
+pub(crate) const CURSOR: Word64 = Word64(offset_of!(Member, cursor));
+pub(crate) const LAG: Word32 = Word32(offset_of!(Member, lag));
+pub(crate) const PID: Word32 = Word32(offset_of!(Member, pid));
+pub(crate) const LATE_WAKES: Word32 = Word32(offset_of!(Member, late_wakes));
+pub(crate) const SINCE: Word64 = Word64(offset_of!(Member, since));
+pub(crate) const MISSED: Word64 = Word64(offset_of!(Member, missed));
+pub(crate) const SLEEPS: Word64 = Word64(offset_of!(Member, sleeps));
+
+/// How large everything is. Built only with sizes that fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    capacity: u64,
+    members: u32,
+    subscriptions: u32,
+}
+
+impl Geometry {
+    /// Checks the sizes; the error says which bound is broken.
+    pub(crate) fn new(capacity: u64, members: u32, subscriptions: u32) -> Result<Self, String> {
+        if !(CAPACITY_MIN..=CAPACITY_MAX).contains(&capacity) {
+            return Err(format!(
+                "a capacity of {capacity} bytes is outside {CAPACITY_MIN} to {CAPACITY_MAX} (64 KiB to 2 GiB)"
+            ));
+        }
+        if !capacity.is_power_of_two() {
+            let next = capacity.next_power_of_two();
+            return Err(format!(
+                "a capacity of {capacity} bytes is not a power of two, try {next}"
+            ));
+        }
+        if !(1..=MEMBERS_MAX).contains(&members) {
+            return Err(format!("{members} members are outside 1 to {MEMBERS_MAX}"));
+        }
+        if subscriptions > SUBSCRIPTIONS_MAX {
+            return Err(format!(
+                "{subscriptions} named subscriptions are more than {SUBSCRIPTIONS_MAX}"
+            ));
+        }
+        Ok(Self { capacity, members, subscriptions })
+    }
+
+    /// A ring too small for a segment, for tests that look at every byte of it.
+    #[cfg(test)]
+    pub(crate) fn tiny(capacity: u64, members: u32) -> Self {
+        assert!(capacity.is_power_of_two() && capacity >= 16 * SECTORS as u64);
+        Self { capacity, members, subscriptions: 0 }
+    }
+
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) const fn sector_size(&self) -> u64 {
+        self.capacity / SECTORS as u64
+    }
+
+    /// The largest payload, bytes.
+    pub(crate) const fn message_size_max(&self) -> u64 {
+        self.capacity / 8
+    }
+
+    /// The most bytes of frames that one batch may hold. With the largest frame, the padding
+    /// before it and the index's distance from the end, that leaves the newest entry of the
+    /// sector index above the floor at all times.
+    pub(crate) const fn batch_size_max(&self) -> u64 {
+        self.capacity / 4
+    }
+
+    pub(crate) const fn members(&self) -> u32 {
+        self.members
+    }
+
+    pub(crate) const fn header_size() -> usize {
+        Header::SIZE
+    }
+
+    pub(crate) const fn control_offset() -> usize {
+        Header::SIZE.next_multiple_of(REGION_ALIGN)
+    }
+
+    pub(crate) const fn member_map_words(&self) -> usize {
+        self.members.div_ceil(u64::BITS) as usize
+    }
+
+    /// From the start of the control region; `word` is below [`Self::member_map_words`].
+    pub(crate) const fn member_map(word: usize) -> Word64 {
+        Word64(size_of::<Control>() + word * size_of::<u64>())
+    }
+
+    /// From the start of the control region; `index` is below [`Self::members`].
+    pub(crate) const fn member(&self, index: u32) -> usize {
+        let map_size = (self.member_map_words() * size_of::<u64>()).next_multiple_of(LINE_SIZE);
+        let subscriptions_size = self.subscriptions as usize * size_of::<Subscription>();
+        size_of::<Control>() + map_size + subscriptions_size + index as usize * MEMBER_SIZE
+    }
+
+    pub(crate) const fn control_size(&self) -> usize {
+        self.member(self.members)
+    }
+
+    pub(crate) const fn ring_offset(&self) -> usize {
+        (Self::control_offset() + self.control_size()).next_multiple_of(REGION_ALIGN)
+    }
+
+    pub(crate) const fn segment_size(&self) -> u64 {
+        self.ring_offset() as u64 + self.capacity
+    }
+}
+
+/// What a segment says about itself. Constant from its birth on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) geometry: Geometry,
+    pub(crate) minor: u16,
+    pub(crate) instance: [u8; 16],
+    pub(crate) created_at: u64,
+    pub(crate) first_sequence: u64,
+    pub(crate) creator_pid: u32,
+}
+
+/// Why the first bytes of an object are not an identity that this build can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdentityError {
+    /// All zero: a segment that was never finished, or lost its contents.
+    Unfinished,
+    Magic,
+    ByteOrder,
+    Major(u16),
+    Features(u32),
+    Geometry(String),
+}
+
+impl Identity {
+    pub(crate) const SIZE: usize = offset_of!(Header, licence);
+
+    /// The header region of a new segment: the identity, and an index that knows where the
+    /// first frame will begin. All other bytes of a new segment are zero.
+    pub(crate) fn birth_image(&self) -> [u8; Header::SIZE] {
+        let mut image = [0; Header::SIZE];
+        let mut put = |offset: usize, bytes: &[u8]| {
+            image[offset..offset + bytes.len()].copy_from_slice(bytes);
+        };
+        let geometry = &self.geometry;
+        put(offset_of!(Header, magic), &MAGIC);
+        put(offset_of!(Header, byte_order), &BYTE_ORDER.to_le_bytes());
+        put(offset_of!(Header, major), &MAJOR.to_le_bytes());
+        put(offset_of!(Header, minor), &self.minor.to_le_bytes());
+        put(offset_of!(Header, segment_size), &geometry.segment_size().to_le_bytes());
+        put(offset_of!(Header, capacity), &geometry.capacity.to_le_bytes());
+        put(offset_of!(Header, control_offset), &(Geometry::control_offset() as u64).to_le_bytes());
+        put(offset_of!(Header, ring_offset), &(geometry.ring_offset() as u64).to_le_bytes());
+        put(offset_of!(Header, members), &geometry.members.to_le_bytes());
+        put(offset_of!(Header, subscriptions), &geometry.subscriptions.to_le_bytes());
+        put(offset_of!(Header, control_size), &(geometry.control_size() as u64).to_le_bytes());
+        put(offset_of!(Header, instance), &self.instance);
+        put(offset_of!(Header, created_at), &self.created_at.to_le_bytes());
+        put(offset_of!(Header, first_sequence), &self.first_sequence.to_le_bytes());
+        put(offset_of!(Header, creator_pid), &self.creator_pid.to_le_bytes());
+        for sector in 1..SECTORS {
+            put(sector_position(sector).0, &NO_POSITION.to_le_bytes());
+        }
+        put(sector_sequence(0).0, &self.first_sequence.to_le_bytes());
+        image
+    }
+
+    /// Reads and checks what another process wrote.
+    pub(crate) fn parse(bytes: &[u8; Self::SIZE]) -> Result<Self, IdentityError> {
+        let u16_at = |offset| u16::from_le_bytes(array(bytes, offset));
+        let u32_at = |offset| u32::from_le_bytes(array(bytes, offset));
+        let u64_at = |offset| u64::from_le_bytes(array(bytes, offset));
+
+        if bytes.iter().all(|&byte| byte == 0) {
+            return Err(IdentityError::Unfinished);
+        }
+        if array::<8>(bytes, offset_of!(Header, magic)) != MAGIC {
+            return Err(IdentityError::Magic);
+        }
+        if u32_at(offset_of!(Header, byte_order)) != BYTE_ORDER {
+            return Err(IdentityError::ByteOrder);
+        }
+        let major = u16_at(offset_of!(Header, major));
+        if major != MAJOR {
+            return Err(IdentityError::Major(major));
+        }
+        let unknown = u32_at(offset_of!(Header, features_required)) & !FEATURES_KNOWN;
+        if unknown != 0 {
+            return Err(IdentityError::Features(unknown));
+        }
+        let geometry = Geometry::new(
+            u64_at(offset_of!(Header, capacity)),
+            u32_at(offset_of!(Header, members)),
+            u32_at(offset_of!(Header, subscriptions)),
+        )
+        .map_err(IdentityError::Geometry)?;
+        let derived = [
+            (offset_of!(Header, segment_size), geometry.segment_size()),
+            (offset_of!(Header, control_offset), Geometry::control_offset() as u64),
+            (offset_of!(Header, control_size), geometry.control_size() as u64),
+            (offset_of!(Header, ring_offset), geometry.ring_offset() as u64),
+        ];
+        for (offset, expected) in derived {
+            let found = u64_at(offset);
+            if found != expected {
+                return Err(IdentityError::Geometry(format!(
+                    "the word at {offset:#x} is {found}, but the other sizes make it {expected}"
+                )));
+            }
+        }
+        let first_sequence = u64_at(offset_of!(Header, first_sequence));
+        if first_sequence >= COUNT_MAX {
+            return Err(IdentityError::Geometry(format!(
+                "a first sequence of {first_sequence} is not below 2^62"
+            )));
+        }
+        Ok(Self {
+            geometry,
+            minor: u16_at(offset_of!(Header, minor)),
+            instance: array(bytes, offset_of!(Header, instance)),
+            created_at: u64_at(offset_of!(Header, created_at)),
+            first_sequence,
+            creator_pid: u32_at(offset_of!(Header, creator_pid)),
+        })
+    }
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unfinished => write!(f, "its identity is all zero"),
+            Self::Magic => write!(f, "it does not begin with RINGWAY"),
+            Self::ByteOrder => write!(f, "it was made on a machine of the other byte order"),
+            Self::Major(major) => write!(f, "its layout is {major}, this build's is {MAJOR}"),
+            Self::Features(bits) => write!(f, "it uses features {bits:#x}, unknown to this build"),
+            Self::Geometry(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[offset..offset + N]);
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            geometry: Geometry::new(1 << 20, 64, 64).unwrap(),
+            minor: MINOR,
+            instance: [7; 16],
+            created_at: 1_700_000_000_000_000_000,
+            first_sequence: 42,
+            creator_pid: 1,
+        }
+    }
+
+    fn image() -> [u8; Identity::SIZE] {
+        array(&identity().birth_image(), 0)
+    }
+
+    fn with(offset: usize, bytes: &[u8]) -> Result<Identity, IdentityError> {
+        let mut image = image();
+        image[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Identity::parse(&image)
+    }
+
+    #[test]
+    fn an_identity_reads_back_as_written() {
+        assert_eq!(Identity::parse(&image()), Ok(identity()));
+    }
+
+    #[test]
+    fn every_kind_of_foreign_identity_has_its_own_error() {
+        assert_eq!(Identity::parse(&[0; Identity::SIZE]), Err(IdentityError::Unfinished));
+        assert_eq!(with(0, b"SQLite"), Err(IdentityError::Magic));
+        assert_eq!(with(8, &BYTE_ORDER.swap_bytes().to_le_bytes()), Err(IdentityError::ByteOrder));
+        assert_eq!(with(12, &(MAJOR + 1).to_le_bytes()), Err(IdentityError::Major(MAJOR + 1)));
+        assert_eq!(with(16, &4_u32.to_le_bytes()), Err(IdentityError::Features(4)));
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_together_are_refused() {
+        for (offset, value) in [
+            (offset_of!(Header, segment_size), 1 << 21),
+            (offset_of!(Header, capacity), 3 << 20),
+            (offset_of!(Header, capacity), 1 << 40),
+            (offset_of!(Header, capacity), 0),
+            (offset_of!(Header, control_offset), 0),
+            (offset_of!(Header, ring_offset), u64::MAX),
+            (offset_of!(Header, first_sequence), COUNT_MAX),
+        ] {
+            let result = with(offset, &u64::to_le_bytes(value));
+            assert!(matches!(result, Err(IdentityError::Geometry(_))), "{offset:#x}: {result:?}");
+        }
+        for members in [0, MEMBERS_MAX + 1, u32::MAX] {
+            let result = with(offset_of!(Header, members), &members.to_le_bytes());
+            assert!(matches!(result, Err(IdentityError::Geometry(_))), "{members}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_minor_and_optional_features_are_no_obstacle() {
+        assert_eq!(with(14, &9_u16.to_le_bytes()).unwrap().minor, 9);
+        assert!(with(20, &u32::MAX.to_le_bytes()).is_ok());
+    }
+
+    #[test]
+    fn every_single_byte_change_is_refused_or_harmless() {
+        // The bytes from `instance` on may hold anything; all before are determined by the sizes.
+        for offset in 0..offset_of!(Header, instance) {
+            for bit in 0..8 {
+                let mut image = image();
+                image[offset] ^= 1 << bit;
+                if let Ok(parsed) = Identity::parse(&image) {
+                    assert_eq!(parsed.geometry, identity().geometry, "bit {bit} of {offset:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn regions_do_not_overlap_at_any_size() {
+        for capacity_log2 in 16..=31 {
+            for (members, subscriptions) in [(1, 0), (64, 64), (65, 3), (16_384, 4_096)] {
+                let geometry = Geometry::new(1 << capacity_log2, members, subscriptions).unwrap();
+                assert!(Geometry::header_size() <= Geometry::control_offset());
+                assert!(geometry.member(0) >= Geometry::member_map(geometry.member_map_words()).0);
+                assert_eq!(geometry.member(0) % LINE_SIZE, 0);
+                let control_end = Geometry::control_offset() + geometry.control_size();
+                assert!(control_end <= geometry.ring_offset());
+                assert_eq!(geometry.ring_offset() % REGION_ALIGN, 0);
+                assert_eq!(geometry.segment_size() % REGION_ALIGN as u64, 0);
+            }
+        }
+    }
+}
