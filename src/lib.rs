@@ -5,4 +5,7 @@
 mod copy;
 pub mod layout;
 mod region;
+mod ring;
 mod sync;
+mod sys;
+mod wait;

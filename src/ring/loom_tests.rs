@@ -1,0 +1,393 @@
+//! Model checks: every interleaving of two or three threads, under the memory model, up to the
+//! bound that `LOOM_MAX_PREEMPTIONS` sets. Each is named for the outcome that must not be.
+//!
+//! The ring is as small as the protocol allows: 256 bytes, 16 sectors of one 8-byte message each.
+//! What went before is done by one thread, before the others begin.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::*;
+use crate::layout::{NO_POSITION, SECTORS, sector_position, sector_sequence};
+use crate::sync::fence;
+use crate::wait::Event;
+
+const CAPACITY: u64 = 256;
+/// Messages that fill a lap; padding follows them.
+const LAP: u64 = 15;
+
+fn new_ring() -> Ring {
+    let geometry = Geometry::tiny(CAPACITY, 1);
+    let control_size = geometry.control_size();
+    let ring = Ring::new(
+        Region::zeroed(Geometry::header_size(), Geometry::header_size()),
+        Region::zeroed(control_size, control_size),
+        Region::zeroed(CAPACITY as usize, 0),
+        geometry,
+    );
+    for sector in 1..SECTORS {
+        ring.header64(sector_position(sector)).store(NO_POSITION, Ordering::Relaxed);
+    }
+    ring.header64(sector_sequence(0)).store(0, Ordering::Relaxed);
+    ring
+}
+
+/// A message that tells its sequence.
+fn payload(sequence: u64) -> [u8; 8] {
+    (0xabcd_0000 + sequence).to_le_bytes()
+}
+
+fn send(writer: &mut Writer) -> Option<u64> {
+    let payload = payload(writer.next_sequence());
+    if let Some(sequence) = writer.try_append(&payload) {
+        return Some(sequence);
+    }
+    writer.reserve(payload.len()).then(|| writer.try_append(&payload).expect("reserved"))
+}
+
+fn first_member(ring: &Ring) -> MemberIndex {
+    ring.member_indexes().next().unwrap()
+}
+
+/// What a held reader's look came to, the payload read where it lies.
+fn look_held(ring: &Ring, reader: &mut HeldReader) -> Option<u64> {
+    let sequence = reader.track().run().sequence();
+    match reader.look().expect("whole") {
+        Read::Message(span) => {
+            let word = ring.word_at(span.offset).load(Ordering::Relaxed);
+            assert_eq!(word.to_le_bytes(), payload(sequence), "another frame's payload");
+            Some(sequence)
+        }
+        Read::Empty => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a copying reader's look came to: a sequence and whether it was a message's, or nothing.
+fn look_copied(reader: &mut CopyReader, buffer: &mut Buffer) -> Option<(u64, Read)> {
+    let sequence = reader.track().run().sequence();
+    let read = reader.look(buffer).expect("whole");
+    match read {
+        Read::Message(_) => {
+            assert_eq!(buffer.first_word().to_le_bytes(), payload(sequence), "torn");
+            Some((sequence, read))
+        }
+        Read::Missed { from, .. } => {
+            assert_eq!(from, sequence);
+            Some((sequence, read))
+        }
+        Read::Empty => None,
+        Read::Closed => panic!("nobody closed it"),
+    }
+}
+
+#[test]
+fn a_reader_never_sees_a_commit_before_the_payload() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = HeldReader::new(reader_ring.clone(), index, begin);
+            let mut next = 0;
+            for _ in 0..3 {
+                if let Some(sequence) = look_held(&reader_ring, &mut reader) {
+                    assert_eq!(sequence, next);
+                    next += 1;
+                }
+            }
+        });
+        send(&mut writer).unwrap();
+        send(&mut writer).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_writer_never_overwrites_what_a_held_reader_reads() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        while send(&mut writer).is_some() {}
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = HeldReader::new(reader_ring.clone(), index, begin);
+            for next in 0..2 {
+                assert_eq!(look_held(&reader_ring, &mut reader), Some(next));
+                reader.release();
+            }
+        });
+        for _ in 0..2 {
+            send(&mut writer);
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_copy_of_an_overwritten_frame_is_never_handed_over() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        for _ in 0..LAP {
+            send(&mut writer).unwrap();
+        }
+        let begin = ring.begin(Start::Oldest).unwrap();
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = CopyReader::new(reader_ring, None, begin);
+            let mut buffer = Buffer::default();
+            look_copied(&mut reader, &mut buffer);
+            look_copied(&mut reader, &mut buffer);
+        });
+        send(&mut writer).unwrap();
+        send(&mut writer).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn the_short_way_of_a_copy_is_no_less_careful() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        for _ in 0..LAP {
+            send(&mut writer).unwrap();
+        }
+        // As after a look at a frame before: all of the lap may be followed.
+        let mut begin = ring.begin(Start::Oldest).unwrap();
+        begin.place = Place { position: 0, sequence: 0 };
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = CopyReader::new(reader_ring, None, begin);
+            reader.trust_the_lap();
+            let mut buffer = Buffer::default();
+            if reader.try_next(&mut buffer).is_some() {
+                assert_eq!(buffer.first_word().to_le_bytes(), payload(0), "torn");
+            }
+        });
+        send(&mut writer).unwrap();
+        send(&mut writer).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_joiner_never_holds_a_frame_that_is_overwritten() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        for _ in 0..LAP {
+            send(&mut writer).unwrap();
+        }
+        let joiner_ring = ring.clone();
+        let joiner = thread::spawn(move || {
+            let index = first_member(&joiner_ring);
+            let begin = joiner_ring.begin_holding(Start::Oldest, index).unwrap();
+            let mut reader = HeldReader::new(joiner_ring.clone(), index, begin);
+            // A writer that is far ahead does not matter any more.
+            assert_eq!(look_held(&joiner_ring, &mut reader), Some(begin.place.sequence));
+        });
+        for _ in 0..2 {
+            send(&mut writer);
+        }
+        joiner.join().unwrap();
+    });
+}
+
+#[test]
+fn an_entry_of_the_index_never_mixes_two_boundaries() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        for _ in 0..LAP {
+            send(&mut writer).unwrap();
+        }
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            for place in [reader_ring.oldest().unwrap(), reader_ring.newest().unwrap()] {
+                // Frames of 16 bytes, the last of each lap of 15 followed by as much padding.
+                let (lap, offset) = (place.position / CAPACITY, place.position % CAPACITY);
+                assert_eq!(place.sequence, lap * LAP + offset / 16, "{place:?}");
+            }
+        });
+        send(&mut writer).unwrap();
+        send(&mut writer).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stream_never_ends_before_its_last_message() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = HeldReader::new(reader_ring, index, begin);
+            let mut received = 0;
+            for _ in 0..3 {
+                match reader.look().unwrap() {
+                    Read::Message(_) => received += 1,
+                    Read::Closed => {
+                        assert_eq!(received, 1, "an end before the message");
+                        break;
+                    }
+                    Read::Empty => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        send(&mut writer).unwrap();
+        writer.close();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_never_notices_that_the_writer_changed() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = HeldReader::new(reader_ring.clone(), index, begin);
+            let mut next = 0;
+            for _ in 0..3 {
+                if let Some(sequence) = look_held(&reader_ring, &mut reader) {
+                    assert_eq!(sequence, next);
+                    next += 1;
+                }
+            }
+        });
+        let dying = thread::spawn(move || {
+            send(&mut writer).unwrap();
+            // Dies with a batch half written: everything but the first commit word.
+            let mut staging = writer.stage();
+            for _ in 0..2 {
+                if !staging.try_append(writer.ring(), &[0xee; 8]) {
+                    assert!(staging.reserve(&mut writer, 8));
+                    assert!(staging.try_append(writer.ring(), &[0xee; 8]));
+                }
+            }
+        });
+        // The kernel gives the lock of the dead to the next.
+        dying.join().unwrap();
+        let mut writer = Writer::recover(ring).unwrap();
+        assert_eq!(send(&mut writer), Some(1));
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn no_wakeup_of_a_consumer_is_lost() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let consumer_ring = ring.clone();
+        let consumer = thread::spawn(move || {
+            let mut reader = HeldReader::new(consumer_ring.clone(), index, begin);
+            let event = Event::new(consumer_ring.control32(layout::DATA_EVENT));
+            for next in 0..2 {
+                // As `Reception::sleep`: nobody wakes by time here, so a lost call is a deadlock.
+                while reader.is_caught_up() {
+                    let ticket = event.announce();
+                    fence(Ordering::SeqCst);
+                    if reader.is_caught_up() {
+                        event.sleep(ticket, core::time::Duration::MAX);
+                    }
+                }
+                assert_eq!(look_held(&consumer_ring, &mut reader), Some(next));
+            }
+        });
+        let event = Event::new(ring.control32(layout::DATA_EVENT));
+        for _ in 0..2 {
+            send(&mut writer).unwrap();
+            fence(Ordering::SeqCst);
+            if event.is_awaited() {
+                event.call();
+            }
+        }
+        consumer.join().unwrap();
+    });
+}
+
+#[test]
+fn no_wakeup_of_a_producer_is_lost() {
+    loom::model(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        while send(&mut writer).is_some() {}
+        let consumer_ring = ring.clone();
+        let consumer = thread::spawn(move || {
+            let mut reader = HeldReader::new(consumer_ring.clone(), index, begin);
+            let event = Event::new(consumer_ring.control32(layout::ROOM_EVENT));
+            for next in 0..2 {
+                assert_eq!(look_held(&consumer_ring, &mut reader), Some(next));
+                reader.release();
+                if reader.has_passed_sector() {
+                    fence(Ordering::SeqCst);
+                    if event.is_awaited() {
+                        event.call();
+                    }
+                }
+            }
+        });
+        let event = Event::new(ring.control32(layout::ROOM_EVENT));
+        while !writer.has_room() {
+            let ticket = event.announce();
+            fence(Ordering::SeqCst);
+            if !writer.has_room() {
+                event.sleep(ticket, core::time::Duration::MAX);
+            }
+        }
+        assert!(send(&mut writer).is_some());
+        consumer.join().unwrap();
+    });
+}
+
+#[test]
+fn two_callers_and_a_sleeper_that_comes_back_lose_no_call() {
+    loom::model(|| {
+        let ring = new_ring();
+        let work = Arc::new(loom::sync::atomic::AtomicU32::new(0));
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let (ring, work) = (ring.clone(), Arc::clone(&work));
+                thread::spawn(move || {
+                    work.fetch_add(1, Ordering::Relaxed);
+                    fence(Ordering::SeqCst);
+                    let event = Event::new(ring.control32(layout::ROOM_EVENT));
+                    if event.is_awaited() {
+                        event.call();
+                    }
+                })
+            })
+            .collect();
+        let event = Event::new(ring.control32(layout::ROOM_EVENT));
+        for wanted in 1..=2 {
+            while work.load(Ordering::Relaxed) < wanted {
+                let ticket = event.announce();
+                fence(Ordering::SeqCst);
+                if work.load(Ordering::Relaxed) < wanted {
+                    event.sleep(ticket, core::time::Duration::MAX);
+                }
+            }
+        }
+        for caller in callers {
+            caller.join().unwrap();
+        }
+    });
+}

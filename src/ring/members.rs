@@ -1,0 +1,180 @@
+//! Who reads, and how far: the member map and the member table.
+//!
+//! A member's bit in the map says that its line is in use. The bit is set and cleared only by
+//! whoever holds the member's lock on the segment's file, which the kernel releases when the
+//! holder dies: a set bit whose lock is free is a dead member's, and whoever takes the lock may
+//! clear it.
+
+use super::Ring;
+use crate::layout::{self, MEMBER_SIZE};
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// What happens when a consumer falls a whole ring behind.
+///
+/// ```
+/// use ringway::Lag;
+///
+/// assert_eq!(Lag::default(), Lag::Hold);
+/// assert_eq!(Lag::Skip.to_string(), "skip");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lag {
+    /// The producer waits for it. Payloads are read where they lie in the ring.
+    #[default]
+    Hold,
+    /// It loses the messages that were overwritten, and is told which. Payloads are copied out
+    /// of the ring and checked before they are handed over.
+    Skip,
+}
+
+impl Lag {
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Self::Skip),
+            1 => Some(Self::Hold),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn code(self) -> u32 {
+        match self {
+            Self::Skip => 0,
+            Self::Hold => 1,
+        }
+    }
+}
+
+impl core::fmt::Display for Lag {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "hold",
+            Self::Skip => "skip",
+        })
+    }
+}
+
+/// The number of a line in the member table of one ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemberIndex(u32);
+
+impl MemberIndex {
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// A member's line.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    line: Region,
+}
+
+impl Ring {
+    /// Every line of the member table.
+    pub(crate) fn member_indexes(&self) -> impl Iterator<Item = MemberIndex> + use<> {
+        (0..self.geometry.members()).map(MemberIndex)
+    }
+
+    /// The lines in use. They may have changed hands when the caller looks at them.
+    pub(crate) fn active_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
+        (0..self.geometry.member_map_words()).flat_map(|word| {
+            // Acquire: whoever sees the bit sees the line that was filled in before it was set.
+            let bits = self.member_map(word).load(Ordering::Acquire);
+            // A stray bit beyond the table is nobody's.
+            #[allow(clippy::cast_possible_truncation, reason = "a word for each 64 of a u32")]
+            let first = word as u32 * u64::BITS;
+            SetBits(bits)
+                .map(move |bit| MemberIndex(first + bit))
+                .filter(|index| index.0 < self.geometry.members())
+        })
+    }
+
+    pub(crate) fn is_active(&self, index: MemberIndex) -> bool {
+        let (word, mask) = self.map_bit(index);
+        word.load(Ordering::Acquire) & mask != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn member(&self, index: MemberIndex) -> Member {
+        Member { line: self.control.slice(self.geometry.member(index.0), MEMBER_SIZE) }
+    }
+
+    /// Makes the caller a member whose needs begin at `cursor`, or moves a member there that
+    /// was turned away, and says from which position on frames are whole. The caller holds the
+    /// member's lock. If `cursor` is not below that position and the member holds, everything
+    /// from `cursor` on stays whole until the cursor moves.
+    pub(crate) fn join(&self, index: MemberIndex, lag: Lag, cursor: u64) -> u64 {
+        let member = self.member(index);
+        member.cursor().store(cursor, Ordering::Relaxed);
+        member.word32(layout::LAG).store(lag.code(), Ordering::Relaxed);
+        let (word, mask) = self.map_bit(index);
+        // Release: whoever sees the bit sees the line.
+        word.fetch_or(mask, Ordering::Release);
+        // SeqCst: JOIN.
+        fence(Ordering::SeqCst);
+        self.floor(self.licence().load(Ordering::Relaxed))
+    }
+
+    /// Ends a membership. The caller holds the member's lock.
+    pub(crate) fn leave(&self, index: MemberIndex) {
+        let (word, mask) = self.map_bit(index);
+        // Release: RETIRE. A writer that finds the bit gone has the member's loads behind it.
+        word.fetch_and(!mask, Ordering::Release);
+    }
+
+    /// The lowest position that a holding member still needs; all ones if there is none.
+    pub(super) fn held_from(&self) -> u64 {
+        self.active_members()
+            .map(|index| self.member(index))
+            .filter(|member| member.lag() == Some(Lag::Hold))
+            // Acquire: RETIRE.
+            .map(|member| member.cursor().load(Ordering::Acquire))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    fn map_bit(&self, index: MemberIndex) -> (&AtomicU64, u64) {
+        (self.member_map((index.0 / u64::BITS) as usize), 1 << (index.0 % u64::BITS))
+    }
+}
+
+impl Member {
+    #[inline(always)]
+    pub(crate) fn cursor(&self) -> &AtomicU64 {
+        self.word64(layout::CURSOR)
+    }
+
+    pub(crate) fn lag(&self) -> Option<Lag> {
+        Lag::from_code(self.word32(layout::LAG).load(Ordering::Relaxed))
+    }
+
+    /// `word` is one of a member's line.
+    #[inline(always)]
+    pub(crate) fn word64(&self, word: layout::Word64) -> &AtomicU64 {
+        debug_assert!(word.0 + 8 <= MEMBER_SIZE);
+        // SAFETY: `layout` makes words of a member's line only within its size.
+        unsafe { self.line.u64_at(word.0) }
+    }
+
+    /// `word` is one of a member's line.
+    pub(crate) fn word32(&self, word: layout::Word32) -> &AtomicU32 {
+        debug_assert!(word.0 + 4 <= MEMBER_SIZE);
+        // SAFETY: as in `word64`.
+        unsafe { self.line.u32_at(word.0) }
+    }
+}
+
+/// The numbers of the set bits of a word, from the lowest.
+struct SetBits(u64);
+
+impl Iterator for SetBits {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let bit = (self.0 != 0).then(|| self.0.trailing_zeros())?;
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
+}

@@ -1,0 +1,227 @@
+//! The protocol: how one writer and many readers share a ring without locks.
+//!
+//! It runs on three [`Region`]s and knows no system calls, no names and no errors but
+//! [`Corrupt`]. [`write_side`] appends frames, [`read_side`] follows them, [`index`] finds a
+//! frame to begin with, [`members`] keeps the writer off what readers hold.
+//!
+//! # Positions
+//!
+//! A *position* counts bytes since the queue's birth and never wraps; `position % capacity` is
+//! where it lies in the ring. Frames follow each other without gaps; none crosses the end of a
+//! lap, which padding fills. The *licence* is the position up to which the writer may write; it
+//! is a multiple of the sector size and never goes back. What lies below `licence - capacity`,
+//! the *floor*, may be overwritten at any moment; what lies above is whole.
+//!
+//! # Invariants
+//!
+//! - **AHEAD.** The word where the last committed frame ends is 0 until the next frame is
+//!   committed there. So no payload of an earlier lap is ever taken for a commit word: a reader
+//!   looks only at a frame boundary, and each boundary was zeroed before the commit word that
+//!   leads to it was stored.
+//! - **RESERVE.** A frame and the word after it lie within the licence and within the lap.
+//! - **NEWEST.** The newest entry of the sector index is never below the floor: one step of the
+//!   licence covers at most a sector, the padding at the end of a lap (1/8 of the ring), and a
+//!   frame (1/8) or batch (1/4); from an entry to the end of what is committed there is at most
+//!   a sector and a frame. Together that is less than the ring.
+//!
+//! # Orderings
+//!
+//! | pair    | first side                              | second side                         | carries |
+//! |---------|-----------------------------------------|-------------------------------------|---------|
+//! | PUBLISH | [`Writer`]: store of the commit word    | readers: load of the commit word    | the frame, the zero behind it, the licence and the index entry before it |
+//! | RETIRE  | held reader: store of its cursor        | writer: load of the cursors         | the end of the reader's loads |
+//! | LICENCE | writer: store, fence, frames            | copying reader: copy, fence, load   | whether the copy is of the frame it began with |
+//! | JOIN    | writer: store of the licence, fence, load of the members | joiner: store of its member line, fence, load of the licence | at least one sees the other |
+//! | INDEX   | writer: both halves of an entry         | anybody: both halves of an entry    | halves that belong together |
+//! | CLOSE   | writer: store of `closed`               | reader: load of `closed`            | all commits before the end |
+//!
+//! Sleeping and waking have two more pairs, stated in [`crate::wait`].
+//!
+//! **PUBLISH** (release store; relaxed load, acquire fence, because only that is defined for
+//! memory that is mapped read-only). The reader that finds a commit word has every byte of the
+//! frame, and the zero (AHEAD) where it will look next. With a relaxed store it could find the
+//! word before the payload.
+//!
+//! **RETIRE** (release store, acquire load). The writer that loads a cursor has all the reader's
+//! loads below it behind it, and may overwrite. A stale cursor is too low, which costs room and
+//! nothing else.
+//!
+//! **LICENCE** (relaxed store, fence, relaxed stores; relaxed loads, acquire fence, relaxed
+//! load). If any loaded byte came from a store after the writer's fence, the fences synchronize,
+//! and the reader's load of the licence finds that step of it or a later one: the reader learns
+//! that its position is below the floor, and drops the copy. This holds for the commit word
+//! too, so nothing is judged corrupt before the licence has been looked at.
+//!
+//! **JOIN** (sequentially consistent fences). The writer raises the licence to `l` and then
+//! looks for members; a joiner makes itself a member at `p` and then looks at the licence. Of
+//! the two fences one is first. If the joiner's, the writer finds the member and waits until
+//! its cursor is past `l - capacity`. If the writer's, the joiner finds `l`, and knows whether
+//! `p` is below the floor; if so it starts elsewhere. The writer overwrites nothing before it
+//! has looked, so the frame at an accepted `p` is whole and stays so. Without either fence both
+//! loads may miss the other's store. A member below the floor, one that lost that race and has
+//! not moved yet, makes the writer wait; the licence does not go back for it.
+//!
+//! **INDEX** (a sequence lock: `position` is all ones, release fence, `sequence`, release store
+//! of `position`; acquire load, load, acquire fence, load). An entry's positions only grow, so
+//! two equal loads of it mean that no store came between; a sequence that was stored later
+//! would show the all-ones through the fences.
+//!
+//! **CLOSE** (release store, acquire load). A reader that found 0 at its position and then
+//! `closed` naming that position knows that the stream ended there: `closed` was stored with
+//! all frames before committed, and no frame is committed there before it is taken back.
+//!
+//! A writer that takes over from a dead one has the kernel between them: the dead one's lock is
+//! released after its last store, and taken before the next one's first load.
+
+pub(crate) mod frame;
+mod index;
+mod members;
+mod read_side;
+mod run;
+mod start;
+mod write_side;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use self::members::Lag;
+pub use self::start::Start;
+
+pub(crate) use self::frame::Place;
+pub(crate) use self::members::{Member, MemberIndex};
+pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read, Track};
+pub(crate) use self::run::{Run, Span};
+pub(crate) use self::start::{Begin, StartError};
+pub(crate) use self::write_side::{Staging, Writer};
+
+use crate::layout::{self, Geometry, Word32, Word64};
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A frame boundary holds something that the protocol never puts there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt {
+    pub(crate) position: u64,
+    pub(crate) found: u64,
+}
+
+/// A view of the three regions. Every access through it is in bounds: [`Ring::new`] checks that
+/// the regions are as large as the geometry says, and each method stays within its region.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    header: Region,
+    control: Region,
+    frames: Region,
+    /// The capacity less one.
+    offset_mask: u64,
+    geometry: Geometry,
+}
+
+impl Ring {
+    pub(crate) fn new(header: Region, control: Region, frames: Region, geometry: Geometry) -> Self {
+        #[cfg(not(loom))]
+        crate::copy::prepare();
+        assert!(header.size() >= Geometry::header_size());
+        assert!(control.size() >= geometry.control_size());
+        assert!(frames.size() as u64 == geometry.capacity());
+        Self { header, control, frames, offset_mask: geometry.capacity() - 1, geometry }
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.geometry.capacity()
+    }
+
+    /// The position below which bytes may be overwritten, given the licence.
+    pub(crate) fn floor(&self, licence: u64) -> u64 {
+        licence.saturating_sub(self.capacity())
+    }
+
+    pub(crate) fn licence(&self) -> &AtomicU64 {
+        self.header64(layout::LICENCE)
+    }
+
+    /// Where a held reader's spans and the writer's claims count from.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn payloads(&self) -> *mut u8 {
+        self.frames.address()
+    }
+
+    /// Where the stream ended, if it has.
+    pub(crate) fn closed_at(&self) -> Option<u64> {
+        // Acquire: CLOSE.
+        self.header64(layout::CLOSED).load(Ordering::Acquire).checked_sub(1)
+    }
+
+    pub(crate) fn header64(&self, word: Word64) -> &AtomicU64 {
+        debug_assert!(word.0 + 8 <= Geometry::header_size());
+        // SAFETY: `layout` makes words of the header only within its size, which `new` checked.
+        unsafe { self.header.u64_at(word.0) }
+    }
+
+    pub(crate) fn header32(&self, word: Word32) -> &AtomicU32 {
+        debug_assert!(word.0 + 4 <= Geometry::header_size());
+        // SAFETY: as in `header64`.
+        unsafe { self.header.u32_at(word.0) }
+    }
+
+    /// `word` is one of the control region's first lines.
+    #[inline(always)]
+    pub(crate) fn control32(&self, word: Word32) -> &AtomicU32 {
+        debug_assert!(word.0 + 4 <= self.geometry.control_size());
+        // SAFETY: `layout` makes words of the first lines only within their size.
+        unsafe { self.control.u32_at(word.0) }
+    }
+
+    /// Whether the queue's name was taken away on purpose.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.control32(layout::REMOVED).load(Ordering::Acquire) != 0
+    }
+
+    /// Part of the member map: bit `n` is for member `64 * word + n`.
+    fn member_map(&self, word: usize) -> &AtomicU64 {
+        assert!(word < self.geometry.member_map_words());
+        // SAFETY: the map has that many words, and `new` checked that the region holds it.
+        unsafe { self.control.u64_at(Geometry::member_map(word).0) }
+    }
+
+    /// The eight bytes at a position, which is a multiple of 8.
+    #[inline(always)]
+    fn frame_word(&self, position: u64) -> &AtomicU64 {
+        self.word_at(self.offset(position))
+    }
+
+    /// The eight bytes at an offset in the ring, a multiple of 8 below the capacity.
+    #[inline(always)]
+    fn word_at(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8) && offset < self.frames.size());
+        // SAFETY: callers have the offset from a position by `offset`, or from a frame that ends
+        // within the lap with a word to spare (RESERVE).
+        unsafe { self.frames.u64_at(offset) }
+    }
+
+    /// Where a position lies in the ring.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "below the capacity, and usize is 64 bits")]
+    fn offset(&self, position: u64) -> usize {
+        (position & self.offset_mask) as usize
+    }
+
+    /// The next multiple of the sector size after a position.
+    fn sector_end(&self, position: u64) -> u64 {
+        (position | (self.geometry.sector_size() - 1)) + 1
+    }
+}
+
+/// A point where the tests let a process die. Everywhere else it is nothing.
+#[inline(always)]
+fn crash_point() {
+    #[cfg(all(test, not(loom)))]
+    tests::crash::step();
+}

@@ -1,0 +1,378 @@
+//! The readers: one that the writer waits for, and one that it does not.
+//!
+//! [`HeldReader`] reads payloads where they lie: its cursor keeps the writer away from them.
+//! [`CopyReader`] copies first and checks afterwards that what it copied was still there. Both
+//! follow the frames along a [`Track`].
+
+use super::frame::{self, Frame, HEADER_SIZE, Place};
+use super::run::{Run, Span};
+use super::{Begin, Corrupt, Member, MemberIndex, Ring};
+use crate::sync::{Ordering, fence};
+
+/// What a look at the ring came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    Message(Span),
+    Empty,
+    /// The messages `from..to` are gone.
+    Missed {
+        from: u64,
+        to: u64,
+    },
+    Closed,
+}
+
+/// A reader that the writer waits for.
+#[derive(Debug)]
+pub(crate) struct HeldReader {
+    track: Track,
+    member: Member,
+    /// The next sector boundary: a writer that waits for room waits for a cursor to pass one.
+    release_at: u64,
+}
+
+impl HeldReader {
+    /// The caller has made the member a holding one at `begin`.
+    pub(crate) fn new(ring: Ring, index: MemberIndex, begin: Begin) -> Self {
+        let member = ring.member(index);
+        let release_at = ring.sector_end(begin.place.position);
+        Self { track: Track::new(ring, begin), member, release_at }
+    }
+
+    pub(crate) fn track(&self) -> &Track {
+        &self.track
+    }
+
+    /// What comes next, to be followed further by the caller.
+    #[inline(always)]
+    pub(crate) fn run(&mut self) -> &mut Run {
+        &mut self.track.run
+    }
+
+    /// Lets go of everything before the next message.
+    #[inline(always)]
+    pub(crate) fn release(&mut self) {
+        // Release: RETIRE. The last payload is not read any more.
+        self.member.cursor().store(self.track.position(), Ordering::Release);
+    }
+
+    /// Whether [`Self::release`] has let go of a sector since this was last asked, so that a
+    /// writer that waits for room should hear of it. Only [`Self::look`] leads past the end of a
+    /// sector, so this has to be asked before each look, and not before each message.
+    pub(crate) fn has_passed_sector(&mut self) -> bool {
+        let position = self.track.position();
+        let passed = position >= self.release_at;
+        if passed {
+            self.release_at = self.track.ring.sector_end(position);
+        }
+        passed
+    }
+
+    /// The next message, if it is there and nothing about it is unusual; else [`Self::look`]
+    /// tells.
+    #[inline(always)]
+    pub(crate) fn try_next(&mut self) -> Option<Span> {
+        self.track.run.next()
+    }
+
+    /// Looks at what comes next, whatever it is.
+    #[cold]
+    pub(crate) fn look(&mut self) -> Result<Read, Corrupt> {
+        if let Some(missed) = self.track.missed() {
+            return Ok(missed);
+        }
+        loop {
+            let (word, licence) = self.track.word_and_licence();
+            if let Some((span, end)) = self.track.step(word, licence)? {
+                self.track.run.advance(end);
+                return Ok(Read::Message(span));
+            }
+            if word == 0 {
+                return Ok(self.track.uncommitted());
+            }
+        }
+    }
+
+    /// Whether [`Self::look`] would find nothing.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.track.is_caught_up()
+    }
+}
+
+/// A reader that the writer does not wait for.
+#[derive(Debug)]
+pub(crate) struct CopyReader {
+    track: Track,
+    /// Shows how far it is, if the queue knows of it.
+    member: Option<Member>,
+}
+
+impl CopyReader {
+    pub(crate) fn new(ring: Ring, member: Option<Member>, begin: Begin) -> Self {
+        Self { track: Track::new(ring, begin), member }
+    }
+
+    pub(crate) fn track(&self) -> &Track {
+        &self.track
+    }
+
+    /// Shows that everything before the next message has been used.
+    #[inline(always)]
+    pub(crate) fn release(&mut self) {
+        if let Some(member) = &self.member {
+            // Relaxed: nobody relies on it.
+            member.cursor().store(self.track.position(), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies the next message to `buffer`, if it is there and nothing about it is unusual; else
+    /// [`Self::look`] tells.
+    #[inline(always)]
+    pub(crate) fn try_next(&mut self, buffer: &mut Buffer) -> Option<Span> {
+        let (span, end) = self.track.run.peek()?;
+        let copy = buffer.copy(&self.track.ring, span);
+        if self.track.is_overwritten() {
+            return None;
+        }
+        self.track.run.advance(end);
+        Some(copy)
+    }
+
+    /// Looks at what comes next, whatever it is, and copies it to `buffer` if it is a message.
+    #[inline(never)]
+    pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read, Corrupt> {
+        if let Some(missed) = self.track.missed() {
+            return Ok(missed);
+        }
+        loop {
+            let (word, licence) = self.track.word_and_licence();
+            if self.track.position() < self.track.ring.floor(licence) {
+                // LICENCE: whatever the word is, it is not of this frame.
+                if let Some(missed) = self.track.skip()? {
+                    return Ok(missed);
+                }
+                continue;
+            }
+            if let Some((span, end)) = self.track.step(word, licence)? {
+                let copy = buffer.copy(&self.track.ring, span);
+                if self.track.is_overwritten() {
+                    continue;
+                }
+                self.track.run.advance(end);
+                return Ok(Read::Message(copy));
+            }
+            if word == 0 {
+                return Ok(self.track.uncommitted());
+            }
+        }
+    }
+
+    /// Copies to `buffer` what comes next, whole frames of the usual kind, as many as
+    /// `count_max`, within `size_max` bytes, and gives the copy to follow. It may be empty;
+    /// [`Self::look`] tells why.
+    #[cfg(not(loom))]
+    pub(crate) fn try_run(
+        &mut self,
+        buffer: &mut Buffer,
+        count_max: usize,
+        size_max: usize,
+    ) -> Run {
+        let begin = self.track.run.clone();
+        let mut end = begin.clone();
+        for _ in 0..count_max {
+            match end.peek() {
+                Some((_, after)) if after - begin.offset() <= size_max => end.advance(after),
+                _ => break,
+            }
+        }
+        let span = Span { offset: begin.offset(), size: end.offset() - begin.offset() };
+        // A word more, for the look at what would come after the last.
+        let copy = buffer.copy_region(&self.track.ring, span, HEADER_SIZE);
+        if self.track.is_overwritten() {
+            return begin.in_copy(copy, &begin);
+        }
+        let run = begin.in_copy(copy, &end);
+        self.track.run = end;
+        run
+    }
+
+    /// As if the last look had found the rest of the lap to be the writer's.
+    #[cfg(all(test, loom))]
+    pub(super) fn trust_the_lap(&mut self) {
+        let lap_size = self.track.ring.frames.size();
+        self.track.run.limit_to(lap_size);
+    }
+
+    /// Whether [`Self::look`] would find nothing.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        let ring = &self.track.ring;
+        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
+        self.track.position() >= floor && self.track.is_caught_up()
+    }
+}
+
+/// Where a reader is, and what it knows of what comes next.
+#[derive(Debug)]
+pub(crate) struct Track {
+    /// In the ring, up to the end of the sector.
+    run: Run,
+    /// The position where the lap began.
+    lap: u64,
+    ring: Ring,
+    /// The sequence that was asked for at the beginning, if it was gone, until that is told.
+    missed_from: Option<u64>,
+}
+
+impl Track {
+    #[allow(clippy::cast_possible_truncation, reason = "an eighth of the capacity")]
+    fn new(ring: Ring, Begin { place, missed_from }: Begin) -> Self {
+        let offset = ring.offset(place.position);
+        let size_max = ring.geometry().message_size_max() as usize;
+        #[allow(clippy::clone_on_copy, reason = "the model checks' regions are no copies")]
+        let run = Run::new(ring.frames.clone(), offset, place.sequence, size_max);
+        Self { run, lap: place.position - offset as u64, ring, missed_from }
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    #[inline(always)]
+    pub(crate) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Where the next frame begins.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.lap + self.run.offset() as u64
+    }
+
+    fn place(&self) -> Place {
+        Place { position: self.position(), sequence: self.run.sequence() }
+    }
+
+    fn move_to(&mut self, place: Place) {
+        let offset = self.ring.offset(place.position);
+        self.lap = place.position - offset as u64;
+        self.run.move_to(offset, place.sequence);
+    }
+
+    fn word_and_licence(&self) -> (u64, u64) {
+        let word = self.run.word().load(Ordering::Relaxed);
+        // Acquire: PUBLISH, and LICENCE.
+        fence(Ordering::Acquire);
+        (word, self.ring.licence().load(Ordering::Relaxed))
+    }
+
+    /// The payload of the message that the word says, and the end of its frame; or nothing.
+    /// Padding is passed over.
+    #[allow(clippy::cast_possible_truncation, reason = "at most the capacity")]
+    fn step(&mut self, word: u64, licence: u64) -> Result<Option<(Span, usize)>, Corrupt> {
+        let place = self.place();
+        match frame::parse(word, place, self.ring.capacity(), licence)? {
+            Frame::Uncommitted => Ok(None),
+            Frame::Padding { end } => {
+                self.move_to(Place { position: end, ..place });
+                Ok(None)
+            }
+            Frame::Message { size, extensions_size, end } => {
+                // No more than a sector at once: see `HeldReader::has_passed_sector`.
+                let known_end = licence.min(self.ring.sector_end(place.position));
+                self.run.limit_to((known_end - self.lap) as usize);
+                let offset = self.run.offset() + HEADER_SIZE + extensions_size as usize;
+                Ok(Some((Span { offset, size: size as usize }, (end - self.lap) as usize)))
+            }
+        }
+    }
+
+    /// Whether the writer may have been at the frame since its word was read. Asked after the
+    /// payload was copied.
+    #[inline(always)]
+    fn is_overwritten(&self) -> bool {
+        // Acquire: LICENCE.
+        fence(Ordering::Acquire);
+        let licence = self.ring.licence().load(Ordering::Relaxed);
+        self.position() < self.ring.floor(licence)
+    }
+
+    /// What was missed before the beginning, once.
+    fn missed(&mut self) -> Option<Read> {
+        let from = self.missed_from.take()?;
+        Some(Read::Missed { from, to: self.run.sequence() })
+    }
+
+    /// Goes on at the oldest boundary that is whole. Nothing is missed if only padding was
+    /// overwritten.
+    #[cold]
+    fn skip(&mut self) -> Result<Option<Read>, Corrupt> {
+        let from = self.run.sequence();
+        let oldest = self.ring.oldest()?;
+        if oldest.sequence < from {
+            // Sequences do not go back while positions go on.
+            return Err(Corrupt { position: oldest.position, found: oldest.sequence });
+        }
+        self.move_to(oldest);
+        Ok((oldest.sequence > from).then_some(Read::Missed { from, to: oldest.sequence }))
+    }
+
+    /// What a boundary without a frame means.
+    fn uncommitted(&self) -> Read {
+        if self.ring.closed_at() == Some(self.position()) { Read::Closed } else { Read::Empty }
+    }
+
+    fn is_caught_up(&self) -> bool {
+        let word = self.run.word().load(Ordering::Relaxed);
+        self.missed_from.is_none() && word == 0 && self.uncommitted() == Read::Empty
+    }
+}
+
+/// Where a [`CopyReader`] puts what it copies: aligned to 8, as it was in the ring.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    words: Vec<u64>,
+}
+
+impl Buffer {
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn base(&self) -> *const u8 {
+        self.words.as_ptr().cast()
+    }
+
+    #[cfg(all(test, loom))]
+    pub(super) fn first_word(&self) -> u64 {
+        self.words[0]
+    }
+
+    /// Copies bytes of the ring. They lie within the lap, rounded up to 8: a reader has found
+    /// them to be of frames there.
+    #[inline(always)]
+    fn copy(&mut self, ring: &Ring, from: Span) -> Span {
+        if self.words.len() < from.size.div_ceil(8) {
+            self.grow(from.size.div_ceil(8));
+        }
+        // SAFETY: the words have room for as much, rounded up to 8; the rest by the caller.
+        unsafe { ring.frames.copy_out(from.offset, self.words.as_mut_ptr().cast(), from.size) };
+        Span { offset: 0, size: from.size }
+    }
+
+    /// [`Self::copy`], with zeros behind it, as a region that is good until the next copy.
+    #[cfg(not(loom))]
+    fn copy_region(&mut self, ring: &Ring, from: Span, zeros: usize) -> crate::region::Region {
+        let size = from.size + zeros;
+        if self.words.len() < size.div_ceil(8) {
+            self.grow(size.div_ceil(8));
+        }
+        self.copy(ring, from);
+        self.words[from.size / 8..size / 8].fill(0);
+        // SAFETY: the words are as many; a run reads them only, and its user gives it up before
+        // the next copy.
+        unsafe { crate::region::Region::new(self.words.as_mut_ptr().cast(), size) }
+    }
+
+    #[cold]
+    fn grow(&mut self, words: usize) {
+        self.words.resize(words.next_power_of_two(), 0);
+    }
+}

@@ -1,0 +1,204 @@
+//! Where a reader begins.
+
+use super::frame::{self, Frame, Place};
+use super::{Corrupt, Lag, MemberIndex, Ring};
+use crate::sync::{Ordering, fence};
+
+/// The first message that a consumer or observer receives.
+///
+/// ```
+/// use ringway::{Queue, QueueOptions, Start, Subscribe};
+///
+/// # let _ = Queue::force_remove("doc-start");
+/// let queue = Queue::create("doc-start", &QueueOptions::new())?;
+/// let mut producer = queue.producer()?;
+/// for number in 0..10_u8 {
+///     producer.send(&[number])?;
+/// }
+/// let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Last(3)))?;
+/// assert_eq!(consumer.receive()?.message().unwrap().payload(), [7]);
+/// # Queue::force_remove("doc-start")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest message that is still whole in the ring.
+    Oldest,
+    /// The next one to be sent.
+    #[default]
+    Newest,
+    /// The message with this sequence. If it has been overwritten, the first thing received is
+    /// `Missed`, and then the oldest there is; if it is further ahead than the next one to be
+    /// sent, joining fails.
+    Sequence(u64),
+    /// So many messages before the next one to be sent, or as many as there are.
+    Last(u64),
+}
+
+/// Where a reader begins, and what it has missed by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begin {
+    pub(crate) place: Place,
+    /// The sequence that was asked for, if it is gone.
+    pub(crate) missed_from: Option<u64>,
+}
+
+/// Why a reader cannot begin there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartError {
+    Corrupt(Corrupt),
+    /// The sequence is not there yet.
+    Ahead {
+        asked: u64,
+        next: u64,
+    },
+}
+
+impl From<Corrupt> for StartError {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+/// How a walk along the frames ended.
+enum Walk {
+    /// At the end of what is committed, or at a boundary that was recorded while it went on.
+    End(Place),
+    /// At the frame that was looked for.
+    Found(Place),
+    /// The writer overwrote the way.
+    Lapped,
+}
+
+/// A walk that is lapped begins anew so often.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// Frames between two looks at the index, by a walk to an end that may run away from it.
+const FRAMES_PER_LOOK: u32 = 1024;
+
+impl Ring {
+    /// The end of what is committed at some moment during the call.
+    pub(crate) fn end(&self) -> Result<Place, Corrupt> {
+        for _ in 0..ATTEMPTS_MAX {
+            if let Walk::End(place) = self.walk(self.newest()?, u64::MAX)? {
+                return Ok(place);
+            }
+        }
+        Err(self.restless())
+    }
+
+    /// Finds where a reader begins that holds nothing: by the time it looks, the frame may be
+    /// gone.
+    pub(crate) fn begin(&self, start: Start) -> Result<Begin, StartError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (origin, target) = self.origin(start)?;
+            if let Some(begin) = self.begin_from(origin, start, target)? {
+                return Ok(begin);
+            }
+        }
+        Err(self.restless().into())
+    }
+
+    /// Finds where a reader begins, and makes it a holding member before it goes there, so that
+    /// nothing from there on is overwritten. The caller holds the member's lock, and ends the
+    /// membership whatever comes of this.
+    pub(crate) fn begin_holding(
+        &self,
+        start: Start,
+        index: MemberIndex,
+    ) -> Result<Begin, StartError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (origin, target) = self.origin(start)?;
+            let floor = self.join(index, Lag::Hold, origin.position);
+            if origin.position < floor {
+                // JOIN: lost the race. A writer that sees the member where it is waits, so that
+                // the next attempt or the one after it finds the licence unmoved.
+                continue;
+            }
+            if let Some(begin) = self.begin_from(origin, start, target)? {
+                // Release: RETIRE.
+                self.member(index).cursor().store(begin.place.position, Ordering::Release);
+                return Ok(begin);
+            }
+        }
+        Err(self.restless().into())
+    }
+
+    /// A boundary in the index from which the start can be reached, and the sequence to go to.
+    fn origin(&self, start: Start) -> Result<(Place, u64), StartError> {
+        Ok(match start {
+            Start::Oldest => {
+                let oldest = self.oldest()?;
+                (oldest, oldest.sequence)
+            }
+            Start::Newest => (self.newest()?, u64::MAX),
+            Start::Sequence(sequence) => (self.before(sequence)?, sequence),
+            Start::Last(count) => {
+                let sequence = self.end()?.sequence.saturating_sub(count);
+                (self.before(sequence)?, sequence)
+            }
+        })
+    }
+
+    fn begin_from(
+        &self,
+        origin: Place,
+        start: Start,
+        target: u64,
+    ) -> Result<Option<Begin>, StartError> {
+        let begin_at = |place| Ok(Some(Begin { place, missed_from: None }));
+        if target < origin.sequence {
+            let missed_from = matches!(start, Start::Sequence(_)).then_some(target);
+            return Ok(Some(Begin { place: origin, missed_from }));
+        }
+        match self.walk(origin, target)? {
+            Walk::Lapped => Ok(None),
+            Walk::Found(place) => begin_at(place),
+            Walk::End(place) => match start {
+                Start::Sequence(sequence) if sequence > place.sequence => {
+                    Err(StartError::Ahead { asked: sequence, next: place.sequence })
+                }
+                _ => begin_at(place),
+            },
+        }
+    }
+
+    /// The writer was faster each time, as no writer of frames can be.
+    fn restless(&self) -> Corrupt {
+        let licence = self.licence().load(Ordering::Relaxed);
+        Corrupt { position: self.floor(licence), found: licence }
+    }
+
+    /// Follows the frames to the one with the sequence `target`, or to the end.
+    fn walk(&self, from: Place, target: u64) -> Result<Walk, Corrupt> {
+        let mut place = from;
+        let mut frames = 0_u32;
+        loop {
+            if place.sequence == target {
+                return Ok(Walk::Found(place));
+            }
+            let word = self.frame_word(place.position).load(Ordering::Relaxed);
+            // Acquire: PUBLISH, and LICENCE.
+            fence(Ordering::Acquire);
+            let licence = self.licence().load(Ordering::Relaxed);
+            if place.position < self.floor(licence) {
+                return Ok(Walk::Lapped);
+            }
+            match frame::parse(word, place, self.capacity(), licence)? {
+                Frame::Uncommitted => return Ok(Walk::End(place)),
+                Frame::Message { end, .. } => {
+                    place = Place { position: end, sequence: place.sequence + 1 };
+                }
+                Frame::Padding { end } => place.position = end,
+            }
+            frames = frames.wrapping_add(1);
+            if target == u64::MAX && frames.is_multiple_of(FRAMES_PER_LOOK) {
+                // What is in the index now and was not at the start was the end meanwhile.
+                let newest = self.newest()?;
+                if newest.position > place.position {
+                    return Ok(Walk::End(newest));
+                }
+            }
+        }
+    }
+}

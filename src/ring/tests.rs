@@ -1,0 +1,1001 @@
+//! The protocol on plain memory, one thread: against a model, against crashes between any two
+//! stores, against payloads and rings made to mislead it.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+
+use super::frame::{self, message_word, padding_word};
+use super::*;
+use crate::layout::{NO_POSITION, SECTORS, sector_position, sector_sequence};
+
+/// Lets the code under test die between two stores.
+pub(super) mod crash {
+    use super::Cell;
+
+    thread_local! {
+        static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Dies if the steps given are used up.
+    pub(in crate::ring) fn step() {
+        STEPS_LEFT.with(|left| match left.get() {
+            None => {}
+            Some(0) => std::panic::panic_any(Died),
+            Some(count) => left.set(Some(count - 1)),
+        });
+    }
+
+    pub(super) struct Died;
+
+    /// Gives so many steps to what follows on this thread, or as many as it wants.
+    pub(super) fn after(steps: Option<u32>) {
+        STEPS_LEFT.with(|left| left.set(steps));
+    }
+}
+
+const CAPACITY: u64 = 1024;
+const MEMBERS: u32 = 4;
+
+/// The memory of a segment.
+#[derive(Clone)]
+struct Memory {
+    header: Vec<u64>,
+    control: Vec<u64>,
+    frames: Vec<u64>,
+    geometry: Geometry,
+}
+
+impl Memory {
+    /// As a new segment's, but the first frame may begin anywhere.
+    fn new(capacity: u64, begin: Place) -> Self {
+        let geometry = Geometry::tiny(capacity, MEMBERS);
+        let words = |size: usize| vec![0; size / 8];
+        let mut memory = Self {
+            header: words(Geometry::header_size()),
+            control: words(geometry.control_size()),
+            frames: words(usize::try_from(capacity).unwrap()),
+            geometry,
+        };
+        let ring = memory.ring();
+        for sector in 0..SECTORS {
+            ring.header64(sector_position(sector)).store(NO_POSITION, Ordering::Relaxed);
+        }
+        let sector_start = begin.position - begin.position % geometry.sector_size();
+        ring.licence().store(sector_start + geometry.sector_size(), Ordering::Relaxed);
+        ring.record(begin);
+        memory
+    }
+
+    fn ring(&mut self) -> Ring {
+        let region = |words: &mut Vec<u64>| {
+            // SAFETY: the tests keep the memory, and leave its vectors as long as they are.
+            unsafe { Region::new(words.as_mut_ptr().cast(), words.len() * 8) }
+        };
+        Ring::new(
+            region(&mut self.header),
+            region(&mut self.control),
+            region(&mut self.frames),
+            self.geometry,
+        )
+    }
+}
+
+const ORIGIN: Place = Place { position: 0, sequence: 0 };
+
+fn member(ring: &Ring, index: usize) -> MemberIndex {
+    ring.member_indexes().nth(index).unwrap()
+}
+
+fn hold(ring: &Ring, index: usize, start: Start) -> HeldReader {
+    let index = member(ring, index);
+    let begin = ring.begin_holding(start, index).unwrap();
+    HeldReader::new(ring.clone(), index, begin)
+}
+
+fn observe(ring: &Ring, start: Start) -> CopyReader {
+    CopyReader::new(ring.clone(), None, ring.begin(start).unwrap())
+}
+
+/// Sends as the producer does, without the waiting.
+fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
+    if let Some(sequence) = writer.try_append(payload) {
+        return Some(sequence);
+    }
+    writer.reserve(payload.len()).then(|| writer.try_append(payload).expect("reserved"))
+}
+
+fn send_batch(writer: &mut Writer, payloads: &[Vec<u8>]) -> bool {
+    let mut staging = writer.stage();
+    for payload in payloads {
+        if !staging.try_append(writer.ring(), payload) {
+            if !staging.reserve(writer, payload.len()) {
+                return false;
+            }
+            assert!(staging.try_append(writer.ring(), payload), "reserved");
+        }
+    }
+    staging.commit(writer);
+    true
+}
+
+/// The next message that a held reader finds, if there is one.
+fn receive(reader: &mut HeldReader) -> Option<Vec<u8>> {
+    reader.release();
+    let span = match reader.try_next() {
+        Some(span) => span,
+        None => match reader.look().unwrap() {
+            Read::Message(span) => span,
+            // What it missed before its beginning, told once.
+            Read::Missed { .. } => return receive(reader),
+            Read::Empty | Read::Closed => return None,
+        },
+    };
+    Some(bytes(reader.track().run().base(), span))
+}
+
+fn bytes(base: *const u8, span: Span) -> Vec<u8> {
+    let start = base.wrapping_add(span.offset);
+    // SAFETY: the readers give spans within their memory, and nobody writes it meanwhile.
+    unsafe { core::slice::from_raw_parts(start, span.size) }.to_vec()
+}
+
+/// Sequences and payloads.
+type Messages = Vec<(u64, Vec<u8>)>;
+
+/// Everything that a copying reader finds: messages with their sequences, and what it missed.
+fn observe_all(reader: &mut CopyReader) -> (Messages, Vec<(u64, u64)>) {
+    let mut buffer = Buffer::default();
+    let (mut messages, mut missed) = (Messages::new(), Vec::new());
+    loop {
+        let sequence = reader.track().run().sequence();
+        match reader.look(&mut buffer).unwrap() {
+            Read::Message(span) => messages.push((sequence, bytes(buffer.base(), span))),
+            Read::Missed { from, to } => missed.push((from, to)),
+            Read::Empty | Read::Closed => return (messages, missed),
+        }
+    }
+}
+
+/// A payload that tells its sequence, as far as there is room.
+fn payload(sequence: u64, size: usize) -> Vec<u8> {
+    sequence.to_le_bytes().iter().copied().cycle().take(size).collect()
+}
+
+#[test]
+fn every_size_arrives_as_it_was_sent() {
+    for capacity in [256, CAPACITY, 1 << 16] {
+        let mut memory = Memory::new(capacity, ORIGIN);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let mut reader = hold(&ring, 0, Start::Oldest);
+        let size_max = usize::try_from(ring.geometry().message_size_max()).unwrap();
+        for size in (0..=size_max.min(300)).chain([size_max]).cycle().take(2000) {
+            let sequence = writer.next_sequence();
+            assert_eq!(send(&mut writer, &payload(sequence, size)), Some(sequence));
+            assert_eq!(receive(&mut reader), Some(payload(sequence, size)), "{size} bytes");
+            assert_eq!(receive(&mut reader), None);
+        }
+    }
+}
+
+#[test]
+fn a_held_reader_stops_the_writer_before_its_frame_is_overwritten() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut reader = hold(&ring, 0, Start::Oldest);
+    let mut sent = VecDeque::new();
+    for round in 0..500_u64 {
+        while let Some(sequence) = {
+            let next = writer.next_sequence();
+            send(&mut writer, &payload(next, 5 + (next % 40) as usize))
+        } {
+            sent.push_back(payload(sequence, 5 + (sequence % 40) as usize));
+        }
+        assert!(!writer.has_room());
+        assert_eq!(writer.holders().count(), 1);
+        for _ in 0..=round % 7 {
+            assert_eq!(receive(&mut reader), sent.pop_front());
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_stays_behind_misses_exactly_what_was_overwritten() {
+    // Lapped at every distance: the reader stops at each place of the first laps in turn.
+    for stop in 0..150 {
+        let mut memory = Memory::new(CAPACITY, ORIGIN);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let mut reader = observe(&ring, Start::Oldest);
+        let mut expected = 0;
+        for count in [stop, 200, 3, 60] {
+            for _ in 0..count {
+                let sequence = writer.next_sequence();
+                send(&mut writer, &payload(sequence, 8 + (sequence % 50) as usize)).unwrap();
+            }
+            let oldest = ring.oldest().unwrap().sequence;
+            let (messages, missed) = observe_all(&mut reader);
+            if expected < oldest {
+                assert_eq!(missed, [(expected, oldest)], "stop {stop}");
+                expected = oldest;
+            } else {
+                assert_eq!(missed, []);
+            }
+            for (sequence, bytes) in messages {
+                assert_eq!(sequence, expected);
+                assert_eq!(bytes, payload(sequence, 8 + (sequence % 50) as usize));
+                expected += 1;
+            }
+            assert_eq!(expected, writer.next_sequence());
+        }
+    }
+}
+
+#[test]
+fn the_oldest_message_is_one_sector_at_most_after_the_floor() {
+    let mut memory = Memory::new(1 << 16, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    for sequence in 0..20_000 {
+        send(&mut writer, &payload(sequence, (sequence % 90) as usize)).unwrap();
+        let oldest = ring.oldest().unwrap();
+        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
+        assert!((floor..floor + ring.geometry().sector_size()).contains(&oldest.position));
+    }
+}
+
+#[test]
+fn the_index_knows_every_sector_however_it_was_passed() {
+    // Batches pass sectors unseen, claims reserve room that others use, and the dead leave the
+    // recording to the next writer.
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    for round in 0..600_u64 {
+        match round % 4 {
+            0 => {
+                let batch: Vec<_> = (0..5).map(|number| payload(number, 32)).collect();
+                assert!(send_batch(&mut writer, &batch));
+            }
+            1 => {
+                assert!(writer.reserve(128) && writer.try_claim(128).is_some());
+                writer.commit_claim(8);
+                writer.settle_claim();
+                for _ in 0..3 {
+                    send(&mut writer, &[1; 8]).unwrap();
+                }
+            }
+            2 => {
+                assert!(writer.reserve(128) && writer.try_claim(128).is_some());
+                writer.settle_claim();
+                for _ in 0..3 {
+                    send(&mut writer, &[2; 8]).unwrap();
+                }
+            }
+            _ => {
+                // Dies with a batch committed and not recorded.
+                let batch: Vec<_> = (0..5).map(|number| payload(number, 32)).collect();
+                let mut staging = writer.stage();
+                for payload in &batch {
+                    while !staging.try_append(&ring, payload) {
+                        assert!(staging.reserve(&mut writer, payload.len()));
+                    }
+                }
+                crash::after(Some(2));
+                let died = catch_unwind(AssertUnwindSafe(|| staging.commit(&mut writer)));
+                crash::after(None);
+                assert!(died.is_err_and(|panic| panic.is::<crash::Died>()) || round < 8);
+                writer = Writer::recover(ring.clone()).unwrap();
+            }
+        }
+        assert_index_is_complete(&ring, writer.place());
+    }
+}
+
+/// Each sector between the floor and the end in which a message begins has its first boundary in
+/// the index.
+fn assert_index_is_complete(ring: &Ring, end: Place) {
+    let mut place = ring.oldest().unwrap();
+    let mut recorded_until = place.position;
+    while place != end {
+        let word = ring.frame_word(place.position).load(Ordering::Relaxed);
+        let licence = ring.licence().load(Ordering::Relaxed);
+        match frame::parse(word, place, ring.capacity(), licence).unwrap() {
+            frame::Frame::Message { end, .. } => {
+                if place.position >= recorded_until {
+                    let sector = ring.offset(place.position) / (ring.frames.size() / SECTORS);
+                    let entry = ring.header64(sector_position(sector));
+                    assert_eq!(entry.load(Ordering::Relaxed), place.position);
+                    recorded_until = ring.sector_end(place.position);
+                }
+                place = Place { position: end, sequence: place.sequence + 1 };
+            }
+            frame::Frame::Padding { end } => place.position = end,
+            frame::Frame::Uncommitted => panic!("a hole at {place:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_reader_looks_up_once_in_each_sector_at_least() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut reader = hold(&ring, 0, Start::Oldest);
+    let mut passed = 0;
+    for sequence in 0..2_000 {
+        send(&mut writer, &payload(sequence, (sequence % 30) as usize)).unwrap();
+        reader.release();
+        if reader.try_next().is_none() {
+            passed += u64::from(reader.has_passed_sector());
+            assert!(matches!(reader.look(), Ok(Read::Message(_))));
+        }
+    }
+    reader.release();
+    passed += u64::from(reader.has_passed_sector());
+    assert_eq!(passed, reader.track().position() / ring.geometry().sector_size());
+}
+
+#[test]
+fn who_skips_holds_nobody() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    ring.join(member(&ring, 1), Lag::Skip, 0);
+    for sequence in 0..500 {
+        assert_eq!(send(&mut writer, &payload(sequence, 20)), Some(sequence));
+    }
+    assert_eq!(ring.active_members().count(), 1);
+    assert_eq!(writer.holders().count(), 0);
+}
+
+#[test]
+fn an_end_elsewhere_is_no_end_here() {
+    // The look at `closed` comes after that at the word: the stream may have gone on between.
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut reader = hold(&ring, 0, Start::Oldest);
+    for (closed, expected) in [(1, Read::Closed), (25, Read::Empty), (0, Read::Empty)] {
+        ring.header64(layout::CLOSED).store(closed, Ordering::Relaxed);
+        assert_eq!(reader.look(), Ok(expected));
+    }
+}
+
+#[test]
+fn a_frame_beyond_the_licence_is_corrupt_on_every_way() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    for sequence in 0..3 {
+        send(&mut writer, &payload(sequence, 8)).unwrap();
+    }
+    // Two frames of 16 bytes and the word after them.
+    ring.licence().store(40, Ordering::Relaxed);
+    let mut held = hold(&ring, 0, Start::Oldest);
+    let mut observer = observe(&ring, Start::Oldest);
+    let mut buffer = Buffer::default();
+    for _ in 0..2 {
+        assert!(held.try_next().is_some() || matches!(held.look(), Ok(Read::Message(_))));
+        assert!(matches!(observer.look(&mut buffer), Ok(Read::Message(_))));
+    }
+    assert_eq!(held.try_next(), None);
+    assert!(held.look().is_err());
+    assert_eq!(observer.try_next(&mut buffer), None);
+    assert!(observer.look(&mut buffer).is_err());
+    assert!(Writer::recover(ring).is_err());
+}
+
+#[test]
+fn no_word_but_the_one_due_is_taken_for_a_message() {
+    let due = message_word(0, 0);
+    let size_max = CAPACITY / 8;
+    for word in [due - 1, due - 8, due - 16, 1, due + size_max + 1, due + (1 << 32), u64::MAX] {
+        let mut memory = Memory::new(CAPACITY, ORIGIN);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        send(&mut writer, &[]).unwrap();
+        let mut held = hold(&ring, 0, Start::Oldest);
+        let mut observer = observe(&ring, Start::Oldest);
+        let mut buffer = Buffer::default();
+        // The short way is open.
+        assert!(matches!(held.look(), Ok(Read::Message(_))));
+        assert!(matches!(observer.look(&mut buffer), Ok(Read::Message(_))));
+        ring.word_at(8).store(word.wrapping_add(1 << 36), Ordering::Relaxed);
+        let corrupt = Corrupt { position: 8, found: word.wrapping_add(1 << 36) };
+        assert_eq!(held.try_next(), None, "{word:#x}");
+        assert_eq!(held.look(), Err(corrupt));
+        assert_eq!(observer.try_next(&mut buffer), None, "{word:#x}");
+        assert_eq!(observer.look(&mut buffer), Err(corrupt));
+    }
+}
+
+#[test]
+fn an_entry_of_the_index_that_cannot_be_is_passed_over() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    for sequence in 0..20 {
+        send(&mut writer, &payload(sequence, 8)).unwrap();
+    }
+    let newest = ring.newest().unwrap();
+    for position in [1 << 61, u64::MAX, 5 * 1024 + 960, newest.position + 1] {
+        ring.header64(sector_position(15)).store(position, Ordering::Relaxed);
+        assert_eq!(ring.newest(), Ok(newest), "{position}");
+    }
+    for sector in 0..SECTORS {
+        ring.header64(sector_position(sector)).store(NO_POSITION, Ordering::Relaxed);
+    }
+    assert!(ring.newest().is_err());
+    assert!(ring.begin(Start::Newest).is_err());
+}
+
+#[test]
+fn every_start_begins_where_it_says() {
+    let mut memory = Memory::new(1 << 16, Place { position: 0, sequence: 100 });
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let begin = |start| ring.begin(start);
+    let sequence_of = |start| begin(start).map(|begin| begin.place.sequence);
+    assert_eq!(sequence_of(Start::Oldest), Ok(100));
+    assert_eq!(sequence_of(Start::Newest), Ok(100));
+    assert_eq!(sequence_of(Start::Last(5)), Ok(100));
+    assert_eq!(sequence_of(Start::Sequence(100)), Ok(100));
+    assert_eq!(begin(Start::Sequence(101)), Err(StartError::Ahead { asked: 101, next: 100 }));
+
+    for _ in 0..5_000 {
+        let sequence = writer.next_sequence();
+        send(&mut writer, &payload(sequence, (sequence % 70) as usize)).unwrap();
+    }
+    let next = writer.next_sequence();
+    let oldest = sequence_of(Start::Oldest).unwrap();
+    assert!(oldest > 100 && oldest < next);
+    assert_eq!(sequence_of(Start::Newest), Ok(next));
+    for sequence in oldest..next {
+        assert_eq!(
+            begin(Start::Sequence(sequence)).map(|begin| (begin.place.sequence, begin.missed_from)),
+            Ok((sequence, None))
+        );
+        assert_eq!(sequence_of(Start::Last(next - sequence)), Ok(sequence));
+    }
+    let gone = begin(Start::Sequence(oldest - 1)).unwrap();
+    assert_eq!((gone.place.sequence, gone.missed_from), (oldest, Some(oldest - 1)));
+    assert_eq!(sequence_of(Start::Last(u64::MAX)), Ok(oldest));
+    assert_eq!(begin(Start::Sequence(next + 1)), Err(StartError::Ahead { asked: next + 1, next }));
+}
+
+#[test]
+fn a_joiner_holds_what_it_begins_with() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    while writer.next_sequence() < 500 {
+        let sequence = writer.next_sequence();
+        send(&mut writer, &payload(sequence, 20)).unwrap();
+    }
+    let mut reader = hold(&ring, 2, Start::Oldest);
+    let first = reader.track().run().sequence();
+    loop {
+        let sequence = writer.next_sequence();
+        if send(&mut writer, &payload(sequence, 20)).is_none() {
+            break;
+        }
+    }
+    for sequence in first..writer.next_sequence() {
+        assert_eq!(receive(&mut reader), Some(payload(sequence, 20)));
+    }
+    ring.leave(member(&ring, 2));
+    assert!(writer.has_room());
+}
+
+#[test]
+fn a_closed_stream_says_so_behind_its_last_message_and_can_go_on() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut reader = hold(&ring, 0, Start::Oldest);
+    send(&mut writer, b"last").unwrap();
+    writer.close();
+    assert_eq!(receive(&mut reader), Some(b"last".to_vec()));
+    assert_eq!(reader.look(), Ok(Read::Closed));
+    let mut late = hold(&ring, 1, Start::Newest);
+    assert_eq!(late.look(), Ok(Read::Closed));
+
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    writer.reopen();
+    assert_eq!(reader.look(), Ok(Read::Empty));
+    assert_eq!(send(&mut writer, b"more"), Some(1));
+    assert_eq!(receive(&mut reader), Some(b"more".to_vec()));
+    assert_eq!(receive(&mut late), Some(b"more".to_vec()));
+}
+
+#[test]
+fn sequences_go_on_through_every_wrap_of_their_low_bits() {
+    for wrap in [1 << 28, 1 << 32, 1 << 56, (1 << 62) - 100] {
+        let begin = Place { position: (1 << 40) + 8 * 77, sequence: wrap - 50 };
+        let mut memory = Memory::new(CAPACITY, begin);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let mut held = hold(&ring, 0, Start::Oldest);
+        let mut observer = observe(&ring, Start::Oldest);
+        for sequence in wrap - 50..wrap + 40 {
+            assert_eq!(send(&mut writer, &payload(sequence, 30)), Some(sequence));
+            assert_eq!(receive(&mut held), Some(payload(sequence, 30)));
+            assert_eq!(
+                observe_all(&mut observer),
+                (vec![(sequence, payload(sequence, 30))], vec![])
+            );
+            assert_eq!(ring.begin(Start::Last(1)).unwrap().place.sequence, sequence);
+        }
+        assert_eq!(Writer::recover(ring).unwrap().next_sequence(), wrap + 40);
+    }
+}
+
+#[test]
+fn payloads_that_imitate_frames_are_payloads() {
+    // Every word of every payload is the commit word of a message that is due soon, for each
+    // size in turn: whatever is read out of step finds a plausible frame.
+    for size in (0..=128).step_by(8) {
+        let mut memory = Memory::new(CAPACITY, ORIGIN);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let mut held = hold(&ring, 0, Start::Oldest);
+        let mut observer = observe(&ring, Start::Oldest);
+        for sequence in 0..400 {
+            let lure: Vec<u8> = (0..size / 8)
+                .flat_map(|word| {
+                    match word % 3 {
+                        0 => message_word(size, sequence + 1),
+                        1 => message_word(8, sequence + word as u64),
+                        _ => padding_word(size, sequence + 1),
+                    }
+                    .to_le_bytes()
+                })
+                .collect();
+            send(&mut writer, &lure).unwrap();
+            if sequence % 3 == 0 {
+                // Dead writers' leavings, too.
+                assert!(writer.reserve(size) && writer.try_claim(size).is_some());
+                writer = Writer::recover(ring.clone()).unwrap();
+            }
+            assert_eq!(receive(&mut held), Some(lure.clone()));
+            assert_eq!(receive(&mut held), None);
+            assert_eq!(observe_all(&mut observer), (vec![(sequence, lure)], vec![]));
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_there_as_a_whole_or_not_at_all() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut reader = hold(&ring, 0, Start::Oldest);
+    for round in 0..200 {
+        let first = writer.next_sequence();
+        let batch: Vec<_> = (first..first + 4).map(|sequence| payload(sequence, 30)).collect();
+        let mut staging = writer.stage();
+        for payload in &batch {
+            while !staging.try_append(writer.ring(), payload) {
+                assert!(staging.reserve(&mut writer, payload.len()));
+            }
+            assert_eq!(receive(&mut reader), None, "round {round}");
+        }
+        if round % 3 == 0 {
+            // Dropped: the next batch has the same sequences.
+            continue;
+        }
+        staging.commit(&mut writer);
+        for payload in &batch {
+            assert_eq!(receive(&mut reader).as_ref(), Some(payload));
+        }
+    }
+}
+
+#[test]
+fn a_forgotten_claim_or_batch_never_happened() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut reader = hold(&ring, 0, Start::Oldest);
+    for sequence in 0..500 {
+        // Room for a large message was made, and is used by small ones.
+        assert!(writer.reserve(128));
+        assert!(writer.try_claim(128).is_some());
+        let mut staging = writer.stage();
+        while !staging.try_append(writer.ring(), &[0xee; 100]) {
+            assert!(staging.reserve(&mut writer, 100));
+        }
+        std::mem::forget(staging);
+        assert_eq!(send(&mut writer, &payload(sequence, 16)), Some(sequence));
+        assert_eq!(receive(&mut reader), Some(payload(sequence, 16)));
+        ring.oldest().unwrap();
+    }
+}
+
+/// What a writer does in the crash tests.
+#[derive(Clone, Debug)]
+enum Work {
+    Send(usize),
+    Claim(usize),
+    Batch(Vec<usize>),
+    Close,
+    Reopen,
+}
+
+fn work(writer: &mut Writer, work: &Work) {
+    let message = |sequence: u64, size: &usize| payload(sequence, *size);
+    let first = writer.next_sequence();
+    match work {
+        Work::Send(size) => drop(send(writer, &message(first, size))),
+        Work::Claim(size) => {
+            if writer.reserve(*size) {
+                let offset = writer.try_claim(*size).unwrap();
+                let to = writer.ring().payloads().wrapping_add(offset);
+                let message = message(first, size);
+                // SAFETY: the claim is for as many bytes there.
+                unsafe { to.copy_from_nonoverlapping(message.as_ptr(), message.len()) };
+                writer.commit_claim(*size);
+            }
+        }
+        Work::Batch(sizes) => {
+            let batch: Vec<_> =
+                sizes.iter().zip(first..).map(|(size, sequence)| message(sequence, size)).collect();
+            send_batch(writer, &batch);
+        }
+        Work::Close => writer.close(),
+        Work::Reopen => writer.reopen(),
+    }
+}
+
+/// How many messages it makes visible at once.
+fn messages(work: &Work) -> u64 {
+    match work {
+        Work::Send(_) | Work::Claim(_) => 1,
+        Work::Batch(sizes) => sizes.len() as u64,
+        Work::Close | Work::Reopen => 0,
+    }
+}
+
+#[test]
+fn a_writer_that_dies_between_any_two_stores_leaves_before_or_after() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !info.payload().is::<crash::Died>() {
+            hook(info);
+        }
+    }));
+    let works = [
+        Work::Send(0),
+        Work::Send(24),
+        Work::Send(128),
+        Work::Claim(61),
+        Work::Batch(vec![8, 8, 8]),
+        Work::Batch(vec![100, 0, 60]),
+        Work::Batch(vec![120, 120]),
+        Work::Close,
+        Work::Reopen,
+    ];
+    // From every place in a lap and a half, so that each end of a sector and of a lap is met.
+    for warm_up in 0..70 {
+        let mut before = Memory::new(CAPACITY, ORIGIN);
+        let ring = before.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        for sequence in 0..warm_up {
+            send(&mut writer, &payload(sequence, 16)).unwrap();
+        }
+        for work_done in &works {
+            for steps in 0.. {
+                let mut memory = before.clone();
+                let finished = dies_after(&mut memory, steps, |writer| work(writer, work_done));
+                check_after_crash(&mut memory, warm_up, messages(work_done), finished);
+                if finished {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Runs `act` with a new writer that dies after so many steps; `true` if it did not get to that.
+fn dies_after(memory: &mut Memory, steps: u32, act: impl FnOnce(&mut Writer)) -> bool {
+    let mut writer = Writer::recover(memory.ring()).unwrap();
+    crash::after(Some(steps));
+    let result = catch_unwind(AssertUnwindSafe(|| act(&mut writer)));
+    crash::after(None);
+    match result {
+        Ok(()) => true,
+        Err(panic) if panic.is::<crash::Died>() => false,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// All of the first messages are there, then all of the last work's or none, and the next writer
+/// goes on, though it dies at every step of its recovery once.
+fn check_after_crash(memory: &mut Memory, before: u64, messages: u64, finished: bool) {
+    for steps in 0.. {
+        let mut copy = memory.clone();
+        let ring = copy.ring();
+        crash::after(Some(steps));
+        let recovered = catch_unwind(AssertUnwindSafe(|| Writer::recover(ring).unwrap()));
+        crash::after(None);
+        let mut writer = Writer::recover(copy.ring()).unwrap();
+        let next = writer.next_sequence();
+        assert!(next == before + messages || (next == before && !finished), "{next}");
+        writer.reopen();
+        for sequence in next..next + 5 {
+            assert_eq!(send(&mut writer, &payload(sequence, 40)), Some(sequence));
+        }
+        let ring = copy.ring();
+        let mut observer = observe(&ring, Start::Oldest);
+        let first = observer.track().run().sequence();
+        let (found, missed) = observe_all(&mut observer);
+        assert!(missed.is_empty());
+        assert_eq!(found.len() as u64, next + 5 - first);
+        for (sequence, bytes) in found {
+            let whole = payload(sequence, bytes.len());
+            assert_eq!(bytes, whole);
+        }
+        if recovered.is_ok() {
+            return;
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(usize),
+    Claim { size: usize, used: Option<usize> },
+    Batch { sizes: Vec<usize>, commit: bool },
+    Join { index: usize, start: ModelStart },
+    Leave(usize),
+    Receive { index: usize, count: usize },
+    ReceiveBatch { index: usize, count: usize },
+    Observe(ModelStart),
+    TakeOver,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ModelStart {
+    Oldest,
+    Newest,
+    Last(u64),
+    /// So many sequences before the next one.
+    Before(u64),
+}
+
+fn any_start() -> impl Strategy<Value = ModelStart> {
+    prop_oneof![
+        Just(ModelStart::Oldest),
+        Just(ModelStart::Newest),
+        (0_u64..60).prop_map(ModelStart::Last),
+        (0_u64..60).prop_map(ModelStart::Before),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let size = prop_oneof![4 => 0_usize..40, 1 => 0_usize..=128];
+    prop_oneof![
+        8 => size.clone().prop_map(Step::Send),
+        2 => (size.clone(), proptest::option::of(0_usize..=128))
+            .prop_map(|(size, used)| Step::Claim { size, used: used.map(|used| used.min(size)) }),
+        2 => (proptest::collection::vec(0_usize..40, 0..6), any::<bool>())
+            .prop_map(|(sizes, commit)| Step::Batch { sizes, commit }),
+        1 => (0_usize..3, any_start()).prop_map(|(index, start)| Step::Join { index, start }),
+        1 => (0_usize..3).prop_map(Step::Leave),
+        6 => (0_usize..3, 0_usize..20)
+            .prop_map(|(index, count)| Step::Receive { index, count }),
+        2 => (0_usize..3, 1_usize..20)
+            .prop_map(|(index, count)| Step::ReceiveBatch { index, count }),
+        1 => any_start().prop_map(Step::Observe),
+        1 => Just(Step::TakeOver),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is done, each reader receives all messages from its beginning on, as they were
+    /// sent; a reader that is not held for is told what it misses.
+    #[test]
+    fn the_ring_is_a_queue(
+        first in prop_oneof![Just(0_u64), Just((1 << 28) - 20), Just((1 << 32) - 20)],
+        steps in proptest::collection::vec(any_step(), 1..200),
+    ) {
+        let mut memory = Memory::new(CAPACITY, Place { position: 0, sequence: first });
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        // The model: every message ever sent, and where each reader is.
+        let mut sent: Vec<Vec<u8>> = Vec::new();
+        let message = |sequence: u64, size: usize| payload(sequence, size);
+        let mut readers: [Option<HeldReader>; 3] = [None, None, None];
+        let mut observer = observe(&ring, Start::Newest);
+        let mut observed = first;
+        let at = |sequence: u64| usize::try_from(sequence - first).unwrap();
+
+        for step in steps {
+            let next = writer.next_sequence();
+            prop_assert_eq!(at(next), sent.len());
+            let start = |start| match start {
+                ModelStart::Oldest => Start::Oldest,
+                ModelStart::Newest => Start::Newest,
+                ModelStart::Last(count) => Start::Last(count),
+                ModelStart::Before(count) => Start::Sequence((next - count.min(next)).max(first)),
+            };
+            match step {
+                Step::Send(size) => {
+                    if send(&mut writer, &message(next, size)).is_some() {
+                        sent.push(message(next, size));
+                    }
+                }
+                Step::Claim { size, used } => {
+                    if writer.reserve(size) {
+                        let offset = writer.try_claim(size).unwrap();
+                        if let Some(used) = used {
+                            let bytes = message(next, used);
+                            let to = writer.ring().payloads().wrapping_add(offset);
+                            // SAFETY: the claim is for at least as many bytes there.
+                            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+                            prop_assert_eq!(writer.commit_claim(used), next);
+                            sent.push(bytes);
+                        } else {
+                            writer.settle_claim();
+                        }
+                    }
+                }
+                Step::Batch { sizes, commit } => {
+                    let batch: Vec<_> =
+                        sizes.iter().zip(next..).map(|(&size, sequence)| message(sequence, size)).collect();
+                    let mut staging = writer.stage();
+                    let mut payloads = batch.iter();
+                    let mut room = true;
+                    while let Some(refused) = staging.try_append_all(&ring, &mut payloads) {
+                        room = staging.reserve(&mut writer, refused.len())
+                            && staging.try_append(&ring, refused);
+                        if !room {
+                            break;
+                        }
+                    }
+                    if room && commit {
+                        staging.commit(&mut writer);
+                        sent.extend(batch);
+                    }
+                }
+                Step::Join { index, start: model } => {
+                    if readers[index].is_none() {
+                        let reader = hold(&ring, index, start(model));
+                        let begin = reader.track().run().sequence();
+                        let oldest = ring.oldest().unwrap().sequence;
+                        match model {
+                            ModelStart::Oldest => prop_assert!(begin >= oldest),
+                            ModelStart::Newest => prop_assert_eq!(begin, next),
+                            ModelStart::Last(count) | ModelStart::Before(count) => prop_assert_eq!(
+                                begin,
+                                (next - count.min(next)).max(first).max(oldest)
+                            ),
+                        }
+                        readers[index] = Some(reader);
+                    }
+                }
+                Step::Leave(index) => {
+                    if readers[index].take().is_some() {
+                        ring.leave(member(&ring, index));
+                    }
+                }
+                Step::Receive { index, count } => {
+                    if let Some(reader) = &mut readers[index] {
+                        for _ in 0..count {
+                            let sequence = reader.track().run().sequence();
+                            let found = receive(reader);
+                            prop_assert_eq!(found.as_ref(), sent.get(at(sequence)));
+                        }
+                    }
+                }
+                Step::ReceiveBatch { index, count } => {
+                    if let Some(reader) = &mut readers[index] {
+                        reader.release();
+                        for _ in 0..count {
+                            let sequence = reader.track().run().sequence();
+                            let Some(span) = reader.run().next() else { break };
+                            let found = bytes(reader.track().run().base(), span);
+                            prop_assert_eq!(Some(&found), sent.get(at(sequence)));
+                        }
+                    }
+                }
+                Step::Observe(model) => {
+                    // What it had not seen yet, then a new beginning.
+                    let (messages, missed) = observe_all(&mut observer);
+                    for (from, to) in missed {
+                        prop_assert_eq!(from, observed);
+                        observed = to;
+                    }
+                    for (sequence, bytes) in messages {
+                        prop_assert_eq!(sequence, observed);
+                        prop_assert_eq!(&bytes, &sent[at(sequence)]);
+                        observed += 1;
+                    }
+                    prop_assert_eq!(observed, next);
+                    observer = observe(&ring, start(model));
+                    observed = observer.track().run().sequence();
+                    if let ModelStart::Before(count) = model {
+                        observed = (next - count.min(next)).max(first);
+                    }
+                }
+                Step::TakeOver => {
+                    let place = writer.place();
+                    writer = Writer::recover(ring.clone()).unwrap();
+                    prop_assert_eq!(writer.place(), place);
+                }
+            }
+            // NEWEST.
+            ring.newest().unwrap();
+        }
+    }
+
+    /// A ring of any content gives messages, or nothing, or says that it is corrupt; it does not
+    /// lead a reader out of the ring or round for ever.
+    #[test]
+    fn no_content_of_the_ring_misleads_a_reader(
+        words in proptest::collection::vec((0_usize..128, hostile_word()), 0..60),
+        index in proptest::collection::vec((0_usize..SECTORS, 0_u64..3000, 0_u64..400), 0..6),
+        licence in prop_oneof![4 => 0_u64..4096, 1 => any::<u64>()],
+        closed in 0_u64..3000,
+    ) {
+        let mut memory = Memory::new(CAPACITY, ORIGIN);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        for sequence in 0..70 {
+            send(&mut writer, &payload(sequence, 16)).unwrap();
+        }
+        for (word, value) in words {
+            ring.word_at(word * 8).store(value, Ordering::Relaxed);
+        }
+        for (sector, position, sequence) in index {
+            ring.header64(sector_position(sector)).store(position, Ordering::Relaxed);
+            ring.header64(sector_sequence(sector)).store(sequence, Ordering::Relaxed);
+        }
+        ring.licence().store(licence, Ordering::Relaxed);
+        ring.header64(layout::CLOSED).store(closed, Ordering::Relaxed);
+
+        for start in [Start::Oldest, Start::Newest, Start::Last(10), Start::Sequence(60)] {
+            if let Ok(begin) = ring.begin(start) {
+                let mut reader = CopyReader::new(ring.clone(), None, begin);
+                let mut buffer = Buffer::default();
+                // Each message is 8 bytes at least, and a lap repeats none.
+                let looks = (0..CAPACITY).take_while(|_| {
+                    matches!(reader.look(&mut buffer), Ok(Read::Message(_) | Read::Missed { .. }))
+                });
+                prop_assert!(looks.count() < 300);
+            }
+            let index = member(&ring, 0);
+            if let Ok(begin) = ring.begin_holding(start, index) {
+                let mut reader = HeldReader::new(ring.clone(), index, begin);
+                let looks = (0..CAPACITY).take_while(|_| match reader.try_next() {
+                    Some(span) => {
+                        let payload = bytes(reader.track().run().base(), span);
+                        payload.len() <= 128
+                    }
+                    None => matches!(reader.look(), Ok(Read::Message(_) | Read::Missed { .. })),
+                });
+                prop_assert!(looks.count() < 300);
+            }
+            ring.leave(index);
+        }
+        let _ = ring.end();
+        let _ = Writer::recover(ring);
+    }
+}
+
+fn hostile_word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        (0_usize..300, 0_u64..100).prop_map(|(size, sequence)| message_word(size, sequence)),
+        (0_usize..1100, 0_u64..100).prop_map(|(size, sequence)| padding_word(size, sequence)),
+        // Less than the least word of the message: a size that wraps.
+        (1_u64..20, 0_u64..100).prop_map(|(less, sequence)| message_word(0, sequence) - less),
+        Just(0),
+    ]
+}

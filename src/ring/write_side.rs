@@ -1,0 +1,375 @@
+//! The writer: it reserves room, fills frames, and commits them.
+//!
+//! Its hot path has one branch, whether the frame ends at or below a limit. Everything that
+//! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
+
+use super::frame::{self, Frame, HEADER_SIZE, Place};
+use super::{Corrupt, Lag, MemberIndex, Ring, crash_point};
+use crate::layout;
+use crate::sync::{Ordering, fence};
+
+/// The one who appends. Whoever makes one holds the producer's lock.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    head: Head,
+    ring: Ring,
+    /// The licence that no holding member objected to. At most the ring's licence, which is
+    /// raised before the members are asked.
+    granted: u64,
+    /// The licence that was last asked for.
+    wanted: u64,
+}
+
+/// Where writing goes on, by offsets in the ring: within a lap nothing has to be masked.
+#[derive(Clone, Debug)]
+struct Head {
+    /// Where the next frame begins.
+    offset: usize,
+    /// A frame that ends at or below this offset needs no asking: it and the word after it are
+    /// within the licence granted and within the lap, and no first boundary of a sector passes
+    /// unrecorded.
+    limit: usize,
+    /// The next message's.
+    sequence: u64,
+    /// The position where the lap began.
+    lap: u64,
+    /// The end of the last sector whose first boundary is recorded.
+    recorded_until: u64,
+}
+
+/// A frame that is filled and not yet committed.
+#[derive(Clone, Copy, Debug)]
+struct Filled {
+    offset: usize,
+    end: usize,
+    word: u64,
+}
+
+impl Writer {
+    /// Takes over where the last writer stopped, whatever it was doing: the first boundary that
+    /// is not committed is the end, and what lies behind it never happened.
+    pub(crate) fn recover(ring: Ring) -> Result<Self, Corrupt> {
+        let licence = ring.licence().load(Ordering::Relaxed);
+        let mut place = ring.newest()?;
+        let mut recorded_until = ring.sector_end(place.position);
+        loop {
+            let word = ring.frame_word(place.position).load(Ordering::Relaxed);
+            match frame::parse(word, place, ring.capacity(), licence)? {
+                Frame::Uncommitted => break,
+                Frame::Message { end, .. } => {
+                    place = Place { position: end, sequence: place.sequence + 1 };
+                }
+                Frame::Padding { end } => place.position = end,
+            }
+            if place.position >= recorded_until {
+                ring.record(place);
+                recorded_until = ring.sector_end(place.position);
+            }
+        }
+        let offset = ring.offset(place.position);
+        let lap = place.position - offset as u64;
+        let head = Head { offset, limit: 0, sequence: place.sequence, lap, recorded_until };
+        Ok(Self { head, ring, granted: 0, wanted: 0 })
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Where the next frame will begin, and its sequence.
+    pub(super) fn place(&self) -> Place {
+        self.head.place()
+    }
+
+    /// The sequence that the next message will have.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.head.sequence
+    }
+
+    /// Appends a message, or does nothing if there is no room without asking: then
+    /// [`Self::reserve`] asks.
+    #[inline(always)]
+    pub(crate) fn try_append(&mut self, payload: &[u8]) -> Option<u64> {
+        let sequence = self.head.sequence;
+        let filled = self.head.fill(&self.ring, payload)?;
+        self.ring.commit(filled);
+        Some(sequence)
+    }
+
+    /// Where in the ring the payload of the next message will lie, if there is room for one of
+    /// `size` bytes without asking. Until [`Self::commit_claim`] nothing has happened.
+    #[inline(always)]
+    pub(crate) fn try_claim(&self, size: usize) -> Option<usize> {
+        let end = self.head.offset + frame::message_frame_size(size);
+        (end <= self.head.limit).then_some(self.head.offset + HEADER_SIZE)
+    }
+
+    /// Commits the message whose payload was written where [`Self::try_claim`] said, for the
+    /// same or a larger size. [`Self::settle_claim`] follows.
+    #[inline(always)]
+    pub(crate) fn commit_claim(&mut self, size: usize) -> u64 {
+        let Head { offset, limit, sequence, .. } = self.head;
+        let end = offset + frame::message_frame_size(size);
+        assert!(end <= limit, "the claim was larger");
+        self.ring.commit(Filled { offset, end, word: frame::message_word(size, sequence) });
+        self.head.advance(end);
+        sequence
+    }
+
+    /// Gives back the room that a claim had and did not use. A claim that is forgotten without
+    /// this costs nothing but an entry of the sector index.
+    #[inline(always)]
+    pub(crate) fn settle_claim(&mut self) {
+        self.head.limit_to(self.head.recorded_until);
+    }
+
+    /// Begins a batch: frames that become visible together.
+    pub(crate) fn stage(&self) -> Staging {
+        Staging { head: self.head.clone(), first: None, unrecorded: Vec::new() }
+    }
+
+    /// Makes room for a frame of a message of `size` bytes, so that [`Self::try_append`] and
+    /// [`Self::try_claim`] succeed; `false` if a holding member still needs what would be
+    /// overwritten. `size` is at most the geometry's largest.
+    pub(crate) fn reserve(&mut self, size: usize) -> bool {
+        let mut head = self.head.clone();
+        let room = self.reserve_at(&mut head, size, Ring::record);
+        self.head = head;
+        room
+    }
+
+    /// Whether the room is there that [`Self::reserve`] did not find.
+    pub(crate) fn has_room(&self) -> bool {
+        self.is_granted(self.wanted)
+    }
+
+    /// The members that stand in the way of what was last asked for.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = MemberIndex> + '_ {
+        self.ring.active_members().filter(|&index| {
+            let member = self.ring.member(index);
+            let cursor = member.cursor().load(Ordering::Relaxed);
+            member.lag() == Some(Lag::Hold)
+                && cursor.saturating_add(self.ring.capacity()) < self.wanted
+        })
+    }
+
+    /// Ends the stream, until a later writer goes on.
+    pub(crate) fn close(&mut self) {
+        crash_point();
+        let end = self.place().position + 1;
+        // Release: CLOSE.
+        self.ring.header64(layout::CLOSED).store(end, Ordering::Release);
+    }
+
+    /// Takes back a close.
+    pub(crate) fn reopen(&mut self) {
+        crash_point();
+        // Release: CLOSE. Frames that are committed from now on come after it.
+        self.ring.header64(layout::CLOSED).store(0, Ordering::Release);
+    }
+
+    /// [`Self::reserve`] for a head that may be ahead of what is committed; `record` learns of
+    /// each first boundary of a sector.
+    fn reserve_at(
+        &mut self,
+        head: &mut Head,
+        size: usize,
+        mut record: impl FnMut(&Ring, Place),
+    ) -> bool {
+        let frame_size = frame::message_frame_size(size);
+        let lap_size = self.ring.frames.size();
+        let fits_lap = head.offset + frame_size + HEADER_SIZE <= lap_size;
+        let begin = if fits_lap { head.offset } else { lap_size };
+        let reserved_end = head.lap + (begin + frame_size + HEADER_SIZE) as u64;
+        if reserved_end > self.granted && !self.ask(reserved_end) {
+            return false;
+        }
+        if !fits_lap {
+            let padding_size = lap_size - head.offset - HEADER_SIZE;
+            let word = frame::padding_word(padding_size, head.sequence);
+            self.ring.commit(Filled { offset: head.offset, end: 0, word });
+            head.lap += lap_size as u64;
+            head.offset = 0;
+        }
+        let place = head.place();
+        if place.position >= head.recorded_until {
+            record(&self.ring, place);
+            head.recorded_until = self.ring.sector_end(place.position);
+        }
+        head.limit = lap_size;
+        head.limit_to(head.recorded_until.max(reserved_end));
+        true
+    }
+
+    /// Raises the licence to cover `end`, then asks the holding members whether they mind.
+    fn ask(&mut self, end: u64) -> bool {
+        self.wanted = end.next_multiple_of(self.ring.geometry().sector_size());
+        if self.ring.licence().load(Ordering::Relaxed) < self.wanted {
+            crash_point();
+            // Relaxed: LICENCE and JOIN order it by the fence.
+            self.ring.licence().store(self.wanted, Ordering::Relaxed);
+        }
+        // SeqCst: JOIN. It is also LICENCE's release fence.
+        fence(Ordering::SeqCst);
+        let granted = self.is_granted(self.wanted);
+        if granted {
+            self.granted = self.wanted;
+        }
+        granted
+    }
+
+    fn is_granted(&self, licence: u64) -> bool {
+        licence <= self.ring.held_from().saturating_add(self.ring.capacity())
+    }
+}
+
+impl Head {
+    fn place(&self) -> Place {
+        Place { position: self.lap + self.offset as u64, sequence: self.sequence }
+    }
+
+    /// Writes the payload of the next message and goes on behind it, or does nothing if there
+    /// is no room without asking.
+    #[inline(always)]
+    fn fill(&mut self, ring: &Ring, payload: &[u8]) -> Option<Filled> {
+        let offset = self.offset;
+        let end = offset + frame::message_frame_size(payload.len());
+        if end > self.limit {
+            return None;
+        }
+        crash_point();
+        // SAFETY: RESERVE: the payload ends before `limit`, which is within the lap, and no
+        // reader relies on bytes there.
+        unsafe { ring.frames.copy_in(offset + HEADER_SIZE, payload) };
+        let word = frame::message_word(payload.len(), self.sequence);
+        self.advance(end);
+        Some(Filled { offset, end, word })
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, end: usize) {
+        self.offset = end;
+        self.sequence += 1;
+    }
+
+    /// Lowers the limit for frames, and the word after them, to end at or below a position. It
+    /// is in this lap, or the end of it.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "at most the capacity from the lap's start")]
+    fn limit_to(&mut self, position: u64) {
+        let end = (position - self.lap) as usize;
+        self.limit = self.limit.min(end - HEADER_SIZE);
+    }
+}
+
+impl Ring {
+    /// Makes a frame visible.
+    #[inline(always)]
+    fn commit(&self, Filled { offset, end, word }: Filled) {
+        crash_point();
+        // Relaxed: AHEAD. The release store below carries it.
+        self.word_at(end).store(0, Ordering::Relaxed);
+        crash_point();
+        // Release: PUBLISH.
+        self.word_at(offset).store(word, Ordering::Release);
+    }
+}
+
+/// A batch that is being written: its frames stand in the ring, the first without its commit
+/// word, so that nobody looks further. Dropped or forgotten, it never happened.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    head: Head,
+    /// The first frame: its position, and what will be committed there.
+    first: Option<(u64, Filled)>,
+    /// First boundaries of sectors. They go into the index after the commit: before, they would
+    /// lead readers past the first frame.
+    unrecorded: Vec<Place>,
+}
+
+impl Staging {
+    /// The sequence that the next message will have.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.head.sequence
+    }
+
+    /// Writes the next message, or does nothing if there is no room without asking: then
+    /// [`Self::reserve`] asks.
+    #[inline(always)]
+    pub(crate) fn try_append(&mut self, ring: &Ring, payload: &[u8]) -> bool {
+        let Some(filled) = self.head.fill(ring, payload) else { return false };
+        if self.first.is_none() {
+            self.withhold(filled);
+        } else {
+            crash_point();
+            // Relaxed: nobody looks here before the first frame is committed.
+            ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Writes messages for as long as there are any and there is room without asking; the first
+    /// for which there is none comes back. The head stays in registers meanwhile: from one
+    /// [`Self::try_append`] to the next it goes through memory.
+    #[inline(always)]
+    pub(crate) fn try_append_all<P: AsRef<[u8]>>(
+        &mut self,
+        ring: &Ring,
+        payloads: &mut impl Iterator<Item = P>,
+    ) -> Option<P> {
+        if self.first.is_none() {
+            let payload = payloads.next()?;
+            if !self.try_append(ring, payload.as_ref()) {
+                return Some(payload);
+            }
+        }
+        let mut head = self.head.clone();
+        let refused = payloads.find_map(|payload| match head.fill(ring, payload.as_ref()) {
+            Some(filled) => {
+                crash_point();
+                // Relaxed: as in `try_append`.
+                ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
+                None
+            }
+            None => Some(payload),
+        });
+        self.head = head;
+        refused
+    }
+
+    #[cold]
+    fn withhold(&mut self, first: Filled) {
+        self.first = Some((self.head.lap + first.offset as u64, first));
+    }
+
+    /// Whether a message of `size` bytes would leave the batch within `limit` bytes. What is
+    /// left of a sector is given out without asking, so a batch may be larger by that.
+    pub(crate) fn has_space(&self, size: usize, limit: u64) -> bool {
+        let end = self.head.place().position;
+        let begin = self.first.map_or(end, |(position, _)| position);
+        end - begin + frame::message_frame_size(size) as u64 <= limit
+    }
+
+    /// As [`Writer::reserve`].
+    pub(crate) fn reserve(&mut self, writer: &mut Writer, size: usize) -> bool {
+        let Self { head, first, unrecorded } = self;
+        if first.is_some() {
+            return writer.reserve_at(head, size, |_, place| unrecorded.push(place));
+        }
+        // Nothing is withheld yet: padding becomes visible, and the writer has to know.
+        let room = writer.reserve(size);
+        *head = writer.head.clone();
+        room
+    }
+
+    /// Makes all messages visible by one store.
+    pub(crate) fn commit(self, writer: &mut Writer) {
+        if let Some((_, first)) = self.first {
+            writer.ring.commit(Filled { end: self.head.offset, ..first });
+        }
+        for place in self.unrecorded {
+            writer.ring.record(place);
+        }
+        writer.head = self.head;
+    }
+}

@@ -1,0 +1,130 @@
+//! The files under a directory of shared memory: their birth and their locks.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::check;
+
+/// A new file in `directory` that has no name yet, and vanishes unless it gets one.
+pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(mode)
+        .custom_flags(libc::O_TMPFILE)
+        .open(directory)?;
+    // The process's umask may have taken bits away from what was asked for.
+    // SAFETY: a call on an open file.
+    check(unsafe { libc::fchmod(file.as_raw_fd(), mode) })?;
+    Ok(file)
+}
+
+/// Sizes the file and reserves every page, so that no later access can find the file system
+/// full.
+pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
+    let size = libc::off_t::try_from(size).map_err(io::Error::other)?;
+    loop {
+        // SAFETY: a call on an open file.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, size) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            errno => return Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+/// Gives an unnamed file its name; fails if the name is taken.
+pub(crate) fn link(file: &File, path: &Path) -> io::Result<()> {
+    let from = c_string(&own_path(file))?;
+    let to = c_string(path)?;
+    // SAFETY: both paths are strings that outlive the call.
+    let result = unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Opens what stands at `path`, but follows no symbolic link and waits for no FIFO's other end.
+pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// Opens the same file once more: locks belong to an opening, not to a file or a process.
+pub(crate) fn reopen(file: &File, write: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(write).open(own_path(file))
+}
+
+/// Bytes that are free on the file system of `file`.
+pub(crate) fn space_left(file: &File) -> io::Result<u64> {
+    let mut facts = core::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the call fills the struct or fails.
+    check(unsafe { libc::fstatvfs(file.as_raw_fd(), facts.as_mut_ptr()) })?;
+    // SAFETY: it did not fail.
+    let facts = unsafe { facts.assume_init() };
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
+/// Locks `count` bytes from `first` for this opening of the file; `false` if another opening
+/// has a lock on one of them. The lock goes with the last copy of the opening, at the latest
+/// when the process dies (open file description locks, `fcntl(2)`).
+pub(crate) fn try_lock(file: &File, first: u64, count: u64) -> io::Result<bool> {
+    let lock = byte_range(libc::F_WRLCK, first, count);
+    // SAFETY: the struct outlives the call.
+    match check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives up this opening's locks on `count` bytes from `first`.
+pub(crate) fn unlock(file: &File, first: u64, count: u64) -> io::Result<()> {
+    let lock = byte_range(libc::F_UNLCK, first, count);
+    // SAFETY: the struct outlives the call.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }).map(drop)
+}
+
+/// Whether another opening of the file holds a lock on the byte. Needs no right to write.
+pub(crate) fn is_locked(file: &File, byte: u64) -> io::Result<bool> {
+    let mut lock = byte_range(libc::F_WRLCK, byte, 1);
+    // SAFETY: the struct outlives the call.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) })?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+#[allow(clippy::cast_possible_wrap, reason = "bytes of a lock are small numbers")]
+#[allow(clippy::cast_possible_truncation, reason = "constants that the field is made for")]
+fn byte_range(kind: libc::c_int, first: u64, count: u64) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: first as libc::off_t,
+        l_len: count as libc::off_t,
+        l_pid: 0,
+    }
+}
+
+fn own_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+fn c_string(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}

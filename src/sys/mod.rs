@@ -1,0 +1,20 @@
+//! The operating system: files with locks, mappings, futexes, barriers, forks.
+//!
+//! Thin and typed: each function is one system call, checked; what the calls are for is decided
+//! elsewhere. The model checks replace the futex and need nothing else from here.
+
+#[cfg(not(loom))]
+pub(crate) mod file;
+#[cfg(not(loom))]
+pub(crate) mod fork;
+pub(crate) mod futex;
+#[cfg(not(loom))]
+pub(crate) mod map;
+#[cfg(not(loom))]
+pub(crate) mod process;
+
+/// The last system call's error, as a result.
+#[cfg(not(loom))]
+fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
+    if result == -1 { Err(std::io::Error::last_os_error()) } else { Ok(result) }
+}
