@@ -1,11 +1,100 @@
 //! One producer process, many consumer processes, one lock-free ring in named shared memory.
+//!
+//! A [`Queue`] is a name on this machine. One process at a time is its [`Producer`]; any number
+//! of others receive every message, each at its own pace, as a [`Consumer`] or as an
+//! [`Observer`]. Nothing sits in between: a send is a copy and a store, a receive is a load.
+//!
+//! ```
+//! use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+//!
+//! # let _ = Queue::force_remove("doc-crate");
+//! // One process:
+//! let queue = Queue::create("doc-crate", &QueueOptions::new().capacity(16 << 20))?;
+//! let mut producer = queue.producer()?;
+//! producer.send(b"hello")?;
+//! producer.close()?;
+//!
+//! // Another one:
+//! let queue = Queue::open("doc-crate")?;
+//! let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+//! while let Received::Message(message) = consumer.receive()? {
+//!     assert_eq!((message.sequence(), message.payload()), (0, &b"hello"[..]));
+//! }
+//! # drop(consumer);
+//! Queue::remove("doc-crate")?;
+//! # Ok::<(), ringway::Error>(())
+//! ```
+//!
+//! # What to expect
+//!
+//! - **Order and number.** Messages have sequences without gaps, and every reader sees them in
+//!   that order. A message is there whole or not at all, whatever dies when.
+//! - **A consumer a whole ring behind** makes the producer wait ([`Lag::Hold`]), or loses what
+//!   is overwritten and is told exactly which messages ([`Lag::Skip`]). An observer is never in
+//!   anybody's way.
+//! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
+//!   dead producer's successor goes on behind the last whole message, a dead consumer stops
+//!   holding the producer.
+//! - **Trust.** Whoever may write the segment is trusted by all others, as far as promises go:
+//!   a process that breaks the protocol can make others report [`Error::Corrupt`], see wrong
+//!   messages or wait, but nothing in the segment makes them panic or read out of bounds. Whoever
+//!   cuts its file short kills its users by `SIGBUS`.
+//! - **What ends with the machine.** The messages lie in memory: a restart loses them.
+//!
+//! # Linux only, 64 bits, little-endian
+//!
+//! And a kernel of 5.14 or later to be at its best; see `docs/design.md` for what older ones lack.
+//! Features: `cli` (on by default) is the `ringway` program and its dependencies, `zerocopy`
+//! sends and receives plain values.
+//!
+//! # The way of a message
+//!
+//! [`Producer::send`] → `ring/write_side.rs` → the segment (`layout.rs`, `ring/frame.rs`) →
+//! [`Consumer::receive`] → `reception.rs` → `ring/run.rs` → [`Message`]. Why that is safe stands
+//! at the head of `ring/mod.rs`; how the two sides wait for each other, at that of `wait.rs`.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports, reason = "the models use the protocol alone"))]
 #[cfg(not(loom))]
+mod consumer;
+#[cfg(not(loom))]
 mod copy;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod info;
 pub mod layout;
+#[cfg(not(loom))]
+mod membership;
+#[cfg(not(loom))]
+mod message;
+#[cfg(not(loom))]
+mod outcome;
+#[cfg(not(loom))]
+mod producer;
+#[cfg(not(loom))]
+mod queue;
+#[cfg(not(loom))]
+mod reception;
 mod region;
 mod ring;
+#[cfg(not(loom))]
+mod segment;
+#[cfg(not(loom))]
+mod subscribe;
 mod sync;
 mod sys;
 mod wait;
+
+#[cfg(not(loom))]
+pub use self::{
+    consumer::{Consumer, Observer},
+    error::Error,
+    info::{ConsumerInfo, Info, ProducerInfo},
+    message::{Batch, Message},
+    outcome::{Received, Sent},
+    producer::{Claim, Producer, SendBatch},
+    queue::{Queue, QueueOptions},
+    ring::{Lag, Start},
+    subscribe::Subscribe,
+    wait::Wait,
+};

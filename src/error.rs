@@ -1,0 +1,344 @@
+//! What can go wrong, to which queue, and what to do about it.
+
+use std::{fmt, io};
+
+/// Why something could not be done.
+///
+/// States that pass are not errors: a full ring, an empty one, a missed range and the end of the
+/// stream are values of [`Sent`](crate::Sent) and [`Received`](crate::Received). What stands
+/// here wants a person or another program text.
+///
+/// The text of an error names the queue and says what to do.
+///
+/// ```
+/// use ringway::{Error, Queue};
+///
+/// let error = Queue::open("no-such-queue").unwrap_err();
+/// assert!(matches!(error, Error::NotFound { .. }));
+/// assert_eq!(
+///     error.to_string(),
+///     "there is no queue 'no-such-queue'; `ringway ls` lists those there are",
+/// );
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A queue of that name is there already.
+    AlreadyExists {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// A batch would grow beyond a quarter of the ring.
+    BatchFull {
+        /// The queue.
+        queue: Box<str>,
+        /// The most bytes of frames that a batch may hold.
+        limit: u64,
+    },
+    /// The segment was made on a machine of the other byte order.
+    ByteOrder {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// The segment holds something that no ringway writes. Nothing at or after that place was
+    /// handed over.
+    Corrupt {
+        /// The queue.
+        queue: Box<str>,
+        /// What is wrong, and where.
+        what: Box<str>,
+    },
+    /// What stands at the queue's name is no segment, or not one to be trusted.
+    Foreign {
+        /// The queue.
+        queue: Box<str>,
+        /// What it is instead.
+        what: Box<str>,
+    },
+    /// The handle was made before a fork, in the parent.
+    Forked {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// The queue cannot be removed because somebody uses it.
+    InUse {
+        /// The queue.
+        queue: Box<str>,
+        /// How many consumers live there.
+        consumers: u32,
+        /// Whether a producer lives there.
+        producer: bool,
+    },
+    /// A name that no queue can have.
+    InvalidName {
+        /// The name.
+        name: Box<str>,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An option out of its bounds.
+    InvalidOption {
+        /// The queue.
+        queue: Box<str>,
+        /// Which option, and its bounds.
+        what: Box<str>,
+    },
+    /// The segment has another layout than this build reads.
+    LayoutMismatch {
+        /// The queue.
+        queue: Box<str>,
+        /// The segment's major layout.
+        theirs: u16,
+        /// This build's.
+        ours: u16,
+    },
+    /// Every place for a consumer is taken by a live one.
+    MembersFull {
+        /// The queue.
+        queue: Box<str>,
+        /// How many places there are.
+        members: u32,
+    },
+    /// A message larger than an eighth of the ring.
+    MessageTooLarge {
+        /// The queue.
+        queue: Box<str>,
+        /// The message's bytes.
+        size: usize,
+        /// The most that fit.
+        limit: u64,
+    },
+    /// The shared memory has no room for the segment.
+    NoSpace {
+        /// The queue.
+        queue: Box<str>,
+        /// The segment's bytes.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// No queue has that name.
+    NotFound {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// The system refused something that has no variant of its own.
+    Os {
+        /// The queue.
+        queue: Box<str>,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The queue belongs to somebody else, and its mode does not let this process in.
+    PermissionDenied {
+        /// The queue.
+        queue: Box<str>,
+        /// What would have needed the permission.
+        doing: &'static str,
+    },
+    /// Another producer lives.
+    ProducerAlive {
+        /// The queue.
+        queue: Box<str>,
+        /// Its process, as it saw itself; for display.
+        pid: u32,
+    },
+    /// A sequence to start from that is further ahead than the next message.
+    SequenceAhead {
+        /// The queue.
+        queue: Box<str>,
+        /// What was asked for.
+        asked: u64,
+        /// The next message's sequence.
+        next: u64,
+    },
+    /// The queue was removed, or replaced by another of the same name. The handle's messages
+    /// have been received by then.
+    Stale {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// The segment's file is shorter than the segment.
+    Truncated {
+        /// The queue.
+        queue: Box<str>,
+        /// The file's bytes.
+        size: u64,
+        /// The segment's bytes.
+        expected: u64,
+    },
+    /// The segment was never finished, or its contents were erased.
+    Unfinished {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// The segment uses features that this build does not know.
+    UnknownFeatures {
+        /// The queue.
+        queue: Box<str>,
+        /// Their bits.
+        bits: u32,
+    },
+}
+
+impl Error {
+    /// The queue that the error is about.
+    ///
+    /// ```
+    /// let error = ringway::Queue::open("no-such-queue").unwrap_err();
+    /// assert_eq!(error.queue(), "no-such-queue");
+    /// ```
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        match self {
+            Self::InvalidName { name, .. } => name,
+            Self::AlreadyExists { queue }
+            | Self::BatchFull { queue, .. }
+            | Self::ByteOrder { queue }
+            | Self::Corrupt { queue, .. }
+            | Self::Foreign { queue, .. }
+            | Self::Forked { queue }
+            | Self::InUse { queue, .. }
+            | Self::InvalidOption { queue, .. }
+            | Self::LayoutMismatch { queue, .. }
+            | Self::MembersFull { queue, .. }
+            | Self::MessageTooLarge { queue, .. }
+            | Self::NoSpace { queue, .. }
+            | Self::NotFound { queue }
+            | Self::Os { queue, .. }
+            | Self::PermissionDenied { queue, .. }
+            | Self::ProducerAlive { queue, .. }
+            | Self::SequenceAhead { queue, .. }
+            | Self::Stale { queue }
+            | Self::Truncated { queue, .. }
+            | Self::Unfinished { queue }
+            | Self::UnknownFeatures { queue, .. } => queue,
+        }
+    }
+
+    pub(crate) fn os(queue: &str, doing: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Self::PermissionDenied { queue: queue.into(), doing }
+            }
+            _ => Self::Os { queue: queue.into(), doing, source },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    #[allow(clippy::too_many_lines, reason = "one sentence for each variant")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyExists { queue } => write!(
+                f,
+                "queue '{queue}' exists already; open it, or remove it first with `ringway rm {queue}`"
+            ),
+            Self::BatchFull { queue, limit } => write!(
+                f,
+                "a batch for queue '{queue}' holds at most {limit} bytes with its headers; commit it and begin another"
+            ),
+            Self::ByteOrder { queue } => write!(
+                f,
+                "queue '{queue}' was made on a machine of the other byte order; remove it with `ringway rm {queue}`"
+            ),
+            Self::Corrupt { queue, what } => write!(
+                f,
+                "queue '{queue}' is corrupt: {what}; stop its users, then remove it with `ringway rm {queue}`"
+            ),
+            Self::Foreign { queue, what } => {
+                write!(f, "what stands at the name of queue '{queue}' is {what}; it is left alone")
+            }
+            Self::Forked { queue } => write!(
+                f,
+                "this handle of queue '{queue}' belongs to the process that forked; open the queue anew in the child"
+            ),
+            Self::InUse { queue, consumers, producer } => write!(
+                f,
+                "queue '{queue}' is in use by {}; end them first, or remove it all the same with `ringway rm --force {queue}`",
+                match (producer, consumers) {
+                    (true, 0) => "a producer".to_owned(),
+                    (true, count) => format!("a producer and {}", consumers_text(*count)),
+                    (false, 0) => "somebody who just came".to_owned(),
+                    (false, count) => consumers_text(*count),
+                }
+            ),
+            Self::InvalidName { name, reason } => {
+                write!(f, "'{}' cannot name a queue: {reason}", name.escape_debug())
+            }
+            Self::InvalidOption { queue, what } => {
+                write!(f, "queue '{queue}' cannot be made: {what}")
+            }
+            Self::LayoutMismatch { queue, theirs, ours } => write!(
+                f,
+                "queue '{queue}' has layout {theirs} but this build reads layout {ours}; {}",
+                if theirs < ours {
+                    "it is older: end its users, remove it, and let this build create it"
+                } else {
+                    "this build is older: use the newer one here too"
+                }
+            ),
+            Self::MembersFull { queue, members } => write!(
+                f,
+                "all {members} places for consumers of queue '{queue}' are taken; create it with more members"
+            ),
+            Self::MessageTooLarge { queue, size, limit } => write!(
+                f,
+                "a message of {size} bytes is too large for queue '{queue}', which takes {limit} (an eighth of its capacity); send it in parts, or create the queue with a larger capacity"
+            ),
+            Self::NoSpace { queue, needed, available } => write!(
+                f,
+                "queue '{queue}' needs {needed} bytes of shared memory but {available} are free; give it a smaller capacity, remove other queues, or enlarge the shared memory (`mount -o remount,size=.. /dev/shm`, `docker run --shm-size ..`)"
+            ),
+            Self::NotFound { queue } => {
+                write!(f, "there is no queue '{queue}'; `ringway ls` lists those there are")
+            }
+            Self::Os { queue, doing, source } => {
+                write!(f, "cannot {doing} queue '{queue}': {source}")
+            }
+            Self::PermissionDenied { queue, doing } => write!(
+                f,
+                "no permission to {doing} queue '{queue}'; its owner can give it with the mode of the queue (`ringway create --mode`)"
+            ),
+            Self::ProducerAlive { queue, pid } => write!(
+                f,
+                "queue '{queue}' has a producer already (process {pid}); there can be one at a time"
+            ),
+            Self::SequenceAhead { queue, asked, next } => write!(
+                f,
+                "queue '{queue}' has no message {asked} yet, its next is {next}; start from there or from Newest"
+            ),
+            Self::Stale { queue } => write!(
+                f,
+                "queue '{queue}' was removed, or replaced by another of that name; open it anew"
+            ),
+            Self::Truncated { queue, size, expected } => write!(
+                f,
+                "the segment of queue '{queue}' has {size} of its {expected} bytes: somebody cut it; remove it with `ringway rm {queue}`"
+            ),
+            Self::Unfinished { queue } => write!(
+                f,
+                "the segment of queue '{queue}' is empty: it was never finished, or somebody erased it; remove it with `ringway rm --force {queue}`"
+            ),
+            Self::UnknownFeatures { queue, bits } => write!(
+                f,
+                "queue '{queue}' uses features {bits:#x} that this build does not know; use the newer build here too"
+            ),
+        }
+    }
+}
+
+fn consumers_text(count: u32) -> String {
+    if count == 1 { "a consumer".to_owned() } else { format!("{count} consumers") }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Os { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

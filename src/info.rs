@@ -1,0 +1,245 @@
+//! What a queue tells whoever asks.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::Error;
+use crate::layout;
+use crate::ring::{Lag, Member, MemberIndex, Place, Ring};
+use crate::segment::{Access, Segment};
+use crate::sync::Ordering;
+
+/// All that a segment tells, as [`Queue::info`](crate::Queue::info) found it.
+///
+/// Numbers that others are changing are of slightly different moments. Process numbers and times
+/// are what the processes themselves wrote down, and are for display; whether somebody lives is
+/// the kernel's word.
+///
+/// ```
+/// use ringway::{Queue, QueueOptions};
+///
+/// # let _ = Queue::force_remove("doc-info");
+/// let queue = Queue::create("doc-info", &QueueOptions::new().capacity(1 << 20))?;
+/// queue.producer()?.send(b"one")?;
+/// let info = queue.info()?;
+/// assert_eq!((info.capacity, info.oldest_sequence, info.next_sequence), (1 << 20, 0, 1));
+/// # Queue::force_remove("doc-info")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Info {
+    /// The queue's name.
+    pub name: String,
+    /// Different for every queue ever made.
+    pub instance_id: [u8; 16],
+    /// Major and minor layout of the segment.
+    pub layout: (u16, u16),
+    /// Bytes of the ring.
+    pub capacity: u64,
+    /// Bytes of a sector, a sixteenth of the ring.
+    pub sector_size: u64,
+    /// The largest message, bytes.
+    pub message_size_max: u64,
+    /// Bytes of shared memory in all.
+    pub segment_size: u64,
+    /// How many consumers there can be.
+    pub members: u32,
+    /// User number of the owner.
+    pub owner: u32,
+    /// Permissions.
+    pub mode: u32,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// The process that made it.
+    pub creator_pid: u32,
+    /// The producer that lives, or the last one.
+    pub producer: Option<ProducerInfo>,
+    /// Whether the stream was ended, and nobody has taken it up again.
+    pub closed: bool,
+    /// Whether the queue's name was taken away, and only attached processes still see it.
+    pub removed: bool,
+    /// The sequence of the next message.
+    pub next_sequence: u64,
+    /// The position where it will begin.
+    pub position: u64,
+    /// The sequence of the oldest message that a new consumer can begin with; the next one's if
+    /// there is none.
+    pub oldest_sequence: u64,
+    /// Up to which position the producer may write without asking.
+    pub licence: u64,
+    /// The lowest position whose bytes are whole.
+    pub floor: u64,
+    /// The consumers, in the order of the member table.
+    pub consumers: Vec<ConsumerInfo>,
+}
+
+/// The producer that a queue has or had last.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-producer-info");
+/// # let queue = Queue::create("doc-producer-info", &QueueOptions::new())?;
+/// assert!(queue.info()?.producer.is_none());
+/// let producer = queue.producer()?;
+/// let info = queue.info()?.producer.unwrap();
+/// assert!(info.alive);
+/// assert_eq!((info.pid, info.epoch), (std::process::id(), 1));
+/// # drop(producer);
+/// # Queue::force_remove("doc-producer-info")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProducerInfo {
+    /// Whether it lives.
+    pub alive: bool,
+    /// Its process, as it saw itself.
+    pub pid: u32,
+    /// How many producers there have been, it included.
+    pub epoch: u64,
+    /// When it became the producer.
+    pub since: SystemTime,
+}
+
+/// A consumer of a queue.
+///
+/// ```
+/// # use ringway::{Lag, Queue, QueueOptions, Subscribe};
+/// # let _ = Queue::force_remove("doc-consumer-info");
+/// # let queue = Queue::create("doc-consumer-info", &QueueOptions::new())?;
+/// let consumer = queue.subscribe(&Subscribe::new().on_lag(Lag::Skip))?;
+/// queue.producer()?.send(&[0; 24])?;
+/// let info = &queue.info()?.consumers[0];
+/// assert!(info.alive);
+/// assert_eq!((info.lag, info.lag_bytes, info.lag_messages), (Lag::Skip, 32, Some(1)));
+/// # drop(consumer);
+/// # Queue::force_remove("doc-consumer-info")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// Its line in the member table.
+    pub member: u32,
+    /// Whether it lives; one that does not is cleared when it matters.
+    pub alive: bool,
+    /// Its process, as it saw itself.
+    pub pid: u32,
+    /// When it joined.
+    pub since: SystemTime,
+    /// What happens when it falls a ring behind.
+    pub lag: Lag,
+    /// The position below which it needs nothing any more.
+    pub position: u64,
+    /// Bytes of frames that it has not received or not given back.
+    pub lag_bytes: u64,
+    /// Messages that it has not received or not given back; unknown when it is more than a ring
+    /// behind.
+    pub lag_messages: Option<u64>,
+    /// Whether the producer cannot go on because of it.
+    pub holds_producer: bool,
+    /// Messages that it was too slow for.
+    pub missed: u64,
+    /// How often it slept.
+    pub sleeps: u64,
+    /// Sleeps that ended by their time limit although there was a message: not one is expected.
+    pub late_wakes: u32,
+}
+
+impl Info {
+    pub(crate) fn of(segment: &Segment) -> Result<Self, Error> {
+        let mapping = segment.map(Access::Observe)?;
+        let ring = mapping.ring();
+        let corrupt = |corrupt| segment.corrupt(corrupt);
+        let identity = segment.identity();
+        let geometry = segment.geometry();
+        let (owner, mode) = segment.owner_and_mode();
+        let consumers: Vec<_> = ring.active_members().collect();
+        let end = ring.end().map_err(corrupt)?;
+        let oldest = ring.oldest().map_err(corrupt)?;
+        let licence = ring.licence().load(Ordering::Relaxed);
+        let epoch = ring.header64(layout::EPOCH).load(Ordering::Relaxed);
+        let producer = (epoch > 0).then(|| ProducerInfo {
+            alive: segment.producer_lives(),
+            pid: ring.header32(layout::PRODUCER_PID).load(Ordering::Relaxed),
+            epoch,
+            since: time(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
+        });
+        Ok(Self {
+            name: segment.name().to_owned(),
+            instance_id: identity.instance,
+            layout: (layout::MAJOR, identity.minor),
+            capacity: geometry.capacity(),
+            sector_size: geometry.sector_size(),
+            message_size_max: geometry.message_size_max(),
+            segment_size: geometry.segment_size(),
+            members: geometry.members(),
+            owner,
+            mode,
+            created_at: time(identity.created_at),
+            creator_pid: identity.creator_pid,
+            producer,
+            closed: ring.closed_at() == Some(end.position),
+            removed: ring.is_removed(),
+            next_sequence: end.sequence,
+            position: end.position,
+            oldest_sequence: oldest.sequence,
+            licence,
+            floor: ring.floor(licence),
+            consumers: consumers
+                .into_iter()
+                .map(|index| ConsumerInfo::of(segment, &ring, index, end))
+                .collect(),
+        })
+    }
+}
+
+impl ConsumerInfo {
+    fn of(segment: &Segment, ring: &Ring, index: MemberIndex, end: Place) -> Self {
+        let member = ring.member(index);
+        let lag = member.lag().unwrap_or(Lag::Skip);
+        let (position, sequence) = whereabouts(ring, &member, lag, end);
+        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
+        Self {
+            member: index.get(),
+            alive: segment.member_lives(index),
+            pid: member.word32(layout::PID).load(Ordering::Relaxed),
+            since: time(member.word64(layout::SINCE).load(Ordering::Relaxed)),
+            lag,
+            position,
+            lag_bytes: end.position.saturating_sub(position),
+            lag_messages: sequence.map(|sequence| end.sequence.saturating_sub(sequence)),
+            holds_producer: lag == Lag::Hold && position < floor,
+            missed: member.word64(layout::MISSED).load(Ordering::Relaxed),
+            sleeps: member.word64(layout::SLEEPS).load(Ordering::Relaxed),
+            late_wakes: member.word32(layout::LATE_WAKES).load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A member's cursor, and the sequence there if the frame was whole when it was read.
+fn whereabouts(ring: &Ring, member: &Member, lag: Lag, end: Place) -> (u64, Option<u64>) {
+    const LOOKS: u32 = 100;
+    let mut position = member.cursor().load(Ordering::Acquire);
+    for _ in 0..LOOKS {
+        let sequence = ring.sequence_at(position, end);
+        let whole = match lag {
+            // Held for, if the cursor has not moved.
+            Lag::Hold => {
+                let again = member.cursor().load(Ordering::Acquire);
+                let unmoved = again == position;
+                position = again;
+                unmoved
+            }
+            Lag::Skip => position >= ring.floor(ring.licence().load(Ordering::Relaxed)),
+        };
+        if whole {
+            return (position, Some(sequence));
+        }
+    }
+    (position, None)
+}
+
+fn time(nanoseconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)
+}

@@ -1,0 +1,104 @@
+//! A consumer's place in the queue: taking one, giving it up, and clearing those of the dead.
+
+use crate::error::Error;
+use crate::layout;
+use crate::ring::{MemberIndex, Ring};
+use crate::segment::{Lock, Segment};
+use crate::sync::{Ordering, fence};
+use crate::sys::process;
+use crate::wait::Event;
+
+/// A line of the member table, and the lock that shows that its owner lives. Dropped, the place
+/// is given up.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    ring: Ring,
+    index: MemberIndex,
+    /// Goes after the place is given up: nobody else takes the line before.
+    lock: Lock,
+}
+
+impl Membership {
+    /// Takes a free line, or else one whose owner has died. It becomes a member's when the
+    /// reader's beginning is found.
+    pub(crate) fn find(segment: &Segment, ring: Ring) -> Result<Self, Error> {
+        let lock = segment.lock_file()?;
+        let free_then_all = [false, true];
+        for active_too in free_then_all {
+            for index in ring.member_indexes() {
+                if (active_too || !ring.is_active(index)) && lock.try_member(index)? {
+                    ring.leave(index);
+                    introduce(&ring, index);
+                    return Ok(Self { ring, index, lock });
+                }
+            }
+        }
+        if ring.is_removed() {
+            // Whoever removes a queue has all locks for that time.
+            return Err(segment.stale());
+        }
+        let members = segment.geometry().members();
+        Err(Error::MembersFull { queue: segment.name().into(), members })
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(crate) fn index(&self) -> MemberIndex {
+        self.index
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        // A forked child has a copy of this, but not the place.
+        if self.lock.is_own() {
+            self.ring.leave(self.index);
+            announce_room(&self.ring);
+        }
+    }
+}
+
+/// Ends the membership of those among `members` who have died, and returns how many there were.
+/// `lock` is the caller's own opening, which may hold other locks.
+pub(crate) fn clear_dead(
+    ring: &Ring,
+    lock: &Lock,
+    members: impl Iterator<Item = MemberIndex>,
+) -> Result<u32, Error> {
+    let mut cleared = 0;
+    for index in members {
+        // Whoever has the lock of a line in use, and is not its owner, has outlived its owner.
+        if lock.try_member(index)? {
+            ring.leave(index);
+            lock.give_up_member(index)?;
+            cleared += 1;
+        }
+    }
+    if cleared > 0 {
+        announce_room(ring);
+    }
+    Ok(cleared)
+}
+
+/// Tells a producer that waits for room that a cursor has moved, or is no more.
+#[cold]
+pub(crate) fn announce_room(ring: &Ring) {
+    // SeqCst: ROOM.
+    fence(Ordering::SeqCst);
+    let event = Event::new(ring.control32(layout::ROOM_EVENT));
+    if event.is_awaited() {
+        event.call();
+    }
+}
+
+/// Fills in what others are shown of a member.
+fn introduce(ring: &Ring, index: MemberIndex) {
+    let member = ring.member(index);
+    member.word32(layout::PID).store(std::process::id(), Ordering::Relaxed);
+    member.word64(layout::SINCE).store(process::now_for_display(), Ordering::Relaxed);
+    member.word64(layout::MISSED).store(0, Ordering::Relaxed);
+    member.word64(layout::SLEEPS).store(0, Ordering::Relaxed);
+    member.word32(layout::LATE_WAKES).store(0, Ordering::Relaxed);
+}

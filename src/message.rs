@@ -1,0 +1,169 @@
+//! What a consumer is lent: a message, or a batch of them.
+
+use core::fmt;
+
+use crate::ring::{HeldReader, Run};
+
+/// A message, lent until the next call on the consumer or observer it came from.
+///
+/// A [`Hold`](crate::Lag::Hold) consumer's payload is read where the producer wrote it; the
+/// others' is their own copy. Either way it begins at an address that is a multiple of 8.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+/// # let _ = Queue::force_remove("doc-message");
+/// # let queue = Queue::create("doc-message", &QueueOptions::new())?;
+/// # let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+/// queue.producer()?.send(b"payload")?;
+/// if let Received::Message(message) = consumer.receive()? {
+///     assert_eq!((message.sequence(), message.payload()), (0, &b"payload"[..]));
+/// }
+/// # Queue::force_remove("doc-message")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Message<'a> {
+    payload: &'a [u8],
+    sequence: u64,
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn new(payload: &'a [u8], sequence: u64) -> Self {
+        Self { payload, sequence }
+    }
+
+    /// Its number: the producer counts messages from 0, or from the queue's
+    /// [`first_sequence`](crate::QueueOptions::first_sequence), without gaps.
+    #[inline]
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Its bytes, as they were sent.
+    #[inline]
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The payload as a value of `T`; `None` if its size is another, or `T` wants a stricter
+    /// alignment than 8.
+    ///
+    /// ```
+    /// use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+    ///
+    /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    /// #[repr(C)]
+    /// struct Tick {
+    ///     price: u64,
+    ///     volume: u64,
+    /// }
+    ///
+    /// # let _ = Queue::force_remove("doc-value");
+    /// # let queue = Queue::create("doc-value", &QueueOptions::new())?;
+    /// # let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+    /// queue.producer()?.send_value(&Tick { price: 17, volume: 4 })?;
+    /// let message = consumer.receive()?.message().unwrap();
+    /// assert_eq!(message.value::<Tick>().unwrap().price, 17);
+    /// # Queue::force_remove("doc-value")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[cfg(feature = "zerocopy")]
+    #[must_use]
+    pub fn value<T>(&self) -> Option<&'a T>
+    where
+        T: zerocopy::FromBytes + zerocopy::Immutable + zerocopy::KnownLayout,
+    {
+        T::ref_from_bytes(self.payload).ok()
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("sequence", &self.sequence)
+            .field("payload", &format_args!("\"{}\"", self.payload.escape_ascii()))
+            .finish()
+    }
+}
+
+/// Messages that follow each other, lent until the next call on the consumer or observer they
+/// came from: an iterator, over at least one.
+///
+/// A message counts as received when the iterator has passed it; the first one always does. What
+/// a [`Hold`](crate::Lag::Hold) consumer's batch has not reached by the time it is dropped comes
+/// with the next receive.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+/// # let _ = Queue::force_remove("doc-batch");
+/// # let queue = Queue::create("doc-batch", &QueueOptions::new())?;
+/// # let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+/// let mut producer = queue.producer()?;
+/// producer.send(b"a")?;
+/// producer.send(b"b")?;
+/// producer.send(b"c")?;
+/// if let Received::Message(batch) = consumer.receive_batch(2)? {
+///     let letters: Vec<u8> = batch.map(|message| message.payload()[0]).collect();
+///     assert_eq!(letters, b"ab");
+/// }
+/// # Queue::force_remove("doc-batch")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Batch<'a> {
+    first: Option<Message<'a>>,
+    /// What follows. By value, so that a loop over it keeps it in registers.
+    run: Run,
+    /// How many of that may be taken.
+    left: usize,
+    /// The reader whose run this is, if it has to be told how far it went.
+    reader: Option<&'a mut HeldReader>,
+}
+
+impl<'a> Batch<'a> {
+    /// A message, and up to `left` more as they lie in the ring. Only as far as they are taken
+    /// are they the reader's past.
+    #[inline]
+    pub(crate) fn of_held(first: Message<'a>, reader: &'a mut HeldReader, left: usize) -> Self {
+        Self { first: Some(first), run: reader.run().clone(), left, reader: Some(reader) }
+    }
+
+    /// A message, and more in a copy, all of which the reader has passed.
+    ///
+    /// # Safety
+    /// The copy outlives `'a`, and nobody writes it meanwhile.
+    pub(crate) unsafe fn of_copy(first: Message<'a>, run: Run) -> Self {
+        Self { first: Some(first), run, left: usize::MAX, reader: None }
+    }
+}
+
+impl<'a> Iterator for Batch<'a> {
+    type Item = Message<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message<'a>> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        self.left = self.left.checked_sub(1)?;
+        let sequence = self.run.sequence();
+        let span = self.run.next()?;
+        let start = self.run.base().wrapping_add(span.offset);
+        // SAFETY: a held reader's frames stay as they are until its cursor moves, which needs
+        // the reader that is borrowed for `'a`; a copy does by the promise of `of_copy`.
+        let payload = unsafe { core::slice::from_raw_parts(start, span.size) };
+        Some(Message { payload, sequence })
+    }
+}
+
+impl Drop for Batch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            reader.run().clone_from(&self.run);
+        }
+    }
+}

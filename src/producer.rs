@@ -1,0 +1,843 @@
+//! The sending end.
+
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+
+use crate::error::Error;
+use crate::layout;
+use crate::membership;
+use crate::outcome::Sent;
+use crate::ring::{MemberIndex, Staging, Writer};
+use crate::segment::{Access, Lock, Mapping, Segment};
+use crate::sync::{Ordering, compiler_fence, fence};
+use crate::sys::{fork::Witness, process};
+use crate::wait::{Event, Next, Pace, Patience, Wait};
+
+/// A producer that is held looks so often whether those who hold it still live.
+const CLEAR_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The values of [`Producer::fences`].
+const FORKED: u32 = 0;
+const BY_SLEEPERS: u32 = 1;
+const BY_PRODUCER: u32 = 2;
+
+/// The one handle that sends to a queue.
+///
+/// There is one at a time, in whichever process; it lives as long as this handle, and if it dies
+/// in the middle of a send, in whatever way, the next one goes on behind the last message that
+/// was sent whole. One thread at a time uses it; it may move between threads.
+///
+/// ```
+/// use ringway::{Error, Queue, QueueOptions};
+///
+/// # let _ = Queue::force_remove("doc-producer");
+/// let queue = Queue::create("doc-producer", &QueueOptions::new())?;
+/// let mut producer = queue.producer()?;
+/// assert!(matches!(queue.producer(), Err(Error::ProducerAlive { .. })));
+/// assert_eq!(producer.send(b"first")?, 0);
+/// assert_eq!(producer.send(b"second")?, 1);
+/// # Queue::force_remove("doc-producer")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Producer {
+    /// On lines of its own: a thread may hold the ends of several queues side by side.
+    writer: CachePadded<Writer>,
+    /// Who issues the fence of WAKE, or that this is a forked child.
+    fences: Witness,
+    wait: Wait,
+    /// When the members were last asked whether they live.
+    cleared_at: Option<Instant>,
+    reserves: u32,
+    lock: Lock,
+    segment: Arc<Segment>,
+    /// Last: the writer's view is of this.
+    _mapping: Mapping,
+}
+
+impl Producer {
+    pub(crate) fn take_over(segment: &Arc<Segment>) -> Result<Self, Error> {
+        let lock = segment.lock_file()?;
+        if !lock.try_producer()? {
+            let mapping = segment.map(Access::Observe)?;
+            let pid = mapping.ring().header32(layout::PRODUCER_PID).load(Ordering::Relaxed);
+            return Err(Error::ProducerAlive { queue: segment.name().into(), pid });
+        }
+        let mapping = segment.map(Access::Produce)?;
+        let ring = mapping.ring();
+        if ring.is_removed() {
+            return Err(segment.stale());
+        }
+        let mut writer = Writer::recover(ring).map_err(|corrupt| segment.corrupt(corrupt))?;
+        let ring = writer.ring();
+        let epoch = ring.header64(layout::EPOCH);
+        epoch.store(epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
+        ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
+        let registered = process::register_for_global_barrier();
+        let fences = if registered { BY_SLEEPERS } else { BY_PRODUCER };
+        ring.header32(layout::BARRIER).store(registered.into(), Ordering::Release);
+        // SeqCst: WAKE. Whoever announced a sleep by what was right for the last producer is
+        // called; whoever does later finds what is right for this one.
+        fence(Ordering::SeqCst);
+        Event::new(ring.control32(layout::DATA_EVENT)).call();
+        writer.reopen();
+        Ok(Self {
+            writer: CachePadded::new(writer),
+            fences: segment.witness(fences)?,
+            wait: Wait::default(),
+            cleared_at: None,
+            reserves: 0,
+            lock,
+            segment: Arc::clone(segment),
+            _mapping: mapping,
+        })
+    }
+
+    /// How to wait for room, when a consumer holds the producer; [`Wait::Backoff`] until set.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Wait};
+    /// # let _ = Queue::force_remove("doc-set-wait");
+    /// # let queue = Queue::create("doc-set-wait", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// producer.set_wait(Wait::Park);
+    /// # Queue::force_remove("doc-set-wait")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.wait = wait;
+    }
+
+    /// Sends a message, and returns its sequence. Waits while a consumer that holds the
+    /// producer is a ring behind.
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLarge`], [`Error::Forked`], [`Error::Stale`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-send");
+    /// # let queue = Queue::create("doc-send", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// let sequence = producer.send(b"payload")?;
+    /// assert_eq!(sequence, 0);
+    /// # Queue::force_remove("doc-send")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn send(&mut self, payload: &[u8]) -> Result<u64, Error> {
+        match self.send_now(payload) {
+            Some(sequence) => Ok(sequence),
+            None => self.send_patiently(payload),
+        }
+    }
+
+    /// Sends a message if there is room, else says [`Sent::Full`] at once.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-try-send");
+    /// let queue = Queue::create("doc-try-send", &QueueOptions::new().capacity(64 << 10))?;
+    /// let _holds = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// let mut sent = 0;
+    /// while let Sent::Sequence(_) = producer.try_send(&[0; 4096])? {
+    ///     sent += 1;
+    /// }
+    /// assert!(sent > 10);
+    /// # Queue::force_remove("doc-try-send")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<Sent, Error> {
+        let sent = self.send_within(payload, Patience::None)?;
+        Ok(sent.map_or(Sent::Full, Sent::Sequence))
+    }
+
+    /// Sends a message, waiting so long at most for room, then says [`Sent::TimedOut`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-send-timeout");
+    /// # let queue = Queue::create("doc-send-timeout", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.send_timeout(b"x", Duration::from_secs(1))?, Sent::Sequence(0));
+    /// # Queue::force_remove("doc-send-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn send_timeout(&mut self, payload: &[u8], time: Duration) -> Result<Sent, Error> {
+        let sent = self.send_within(payload, Patience::lasting(time))?;
+        Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
+    }
+
+    /// Sends a plain value as a payload.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-send-value");
+    /// # let queue = Queue::create("doc-send-value", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send_value(&[1_u32, 2, 3])?;
+    /// # Queue::force_remove("doc-send-value")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[cfg(feature = "zerocopy")]
+    #[inline]
+    pub fn send_value<T>(&mut self, value: &T) -> Result<u64, Error>
+    where
+        T: zerocopy::IntoBytes + zerocopy::Immutable + ?Sized,
+    {
+        self.send(value.as_bytes())
+    }
+
+    /// Room for a message of `size` bytes, to be written in place. Waits as [`send`](Self::send)
+    /// does.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-claim");
+    /// # let queue = Queue::create("doc-claim", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// let mut claim = producer.claim(5)?;
+    /// claim.copy_from_slice(b"hello");
+    /// claim.commit()?;
+    /// drop(producer.claim(100)?); // never happened
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert_eq!(observer.receive()?.message().unwrap().payload(), b"hello");
+    /// # Queue::force_remove("doc-claim")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn claim(&mut self, size: usize) -> Result<Claim<'_>, Error> {
+        self.check_process()?;
+        loop {
+            if let Some(offset) = self.writer.try_claim(size) {
+                return Ok(Claim { offset, size, producer: self });
+            }
+            self.make_room(size, Patience::Endless, Writer::reserve)?;
+        }
+    }
+
+    /// As [`claim`](Self::claim), but `None` at once if there is no room.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-claim");
+    /// # let queue = Queue::create("doc-try-claim", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// if let Some(mut claim) = producer.try_claim(8)? {
+    ///     claim.fill(1);
+    ///     claim.commit()?;
+    /// }
+    /// # Queue::force_remove("doc-try-claim")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_claim(&mut self, size: usize) -> Result<Option<Claim<'_>>, Error> {
+        self.claim_within(size, Patience::None)
+    }
+
+    /// As [`claim`](Self::claim), but `None` if there is still no room after the time given.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-claim-timeout");
+    /// # let queue = Queue::create("doc-claim-timeout", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert!(producer.claim_timeout(8, Duration::from_secs(1))?.is_some());
+    /// # Queue::force_remove("doc-claim-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn claim_timeout(
+        &mut self,
+        size: usize,
+        time: Duration,
+    ) -> Result<Option<Claim<'_>>, Error> {
+        self.claim_within(size, Patience::lasting(time))
+    }
+
+    /// Begins a batch: messages that become visible together, by one store. Dropped without a
+    /// [`commit`](SendBatch::commit), it never happened.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start};
+    /// # let _ = Queue::force_remove("doc-send-batch");
+    /// # let queue = Queue::create("doc-send-batch", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"debit")?;
+    /// batch.push(b"credit")?;
+    /// assert_eq!(observer.try_receive()?, Received::Empty);
+    /// assert_eq!(batch.commit()?, 0..2);
+    /// assert_eq!(observer.receive_batch(8)?.message().unwrap().count(), 2);
+    /// # Queue::force_remove("doc-send-batch")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn batch(&mut self) -> SendBatch<'_> {
+        SendBatch { staging: self.writer.stage(), producer: self }
+    }
+
+    /// Ends the stream: consumers that have received everything before are told
+    /// [`Received::Closed`](crate::Received::Closed). A later producer takes it up again.
+    ///
+    /// A producer that is dropped without this does not end the stream.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start};
+    /// # let _ = Queue::force_remove("doc-close");
+    /// # let queue = Queue::create("doc-close", &QueueOptions::new())?;
+    /// queue.producer()?.close()?;
+    /// assert_eq!(queue.observe(Start::Newest)?.receive()?, Received::Closed);
+    /// # Queue::force_remove("doc-close")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn close(mut self) -> Result<(), Error> {
+        let fences = self.check_process()?;
+        self.writer.close();
+        self.call_sleepers(fences);
+        Ok(())
+    }
+
+    /// The sequence that the next message will have.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-producer-next");
+    /// # let queue = Queue::create("doc-producer-next", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"")?;
+    /// assert_eq!(producer.next_sequence(), 1);
+    /// # Queue::force_remove("doc-producer-next")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.writer.next_sequence()
+    }
+
+    /// The largest message, in bytes: an eighth of the queue's capacity.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-producer-max");
+    /// let queue = Queue::create("doc-producer-max", &QueueOptions::new().capacity(1 << 20))?;
+    /// assert_eq!(queue.producer()?.message_size_max(), 1 << 17);
+    /// # Queue::force_remove("doc-producer-max")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn message_size_max(&self) -> usize {
+        self.segment.message_size_max()
+    }
+
+    /// The consumers that hold the producer, by their numbers in the member table: each is a
+    /// ring behind. Empty unless the last attempt to send found no room.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-held-by");
+    /// # let queue = Queue::create("doc-held-by", &QueueOptions::new().capacity(64 << 10))?;
+    /// let slow = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
+    /// assert_eq!(producer.held_by(), [slow.member()]);
+    /// # Queue::force_remove("doc-held-by")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn held_by(&self) -> Vec<u32> {
+        self.writer.holders().map(MemberIndex::get).collect()
+    }
+
+    /// The name of its queue.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-producer-name");
+    /// let queue = Queue::create("doc-producer-name", &QueueOptions::new())?;
+    /// assert_eq!(queue.producer()?.queue_name(), "doc-producer-name");
+    /// # Queue::force_remove("doc-producer-name")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.segment.name()
+    }
+
+    /// Sends if there is room without asking.
+    #[inline(always)]
+    fn send_now(&mut self, payload: &[u8]) -> Option<u64> {
+        let fences = self.fences.value();
+        if fences == FORKED {
+            return None;
+        }
+        let sequence = self.writer.try_append(payload)?;
+        self.call_sleepers(fences);
+        Some(sequence)
+    }
+
+    /// Waits for room, then sends. What comes before the message was sent, if it was, comes
+    /// back as it went: the short way keeps no register for this one.
+    #[cold]
+    #[inline(never)]
+    fn send_patiently(&mut self, payload: &[u8]) -> Result<u64, Error> {
+        loop {
+            self.make_room(payload.len(), Patience::Endless, Writer::reserve)?;
+            if let Some(sequence) = self.send_now(payload) {
+                return Ok(sequence);
+            }
+        }
+    }
+
+    #[inline]
+    fn send_within(&mut self, payload: &[u8], patience: Patience) -> Result<Option<u64>, Error> {
+        loop {
+            if let Some(sequence) = self.send_now(payload) {
+                return Ok(Some(sequence));
+            }
+            if !self.make_room(payload.len(), patience, Writer::reserve)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    #[inline]
+    fn claim_within(
+        &mut self,
+        size: usize,
+        patience: Patience,
+    ) -> Result<Option<Claim<'_>>, Error> {
+        self.check_process()?;
+        loop {
+            if let Some(offset) = self.writer.try_claim(size) {
+                return Ok(Some(Claim { offset, size, producer: self }));
+            }
+            if !self.make_room(size, patience, Writer::reserve)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    #[inline]
+    fn check_process(&self) -> Result<u32, Error> {
+        match self.fences.value() {
+            FORKED => Err(self.segment.forked()),
+            fences => Ok(fences),
+        }
+    }
+
+    /// Has `reserve` make room, and waits for it as long as the patience lasts; `false` if it
+    /// came to an end.
+    #[cold]
+    fn make_room(
+        &mut self,
+        size: usize,
+        patience: Patience,
+        mut reserve: impl FnMut(&mut Writer, usize) -> bool,
+    ) -> Result<bool, Error> {
+        let limit = self.message_size_max();
+        if size > limit {
+            let (queue, limit) = (self.segment.name().into(), limit as u64);
+            return Err(Error::MessageTooLarge { queue, size, limit });
+        }
+        self.check_process()?;
+        self.look_around_sometimes()?;
+        while !reserve(&mut self.writer, size) {
+            if !self.wait_for_room(patience)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn wait_for_room(&mut self, patience: Patience) -> Result<bool, Error> {
+        let mut pace = Pace::new(self.wait, patience);
+        loop {
+            self.clear_dead_holders()?;
+            if self.writer.has_room() {
+                return Ok(true);
+            }
+            if let Patience::None = patience {
+                return Ok(false);
+            }
+            match pace.next() {
+                Next::Look if pace.looks_around() => self.look_around()?,
+                Next::Look => {}
+                Next::Sleep(limit) => self.sleep(limit.min(CLEAR_INTERVAL))?,
+                Next::TimedOut => return Ok(false),
+            }
+        }
+    }
+
+    fn sleep(&mut self, limit: Duration) -> Result<(), Error> {
+        let event = Event::new(self.writer.ring().control32(layout::ROOM_EVENT));
+        let ticket = event.announce();
+        // SeqCst: ROOM.
+        fence(Ordering::SeqCst);
+        if !self.writer.has_room() {
+            event.sleep(ticket, limit);
+        }
+        self.look_around()
+    }
+
+    /// Ends the membership of those who hold the producer and have died. Asks the kernel, so it
+    /// does that at the first sign of a full ring, and then now and again.
+    fn clear_dead_holders(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.cleared_at.is_some_and(|last| now.duration_since(last) < CLEAR_INTERVAL) {
+            return Ok(());
+        }
+        self.cleared_at = Some(now);
+        membership::clear_dead(self.writer.ring(), &self.lock, self.writer.holders()).map(drop)
+    }
+
+    /// WAKE: calls the consumers that sleep, if any do.
+    #[inline(always)]
+    fn call_sleepers(&self, fences: u32) {
+        if fences == BY_SLEEPERS {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+        let event = Event::new(self.writer.ring().control32(layout::DATA_EVENT));
+        if event.is_awaited() {
+            event.call();
+        }
+    }
+
+    /// Once in so many reserves, the dearer look too.
+    fn look_around_sometimes(&mut self) -> Result<(), Error> {
+        const RESERVES_PER_LOOK_AROUND: u32 = 1 << 10;
+        self.reserves = self.reserves.wrapping_add(1);
+        if self.writer.ring().is_removed() || self.reserves.is_multiple_of(RESERVES_PER_LOOK_AROUND)
+        {
+            self.look_around()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the queue is still there.
+    fn look_around(&self) -> Result<(), Error> {
+        if self.segment.is_stale() { Err(self.segment.stale()) } else { Ok(()) }
+    }
+}
+
+/// A message that is being written in place. It begins with whatever lay there before. Dropped
+/// without a [`commit`](Self::commit), it never happened.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions, Start};
+/// # let _ = Queue::force_remove("doc-claim-type");
+/// # let queue = Queue::create("doc-claim-type", &QueueOptions::new())?;
+/// use std::io::Write;
+///
+/// let mut producer = queue.producer()?;
+/// let mut claim = producer.claim(64)?;
+/// let mut rest = &mut claim[..];
+/// write!(rest, "{} of {}", 3, 7).unwrap();
+/// let left = rest.len();
+/// claim.truncate(64 - left);
+/// claim.commit()?;
+/// let mut observer = queue.observe(Start::Oldest)?;
+/// assert_eq!(observer.receive()?.message().unwrap().payload(), b"3 of 7");
+/// # Queue::force_remove("doc-claim-type")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a claim that is not committed never happened"]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+    /// Where the payload lies in the ring.
+    offset: usize,
+    size: usize,
+}
+
+impl Claim<'_> {
+    /// Shortens the message; a size that is no shorter changes nothing.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-truncate");
+    /// # let queue = Queue::create("doc-truncate", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut claim = producer.claim(100)?;
+    /// claim.truncate(10);
+    /// assert_eq!(claim.len(), 10);
+    /// # drop(claim);
+    /// # Queue::force_remove("doc-truncate")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn truncate(&mut self, size: usize) {
+        self.size = self.size.min(size);
+    }
+
+    /// Sends the message, and returns its sequence.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-claim-commit");
+    /// # let queue = Queue::create("doc-claim-commit", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// assert_eq!(producer.claim(0)?.commit()?, 0);
+    /// # Queue::force_remove("doc-claim-commit")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn commit(self) -> Result<u64, Error> {
+        let fences = self.producer.check_process()?;
+        let sequence = self.producer.writer.commit_claim(self.size);
+        self.producer.call_sleepers(fences);
+        Ok(sequence)
+    }
+
+    #[inline]
+    fn start(&self) -> *mut u8 {
+        self.producer.writer.ring().payloads().wrapping_add(self.offset)
+    }
+}
+
+impl Deref for Claim<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the writer gave out these bytes of the ring, which are mapped and initialised;
+        // the producer's lock keeps other writers away, the borrow of the producer this one.
+        unsafe { core::slice::from_raw_parts(self.start(), self.size) }
+    }
+}
+
+impl DerefMut for Claim<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`. No member relies on these bytes; a reader that is not held for
+        // and still copies them finds out by LICENCE and drops the copy.
+        unsafe { core::slice::from_raw_parts_mut(self.start(), self.size) }
+    }
+}
+
+impl Drop for Claim<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.producer.writer.settle_claim();
+    }
+}
+
+/// Messages that become visible together. Dropped without a [`commit`](Self::commit), they
+/// never happened.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-send-batch-type");
+/// # let queue = Queue::create("doc-send-batch-type", &QueueOptions::new())?;
+/// # let mut producer = queue.producer()?;
+/// let mut batch = producer.batch();
+/// for number in 0..1000_u32 {
+///     batch.push(&number.to_le_bytes())?;
+/// }
+/// assert_eq!(batch.commit()?, 0..1000);
+/// # Queue::force_remove("doc-send-batch-type")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a batch that is not committed never happened"]
+pub struct SendBatch<'a> {
+    producer: &'a mut Producer,
+    staging: Staging,
+}
+
+impl SendBatch<'_> {
+    /// Adds a message. Waits for room as [`Producer::send`] does.
+    ///
+    /// # Errors
+    /// [`Error::BatchFull`] once the batch's frames would be more than a quarter of the ring;
+    /// what was pushed before can still be committed. Else as [`Producer::send`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-push");
+    /// let queue = Queue::create("doc-push", &QueueOptions::new().capacity(64 << 10))?;
+    /// let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.push(&[1; 8000])?;
+    /// batch.push(&[2; 8000])?;
+    /// assert!(matches!(batch.push(&[3; 8000]), Err(Error::BatchFull { .. })));
+    /// assert_eq!(batch.commit()?, 0..2);
+    /// # Queue::force_remove("doc-push")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
+        if self.push_now(payload) { Ok(()) } else { self.push_patiently(payload) }
+    }
+
+    /// Adds messages, as one [`push`](Self::push) after the other would, and faster.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); what came before the message that failed is in the batch.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-extend");
+    /// # let queue = Queue::create("doc-extend", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.extend(["to", "be", "or", "not"])?;
+    /// assert_eq!(batch.commit()?, 0..4);
+    /// # Queue::force_remove("doc-extend")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn extend<P: AsRef<[u8]>>(
+        &mut self,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> Result<(), Error> {
+        self.producer.check_process()?;
+        let mut payloads = payloads.into_iter();
+        while let Some(refused) =
+            self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
+        {
+            self.push_patiently(refused.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Adds a message if there is room; `false` if there is none now.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-push");
+    /// # let queue = Queue::create("doc-try-push", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// assert!(batch.try_push(b"x")?);
+    /// # drop(batch);
+    /// # Queue::force_remove("doc-try-push")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_push(&mut self, payload: &[u8]) -> Result<bool, Error> {
+        while !self.push_now(payload) {
+            if !self.make_room(payload.len(), Patience::None)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many messages were pushed.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-batch-len");
+    /// # let queue = Queue::create("doc-batch-len", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"x")?;
+    /// assert_eq!(batch.len(), 1);
+    /// # drop(batch);
+    /// # Queue::force_remove("doc-batch-len")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.staging.next_sequence() - self.producer.writer.next_sequence()
+    }
+
+    /// Whether nothing was pushed.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-batch-empty");
+    /// # let queue = Queue::create("doc-batch-empty", &QueueOptions::new())?;
+    /// assert!(queue.producer()?.batch().is_empty());
+    /// # Queue::force_remove("doc-batch-empty")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends all of it by one store, and returns the sequences.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-batch-commit");
+    /// # let queue = Queue::create("doc-batch-commit", &QueueOptions::new())?;
+    /// assert_eq!(queue.producer()?.batch().commit()?, 0..0);
+    /// # Queue::force_remove("doc-batch-commit")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn commit(self) -> Result<Range<u64>, Error> {
+        let Self { producer, staging } = self;
+        let fences = producer.check_process()?;
+        let first = producer.writer.next_sequence();
+        staging.commit(&mut producer.writer);
+        producer.call_sleepers(fences);
+        Ok(first..producer.writer.next_sequence())
+    }
+
+    #[inline(always)]
+    fn push_now(&mut self, payload: &[u8]) -> bool {
+        self.producer.fences.value() != FORKED
+            && self.staging.try_append(self.producer.writer.ring(), payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_patiently(&mut self, payload: &[u8]) -> Result<(), Error> {
+        while !self.push_now(payload) {
+            self.make_room(payload.len(), Patience::Endless)?;
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, size: usize, patience: Patience) -> Result<bool, Error> {
+        let Self { producer, staging } = self;
+        producer.check_process()?;
+        let limit = producer.segment.geometry().batch_size_max();
+        if !staging.has_space(size, limit) {
+            return Err(Error::BatchFull { queue: producer.segment.name().into(), limit });
+        }
+        producer.make_room(size, patience, |writer, size| staging.reserve(writer, size))
+    }
+}

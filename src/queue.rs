@@ -1,0 +1,473 @@
+//! A queue, by its name: making one, opening one, and what hangs on it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::consumer::{Consumer, Observer};
+use crate::error::Error;
+use crate::info::Info;
+use crate::layout::{COUNT_MAX, Geometry};
+use crate::membership;
+use crate::producer::Producer;
+use crate::ring::Start;
+use crate::segment::{Access, Birth, Owner, Segment};
+use crate::subscribe::Subscribe;
+use crate::wait::Wait;
+
+/// An open queue. It hands out the ends; it is neither, and holds nobody up.
+///
+/// A queue outlives all its users, until it is removed or the machine restarts. Any thread may
+/// use the handle, and its clones are the same queue. The ends that it hands out are independent
+/// of it, and of each other: several queues, and both ends of one, work in one process.
+///
+/// ```
+/// use ringway::{Queue, QueueOptions, Start, Subscribe};
+///
+/// # let _ = Queue::force_remove("doc-queue");
+/// let queue = Queue::create("doc-queue", &QueueOptions::new().capacity(1 << 20))?;
+/// let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+/// queue.producer()?.send(b"hello")?;
+/// assert_eq!(consumer.receive()?.message().unwrap().payload(), b"hello");
+/// drop(consumer);
+/// Queue::remove("doc-queue")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Queue {
+    segment: Arc<Segment>,
+}
+
+impl Queue {
+    /// Makes a queue. All its memory is reserved now, so that nobody runs out of it later.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`], [`Error::InvalidName`], [`Error::InvalidOption`],
+    /// [`Error::NoSpace`].
+    ///
+    /// ```
+    /// use ringway::{Error, Queue, QueueOptions};
+    ///
+    /// # let _ = Queue::force_remove("doc-create");
+    /// let queue = Queue::create("doc-create", &QueueOptions::new())?;
+    /// let again = Queue::create("doc-create", &QueueOptions::new());
+    /// assert!(matches!(again, Err(Error::AlreadyExists { .. })));
+    /// # Queue::force_remove("doc-create")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn create(name: &str, options: &QueueOptions) -> Result<Self, Error> {
+        let segment = Segment::create(name, &options.birth(name)?)?;
+        Ok(Self { segment: Arc::new(segment) })
+    }
+
+    /// Opens a queue of this process's user, or of root. Where the queue's mode lets the
+    /// process read only, the handle can be asked for [`info`](Self::info) and observers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::PermissionDenied`], and one for each way in which the
+    /// object of that name is no segment that this build can use.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-open");
+    /// # Queue::create("doc-open", &QueueOptions::new())?;
+    /// let queue = Queue::open("doc-open")?;
+    /// assert_eq!(queue.name(), "doc-open");
+    /// # Queue::force_remove("doc-open")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn open(name: &str) -> Result<Self, Error> {
+        Ok(Self { segment: Arc::new(Segment::open(name, Owner::Trusted)?) })
+    }
+
+    /// Opens a queue that belongs to another user, named by its number. Whoever may write a
+    /// segment is trusted by all who attach to it, so this is never done unasked.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Foreign`] if the queue is not that user's.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-open-owned-by");
+    /// # Queue::create("doc-open-owned-by", &QueueOptions::new())?;
+    /// let nobody = 65_534;
+    /// let queue = Queue::open_owned_by("doc-open-owned-by", nobody);
+    /// # if unsafe { libc::geteuid() } != nobody {
+    /// assert!(matches!(queue, Err(Error::Foreign { .. })));
+    /// # }
+    /// # Queue::force_remove("doc-open-owned-by")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn open_owned_by(name: &str, user: u32) -> Result<Self, Error> {
+        Ok(Self { segment: Arc::new(Segment::open(name, Owner::User(user))?) })
+    }
+
+    /// Opens a queue, or makes it if there is none. If there is one, the options have no part
+    /// in this.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`create`](Self::create).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-open-or-create");
+    /// let made = Queue::open_or_create("doc-open-or-create", &QueueOptions::new())?;
+    /// let opened = Queue::open_or_create("doc-open-or-create", &QueueOptions::new())?;
+    /// assert_eq!(made.instance_id(), opened.instance_id());
+    /// # Queue::force_remove("doc-open-or-create")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn open_or_create(name: &str, options: &QueueOptions) -> Result<Self, Error> {
+        // Each round that ends in neither has seen somebody else make the queue and a third
+        // take it away again.
+        const ROUNDS: u32 = 100;
+        for _ in 0..ROUNDS {
+            match Self::open(name) {
+                Err(Error::NotFound { .. }) => {}
+                result => return result,
+            }
+            match Self::create(name, options) {
+                Err(Error::AlreadyExists { .. }) => {}
+                result => return result,
+            }
+        }
+        Self::open(name)
+    }
+
+    /// Takes a queue's name away, unless a producer or consumer lives there. Its memory is freed
+    /// when the last process has let go of it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::NotFound`], [`Error::PermissionDenied`]; [`Error::Foreign`]
+    /// if what stands there is no queue.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-remove");
+    /// let queue = Queue::create("doc-remove", &QueueOptions::new())?;
+    /// let producer = queue.producer()?;
+    /// assert!(matches!(Queue::remove("doc-remove"), Err(Error::InUse { .. })));
+    /// drop(producer);
+    /// Queue::remove("doc-remove")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn remove(name: &str) -> Result<(), Error> {
+        Segment::remove(name, Owner::Trusted, false)
+    }
+
+    /// Takes a queue's name away whoever lives there. They receive what is in the ring, and then
+    /// [`Error::Stale`]; a producer gets that at once.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove), without [`Error::InUse`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-force-remove");
+    /// let queue = Queue::create("doc-force-remove", &QueueOptions::new())?;
+    /// let mut consumer = queue.subscribe(&Subscribe::new())?;
+    /// Queue::force_remove("doc-force-remove")?;
+    /// assert!(matches!(consumer.receive(), Err(Error::Stale { .. })));
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn force_remove(name: &str) -> Result<(), Error> {
+        Segment::remove(name, Owner::Trusted, true)
+    }
+
+    /// The names of all queues on this machine, in order. Some may be gone, or not ours to
+    /// open, by the time they are opened.
+    ///
+    /// # Errors
+    /// When the directory of the shared memory cannot be read.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-list");
+    /// # Queue::create("doc-list", &QueueOptions::new())?;
+    /// assert!(Queue::list()?.contains(&"doc-list".to_owned()));
+    /// # Queue::force_remove("doc-list")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list() -> io::Result<Vec<String>> {
+        Segment::list()
+    }
+
+    /// Becomes the queue's producer. What a producer that died left half done never happened;
+    /// a stream that was closed is open again.
+    ///
+    /// # Errors
+    /// [`Error::ProducerAlive`] while there is one, [`Error::Corrupt`],
+    /// [`Error::PermissionDenied`], [`Error::Stale`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-queue-producer");
+    /// # let queue = Queue::create("doc-queue-producer", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"hello")?;
+    /// # Queue::force_remove("doc-queue-producer")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn producer(&self) -> Result<Producer, Error> {
+        Producer::take_over(&self.segment)
+    }
+
+    /// Joins the queue as a consumer of its own, which receives every message.
+    ///
+    /// # Errors
+    /// [`Error::MembersFull`], [`Error::SequenceAhead`], [`Error::Corrupt`],
+    /// [`Error::PermissionDenied`], [`Error::Stale`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-queue-subscribe");
+    /// # let queue = Queue::create("doc-queue-subscribe", &QueueOptions::new())?;
+    /// let consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+    /// # Queue::force_remove("doc-queue-subscribe")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn subscribe(&self, options: &Subscribe) -> Result<Consumer, Error> {
+        Consumer::join(&self.segment, options)
+    }
+
+    /// Looks on, in nobody's way. Waits with [`Wait::Backoff`];
+    /// [`observe_with`](Self::observe_with) lets choose.
+    ///
+    /// # Errors
+    /// [`Error::SequenceAhead`], [`Error::Corrupt`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start};
+    /// # let _ = Queue::force_remove("doc-observe");
+    /// # let queue = Queue::create("doc-observe", &QueueOptions::new())?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert_eq!(observer.try_receive()?, Received::Empty);
+    /// # Queue::force_remove("doc-observe")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn observe(&self, start: Start) -> Result<Observer, Error> {
+        self.observe_with(start, Wait::default())
+    }
+
+    /// As [`observe`](Self::observe), waiting in a way of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`observe`](Self::observe).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, Wait};
+    /// # let _ = Queue::force_remove("doc-observe-with");
+    /// # let queue = Queue::create("doc-observe-with", &QueueOptions::new())?;
+    /// let observer = queue.observe_with(Start::Newest, Wait::Park)?;
+    /// # Queue::force_remove("doc-observe-with")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn observe_with(&self, start: Start, wait: Wait) -> Result<Observer, Error> {
+        Observer::attach(&self.segment, start, wait)
+    }
+
+    /// All that the segment tells, at some moment during the call; while others work, its parts
+    /// are of slightly different moments.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-queue-info");
+    /// # let queue = Queue::create("doc-queue-info", &QueueOptions::new())?;
+    /// let consumer = queue.subscribe(&Subscribe::new())?;
+    /// queue.producer()?.send(b"unread")?;
+    /// assert_eq!(queue.info()?.consumers[0].lag_messages, Some(1));
+    /// # drop(consumer);
+    /// # Queue::force_remove("doc-queue-info")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn info(&self) -> Result<Info, Error> {
+        Info::of(&self.segment)
+    }
+
+    /// Ends the membership of consumers that have died, and returns how many there were. The
+    /// producer and new consumers do that when it matters to them; this is for whoever wants
+    /// the table clean.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-clear-dead");
+    /// # let queue = Queue::create("doc-clear-dead", &QueueOptions::new())?;
+    /// assert_eq!(queue.clear_dead()?, 0);
+    /// # Queue::force_remove("doc-clear-dead")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn clear_dead(&self) -> Result<u32, Error> {
+        let mapping = self.segment.map(Access::Consume)?;
+        let ring = mapping.ring();
+        membership::clear_dead(&ring, &self.segment.lock_file()?, ring.active_members())
+    }
+
+    /// The queue's name.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-name");
+    /// assert_eq!(Queue::create("doc-name", &QueueOptions::new())?.name(), "doc-name");
+    /// # Queue::force_remove("doc-name")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.segment.name()
+    }
+
+    /// Bytes of its ring.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-capacity");
+    /// let queue = Queue::create("doc-capacity", &QueueOptions::new().capacity(1 << 20))?;
+    /// assert_eq!(queue.capacity(), 1 << 20);
+    /// # Queue::force_remove("doc-capacity")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.segment.geometry().capacity()
+    }
+
+    /// The largest message, in bytes: an eighth of the capacity.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-queue-max");
+    /// let queue = Queue::create("doc-queue-max", &QueueOptions::new().capacity(1 << 20))?;
+    /// assert_eq!(queue.message_size_max(), 1 << 17);
+    /// # Queue::force_remove("doc-queue-max")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn message_size_max(&self) -> usize {
+        self.segment.message_size_max()
+    }
+
+    /// 16 random bytes, different for every queue ever made, also for later ones of this name.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-instance");
+    /// let first = Queue::create("doc-instance", &QueueOptions::new())?.instance_id();
+    /// Queue::remove("doc-instance")?;
+    /// let second = Queue::create("doc-instance", &QueueOptions::new())?.instance_id();
+    /// assert_ne!(first, second);
+    /// # Queue::force_remove("doc-instance")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn instance_id(&self) -> [u8; 16] {
+        self.segment.identity().instance
+    }
+}
+
+/// What a queue is made with.
+///
+/// ```
+/// use ringway::{Queue, QueueOptions};
+///
+/// # let _ = Queue::force_remove("doc-options");
+/// let options = QueueOptions::new().capacity(64 << 10).members(8).mode(0o660);
+/// let queue = Queue::create("doc-options", &options)?;
+/// assert_eq!(queue.info()?.mode, 0o660);
+/// # Queue::force_remove("doc-options")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct QueueOptions {
+    capacity: u64,
+    members: u32,
+    subscriptions: u32,
+    mode: u32,
+    first_sequence: u64,
+}
+
+impl QueueOptions {
+    /// 16 MiB, 64 consumers, for this user alone.
+    ///
+    /// ```
+    /// assert_eq!(ringway::QueueOptions::new(), ringway::QueueOptions::default());
+    /// ```
+    pub fn new() -> Self {
+        Self { capacity: 16 << 20, members: 64, subscriptions: 64, mode: 0o600, first_sequence: 0 }
+    }
+
+    /// Bytes of the ring: a power of two from 64 KiB to 2 GiB. The largest message is an eighth
+    /// of it.
+    ///
+    /// ```
+    /// let options = ringway::QueueOptions::new().capacity(64 << 20);
+    /// ```
+    pub fn capacity(self, bytes: u64) -> Self {
+        Self { capacity: bytes, ..self }
+    }
+
+    /// How many consumers there can be at a time: 1 to 16,384, for 128 bytes each.
+    ///
+    /// ```
+    /// let options = ringway::QueueOptions::new().members(1024);
+    /// ```
+    pub fn members(self, count: u32) -> Self {
+        Self { members: count, ..self }
+    }
+
+    /// The segment's permissions, as `chmod` writes them; the process's umask has no part in
+    /// it. Whoever may read can observe, whoever may write too can produce and consume, and is
+    /// trusted by all others.
+    ///
+    /// ```
+    /// let options = ringway::QueueOptions::new().mode(0o640);
+    /// ```
+    pub fn mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The first message's sequence, for a stream that goes on from elsewhere; below 2^62.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-first-sequence");
+    /// let queue = Queue::create("doc-first-sequence", &QueueOptions::new().first_sequence(7))?;
+    /// assert_eq!(queue.producer()?.send(b"the eighth")?, 7);
+    /// # Queue::force_remove("doc-first-sequence")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn first_sequence(self, sequence: u64) -> Self {
+        Self { first_sequence: sequence, ..self }
+    }
+
+    fn birth(&self, queue: &str) -> Result<Birth, Error> {
+        let invalid =
+            |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
+        let geometry =
+            Geometry::new(self.capacity, self.members, self.subscriptions).map_err(invalid)?;
+        if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
+            return Err(invalid(format!(
+                "mode {:#o} is not one of permissions that let the owner read and write",
+                self.mode
+            )));
+        }
+        if self.first_sequence >= COUNT_MAX {
+            return Err(invalid(format!(
+                "a first sequence of {} is not below 2^62",
+                self.first_sequence
+            )));
+        }
+        Ok(Birth { geometry, mode: self.mode, first_sequence: self.first_sequence })
+    }
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,312 @@
+//! Receiving, for consumers and observers alike: the short way when the next message is there
+//! and whole, and the long way for all else, waiting included.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::error::Error;
+use crate::layout;
+use crate::membership::announce_room;
+use crate::message::{Batch, Message};
+use crate::outcome::Received;
+use crate::ring::{Buffer, CopyReader, HeldReader, Member, Read, Ring, Run, Span, Track};
+use crate::segment::{Mapping, Segment};
+use crate::sync::{Ordering, fence};
+use crate::sys::fork::Witness;
+use crate::sys::process;
+use crate::wait::{Event, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Wait};
+
+/// Polls of the next commit word before the next thorough look: a few hundred nanoseconds.
+const POLLS_PER_LOOK: u32 = 32;
+
+/// One reader with what it needs to wait and to hand out payloads.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    /// On lines of its own: consumers of one process often lie side by side.
+    reader: CachePadded<Reader>,
+    /// 1, or 0 in a forked child.
+    witness: Witness,
+    /// Where payloads are copied to, those of a batch's first message and of single ones, and
+    /// those of the others; a held reader's stay where they are.
+    buffer: Buffer,
+    batch_buffer: Buffer,
+    /// The consumer's line in the member table; an observer has none.
+    member: Option<Member>,
+    wait: Wait,
+    stand_off: StandOff,
+    empty_looks: u32,
+    segment: Arc<Segment>,
+    /// Last: the reader's view is of this.
+    _mapping: Mapping,
+}
+
+/// How payloads are read.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    Held(HeldReader),
+    Copied(CopyReader),
+}
+
+impl Reception {
+    pub(crate) fn new(
+        segment: Arc<Segment>,
+        mapping: Mapping,
+        reader: Reader,
+        member: Option<Member>,
+        wait: Wait,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            reader: CachePadded::new(reader),
+            witness: segment.witness(1)?,
+            buffer: Buffer::default(),
+            batch_buffer: Buffer::default(),
+            member,
+            wait,
+            stand_off: StandOff::new(segment.geometry().capacity()),
+            empty_looks: 0,
+            segment,
+            _mapping: mapping,
+        })
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// The sequence of the message that the next receive is about.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.reader.track().run().sequence()
+    }
+
+    #[inline(always)]
+    pub(crate) fn receive(&mut self, patience: Patience) -> Result<Received<Message<'_>>, Error> {
+        self.receive_unbound(patience)
+    }
+
+    #[inline]
+    pub(crate) fn receive_batch(
+        &mut self,
+        count_max: usize,
+        patience: Patience,
+    ) -> Result<Received<Batch<'_>>, Error> {
+        let received = self.receive_unbound(patience)?;
+        Ok(received.map(|first| self.batch(first, count_max.saturating_sub(1))))
+    }
+
+    /// A message, and up to `left` more that follow it without a gap.
+    #[inline]
+    fn batch<'a>(&'a mut self, first: Message<'a>, left: usize) -> Batch<'a> {
+        match &mut *self.reader {
+            Reader::Held(reader) => Batch::of_held(first, reader, left),
+            Reader::Copied(reader) => {
+                let size_max = self.segment.message_size_max();
+                let run = reader.try_run(&mut self.batch_buffer, left, size_max);
+                // SAFETY: the copy is in our buffer, which changes with the next batch, and this
+                // one borrows us.
+                unsafe { Batch::of_copy(first, run) }
+            }
+        }
+    }
+
+    /// As [`Self::receive`]. The message must not be used after the next receive: those who call
+    /// this bind it to a borrow of the reception.
+    #[inline(always)]
+    fn receive_unbound<'a>(&mut self, patience: Patience) -> Result<Received<Message<'a>>, Error> {
+        match self.receive_now() {
+            Some(message) => Ok(Received::Message(message)),
+            None => self.receive_patiently(patience),
+        }
+    }
+
+    /// The short way: lends the next message if it is there, and nothing about it is unusual.
+    #[inline(always)]
+    fn receive_now<'a>(&mut self) -> Option<Message<'a>> {
+        if self.witness.value() == 0 {
+            return None;
+        }
+        match &mut *self.reader {
+            Reader::Held(reader) => {
+                reader.release();
+                let span = reader.try_next()?;
+                Some(lend(reader.track().run().base(), span, reader.track().run()))
+            }
+            Reader::Copied(reader) => {
+                reader.release();
+                let span = reader.try_next(&mut self.buffer)?;
+                Some(lend(self.buffer.base(), span, reader.track().run()))
+            }
+        }
+    }
+
+    /// The long way: all that the short way does not do.
+    #[cold]
+    #[inline(never)]
+    fn receive_patiently<'a>(
+        &mut self,
+        patience: Patience,
+    ) -> Result<Received<Message<'a>>, Error> {
+        let received = self.receive_slowly(patience)?;
+        let run = self.reader.track().run();
+        let base = match &*self.reader {
+            Reader::Held(_) => run.base(),
+            Reader::Copied(_) => self.buffer.base(),
+        };
+        Ok(received.map(|span| lend(base, span, run)))
+    }
+
+    fn receive_slowly(&mut self, patience: Patience) -> Result<Received<Span>, Error> {
+        if self.witness.value() == 0 {
+            return Err(self.segment.forked());
+        }
+        self.let_go();
+        self.announce_room();
+        let mut pace = Pace::new(self.wait, patience);
+        loop {
+            match self.look()? {
+                Read::Message(span) => return Ok(Received::Message(span)),
+                Read::Missed { from, to } => return Ok(Received::Missed { from, to }),
+                Read::Closed => return Ok(Received::Closed),
+                Read::Empty => {}
+            }
+            if let Patience::None = patience {
+                self.look_around_sometimes()?;
+                return Ok(Received::Empty);
+            }
+            let track = self.reader.track();
+            self.stand_off.pause(track.position(), track.run().sequence());
+            if track.run().poll(POLLS_PER_LOOK) {
+                if let Some(span) = self.try_next() {
+                    return Ok(Received::Message(span));
+                }
+                continue;
+            }
+            match pace.next() {
+                Next::Look if pace.looks_around() => self.look_around()?,
+                Next::Look => {}
+                Next::Sleep(limit) => self.sleep(limit)?,
+                Next::TimedOut => return Ok(Received::TimedOut),
+            }
+        }
+    }
+
+    /// Gives the last message back.
+    fn let_go(&mut self) {
+        match &mut *self.reader {
+            Reader::Held(reader) => reader.release(),
+            Reader::Copied(reader) => reader.release(),
+        }
+    }
+
+    /// Calls a producer that waits for room, if there is more since the last time.
+    fn announce_room(&mut self) {
+        if let Reader::Held(reader) = &mut *self.reader
+            && reader.has_passed_sector()
+        {
+            announce_room(reader.track().ring());
+        }
+    }
+
+    #[inline(always)]
+    fn try_next(&mut self) -> Option<Span> {
+        match &mut *self.reader {
+            Reader::Held(reader) => reader.try_next(),
+            Reader::Copied(reader) => reader.try_next(&mut self.buffer),
+        }
+    }
+
+    fn look(&mut self) -> Result<Read, Error> {
+        let read = match &mut *self.reader {
+            Reader::Held(reader) => reader.look(),
+            Reader::Copied(reader) => reader.look(&mut self.buffer),
+        };
+        let read = read.map_err(|corrupt| self.segment.corrupt(corrupt))?;
+        if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
+            // Relaxed: only this consumer stores it, and others only show it.
+            let missed = member.word64(layout::MISSED);
+            missed.store(missed.load(Ordering::Relaxed) + (to - from), Ordering::Relaxed);
+        }
+        Ok(read)
+    }
+
+    fn sleep(&mut self, limit: Duration) -> Result<(), Error> {
+        let Some(member) = &self.member else {
+            // Whoever may not write cannot announce a sleep.
+            std::thread::sleep(limit.min(SLEEP_UNSURE));
+            return self.look_around();
+        };
+        let ring = self.reader.track().ring();
+        let event = Event::new(ring.control32(layout::DATA_EVENT));
+        let ticket = event.announce();
+        let limit = if fence_both_sides(ring) { limit } else { limit.min(SLEEP_UNSURE) };
+        if self.is_caught_up() {
+            let called = event.sleep(ticket, limit);
+            // Relaxed: only this consumer stores these, and others only show them.
+            let sleeps = member.word64(layout::SLEEPS);
+            sleeps.store(sleeps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            if !called && !self.is_caught_up() && !event.was_called_since(ticket) {
+                let late = member.word32(layout::LATE_WAKES);
+                late.store(late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+        }
+        self.look_around()
+    }
+
+    /// Whether the next look would find nothing.
+    fn is_caught_up(&self) -> bool {
+        match &*self.reader {
+            Reader::Held(reader) => reader.is_caught_up(),
+            Reader::Copied(reader) => reader.is_caught_up(),
+        }
+    }
+
+    /// Whether the queue is still there.
+    fn look_around(&self) -> Result<(), Error> {
+        let gone = self.reader.track().ring().is_removed() || self.segment.is_stale();
+        if gone && self.is_caught_up() {
+            return Err(self.segment.stale());
+        }
+        Ok(())
+    }
+
+    /// For callers that poll by themselves: the cheap part each time, the other one seldom.
+    fn look_around_sometimes(&mut self) -> Result<(), Error> {
+        const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
+        self.empty_looks = self.empty_looks.wrapping_add(1);
+        let often = self.reader.track().ring().is_removed();
+        if often || self.empty_looks.is_multiple_of(LOOKS_PER_LOOK_AROUND) {
+            self.look_around()?;
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    fn track(&self) -> &Track {
+        match self {
+            Self::Held(reader) => reader.track(),
+            Self::Copied(reader) => reader.track(),
+        }
+    }
+}
+
+/// The message that a run has just passed; the span counts from `base`.
+#[inline(always)]
+fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
+    // SAFETY: a held reader's span is a frame's payload that the writer leaves alone until the
+    // cursor moves, a copying reader's lies in its own buffer. Either changes by the next receive,
+    // before which the message's lifetime ends: see `Reception::receive_unbound`.
+    let payload = unsafe { core::slice::from_raw_parts(base.wrapping_add(span.offset), span.size) };
+    Message::new(payload, run.sequence().wrapping_sub(1))
+}
+
+/// WAKE's fences, the producer's included; `false` if that cannot be had.
+fn fence_both_sides(ring: &Ring) -> bool {
+    if ring.header32(layout::BARRIER).load(Ordering::Acquire) == 1 {
+        return process::global_barrier();
+    }
+    // SeqCst: WAKE. The producer has its own.
+    fence(Ordering::SeqCst);
+    true
+}

@@ -1,0 +1,583 @@
+//! The named segment: its birth, its locks, its mappings, its end.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+use shared_memory::{Shmem, ShmemConf, ShmemError};
+
+use crate::error::Error;
+use crate::layout::{self, Geometry, Identity, IdentityError};
+use crate::region::Region;
+use crate::ring::{MemberIndex, Ring};
+use crate::sync::Ordering;
+use crate::sys::fork::{OwnFile, Witness};
+use crate::sys::{file, map, process};
+use crate::wait::Event;
+
+/// Where the system keeps POSIX shared memory.
+const DIRECTORY: &str = "/dev/shm";
+/// What the names of our objects begin with.
+const PREFIX: &str = "ringway.";
+const NAME_SIZE_MAX: usize = 200;
+
+/// The bytes that are locked to show that somebody lives. One for the producer, one for each
+/// member; they need not exist in the file.
+const PRODUCER_BYTE: u64 = 0;
+const MEMBERS_BYTE: u64 = 1;
+/// All of them, however many members there are: for `fcntl`, a count of 0 is "and all beyond".
+const ALL_BYTES: (u64, u64) = (PRODUCER_BYTE, 0);
+
+/// Whose segments a process attaches to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner {
+    /// Its own user's, and root's.
+    Trusted,
+    User(u32),
+}
+
+/// What a segment is created with.
+#[derive(Clone, Debug)]
+pub(crate) struct Birth {
+    pub(crate) geometry: Geometry,
+    pub(crate) mode: u32,
+    pub(crate) first_sequence: u64,
+}
+
+/// An open segment, checked when it was opened.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    name: Box<str>,
+    file: File,
+    writable: bool,
+    identity: Identity,
+    inode: (u64, u64),
+    owner: u32,
+    mode: u32,
+}
+
+impl Segment {
+    /// Makes a segment and then gives it its name, so that nobody ever sees half of one.
+    pub(crate) fn create(name: &str, birth: &Birth) -> Result<Self, Error> {
+        check_name(name)?;
+        let os = |doing| move |source| Error::os(name, doing, source);
+        let geometry = birth.geometry;
+        let mut instance = [0; 16];
+        process::random(&mut instance).map_err(os("create"))?;
+        let identity = Identity {
+            geometry,
+            minor: layout::MINOR,
+            instance,
+            created_at: process::now_for_display(),
+            first_sequence: birth.first_sequence,
+            creator_pid: std::process::id(),
+        };
+        let file = file::create_unnamed(DIRECTORY.as_ref(), birth.mode).map_err(os("create"))?;
+        let needed = geometry.segment_size();
+        file::allocate(&file, needed).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSPC) => {
+                let available = file::space_left(&file).unwrap_or(0);
+                Error::NoSpace { queue: name.into(), needed, available }
+            }
+            _ => Error::os(name, "reserve the memory of", error),
+        })?;
+        file.write_all_at(&identity.birth_image(), 0).map_err(os("initialise"))?;
+        file::link(&file, &path(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::AlreadyExists { queue: name.into() },
+            _ => Error::os(name, "give its name to", error),
+        })?;
+        let facts = file.metadata().map_err(os("examine"))?;
+        Ok(Self {
+            name: name.into(),
+            file,
+            writable: true,
+            identity,
+            inode: (facts.dev(), facts.ino()),
+            owner: facts.uid(),
+            mode: facts.mode() & 0o7777,
+        })
+    }
+
+    /// Opens a segment, for reading alone if that is all that its mode allows.
+    pub(crate) fn open(name: &str, owner: Owner) -> Result<Self, Error> {
+        let object = Object::open(name, owner)?;
+        let identity = object.identity()?;
+        let Object { name, file, writable, facts } = object;
+        let (size, expected) = (facts.size(), identity.geometry.segment_size());
+        // Blocks are less than the size where somebody punched a hole: what lay there is gone.
+        let held = size.min(facts.blocks() * 512);
+        if held < expected {
+            return Err(Error::Truncated { queue: name, size: held, expected });
+        }
+        if size > expected {
+            let what = format!("its file has {size} bytes, {expected} are due").into();
+            return Err(Error::Corrupt { queue: name, what });
+        }
+        Ok(Self {
+            name,
+            file,
+            writable,
+            identity,
+            inode: (facts.dev(), facts.ino()),
+            owner: facts.uid(),
+            mode: facts.mode() & 0o7777,
+        })
+    }
+
+    /// Takes the name away. Refuses while somebody lives there, unless forced; an object that
+    /// is no segment is left alone in any case, one that is damaged needs no more than a free
+    /// lock. Whoever is still attached finds out.
+    pub(crate) fn remove(name: &str, owner: Owner, force: bool) -> Result<(), Error> {
+        let object = Object::open(name, owner)?;
+        let os = |doing| move |source| Error::os(name, doing, source);
+        if !object.writable {
+            return Err(Error::PermissionDenied { queue: name.into(), doing: "remove" });
+        }
+        match object.identity() {
+            Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        // Held until the name is gone: nobody joins what is about to vanish.
+        let (first, count) = ALL_BYTES;
+        let alone = file::try_lock(&object.file, first, count).map_err(os("lock"))?;
+        let segment = Self::open(name, owner).ok();
+        if !alone && !force {
+            let (producer, consumers) = segment.as_ref().map_or((false, 0), Self::count_living);
+            return Err(Error::InUse { queue: name.into(), consumers, producer });
+        }
+        if let Some(segment) = &segment {
+            segment.announce_removal()?;
+        }
+        let path = path(name);
+        let same = std::fs::symlink_metadata(&path)
+            .is_ok_and(|facts| (facts.dev(), facts.ino()) == object.inode());
+        if !same {
+            return Err(Error::Stale { queue: name.into() });
+        }
+        std::fs::remove_file(&path).map_err(os("remove"))
+    }
+
+    /// The names of all queues, in order. That a name is there says nothing of the object.
+    pub(crate) fn list() -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(DIRECTORY)? {
+            let file_name = entry?.file_name();
+            let name = file_name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            names.extend(name.filter(|name| check_name(name).is_ok()).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.identity.geometry
+    }
+
+    /// The largest message, bytes.
+    #[allow(clippy::cast_possible_truncation, reason = "an eighth of the capacity")]
+    pub(crate) fn message_size_max(&self) -> usize {
+        self.geometry().message_size_max() as usize
+    }
+
+    /// The user id of its owner, and its permissions.
+    pub(crate) fn owner_and_mode(&self) -> (u32, u32) {
+        (self.owner, self.mode)
+    }
+
+    /// Whether the name leads elsewhere by now.
+    pub(crate) fn is_stale(&self) -> bool {
+        !std::fs::symlink_metadata(path(&self.name))
+            .is_ok_and(|facts| (facts.dev(), facts.ino()) == self.inode)
+    }
+
+    /// A word that a handle's users look at first: 0 in forked children.
+    pub(crate) fn witness(&self, value: u32) -> Result<Witness, Error> {
+        Witness::new(value).map_err(|source| Error::os(&self.name, "guard against forks", source))
+    }
+
+    /// An error about what lies in the segment.
+    pub(crate) fn corrupt(&self, corrupt: crate::ring::Corrupt) -> Error {
+        let crate::ring::Corrupt { position, found } = corrupt;
+        let what = if found == layout::NO_POSITION {
+            format!("its sector index leads to no frame above position {position}")
+        } else {
+            format!("at position {position} stands {found:#018x}, which is not the frame due there")
+        };
+        Error::Corrupt { queue: self.name.clone(), what: what.into() }
+    }
+
+    pub(crate) fn stale(&self) -> Error {
+        Error::Stale { queue: self.name.clone() }
+    }
+
+    pub(crate) fn forked(&self) -> Error {
+        Error::Forked { queue: self.name.clone() }
+    }
+
+    /// Opens the file once more, for locks to be taken.
+    pub(crate) fn lock_file(&self) -> Result<Lock, Error> {
+        if !self.writable {
+            return Err(self.no_permission_to_write());
+        }
+        let file = file::reopen(&self.file, true)
+            .and_then(OwnFile::new)
+            .map_err(|source| Error::os(&self.name, "open", source))?;
+        Ok(Lock { file, name: self.name.clone() })
+    }
+
+    pub(crate) fn producer_lives(&self) -> bool {
+        self.is_locked(PRODUCER_BYTE)
+    }
+
+    pub(crate) fn member_lives(&self, index: MemberIndex) -> bool {
+        self.is_locked(member_byte(index))
+    }
+
+    /// Maps the segment, with the rights that `access` needs and no more.
+    pub(crate) fn map(&self, access: Access) -> Result<Mapping, Error> {
+        let mapping = match access {
+            Access::Observe => self.map_read_only()?,
+            Access::Consume | Access::Produce => self.map_shared()?,
+        };
+        // An earlier file of that name, or a later one, would have another instance.
+        if mapping.instance() != self.identity.instance {
+            return Err(self.stale());
+        }
+        let prepared = match access {
+            Access::Observe => mapping.populate(0, mapping.size(), false),
+            Access::Consume => mapping.protect_and_populate(self.geometry()),
+            Access::Produce => mapping.populate(0, mapping.size(), true),
+        };
+        prepared.map_err(|error| match error.raw_os_error() {
+            // The pages are not there: somebody cut the file since it was opened.
+            Some(libc::EFAULT) => {
+                let size = self.file.metadata().map_or(0, |facts| facts.size());
+                let expected = self.geometry().segment_size();
+                Error::Truncated { queue: self.name.clone(), size, expected }
+            }
+            _ => Error::os(&self.name, "map", error),
+        })?;
+        Ok(mapping)
+    }
+
+    fn map_read_only(&self) -> Result<Mapping, Error> {
+        let size = self.size();
+        let memory = map::ReadOnly::new(&self.file, size)
+            .map_err(|source| Error::os(&self.name, "map", source))?;
+        Ok(Mapping { memory: Memory::ReadOnly(memory), geometry: *self.geometry() })
+    }
+
+    fn map_shared(&self) -> Result<Mapping, Error> {
+        if !self.writable {
+            return Err(self.no_permission_to_write());
+        }
+        let shmem = ShmemConf::new().os_id(format!("/{PREFIX}{}", self.name)).open();
+        let shmem = shmem.map_err(|error| match error {
+            ShmemError::MapOpenFailed(errno) if errno == libc::ENOENT.cast_unsigned() => {
+                self.stale()
+            }
+            ShmemError::MapOpenFailed(errno) => {
+                let source = io::Error::from_raw_os_error(errno.cast_signed());
+                Error::os(&self.name, "map", source)
+            }
+            other => Error::os(&self.name, "map", io::Error::other(other.to_string())),
+        })?;
+        if shmem.len() != self.size() {
+            return Err(self.stale());
+        }
+        Ok(Mapping { memory: Memory::Shared(Shared(shmem)), geometry: *self.geometry() })
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "at most a few GiB, and usize is 64 bits")]
+    fn size(&self) -> usize {
+        self.geometry().segment_size() as usize
+    }
+
+    fn no_permission_to_write(&self) -> Error {
+        Error::PermissionDenied { queue: self.name.clone(), doing: "write to" }
+    }
+
+    fn is_locked(&self, byte: u64) -> bool {
+        // Nothing but a bad request can fail here; and whoever cannot be asked lives.
+        file::is_locked(&self.file, byte).unwrap_or(true)
+    }
+
+    fn count_living(&self) -> (bool, u32) {
+        let members = (0..self.geometry().members()).map(u64::from);
+        let living = members.filter(|member| self.is_locked(MEMBERS_BYTE + member)).count();
+        (self.producer_lives(), u32::try_from(living).unwrap_or(u32::MAX))
+    }
+
+    fn announce_removal(&self) -> Result<(), Error> {
+        let mapping = self.map(Access::Consume)?;
+        let ring = mapping.ring();
+        ring.control32(layout::REMOVED).store(1, Ordering::Release);
+        Event::new(ring.control32(layout::DATA_EVENT)).call();
+        Event::new(ring.control32(layout::ROOM_EVENT)).call();
+        Ok(())
+    }
+}
+
+/// What stands at a queue's name: a regular file of somebody we trust, its contents unknown.
+struct Object {
+    name: Box<str>,
+    file: File,
+    writable: bool,
+    facts: std::fs::Metadata,
+}
+
+impl Object {
+    fn open(name: &str, owner: Owner) -> Result<Self, Error> {
+        check_name(name)?;
+        let path = path(name);
+        let foreign = |what: &str| Error::Foreign { queue: name.into(), what: what.into() };
+        let explain = |error: io::Error| match error.raw_os_error() {
+            Some(libc::ENOENT) => Error::NotFound { queue: name.into() },
+            Some(libc::ELOOP) => foreign("a symbolic link"),
+            Some(libc::EISDIR) => foreign("a directory"),
+            Some(libc::ENXIO | libc::ENODEV) => foreign("no regular file"),
+            _ => Error::os(name, "open", error),
+        };
+        let (file, writable) = match file::open(&path, true) {
+            Ok(file) => (file, true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                (file::open(&path, false).map_err(explain)?, false)
+            }
+            Err(error) => return Err(explain(error)),
+        };
+        let facts = file.metadata().map_err(|source| Error::os(name, "examine", source))?;
+        let kind = facts.file_type();
+        if !kind.is_file() {
+            let what = if kind.is_dir() {
+                "a directory"
+            } else if kind.is_fifo() {
+                "a FIFO"
+            } else {
+                "no regular file"
+            };
+            return Err(foreign(what));
+        }
+        let trusted = match owner {
+            Owner::Trusted => facts.uid() == process::effective_user() || facts.uid() == 0,
+            Owner::User(uid) => facts.uid() == uid,
+        };
+        if !trusted {
+            let what =
+                format!("a file of user {}, whom nobody told us to trust (`--owner`)", facts.uid());
+            return Err(foreign(&what));
+        }
+        match facts.nlink() {
+            0 => Err(Error::NotFound { queue: name.into() }),
+            1 => Ok(Self { name: name.into(), file, writable, facts }),
+            links => Err(foreign(&format!("a file of {links} names"))),
+        }
+    }
+
+    fn identity(&self) -> Result<Identity, Error> {
+        let queue = self.name.clone();
+        let mut bytes = [0; Identity::SIZE];
+        match self.file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let size = self.facts.size();
+                let expected = layout::CAPACITY_MIN;
+                return Err(match size {
+                    0 => Error::Unfinished { queue },
+                    _ => Error::Truncated { queue, size, expected },
+                });
+            }
+            Err(error) => return Err(Error::os(&self.name, "read", error)),
+        }
+        Identity::parse(&bytes).map_err(|error| match error {
+            IdentityError::Unfinished => Error::Unfinished { queue },
+            IdentityError::Magic => {
+                Error::Foreign { queue, what: "a file that does not begin like a segment".into() }
+            }
+            IdentityError::ByteOrder => Error::ByteOrder { queue },
+            IdentityError::Major(theirs) => {
+                Error::LayoutMismatch { queue, theirs, ours: layout::MAJOR }
+            }
+            IdentityError::Features(bits) => Error::UnknownFeatures { queue, bits },
+            IdentityError::Geometry(what) => Error::Corrupt { queue, what: what.into() },
+        })
+    }
+
+    fn inode(&self) -> (u64, u64) {
+        (self.facts.dev(), self.facts.ino())
+    }
+}
+
+/// An opening of the segment's file, and the locks that were taken through it. They go when it
+/// is dropped, or when the process dies; a forked child does not inherit them.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: OwnFile,
+    name: Box<str>,
+}
+
+impl Lock {
+    /// Takes the producer's lock; `false` while a living producer has it.
+    pub(crate) fn try_producer(&self) -> Result<bool, Error> {
+        self.try_byte(PRODUCER_BYTE)
+    }
+
+    /// Takes a member's lock; `false` while a living member has it.
+    pub(crate) fn try_member(&self, index: MemberIndex) -> Result<bool, Error> {
+        self.try_byte(member_byte(index))
+    }
+
+    /// Gives a member's lock up again.
+    pub(crate) fn give_up_member(&self, index: MemberIndex) -> Result<(), Error> {
+        file::unlock(&self.file, member_byte(index), 1)
+            .map_err(|source| Error::os(&self.name, "unlock", source))
+    }
+
+    /// `false` in a child that was forked since: the locks are the parent's.
+    pub(crate) fn is_own(&self) -> bool {
+        self.file.is_own()
+    }
+
+    fn try_byte(&self, byte: u64) -> Result<bool, Error> {
+        file::try_lock(&self.file, byte, 1).map_err(|source| Error::os(&self.name, "lock", source))
+    }
+}
+
+/// What a mapping is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing can be written.
+    Observe,
+    /// The control region can be written.
+    Consume,
+    Produce,
+}
+
+/// A mapped segment.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    memory: Memory,
+    geometry: Geometry,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Shared(Shared),
+    ReadOnly(map::ReadOnly),
+}
+
+/// A mapping by the `shared_memory` crate. We are never its owner there: its owner unlinks by
+/// name, whatever the name leads to by then.
+struct Shared(Shmem);
+
+// SAFETY: the raw pointer within is to a mapping of the whole process, which any thread may use
+// and unmap.
+unsafe impl Send for Shared {}
+// SAFETY: as above; what is done with the memory goes through atomics.
+unsafe impl Sync for Shared {}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("base", &self.0.as_ptr()).finish_non_exhaustive()
+    }
+}
+
+impl Mapping {
+    /// A view of the segment. It must not be used after the mapping is gone.
+    pub(crate) fn ring(&self) -> Ring {
+        let geometry = self.geometry;
+        let control_offset = Geometry::control_offset();
+        let ring_offset = geometry.ring_offset();
+        let whole = self.region();
+        Ring::new(
+            whole.slice(0, control_offset),
+            whole.slice(control_offset, ring_offset - control_offset),
+            whole.slice(ring_offset, self.size() - ring_offset),
+            geometry,
+        )
+    }
+
+    fn region(&self) -> Region {
+        // SAFETY: a mapping is aligned to pages, it is as long as the segment, which the file
+        // was found to be when it was opened, and callers do not use it beyond the mapping. Who
+        // cuts the file meanwhile kills its users: that is documented.
+        unsafe { Region::new(self.base(), self.size()) }
+    }
+
+    fn base(&self) -> *mut u8 {
+        match &self.memory {
+            Memory::Shared(shared) => shared.0.as_ptr(),
+            Memory::ReadOnly(mapping) => mapping.base(),
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "at most a few GiB, and usize is 64 bits")]
+    fn size(&self) -> usize {
+        self.geometry.segment_size() as usize
+    }
+
+    fn instance(&self) -> [u8; 16] {
+        let region = self.region();
+        let mut instance = [0; 16];
+        for (half, bytes) in instance.chunks_exact_mut(8).enumerate() {
+            // SAFETY: the instance's offset is a multiple of 8 within the header.
+            let word = unsafe { region.u64_at(layout::INSTANCE_OFFSET + half * 8) };
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        instance
+    }
+
+    /// Leaves only the control region writable, and enters all pages into the page table.
+    fn protect_and_populate(&self, geometry: &Geometry) -> io::Result<()> {
+        let control_offset = Geometry::control_offset();
+        let ring_offset = geometry.ring_offset();
+        let ring = self.base().wrapping_add(ring_offset);
+        // SAFETY: the header region is whole pages at the start of our mapping, and a consumer
+        // never writes there.
+        unsafe { map::protect_from_writing(self.base(), control_offset)? };
+        // SAFETY: the ring is whole pages at the end of our mapping, and a consumer never writes
+        // there.
+        unsafe { map::protect_from_writing(ring, self.size() - ring_offset)? };
+        self.populate(0, control_offset, false)?;
+        self.populate(control_offset, ring_offset - control_offset, true)?;
+        self.populate(ring_offset, self.size() - ring_offset, false)
+    }
+
+    fn populate(&self, offset: usize, size: usize, write: bool) -> io::Result<()> {
+        // SAFETY: callers name whole regions of our mapping.
+        unsafe { map::populate(self.base().wrapping_add(offset), size, write) }
+    }
+}
+
+fn member_byte(index: MemberIndex) -> u64 {
+    MEMBERS_BYTE + u64::from(index.get())
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(format!("{DIRECTORY}/{PREFIX}{name}"))
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_SIZE_MAX {
+        "it is longer than 200 bytes"
+    } else if name.starts_with(['.', '-']) {
+        "it begins with a dot or a dash"
+    } else if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        "only letters, digits, dots, dashes and underscores of ASCII can stand in it"
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidName { name: name.into(), reason })
+}
