@@ -91,6 +91,27 @@ pub fn fields() -> impl Iterator<Item = Field> {
         .copied()
 }
 
+/// Where the parts lie in the segment, from its start on: each part, and where it begins.
+///
+/// ```
+/// let (first, place) = ringway::layout::places().next().unwrap();
+/// assert_eq!((first, place.as_str()), ("Header", "0x00000"));
+/// ```
+pub fn places() -> impl Iterator<Item = (&'static str, String)> {
+    let control = Geometry::control_offset();
+    let map = control + Geometry::member_map(0).0;
+    [
+        ("Header", format!("{:#07x}", 0)),
+        ("SectorStart", format!("{:#07x}, {SECTORS} of them", sector_position(0).0)),
+        ("Control", format!("{control:#07x}")),
+        ("member map", format!("{map:#07x}, a bit for each member, in whole {LINE_SIZE} bytes")),
+        ("Subscription", "behind the member map, as many as the header says".into()),
+        ("Member", "behind the subscriptions, as many as the header says".into()),
+        ("ring", format!("at the next multiple of {REGION_ALIGN:#x}, to the segment's end")),
+    ]
+    .into_iter()
+}
+
 /// The bits of a frame's commit word, from the lowest: name, first bit, count of bits, meaning.
 ///
 /// ```

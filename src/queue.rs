@@ -173,6 +173,35 @@ impl Queue {
         Segment::remove(name, Owner::Trusted, true)
     }
 
+    /// As [`remove`](Self::remove), a queue that belongs to another user, named by its number.
+    /// The system lets its owner and root do that.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove); [`Error::Foreign`] if the queue is not that user's.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue};
+    /// let removed = Queue::remove_owned_by("no-such-queue", 65_534);
+    /// assert!(matches!(removed, Err(Error::NotFound { .. })));
+    /// ```
+    pub fn remove_owned_by(name: &str, user: u32) -> Result<(), Error> {
+        Segment::remove(name, Owner::User(user), false)
+    }
+
+    /// As [`force_remove`](Self::force_remove), a queue that belongs to another user.
+    ///
+    /// # Errors
+    /// As [`remove_owned_by`](Self::remove_owned_by), without [`Error::InUse`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue};
+    /// let removed = Queue::force_remove_owned_by("no-such-queue", 65_534);
+    /// assert!(matches!(removed, Err(Error::NotFound { .. })));
+    /// ```
+    pub fn force_remove_owned_by(name: &str, user: u32) -> Result<(), Error> {
+        Segment::remove(name, Owner::User(user), true)
+    }
+
     /// The names of all queues on this machine, in order. Some may be gone, or not ours to
     /// open, by the time they are opened.
     ///

@@ -1,3 +1,62 @@
-//! The `ringway` program.
+//! The `ringway` program: makes, shows and removes queues, and moves messages in and out of them.
+//!
+//! It uses the library as every program does, through its public interface. One file for each
+//! subcommand; [`args`] says what they take, [`output`] how they speak.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks")]
+#![allow(unreachable_pub, reason = "a program has no outside")]
+
+mod args;
+mod completions;
+mod create;
+mod failure;
+mod gc;
+mod info;
+mod interrupt;
+mod layout;
+mod list;
+mod man;
+mod options;
+mod output;
+mod publish;
+mod records;
+mod remove;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+use crate::failure::{Ending, Failure};
+use crate::output::Console;
+
+fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    global.color.write_global();
+    let console = Console::new(global.quiet);
+    match run(&command, global.owner, console) {
+        Ok(ending) => ending.into(),
+        Err(failure) => {
+            if !failure.is_closed_pipe() {
+                output::error(&failure);
+            }
+            failure.into()
+        }
+    }
+}
+
+fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    match command {
+        Command::Create(create) => create::run(create, console),
+        Command::Ls(list) => list::run(list, owner, console),
+        Command::Info(info) => info::run(info, owner),
+        Command::Rm(remove) => remove::run(remove, owner),
+        Command::Gc(gc) => gc::run(gc, owner, console),
+        Command::Layout(layout) => layout::run(layout),
+        Command::Pub(publish) => publish::run(publish, owner, console),
+        Command::Sub(subscribe) => subscribe::run(subscribe, owner, console),
+        Command::Completions(completions) => completions::run(completions),
+        Command::Man(man) => man::run(man),
+    }
+}

@@ -1,0 +1,270 @@
+//! What the program takes, and nothing else.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ringway::{Lag, Start, Wait};
+
+use crate::options::{self, Delimiter};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; also when whoever read the output has gone
+  1    failed
+  2    wrong usage
+  3    no such queue, or no permission to use it
+  4    messages were missed, or the queue is corrupt
+  5    a time limit was over
+  130  interrupted (Ctrl-C)";
+
+const EXAMPLES: &str = "\
+Examples:
+  seq 5 | ringway pub numbers --create
+  ringway sub numbers --from oldest -e
+  ringway ls";
+
+/// A queue between the processes of one machine: one producer, any number of consumers, a
+/// lock-free ring in named shared memory.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, max_term_width = 100)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "For all commands")]
+pub struct Global {
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Trust this user's queues, by number; else only one's own and root's
+    #[arg(long, global = true, value_name = "UID")]
+    pub owner: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless the environment has `NO_COLOR`
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub fn write_global(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a queue
+    Create(Create),
+    /// List the queues of this machine
+    Ls(Ls),
+    /// Show all that a queue's segment tells
+    Info(Info),
+    /// Remove queues
+    Rm(Rm),
+    /// Clear what dead consumers left
+    Gc(Gc),
+    /// Print every byte of the segment
+    Layout(Layout),
+    /// Send messages
+    Pub(Pub),
+    /// Receive messages
+    Sub(Sub),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The queue's name: letters, digits, dots, dashes, underscores
+    pub name: String,
+    /// Bytes of the ring, a power of two from 64KiB to 2GiB; a message can have an eighth of it
+    #[arg(short, long, value_name = "SIZE", default_value = "16MiB")]
+    pub capacity: ByteSize,
+    /// How many consumers there can be at a time
+    #[arg(short, long, value_name = "COUNT", default_value_t = 64)]
+    pub members: u32,
+    /// Permissions: who may read can observe, who may write can do everything
+    #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = options::mode)]
+    pub mode: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Info {
+    /// The queue
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// The queues
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Also while somebody lives there, and also what is damaged
+    #[arg(short, long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// The queues; all if none is named
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Only show what would be cleared
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Layout {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tail -F access.log | ringway pub log --create
+  find . -print0 | ringway pub files -D '\\0' --close
+  ringway pub orders 'one message' 'another one'")]
+pub struct Pub {
+    /// The queue
+    pub name: String,
+    /// Messages; without any they come from the input
+    #[arg(value_name = "MESSAGE", conflicts_with = "file")]
+    pub messages: Vec<OsString>,
+    /// Make the queue if there is none
+    #[arg(long)]
+    pub create: bool,
+    /// Bytes of its ring if it is made
+    #[arg(short, long, value_name = "SIZE", default_value = "16MiB", requires = "create")]
+    pub capacity: ByteSize,
+    /// What ends each message of the input: a character, '\n', '\0', or len32, which is no end but
+    /// the length before it (32 bits, little-endian)
+    #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
+    #[arg(value_parser = options::delimiter)]
+    pub delimiter: Delimiter,
+    /// Read messages from a file instead of the standard input
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Messages a second at most
+    #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
+    pub rate: Option<f64>,
+    /// End after so many messages
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub count: Option<u64>,
+    /// Wait for so many subscriptions before the first message
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
+    pub wait_for: usize,
+    /// End the stream after the last message: consumers end when they have received it
+    #[arg(long)]
+    pub close: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway sub log --from -10
+  ringway sub orders --from oldest -e -f jsonl | jq .data
+  ringway sub orders --observe --timeout 5s")]
+pub struct Sub {
+    /// The queue
+    pub name: String,
+    /// Where to begin: oldest, newest, a sequence, or -N for the last N messages
+    #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
+    #[arg(value_parser = options::start)]
+    pub from: Start,
+    /// End after so many messages
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub count: Option<u64>,
+    /// End when there is no message left
+    #[arg(short, long)]
+    pub exit_on_end: bool,
+    /// What to put behind each message: a character, '\n', '\0', or len32, the length before it
+    /// (32 bits, little-endian)
+    #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
+    #[arg(value_parser = options::delimiter)]
+    pub delimiter: Delimiter,
+    /// How to print messages
+    #[arg(short, long, default_value = "raw")]
+    pub format: Format,
+    /// A whole ring behind: hold the producer, or skip what is overwritten
+    #[arg(long, value_name = "POLICY", default_value = "hold", value_parser = options::lag())]
+    #[arg(conflicts_with = "observe")]
+    pub lag: Lag,
+    /// Look on without being counted; skips what is overwritten
+    #[arg(long, conflicts_with = "create")]
+    pub observe: bool,
+    /// How to wait for messages: without a rest, with growing pauses, or asleep until called
+    #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::wait())]
+    pub wait: Wait,
+    /// End when nothing has come for so long, with exit code 5
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Make the queue if there is none
+    #[arg(long)]
+    pub create: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The payloads, each with the delimiter
+    Raw,
+    /// A line of JSON each: sequence, length, and data, or base64 if it is not UTF-8
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write the pages of all commands into this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub dir: Option<PathBuf>,
+}

@@ -1,0 +1,120 @@
+//! How the program ends: what it answers when all went well, and when it did not.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ringway::Error;
+
+/// An end that is no failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    /// Messages were overwritten before they were read.
+    Missed,
+    /// A time limit was over.
+    TimedOut,
+    /// A signal asked for the end.
+    Interrupted(i32),
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(match ending {
+            Ending::Done => 0,
+            Ending::Missed => 4,
+            Ending::TimedOut => 5,
+            // As shells count: 130 for Ctrl-C.
+            Ending::Interrupted(signal) => 128_u8.saturating_add(signal.try_into().unwrap_or(0)),
+        })
+    }
+}
+
+/// Why the program gave up.
+#[derive(Debug)]
+pub enum Failure {
+    /// The library's reason, and a name that may have been meant.
+    Queue { error: Error, meant: Option<String> },
+    /// An input could not be read.
+    Input { source: io::Error, name: String },
+    /// A record that cannot be a message.
+    Record(String),
+    /// A file could not be written.
+    File { source: io::Error, path: PathBuf },
+    /// The standard output could not be written.
+    Output(io::Error),
+    /// Some of several queues failed, each with an error of its own shown before.
+    Some { failed: usize, of: usize, code: u8 },
+    /// The system would not do what every system does.
+    System { source: io::Error, doing: &'static str },
+}
+
+impl Failure {
+    /// Whether whoever read the output has gone, which is no failure of ours.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    pub fn code(&self) -> u8 {
+        match self {
+            _ if self.is_closed_pipe() => 0,
+            Self::Queue { error, .. } => match error {
+                Error::NotFound { .. }
+                | Error::PermissionDenied { .. }
+                | Error::Foreign { .. }
+                | Error::Stale { .. } => 3,
+                Error::Corrupt { .. } => 4,
+                Error::InvalidName { .. } | Error::InvalidOption { .. } => 2,
+                _ => 1,
+            },
+            Self::Some { code, .. } => *code,
+            _ => 1,
+        }
+    }
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> Self {
+        Self::from(failure.code())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let meant = match &error {
+            Error::NotFound { queue } => similar_name(queue),
+            _ => None,
+        };
+        Self::Queue { error, meant }
+    }
+}
+
+/// The queue whose name is most like one that does not exist, if any is much like it.
+fn similar_name(name: &str) -> Option<String> {
+    const SIMILAR: f64 = 0.8;
+    let names = ringway::Queue::list().unwrap_or_default();
+    names
+        .into_iter()
+        .map(|other| (strsim::jaro_winkler(name, &other), other))
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, other)| other)
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue { error, meant: None } => write!(f, "{error}"),
+            Self::Queue { error, meant: Some(name) } => {
+                write!(f, "{error}; did you mean '{name}'?")
+            }
+            Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
+            Self::Record(what) => f.write_str(what),
+            Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Output(source) => write!(f, "cannot write to the standard output: {source}"),
+            Self::Some { failed, of, .. } => write!(f, "{failed} of {of} queues failed"),
+            Self::System { source, doing } => write!(f, "cannot {doing}: {source}"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `ringway info`.
+
+use ringway::{ConsumerInfo, Info, ProducerInfo, Queue};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::failure::{Ending, Failure};
+use crate::output::{self, bytes, time};
+
+const HEADER: [&str; 9] =
+    ["MEMBER", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "MISSED", "SLEEPS", "SINCE"];
+
+pub fn run(info: &args::Info, owner: Option<u32>) -> Result<Ending, Failure> {
+    let found = open(&info.name, owner)?.info()?;
+    if info.json {
+        output::json(&as_json(&found))?;
+    } else {
+        output::print(as_text(&found))?;
+    }
+    Ok(Ending::Done)
+}
+
+/// Opens a queue of a user whom the caller trusts.
+pub fn open(name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
+    let queue = match owner {
+        Some(user) => Queue::open_owned_by(name, user),
+        None => Queue::open(name),
+    };
+    Ok(queue?)
+}
+
+/// All of it, with units in the names.
+pub fn as_json(info: &Info) -> Value {
+    json!({
+        "name": info.name,
+        "instance_id": output::hex(&info.instance_id),
+        "layout": format!("{}.{}", info.layout.0, info.layout.1),
+        "capacity_bytes": info.capacity,
+        "sector_size_bytes": info.sector_size,
+        "message_size_max_bytes": info.message_size_max,
+        "segment_size_bytes": info.segment_size,
+        "members": info.members,
+        "owner": info.owner,
+        "mode": format!("{:04o}", info.mode),
+        "created_at": time(info.created_at),
+        "creator_pid": info.creator_pid,
+        "producer": info.producer.as_ref().map(|producer| json!({
+            "alive": producer.alive,
+            "pid": producer.pid,
+            "epoch": producer.epoch,
+            "since": time(producer.since),
+        })),
+        "closed": info.closed,
+        "next_sequence": info.next_sequence,
+        "oldest_sequence": info.oldest_sequence,
+        "position": info.position,
+        "licence": info.licence,
+        "floor": info.floor,
+        "consumers": info.consumers.iter().map(|consumer| json!({
+            "member": consumer.member,
+            "alive": consumer.alive,
+            "pid": consumer.pid,
+            "since": time(consumer.since),
+            "lag": consumer.lag.to_string(),
+            "position": consumer.position,
+            "lag_bytes": consumer.lag_bytes,
+            "lag_messages": consumer.lag_messages,
+            "holds_producer": consumer.holds_producer,
+            "missed_messages": consumer.missed,
+            "sleeps": consumer.sleeps,
+            "late_wakes": consumer.late_wakes,
+        })).collect::<Value>(),
+    })
+}
+
+fn as_text(info: &Info) -> String {
+    let facts = [
+        ("queue", info.name.clone()),
+        ("instance", output::hex(&info.instance_id)),
+        ("layout", format!("{}.{}", info.layout.0, info.layout.1)),
+        (
+            "ring",
+            format!(
+                "{}, messages up to {}; {} of shared memory in all",
+                bytes(info.capacity),
+                bytes(info.message_size_max),
+                bytes(info.segment_size)
+            ),
+        ),
+        ("access", format!("user {}, mode {:04o}", info.owner, info.mode)),
+        ("made", format!("{} by process {}", time(info.created_at), info.creator_pid)),
+        ("producer", info.producer.as_ref().map_or("none yet".into(), producer_text)),
+        ("stream", stream_text(info)),
+        ("licence", format!("{}, floor {}", info.licence, info.floor)),
+        ("consumers", format!("{} of {}", info.consumers.len(), info.members)),
+    ];
+    let mut text = facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n");
+    if !info.consumers.is_empty() {
+        text += "\n\n";
+        text += &output::table(
+            &HEADER,
+            &["MEMBER", "PROCESS", "BEHIND", "BYTES", "MISSED", "SLEEPS"],
+            info.consumers.iter().map(row),
+        );
+    }
+    text
+}
+
+fn producer_text(producer: &ProducerInfo) -> String {
+    let ProducerInfo { alive, pid, epoch, since, .. } = producer;
+    let state = if *alive { "lives" } else { "is gone" };
+    format!("process {pid} {state}; number {epoch}, since {}", time(*since))
+}
+
+fn stream_text(info: &Info) -> String {
+    let state = if info.closed { "closed" } else { "open" };
+    let held = if info.next_sequence == info.oldest_sequence {
+        "nothing in the ring".into()
+    } else {
+        format!("{} to {} in the ring", info.oldest_sequence, info.next_sequence - 1)
+    };
+    format!("{state}, {held}; next {}, at position {}", info.next_sequence, info.position)
+}
+
+fn row(consumer: &ConsumerInfo) -> Vec<String> {
+    let state = match (consumer.alive, consumer.holds_producer) {
+        (false, _) => "dead",
+        (true, true) => "holds the producer",
+        (true, false) => "alive",
+    };
+    vec![
+        consumer.member.to_string(),
+        consumer.pid.to_string(),
+        state.into(),
+        consumer.lag.to_string(),
+        consumer.lag_messages.map_or("over a ring".into(), |count| count.to_string()),
+        bytes(consumer.lag_bytes),
+        consumer.missed.to_string(),
+        consumer.sleeps.to_string(),
+        time(consumer.since),
+    ]
+}

@@ -1,0 +1,104 @@
+//! Ctrl-C: the first one asks the program to end in order, the second one ends it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+
+use crate::failure::Failure;
+
+/// Whether the program was asked to end. Whatever may take long waits through this.
+#[derive(Debug)]
+pub struct Interrupt {
+    signal: Arc<AtomicUsize>,
+    /// Readable from the first signal on.
+    wakeup: UnixStream,
+}
+
+impl Interrupt {
+    /// Catches the signals from now on.
+    pub fn catch() -> Result<Self, Failure> {
+        Self::register().map_err(|source| Failure::System { source, doing: "catch signals" })
+    }
+
+    fn register() -> io::Result<Self> {
+        let (wakeup, waker) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        let signal_seen = Arc::new(AtomicUsize::new(0));
+        let seen_before = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the second signal finds what the first one left.
+            flag::register_conditional_default(signal, Arc::clone(&seen_before))?;
+            flag::register(signal, Arc::clone(&seen_before))?;
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_usize(signal, Arc::clone(&signal_seen), number)?;
+            low_level::pipe::register(signal, waker.try_clone()?)?;
+        }
+        Ok(Self { signal: signal_seen, wakeup })
+    }
+
+    /// The signal that asked for the end, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok(),
+        }
+    }
+
+    /// Waits until there is something to read, or its end; `false` if a signal came first.
+    pub fn await_readable(&self, input: BorrowedFd<'_>) -> io::Result<bool> {
+        while self.signal().is_none() {
+            let [readable, _] = poll([(input, libc::POLLIN), self.waker()], None)?;
+            if readable {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sleeps so long, unless a signal comes.
+    pub fn sleep(&self, time: Duration) -> io::Result<()> {
+        poll([self.waker()], Some(time)).map(drop)
+    }
+
+    fn waker(&self) -> (BorrowedFd<'_>, i16) {
+        (self.wakeup.as_fd(), libc::POLLIN)
+    }
+}
+
+/// Whether whoever reads the output of a pipe has gone.
+pub fn is_abandoned(output: BorrowedFd<'_>) -> bool {
+    // The kernel tells of a broken pipe without being asked to.
+    poll([(output, 0)], Some(Duration::ZERO)).is_ok_and(|[broken]| broken)
+}
+
+/// Which of some files are ready for what they are named with. None after the time limit, or
+/// when a signal came.
+fn poll<const N: usize>(
+    files: [(BorrowedFd<'_>, i16); N],
+    limit: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut requests =
+        files.map(|(file, events)| libc::pollfd { fd: file.as_raw_fd(), events, revents: 0 });
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let count = requests.len() as libc::nfds_t;
+    // SAFETY: the array has that many entries, and both outlive the call.
+    let ready = unsafe { libc::ppoll(requests.as_mut_ptr(), count, limit, std::ptr::null()) };
+    if ready == -1 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+        return Ok([false; N]);
+    }
+    Ok(requests.map(|request| request.revents != 0))
+}

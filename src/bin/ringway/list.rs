@@ -1,0 +1,66 @@
+//! `ringway ls`.
+
+use ringway::{Info, Queue};
+use serde_json::{Value, json};
+
+use crate::args::Ls;
+use crate::failure::{Ending, Failure};
+use crate::info::open;
+use crate::output::{self, Console};
+
+const HEADER: [&str; 7] =
+    ["NAME", "CAPACITY", "MESSAGES", "NEXT", "PRODUCER", "CONSUMERS", "FURTHEST BEHIND"];
+
+pub fn run(list: &Ls, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    let queues = examine(&names()?, owner);
+    if list.json {
+        output::json(&queues.iter().map(as_json).collect())?;
+        return Ok(Ending::Done);
+    }
+    let infos: Vec<_> = queues.iter().filter_map(|(_, info)| info.as_ref().ok()).collect();
+    if infos.is_empty() {
+        console.note("no queues; `ringway create NAME` makes one");
+    } else {
+        output::print(output::table(&HEADER, &HEADER[1..], infos.into_iter().map(row)))?;
+    }
+    for failure in queues.iter().filter_map(|(_, info)| info.as_ref().err()) {
+        console.note(failure);
+    }
+    Ok(Ending::Done)
+}
+
+/// The names of all queues.
+pub fn names() -> Result<Vec<String>, Failure> {
+    Queue::list().map_err(|source| Failure::System { source, doing: "list the shared memory" })
+}
+
+type Examined = (String, Result<Info, Failure>);
+
+fn examine(names: &[String], owner: Option<u32>) -> Vec<Examined> {
+    let examine = |name: &String| open(name, owner).and_then(|queue| Ok(queue.info()?));
+    names.iter().map(|name| (name.clone(), examine(name))).collect()
+}
+
+fn row(info: &Info) -> Vec<String> {
+    let alive = info.consumers.iter().filter(|consumer| consumer.alive);
+    vec![
+        info.name.clone(),
+        output::bytes(info.capacity),
+        (info.next_sequence - info.oldest_sequence).to_string(),
+        info.next_sequence.to_string(),
+        match &info.producer {
+            Some(producer) if producer.alive => producer.pid.to_string(),
+            _ if info.closed => "closed".into(),
+            _ => "-".into(),
+        },
+        alive.clone().count().to_string(),
+        alive.map(|consumer| consumer.lag_bytes).max().map_or("-".into(), output::bytes),
+    ]
+}
+
+fn as_json((name, info): &Examined) -> Value {
+    match info {
+        Ok(info) => crate::info::as_json(info),
+        Err(failure) => json!({ "name": name, "error": failure.to_string() }),
+    }
+}

@@ -1,0 +1,117 @@
+//! Values of options, from what people write.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use ringway::{Lag, Start, Wait};
+
+/// What stands between messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delimiter {
+    /// This byte behind each.
+    Byte(u8),
+    /// The length before each: 32 bits, little-endian.
+    Length,
+}
+
+pub fn delimiter(text: &str) -> Result<Delimiter, String> {
+    match text {
+        "\\n" => Ok(Delimiter::Byte(b'\n')),
+        "\\0" => Ok(Delimiter::Byte(0)),
+        "\\t" => Ok(Delimiter::Byte(b'\t')),
+        "len32" => Ok(Delimiter::Length),
+        _ => match text.as_bytes() {
+            &[byte] => Ok(Delimiter::Byte(byte)),
+            _ => Err("it is one byte, '\\n', '\\0', '\\t', or len32".into()),
+        },
+    }
+}
+
+pub fn start(text: &str) -> Result<Start, String> {
+    let number = |digits: &str| {
+        digits.parse::<u64>().map_err(|_| "it is oldest, newest, a sequence, or -N".to_owned())
+    };
+    match text {
+        "oldest" => Ok(Start::Oldest),
+        "newest" => Ok(Start::Newest),
+        _ => match text.strip_prefix('-') {
+            Some(digits) => number(digits).map(Start::Last),
+            None => number(text).map(Start::Sequence),
+        },
+    }
+}
+
+/// Parses one of the policies, which help and completions list.
+pub fn lag() -> impl TypedValueParser<Value = Lag> {
+    one_of(&[("hold", Lag::Hold), ("skip", Lag::Skip)])
+}
+
+/// Parses one of the ways to wait, which help and completions list.
+pub fn wait() -> impl TypedValueParser<Value = Wait> {
+    one_of(&[("spin", Wait::Spin), ("backoff", Wait::Backoff), ("park", Wait::Park)])
+}
+
+fn one_of<T: Copy + Send + Sync>(
+    values: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    let names = values.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(|given| {
+        values
+            .iter()
+            .find(|(name, _)| *name == given)
+            .map(|(_, value)| *value)
+            .ok_or("no such value")
+    })
+}
+
+pub fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    u32::from_str_radix(digits, 8).map_err(|_| "it is octal, as in chmod: 0600, 0660".into())
+}
+
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_normal() && rate > 0.0 => Ok(rate),
+        _ => Err("it is a number above 0".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delimiters_are_one_byte_or_a_length() {
+        assert_eq!(delimiter("\\n"), Ok(Delimiter::Byte(b'\n')));
+        assert_eq!(delimiter("\\0"), Ok(Delimiter::Byte(0)));
+        assert_eq!(delimiter(";"), Ok(Delimiter::Byte(b';')));
+        assert_eq!(delimiter("\n"), Ok(Delimiter::Byte(b'\n')));
+        assert_eq!(delimiter("len32"), Ok(Delimiter::Length));
+        for bad in ["", "ab", "len16", "ä"] {
+            assert!(delimiter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn starts_are_words_sequences_or_counts_from_the_end() {
+        assert_eq!(start("oldest"), Ok(Start::Oldest));
+        assert_eq!(start("newest"), Ok(Start::Newest));
+        assert_eq!(start("17"), Ok(Start::Sequence(17)));
+        assert_eq!(start("-17"), Ok(Start::Last(17)));
+        for bad in ["", "-", "--1", "first", "1.5", "18446744073709551616"] {
+            assert!(start(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_above_zero_and_finite() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for bad in ["0", "-1", "inf", "NaN", "", "fast"] {
+            assert!(rate(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!((mode("0660"), mode("660"), mode("0o660")), (Ok(0o660), Ok(0o660), Ok(0o660)));
+        assert!(mode("rw-").is_err() && mode("0680").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! How the program speaks: data on the standard output, everything else on the standard error.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use anstyle::{AnsiColor, Style};
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use serde_json::Value;
+
+use crate::failure::{Ending, Failure};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Cyan.on_default();
+
+/// Tells people what happens, unless they asked for quiet.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    quiet: bool,
+}
+
+impl Console {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet }
+    }
+
+    /// One line for people. That nobody may be there to read it is no reason to stop.
+    pub fn note(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr(), "{NOTE}ringway:{NOTE:#} {text}");
+        }
+    }
+}
+
+/// The last words of a program that failed.
+pub fn error(failure: &Failure) {
+    let _ = writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#} {failure}");
+}
+
+/// The end of a command that several queues were named to: one that fails does not keep the
+/// others from being dealt with.
+pub fn end_of_many(mut failures: Vec<Failure>, of: usize) -> Result<Ending, Failure> {
+    match failures.len() {
+        0 => Ok(Ending::Done),
+        1 if of == 1 => Err(failures.remove(0)),
+        failed => {
+            for failure in &failures {
+                error(failure);
+            }
+            Err(Failure::Some { failed, of, code: failures[0].code() })
+        }
+    }
+}
+
+/// Prints one value as a line of JSON.
+pub fn json(value: &Value) -> Result<(), Failure> {
+    print(format_args!("{value}"))
+}
+
+/// Prints a line, or several.
+pub fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::Output)
+}
+
+/// A table without lines; the columns named in `numbers` are set to the right.
+pub fn table(
+    header: &[&str],
+    numbers: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header.to_vec()).add_rows(rows);
+    for (index, title) in header.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((0, 2));
+            if numbers.contains(title) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    table.trim_fmt()
+}
+
+/// A number of bytes for people: `16 MiB`.
+pub fn bytes(count: u64) -> String {
+    ByteSize(count).display().iec().to_string().replace(".0 ", " ")
+}
+
+/// A moment for people and programs alike: `2026-11-21T10:00:00Z`.
+pub fn time(moment: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(moment).to_string()
+}
+
+/// "1 message", "2 messages".
+pub fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}

@@ -1,0 +1,216 @@
+//! `ringway pub`: from arguments, a file or the standard input into a queue.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use ringway::{Producer, Queue, QueueOptions, Sent, Wait};
+
+use crate::args::Pub;
+use crate::failure::{Ending, Failure};
+use crate::info::open;
+use crate::interrupt::Interrupt;
+use crate::output::{self, Console};
+use crate::records::{RecordError, Records};
+
+pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    let queue = if publish.create {
+        let options = QueueOptions::new().capacity(publish.capacity.as_u64());
+        Queue::open_or_create(&publish.name, &options)?
+    } else {
+        open(&publish.name, owner)?
+    };
+    let interrupt = Interrupt::catch()?;
+    let mut source = Source::of(publish, queue.message_size_max(), &interrupt)?;
+    let mut producer = queue.producer()?;
+    producer.set_wait(Wait::Park);
+    let mut sender = Sender { queue, producer, interrupt: &interrupt, console, sent: 0 };
+    sender.wait_for(publish.wait_for)?;
+    let ended = sender.send_all(&mut source, publish.rate, publish.count);
+    let sent = output::count(sender.sent, "message");
+    if let Some(signal) = interrupt.signal() {
+        console.note(format_args!("interrupted; sent {sent} to '{}'", publish.name));
+        return Ok(Ending::Interrupted(signal));
+    }
+    ended.map_err(|failure| match failure {
+        Failure::Record(what) => Failure::Record(format!("{what}; sent {sent} before it")),
+        other => other,
+    })?;
+    if publish.close {
+        sender.producer.close()?;
+    }
+    console.note(format_args!("sent {sent} to '{}'", publish.name));
+    Ok(Ending::Done)
+}
+
+/// Sends messages for as long as nobody interrupts.
+struct Sender<'a> {
+    queue: Queue,
+    producer: Producer,
+    interrupt: &'a Interrupt,
+    console: Console,
+    sent: u64,
+}
+
+impl Sender<'_> {
+    fn wait_for(&self, subscriptions: usize) -> Result<(), Failure> {
+        const INTERVAL: Duration = Duration::from_millis(20);
+        let mut noted = false;
+        while subscriptions > 0 && self.interrupt.signal().is_none() {
+            let consumers = self.queue.info()?.consumers;
+            let found = consumers.iter().filter(|consumer| consumer.alive).count();
+            if found >= subscriptions {
+                return Ok(());
+            }
+            if !noted {
+                let name = self.queue.name();
+                self.console.note(format_args!(
+                    "waiting for subscriptions of '{name}': {found} of {subscriptions} are there"
+                ));
+                noted = true;
+            }
+            self.sleep(INTERVAL)?;
+        }
+        Ok(())
+    }
+
+    fn send_all(
+        &mut self,
+        source: &mut Source<'_>,
+        rate: Option<f64>,
+        count: Option<u64>,
+    ) -> Result<(), Failure> {
+        let begin = Instant::now();
+        let mut message = Vec::new();
+        while count.is_none_or(|count| self.sent < count) && source.next(&mut message)? {
+            if let Some(rate) = rate {
+                self.await_turn(begin, rate)?;
+            }
+            if self.interrupt.signal().is_some() {
+                break;
+            }
+            if let Sent::Full | Sent::TimedOut = self.producer.try_send(&message)? {
+                self.send_when_there_is_room(&message)?;
+            }
+            self.sent += 1;
+        }
+        Ok(())
+    }
+
+    /// Messages are due at fixed times from the beginning, so that a late one does not put off
+    /// those after it.
+    fn await_turn(&self, begin: Instant, rate: f64) -> Result<(), Failure> {
+        #[allow(clippy::cast_precision_loss, reason = "2^53 messages are years at any rate")]
+        let due = Duration::try_from_secs_f64(self.sent as f64 / rate).unwrap_or(Duration::MAX);
+        match due.checked_sub(begin.elapsed()) {
+            Some(rest) => self.sleep(rest),
+            None => Ok(()),
+        }
+    }
+
+    fn send_when_there_is_room(&mut self, message: &[u8]) -> Result<(), Failure> {
+        /// How long a signal goes unseen at most.
+        const SLICE: Duration = Duration::from_millis(100);
+        /// To be held for longer is worth a word.
+        const UNREMARKABLE: Duration = Duration::from_secs(1);
+        let begin = Instant::now();
+        let mut noted = false;
+        while self.interrupt.signal().is_none() {
+            if let Sent::Sequence(_) = self.producer.send_timeout(message, SLICE)? {
+                return Ok(());
+            }
+            if !noted && begin.elapsed() >= UNREMARKABLE {
+                self.note_who_holds()?;
+                noted = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_who_holds(&self) -> Result<(), Failure> {
+        let holders = self.producer.held_by();
+        let mut consumers = self.queue.info()?.consumers;
+        consumers.retain(|consumer| holders.contains(&consumer.member));
+        let named: Vec<_> = consumers
+            .iter()
+            .map(|consumer| format!("{} (process {})", consumer.member, consumer.pid))
+            .collect();
+        if !named.is_empty() {
+            let name = self.queue.name();
+            let named = named.join(", ");
+            self.console.note(format_args!("held at '{name}', a ring ahead of consumer {named}"));
+        }
+        Ok(())
+    }
+
+    fn sleep(&self, time: Duration) -> Result<(), Failure> {
+        self.interrupt.sleep(time).map_err(|source| Failure::System { source, doing: "sleep" })
+    }
+}
+
+/// Where the messages come from.
+enum Source<'a> {
+    Arguments(std::slice::Iter<'a, OsString>),
+    Input { records: Records<BufReader<Input<'a>>>, name: String },
+}
+
+const BUFFER_SIZE: usize = 64 << 10;
+
+impl<'a> Source<'a> {
+    fn of(
+        publish: &'a Pub,
+        message_size_max: usize,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self, Failure> {
+        if !publish.messages.is_empty() {
+            return Ok(Self::Arguments(publish.messages.iter()));
+        }
+        let (file, name) = if let Some(path) = &publish.file {
+            (File::open(path), path.display().to_string())
+        } else {
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            (stdin.map(File::from), "the standard input".into())
+        };
+        let file = file.map_err(|source| Failure::Input { source, name: name.clone() })?;
+        let input = BufReader::with_capacity(BUFFER_SIZE, Input { file, interrupt });
+        let records = Records::new(input, publish.delimiter, message_size_max);
+        Ok(Self::Input { records, name })
+    }
+
+    /// Puts the next message into `record`; `false` at the end.
+    fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, Failure> {
+        match self {
+            Self::Arguments(messages) => {
+                let message = messages.next();
+                record.clear();
+                record.extend_from_slice(message.map_or(&[], |message| message.as_bytes()));
+                Ok(message.is_some())
+            }
+            Self::Input { records, name } => records.next(record).map_err(|error| match error {
+                RecordError::Input(source) => Failure::Input { source, name: name.clone() },
+                RecordError::Malformed(which, what) => {
+                    Failure::Record(format!("{which} of {name} {what}"))
+                }
+            }),
+        }
+    }
+}
+
+/// An input that ends when the program is interrupted.
+struct Input<'a> {
+    file: File,
+    interrupt: &'a Interrupt,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.interrupt.await_readable(self.file.as_fd())? {
+            self.file.read(buffer)
+        } else {
+            Ok(0)
+        }
+    }
+}
