@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::membership::Membership;
+use crate::membership::{Membership, announce_room};
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
 use crate::reception::{Reader, Reception};
@@ -46,6 +46,7 @@ pub struct Consumer {
 
 impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
+        let witness = segment.witness(1)?;
         let mapping = segment.map(Access::Consume)?;
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
@@ -62,8 +63,11 @@ impl Consumer {
             }
         };
         let member = Some(ring.member(index));
+        // The line may have been a dead member's that held the producer, or we did on the way.
+        announce_room(ring);
         let segment = Arc::clone(segment);
-        let reception = Reception::new(segment, mapping, reader, member, options.wait)?;
+        // From here on the mapping is the reception's: nothing may fail with the membership alive.
+        let reception = Reception::new(segment, mapping, reader, member, witness, options.wait);
         Ok(Self { membership, reception })
     }
 
@@ -274,11 +278,13 @@ pub struct Observer {
 
 impl Observer {
     pub(crate) fn attach(segment: &Arc<Segment>, start: Start, wait: Wait) -> Result<Self, Error> {
+        let witness = segment.witness(1)?;
         let mapping = segment.map(Access::Observe)?;
         let ring = mapping.ring();
         let begin = ring.begin(start).map_err(|error| start_error(segment, error))?;
         let reader = Reader::Copied(CopyReader::new(ring, None, begin));
-        let reception = Reception::new(Arc::clone(segment), mapping, reader, None, wait)?;
+        let segment = Arc::clone(segment);
+        let reception = Reception::new(segment, mapping, reader, None, witness, wait);
         Ok(Self { reception })
     }
 

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::layout;
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring};
 use crate::segment::{Access, Segment};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, load_acquire};
 
 /// All that a segment tells, as [`Queue::info`](crate::Queue::info) found it.
 ///
@@ -220,13 +220,13 @@ impl ConsumerInfo {
 /// A member's cursor, and the sequence there if the frame was whole when it was read.
 fn whereabouts(ring: &Ring, member: &Member, lag: Lag, end: Place) -> (u64, Option<u64>) {
     const LOOKS: u32 = 100;
-    let mut position = member.cursor().load(Ordering::Acquire);
+    let mut position = load_acquire(member.cursor());
     for _ in 0..LOOKS {
         let sequence = ring.sequence_at(position, end);
         let whole = match lag {
             // Held for, if the cursor has not moved.
             Lag::Hold => {
-                let again = member.cursor().load(Ordering::Acquire);
+                let again = load_acquire(member.cursor());
                 let unmoved = again == position;
                 position = again;
                 unmoved

@@ -44,6 +44,8 @@ pub(crate) const SECTORS: usize = 16;
 pub(crate) const NO_POSITION: u64 = u64::MAX;
 /// Positions and sequences lie below this, so that sums of two of them cannot overflow.
 pub(crate) const COUNT_MAX: u64 = 1 << 62;
+/// Enough is left from here to [`COUNT_MAX`] for centuries.
+pub(crate) const FIRST_SEQUENCE_MAX: u64 = 1 << 61;
 
 #[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
 compile_error!(
@@ -491,9 +493,9 @@ impl Identity {
             }
         }
         let first_sequence = u64_at(offset_of!(Header, first_sequence));
-        if first_sequence >= COUNT_MAX {
+        if first_sequence >= FIRST_SEQUENCE_MAX {
             return Err(IdentityError::Geometry(format!(
-                "a first sequence of {first_sequence} is not below 2^62"
+                "a first sequence of {first_sequence} is not below 2^61"
             )));
         }
         Ok(Self {
@@ -574,7 +576,7 @@ mod tests {
             (offset_of!(Header, capacity), 0),
             (offset_of!(Header, control_offset), 0),
             (offset_of!(Header, ring_offset), u64::MAX),
-            (offset_of!(Header, first_sequence), COUNT_MAX),
+            (offset_of!(Header, first_sequence), FIRST_SEQUENCE_MAX),
         ] {
             let result = with(offset, &u64::to_le_bytes(value));
             assert!(matches!(result, Err(IdentityError::Geometry(_))), "{offset:#x}: {result:?}");

@@ -23,22 +23,30 @@ impl Membership {
     /// reader's beginning is found.
     pub(crate) fn find(segment: &Segment, ring: Ring) -> Result<Self, Error> {
         let lock = segment.lock_file()?;
+        let index = Self::lock_a_line(&ring, &lock)?;
+        if segment.is_stale() {
+            // Perhaps found so because whoever removes a queue has all locks for that time.
+            return Err(segment.stale());
+        }
+        let Some(index) = index else {
+            let members = segment.geometry().members();
+            return Err(Error::MembersFull { queue: segment.name().into(), members });
+        };
+        ring.leave(index);
+        introduce(&ring, index);
+        Ok(Self { ring, index, lock })
+    }
+
+    fn lock_a_line(ring: &Ring, lock: &Lock) -> Result<Option<MemberIndex>, Error> {
         let free_then_all = [false, true];
         for active_too in free_then_all {
             for index in ring.member_indexes() {
                 if (active_too || !ring.is_active(index)) && lock.try_member(index)? {
-                    ring.leave(index);
-                    introduce(&ring, index);
-                    return Ok(Self { ring, index, lock });
+                    return Ok(Some(index));
                 }
             }
         }
-        if ring.is_removed() {
-            // Whoever removes a queue has all locks for that time.
-            return Err(segment.stale());
-        }
-        let members = segment.geometry().members();
-        Err(Error::MembersFull { queue: segment.name().into(), members })
+        Ok(None)
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -71,9 +79,11 @@ pub(crate) fn clear_dead(
     for index in members {
         // Whoever has the lock of a line in use, and is not its owner, has outlived its owner.
         if lock.try_member(index)? {
-            ring.leave(index);
+            if ring.is_active(index) {
+                ring.leave(index);
+                cleared += 1;
+            }
             lock.give_up_member(index)?;
-            cleared += 1;
         }
     }
     if cleared > 0 {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::ring::{HeldReader, Run};
+use crate::ring::{CopyReader, HeldReader, Run};
 
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
@@ -93,8 +93,7 @@ impl fmt::Debug for Message<'_> {
 /// came from: an iterator, over at least one.
 ///
 /// A message counts as received when the iterator has passed it; the first one always does. What
-/// a [`Hold`](crate::Lag::Hold) consumer's batch has not reached by the time it is dropped comes
-/// with the next receive.
+/// it has not reached by the time it is dropped comes with the next receive.
 ///
 /// ```
 /// # use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
@@ -119,24 +118,35 @@ pub struct Batch<'a> {
     run: Run,
     /// How many of that may be taken.
     left: usize,
-    /// The reader whose run this is, if it has to be told how far it went.
-    reader: Option<&'a mut HeldReader>,
+    /// Whose run this is: to be told how far it went.
+    reader: ReaderOf<'a>,
+}
+
+#[derive(Debug)]
+enum ReaderOf<'a> {
+    Held(&'a mut HeldReader),
+    Copied(&'a mut CopyReader),
 }
 
 impl<'a> Batch<'a> {
-    /// A message, and up to `left` more as they lie in the ring. Only as far as they are taken
-    /// are they the reader's past.
+    /// A message, and up to `left` more as they lie in the ring.
     #[inline]
     pub(crate) fn of_held(first: Message<'a>, reader: &'a mut HeldReader, left: usize) -> Self {
-        Self { first: Some(first), run: reader.run().clone(), left, reader: Some(reader) }
+        let run = reader.run().clone();
+        Self { first: Some(first), run, left, reader: ReaderOf::Held(reader) }
     }
 
-    /// A message, and more in a copy, all of which the reader has passed.
+    /// A message, and more in a copy of what comes next.
     ///
     /// # Safety
     /// The copy outlives `'a`, and nobody writes it meanwhile.
-    pub(crate) unsafe fn of_copy(first: Message<'a>, run: Run) -> Self {
-        Self { first: Some(first), run, left: usize::MAX, reader: None }
+    pub(crate) unsafe fn of_copy(
+        first: Message<'a>,
+        reader: &'a mut CopyReader,
+        copy: Run,
+    ) -> Self {
+        let reader = ReaderOf::Copied(reader);
+        Self { first: Some(first), run: copy, left: usize::MAX, reader }
     }
 }
 
@@ -162,8 +172,9 @@ impl<'a> Iterator for Batch<'a> {
 impl Drop for Batch<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(reader) = &mut self.reader {
-            reader.run().clone_from(&self.run);
+        match &mut self.reader {
+            ReaderOf::Held(reader) => reader.run().clone_from(&self.run),
+            ReaderOf::Copied(reader) => reader.pass(&self.run),
         }
     }
 }

@@ -62,8 +62,8 @@ pub enum Received<M> {
     Empty,
     /// Nothing came within the time given.
     TimedOut,
-    /// The messages `from..to` were overwritten before they could be read, so `to - from` of
-    /// them; `to` comes next. The subscription goes on.
+    /// The messages `from..to`, so `to - from` of them, were overwritten before they could be
+    /// read, or were about to be; `to` comes next. The subscription goes on.
     Missed {
         /// The first message missed.
         from: u64,

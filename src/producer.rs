@@ -62,19 +62,22 @@ impl Producer {
     pub(crate) fn take_over(segment: &Arc<Segment>) -> Result<Self, Error> {
         let lock = segment.lock_file()?;
         if !lock.try_producer()? {
-            let mapping = segment.map(Access::Observe)?;
-            let pid = mapping.ring().header32(layout::PRODUCER_PID).load(Ordering::Relaxed);
+            if segment.is_stale() {
+                // Whoever removes a queue has all locks for that time.
+                return Err(segment.stale());
+            }
+            let pid = segment.producer_pid();
             return Err(Error::ProducerAlive { queue: segment.name().into(), pid });
         }
         let mapping = segment.map(Access::Produce)?;
         let ring = mapping.ring();
-        if ring.is_removed() {
+        if segment.is_stale() {
             return Err(segment.stale());
         }
         let mut writer = Writer::recover(ring).map_err(|corrupt| segment.corrupt(corrupt))?;
         let ring = writer.ring();
         let epoch = ring.header64(layout::EPOCH);
-        epoch.store(epoch.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
         ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
         let registered = process::register_for_global_barrier();
@@ -83,7 +86,7 @@ impl Producer {
         // SeqCst: WAKE. Whoever announced a sleep by what was right for the last producer is
         // called; whoever does later finds what is right for this one.
         fence(Ordering::SeqCst);
-        Event::new(ring.control32(layout::DATA_EVENT)).call();
+        Event::new(ring.control32(layout::DATA_EVENT)).call_anyway();
         writer.reopen();
         Ok(Self {
             writer: CachePadded::new(writer),
@@ -454,6 +457,15 @@ impl Producer {
         }
     }
 
+    fn check_size(&self, size: usize) -> Result<(), Error> {
+        let limit = self.message_size_max();
+        if size > limit {
+            let (queue, limit) = (self.segment.name().into(), limit as u64);
+            return Err(Error::MessageTooLarge { queue, size, limit });
+        }
+        Ok(())
+    }
+
     /// Has `reserve` make room, and waits for it as long as the patience lasts; `false` if it
     /// came to an end.
     #[cold]
@@ -463,11 +475,7 @@ impl Producer {
         patience: Patience,
         mut reserve: impl FnMut(&mut Writer, usize) -> bool,
     ) -> Result<bool, Error> {
-        let limit = self.message_size_max();
-        if size > limit {
-            let (queue, limit) = (self.segment.name().into(), limit as u64);
-            return Err(Error::MessageTooLarge { queue, size, limit });
-        }
+        self.check_size(size)?;
         self.check_process()?;
         self.look_around_sometimes()?;
         while !reserve(&mut self.writer, size) {
@@ -521,15 +529,24 @@ impl Producer {
 
     /// WAKE: calls the consumers that sleep, if any do.
     #[inline(always)]
-    fn call_sleepers(&self, fences: u32) {
+    fn call_sleepers(&mut self, fences: u32) {
         if fences == BY_SLEEPERS {
             compiler_fence(Ordering::SeqCst);
         } else {
             fence(Ordering::SeqCst);
         }
-        let event = Event::new(self.writer.ring().control32(layout::DATA_EVENT));
-        if event.is_awaited() {
-            event.call();
+        if Event::new(self.writer.ring().control32(layout::DATA_EVENT)).is_awaited() {
+            self.call();
+        }
+    }
+
+    #[cold]
+    fn call(&mut self) {
+        let ring = self.writer.ring();
+        Event::new(ring.control32(layout::DATA_EVENT)).call();
+        if ring.is_removed() {
+            // It was the remover. The next message asks for room, and finds out.
+            self.writer.forget_room();
         }
     }
 
@@ -834,6 +851,7 @@ impl SendBatch<'_> {
     fn make_room(&mut self, size: usize, patience: Patience) -> Result<bool, Error> {
         let Self { producer, staging } = self;
         producer.check_process()?;
+        producer.check_size(size)?;
         let limit = producer.segment.geometry().batch_size_max();
         if !staging.has_space(size, limit) {
             return Err(Error::BatchFull { queue: producer.segment.name().into(), limit });

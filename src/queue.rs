@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
 use crate::info::Info;
-use crate::layout::{COUNT_MAX, Geometry};
+use crate::layout::{FIRST_SEQUENCE_MAX, Geometry};
 use crate::membership;
 use crate::producer::Producer;
 use crate::ring::Start;
@@ -154,8 +154,9 @@ impl Queue {
         Segment::remove(name, Owner::Trusted, false)
     }
 
-    /// Takes a queue's name away whoever lives there. They receive what is in the ring, and then
-    /// [`Error::Stale`]; a producer gets that at once.
+    /// Takes a queue's name away whoever lives there, also if it is damaged. Consumers receive what
+    /// is in the ring, and then [`Error::Stale`]; a producer gets that for its second message from
+    /// now on at the latest.
     ///
     /// # Errors
     /// As [`remove`](Self::remove), without [`Error::InUse`].
@@ -460,7 +461,7 @@ impl QueueOptions {
         Self { mode, ..self }
     }
 
-    /// The first message's sequence, for a stream that goes on from elsewhere; below 2^62.
+    /// The first message's sequence, for a stream that goes on from elsewhere; below 2^61.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -485,9 +486,9 @@ impl QueueOptions {
                 self.mode
             )));
         }
-        if self.first_sequence >= COUNT_MAX {
+        if self.first_sequence >= FIRST_SEQUENCE_MAX {
             return Err(invalid(format!(
-                "a first sequence of {} is not below 2^62",
+                "a first sequence of {} is not below 2^61",
                 self.first_sequence
             )));
         }

@@ -16,7 +16,7 @@ use crate::segment::{Mapping, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::Witness;
 use crate::sys::process;
-use crate::wait::{Event, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Wait};
+use crate::wait::{Event, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Ticket, Wait};
 
 /// Polls of the next commit word before the next thorough look: a few hundred nanoseconds.
 const POLLS_PER_LOOK: u32 = 32;
@@ -55,11 +55,12 @@ impl Reception {
         mapping: Mapping,
         reader: Reader,
         member: Option<Member>,
+        witness: Witness,
         wait: Wait,
-    ) -> Result<Self, Error> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             reader: CachePadded::new(reader),
-            witness: segment.witness(1)?,
+            witness,
             buffer: Buffer::default(),
             batch_buffer: Buffer::default(),
             member,
@@ -68,7 +69,7 @@ impl Reception {
             empty_looks: 0,
             segment,
             _mapping: mapping,
-        })
+        }
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -105,7 +106,7 @@ impl Reception {
                 let run = reader.try_run(&mut self.batch_buffer, left, size_max);
                 // SAFETY: the copy is in our buffer, which changes with the next batch, and this
                 // one borrows us.
-                unsafe { Batch::of_copy(first, run) }
+                unsafe { Batch::of_copy(first, reader, run) }
             }
         }
     }
@@ -163,9 +164,16 @@ impl Reception {
         self.let_go();
         self.announce_room();
         let mut pace = Pace::new(self.wait, patience);
+        let mut uncalled = None;
         loop {
+            let uncalled_before = uncalled.take();
             match self.look()? {
-                Read::Message(span) => return Ok(Received::Message(span)),
+                Read::Message(span) => {
+                    if let Some(ticket) = uncalled_before {
+                        self.check_late_wake(ticket);
+                    }
+                    return Ok(Received::Message(span));
+                }
                 Read::Missed { from, to } => return Ok(Received::Missed { from, to }),
                 Read::Closed => return Ok(Received::Closed),
                 Read::Empty => {}
@@ -185,7 +193,7 @@ impl Reception {
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
-                Next::Sleep(limit) => self.sleep(limit)?,
+                Next::Sleep(limit) => uncalled = self.sleep(limit)?,
                 Next::TimedOut => return Ok(Received::TimedOut),
             }
         }
@@ -225,32 +233,48 @@ impl Reception {
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
             // Relaxed: only this consumer stores it, and others only show it.
             let missed = member.word64(layout::MISSED);
-            missed.store(missed.load(Ordering::Relaxed) + (to - from), Ordering::Relaxed);
+            let sum = missed.load(Ordering::Relaxed).wrapping_add(to - from);
+            missed.store(sum, Ordering::Relaxed);
         }
         Ok(read)
     }
 
-    fn sleep(&mut self, limit: Duration) -> Result<(), Error> {
+    /// Sleeps until called, so long at most. If the end of the time came first although a call was
+    /// sure to come with a message, the ticket to check that by comes back.
+    fn sleep(&mut self, limit: Duration) -> Result<Option<Ticket>, Error> {
         let Some(member) = &self.member else {
             // Whoever may not write cannot announce a sleep.
             std::thread::sleep(limit.min(SLEEP_UNSURE));
-            return self.look_around();
+            self.look_around()?;
+            return Ok(None);
         };
         let ring = self.reader.track().ring();
         let event = Event::new(ring.control32(layout::DATA_EVENT));
         let ticket = event.announce();
-        let limit = if fence_both_sides(ring) { limit } else { limit.min(SLEEP_UNSURE) };
-        if self.is_caught_up() {
-            let called = event.sleep(ticket, limit);
-            // Relaxed: only this consumer stores these, and others only show them.
+        let sure = fence_both_sides(ring);
+        let limit = if sure { limit } else { limit.min(SLEEP_UNSURE) };
+        let mut called = true;
+        if self.is_caught_up() && !ring.is_removed() {
+            called = event.sleep(ticket, limit);
+            // Relaxed: only this consumer stores it, and others only show it.
             let sleeps = member.word64(layout::SLEEPS);
-            sleeps.store(sleeps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            if !called && !self.is_caught_up() && !event.was_called_since(ticket) {
-                let late = member.word32(layout::LATE_WAKES);
-                late.store(late.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            }
+            sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
-        self.look_around()
+        self.look_around()?;
+        Ok((sure && !called).then_some(ticket))
+    }
+
+    /// There is a message after a sleep that nobody ended: it is a late wake, unless the producer
+    /// is just about to call.
+    fn check_late_wake(&self, ticket: Ticket) {
+        let event = Event::new(self.reader.track().ring().control32(layout::DATA_EVENT));
+        if let Some(member) = &self.member
+            && !event.was_called_since(ticket)
+        {
+            // Relaxed: as for the sleeps.
+            let late = member.word32(layout::LATE_WAKES);
+            late.store(late.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
     }
 
     /// Whether the next look would find nothing.
@@ -303,10 +327,10 @@ fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
 
 /// WAKE's fences, the producer's included; `false` if that cannot be had.
 fn fence_both_sides(ring: &Ring) -> bool {
-    if ring.header32(layout::BARRIER).load(Ordering::Acquire) == 1 {
-        return process::global_barrier();
-    }
-    // SeqCst: WAKE. The producer has its own.
+    // SeqCst: WAKE, and so that a producer that takes over finds the announcement, or we find what
+    // it wants of sleepers.
     fence(Ordering::SeqCst);
-    true
+    let by_sleepers = ring.header32(layout::BARRIER).load(Ordering::Relaxed) == 1;
+    // The kernel's barrier runs on this processor too.
+    !by_sleepers || process::global_barrier()
 }

@@ -77,8 +77,8 @@ mod memory {
         pub(crate) unsafe fn copy_in(&self, offset: usize, payload: &[u8]) {
             debug_assert!(offset + payload.len().next_multiple_of(8) <= self.size);
             let to = self.base.wrapping_add(offset);
-            // SAFETY: in bounds by the caller's promise; the payload is no part of the region,
-            // of which nobody has a slice while its writer may write.
+            // SAFETY: in bounds by the caller's promise. The payload may be one that a consumer of
+            // this process lends from the same ring, but not from where the writer may write.
             unsafe { copy::into_shared(to, payload.as_ptr(), payload.len()) }
         }
 

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::layout::{self, Geometry, Identity, IdentityError};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::sys::fork::{OwnFile, Witness};
 use crate::sys::{file, map, process};
 use crate::wait::Event;
@@ -101,63 +101,42 @@ impl Segment {
 
     /// Opens a segment, for reading alone if that is all that its mode allows.
     pub(crate) fn open(name: &str, owner: Owner) -> Result<Self, Error> {
-        let object = Object::open(name, owner)?;
-        let identity = object.identity()?;
-        let Object { name, file, writable, facts } = object;
-        let (size, expected) = (facts.size(), identity.geometry.segment_size());
-        // Blocks are less than the size where somebody punched a hole: what lay there is gone.
-        let held = size.min(facts.blocks() * 512);
-        if held < expected {
-            return Err(Error::Truncated { queue: name, size: held, expected });
-        }
-        if size > expected {
-            let what = format!("its file has {size} bytes, {expected} are due").into();
-            return Err(Error::Corrupt { queue: name, what });
-        }
-        Ok(Self {
-            name,
-            file,
-            writable,
-            identity,
-            inode: (facts.dev(), facts.ino()),
-            owner: facts.uid(),
-            mode: facts.mode() & 0o7777,
-        })
+        Object::open(name, owner)?.into_segment()
     }
 
-    /// Takes the name away. Refuses while somebody lives there, unless forced; an object that
-    /// is no segment is left alone in any case, one that is damaged needs no more than a free
-    /// lock. Whoever is still attached finds out.
+    /// Takes the name away. Refuses while somebody lives there, or if the object is no segment,
+    /// unless forced. Whoever is still attached finds out.
     pub(crate) fn remove(name: &str, owner: Owner, force: bool) -> Result<(), Error> {
         let object = Object::open(name, owner)?;
         let os = |doing| move |source| Error::os(name, doing, source);
         if !object.writable {
             return Err(Error::PermissionDenied { queue: name.into(), doing: "remove" });
         }
-        match object.identity() {
+        let inode = object.inode();
+        let lock = OwnFile::open(|| file::reopen(&object.file, true)).map_err(os("open"))?;
+        let segment = match object.into_segment() {
             Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
                 return Err(error);
             }
-            _ => {}
-        }
+            // One that is damaged has nobody to be told.
+            segment => segment.ok(),
+        };
+        let mapping = segment.as_ref().and_then(|segment| segment.map_shared().ok());
         // Held until the name is gone: nobody joins what is about to vanish.
         let (first, count) = ALL_BYTES;
-        let alone = file::try_lock(&object.file, first, count).map_err(os("lock"))?;
-        let segment = Self::open(name, owner).ok();
+        let alone = file::try_lock(&lock, first, count).map_err(os("lock"))?;
         if !alone && !force {
             let (producer, consumers) = segment.as_ref().map_or((false, 0), Self::count_living);
             return Err(Error::InUse { queue: name.into(), consumers, producer });
         }
-        if let Some(segment) = &segment {
-            segment.announce_removal()?;
-        }
-        let path = path(name);
-        let same = std::fs::symlink_metadata(&path)
-            .is_ok_and(|facts| (facts.dev(), facts.ino()) == object.inode());
-        if !same {
+        if !leads_to(name, inode) {
             return Err(Error::Stale { queue: name.into() });
         }
-        std::fs::remove_file(&path).map_err(os("remove"))
+        std::fs::remove_file(path(name)).map_err(os("remove"))?;
+        if let Some(mapping) = mapping {
+            announce_removal(&mapping.ring());
+        }
+        Ok(())
     }
 
     /// The names of all queues, in order. That a name is there says nothing of the object.
@@ -195,10 +174,10 @@ impl Segment {
         (self.owner, self.mode)
     }
 
-    /// Whether the name leads elsewhere by now.
+    /// Whether the name was taken away, or given to another. Asks the file, not the name, which
+    /// may be out of sight (`chroot`).
     pub(crate) fn is_stale(&self) -> bool {
-        !std::fs::symlink_metadata(path(&self.name))
-            .is_ok_and(|facts| (facts.dev(), facts.ino()) == self.inode)
+        self.file.metadata().is_ok_and(|facts| facts.nlink() == 0)
     }
 
     /// A word that a handle's users look at first: 0 in forked children.
@@ -230,10 +209,16 @@ impl Segment {
         if !self.writable {
             return Err(self.no_permission_to_write());
         }
-        let file = file::reopen(&self.file, true)
-            .and_then(OwnFile::new)
+        let file = OwnFile::open(|| file::reopen(&self.file, true))
             .map_err(|source| Error::os(&self.name, "open", source))?;
         Ok(Lock { file, name: self.name.clone() })
+    }
+
+    /// The producer's process, as it saw itself; for display.
+    pub(crate) fn producer_pid(&self) -> u32 {
+        let mut pid = [0; 4];
+        let read = self.file.read_exact_at(&mut pid, layout::PRODUCER_PID.0 as u64);
+        read.map_or(0, |()| u32::from_le_bytes(pid))
     }
 
     pub(crate) fn producer_lives(&self) -> bool {
@@ -250,10 +235,6 @@ impl Segment {
             Access::Observe => self.map_read_only()?,
             Access::Consume | Access::Produce => self.map_shared()?,
         };
-        // An earlier file of that name, or a later one, would have another instance.
-        if mapping.instance() != self.identity.instance {
-            return Err(self.stale());
-        }
         let prepared = match access {
             Access::Observe => mapping.populate(0, mapping.size(), false),
             Access::Consume => mapping.protect_and_populate(self.geometry()),
@@ -293,10 +274,17 @@ impl Segment {
             }
             other => Error::os(&self.name, "map", io::Error::other(other.to_string())),
         })?;
-        if shmem.len() != self.size() {
+        // The mapping went by name. What a name leads to can be exchanged, but a file that has
+        // lost its name gets none again: if the name is ours now, so it was then.
+        if shmem.len() != self.size() || !leads_to(&self.name, self.inode) {
             return Err(self.stale());
         }
-        Ok(Mapping { memory: Memory::Shared(Shared(shmem)), geometry: *self.geometry() })
+        let memory = Memory::Shared(Shared(shmem));
+        let mapping = Mapping { memory, geometry: *self.geometry() };
+        if mapping.instance() != self.identity.instance {
+            return Err(self.stale());
+        }
+        Ok(mapping)
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most a few GiB, and usize is 64 bits")]
@@ -317,15 +305,6 @@ impl Segment {
         let members = (0..self.geometry().members()).map(u64::from);
         let living = members.filter(|member| self.is_locked(MEMBERS_BYTE + member)).count();
         (self.producer_lives(), u32::try_from(living).unwrap_or(u32::MAX))
-    }
-
-    fn announce_removal(&self) -> Result<(), Error> {
-        let mapping = self.map(Access::Consume)?;
-        let ring = mapping.ring();
-        ring.control32(layout::REMOVED).store(1, Ordering::Release);
-        Event::new(ring.control32(layout::DATA_EVENT)).call();
-        Event::new(ring.control32(layout::ROOM_EVENT)).call();
-        Ok(())
     }
 }
 
@@ -415,6 +394,24 @@ impl Object {
 
     fn inode(&self) -> (u64, u64) {
         (self.facts.dev(), self.facts.ino())
+    }
+
+    fn into_segment(self) -> Result<Segment, Error> {
+        let identity = self.identity()?;
+        let inode = self.inode();
+        let Self { name, file, writable, facts } = self;
+        let (size, expected) = (facts.size(), identity.geometry.segment_size());
+        // Blocks are less than the size where somebody punched a hole: what lay there is gone.
+        let held = size.min(facts.blocks() * 512);
+        if held < expected {
+            return Err(Error::Truncated { queue: name, size: held, expected });
+        }
+        if size > expected {
+            let what = format!("its file has {size} bytes, {expected} are due").into();
+            return Err(Error::Corrupt { queue: name, what });
+        }
+        let (owner, mode) = (facts.uid(), facts.mode() & 0o7777);
+        Ok(Segment { name, file, writable, identity, inode, owner, mode })
     }
 }
 
@@ -557,6 +554,23 @@ impl Mapping {
         // SAFETY: callers name whole regions of our mapping.
         unsafe { map::populate(self.base().wrapping_add(offset), size, write) }
     }
+}
+
+/// Tells all who are attached that the name is gone.
+fn announce_removal(ring: &Ring) {
+    ring.control32(layout::REMOVED).store(1, Ordering::Release);
+    // SeqCst: WAKE and ROOM. Who is about to sleep finds the word, or is called.
+    fence(Ordering::SeqCst);
+    Event::new(ring.control32(layout::ROOM_EVENT)).call_anyway();
+    let data = Event::new(ring.control32(layout::DATA_EVENT));
+    data.call_anyway();
+    // The producer looks at nothing else while it has room.
+    data.announce();
+}
+
+/// Whether a queue's name leads to this object.
+fn leads_to(name: &str, inode: (u64, u64)) -> bool {
+    std::fs::symlink_metadata(path(name)).is_ok_and(|facts| (facts.dev(), facts.ino()) == inode)
 }
 
 fn member_byte(index: MemberIndex) -> u64 {

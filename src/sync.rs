@@ -7,6 +7,23 @@ pub(crate) use self::core_types::*;
 #[cfg(loom)]
 pub(crate) use self::loom_types::*;
 
+/// A load with acquire ordering from memory that may be mapped read-only, where the language
+/// defines relaxed loads only.
+#[inline(always)]
+pub(crate) fn load_acquire(word: &AtomicU64) -> u64 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}
+
+/// [`load_acquire`], of 32 bits.
+#[inline(always)]
+pub(crate) fn load_acquire32(word: &AtomicU32) -> u32 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}
+
 #[cfg(not(loom))]
 mod core_types {
     #![allow(clippy::disallowed_types, reason = "this is the one place that may name them")]

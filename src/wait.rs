@@ -117,6 +117,12 @@ impl<'a> Event<'a> {
         self.0.load(Ordering::Relaxed) & 1 == 1
     }
 
+    /// Calls all who sleep, also those whose caller died between the word and the wake.
+    pub(crate) fn call_anyway(self) {
+        self.call();
+        futex::wake_all(self.0);
+    }
+
     /// Calls all who sleep.
     #[cold]
     pub(crate) fn call(self) {

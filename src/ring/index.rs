@@ -3,7 +3,7 @@
 
 use super::{Corrupt, Place, Ring, crash_point, frame};
 use crate::layout::{COUNT_MAX, NO_POSITION, SECTORS, sector_position, sector_sequence};
-use crate::sync::{Ordering, fence, spin_loop};
+use crate::sync::{Ordering, fence, load_acquire, spin_loop};
 
 /// Looks that found no entry are repeated so often while the writer moves on. It takes one
 /// preemption in the middle of each to get here, or a hostile writer.
@@ -96,7 +96,7 @@ impl Ring {
     fn entry(&self, sector: usize) -> Option<Place> {
         let word = self.header64(sector_position(sector));
         // Acquire: INDEX.
-        let position = word.load(Ordering::Acquire);
+        let position = load_acquire(word);
         let sequence = self.header64(sector_sequence(sector)).load(Ordering::Relaxed);
         // Acquire: INDEX. A sequence stored later than `position` shows in the second load.
         fence(Ordering::Acquire);

@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::*;
 use crate::layout::{NO_POSITION, SECTORS, sector_position, sector_sequence};
-use crate::sync::fence;
+use crate::sync::{Ordering, fence};
 use crate::wait::Event;
 
 const CAPACITY: u64 = 256;

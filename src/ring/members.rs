@@ -8,7 +8,7 @@
 use super::Ring;
 use crate::layout::{self, MEMBER_SIZE};
 use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
 
 /// What happens when a consumer falls a whole ring behind.
 ///
@@ -81,7 +81,7 @@ impl Ring {
     pub(crate) fn active_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
         (0..self.geometry.member_map_words()).flat_map(|word| {
             // Acquire: whoever sees the bit sees the line that was filled in before it was set.
-            let bits = self.member_map(word).load(Ordering::Acquire);
+            let bits = load_acquire(self.member_map(word));
             // A stray bit beyond the table is nobody's.
             #[allow(clippy::cast_possible_truncation, reason = "a word for each 64 of a u32")]
             let first = word as u32 * u64::BITS;
@@ -93,7 +93,8 @@ impl Ring {
 
     pub(crate) fn is_active(&self, index: MemberIndex) -> bool {
         let (word, mask) = self.map_bit(index);
-        word.load(Ordering::Acquire) & mask != 0
+        // Acquire: as above.
+        load_acquire(word) & mask != 0
     }
 
     #[inline(always)]
@@ -107,7 +108,8 @@ impl Ring {
     /// from `cursor` on stays whole until the cursor moves.
     pub(crate) fn join(&self, index: MemberIndex, lag: Lag, cursor: u64) -> u64 {
         let member = self.member(index);
-        member.cursor().store(cursor, Ordering::Relaxed);
+        // Release: RETIRE, for the member that had the line before.
+        member.cursor().store(cursor, Ordering::Release);
         member.word32(layout::LAG).store(lag.code(), Ordering::Relaxed);
         let (word, mask) = self.map_bit(index);
         // Release: whoever sees the bit sees the line.
@@ -130,7 +132,7 @@ impl Ring {
             .map(|index| self.member(index))
             .filter(|member| member.lag() == Some(Lag::Hold))
             // Acquire: RETIRE.
-            .map(|member| member.cursor().load(Ordering::Acquire))
+            .map(|member| load_acquire(member.cursor()))
             .min()
             .unwrap_or(u64::MAX)
     }

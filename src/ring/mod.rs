@@ -19,10 +19,11 @@
 //!   looks only at a frame boundary, and each boundary was zeroed before the commit word that
 //!   leads to it was stored.
 //! - **RESERVE.** A frame and the word after it lie within the licence and within the lap.
-//! - **NEWEST.** The newest entry of the sector index is never below the floor: one step of the
-//!   licence covers at most a sector, the padding at the end of a lap (1/8 of the ring), and a
-//!   frame (1/8) or batch (1/4); from an entry to the end of what is committed there is at most
-//!   a sector and a frame. Together that is less than the ring.
+//! - **NEWEST.** The newest entry of the sector index is never below the floor. What lies between
+//!   the two ends of the ring at worst: from the entry to the end of what is committed, a sector
+//!   and a frame (3/16 of the ring); then a batch whose entries are recorded only after it: its
+//!   quarter, with the rest of a sector that is given out unasked (5/16) and the padding of a lap
+//!   within (1/8); then the licence's step to a sector's end (1/16). Together 11/16.
 //!
 //! # Orderings
 //!
@@ -37,8 +38,10 @@
 //!
 //! Sleeping and waking have two more pairs, stated in [`crate::wait`].
 //!
-//! **PUBLISH** (release store; relaxed load, acquire fence, because only that is defined for
-//! memory that is mapped read-only). The reader that finds a commit word has every byte of the
+//! All acquire loads of what may be mapped read-only are relaxed loads with an acquire fence: the
+//! language defines no others there.
+//!
+//! **PUBLISH** (release store, acquire load). The reader that finds a commit word has every byte of the
 //! frame, and the zero (AHEAD) where it will look next. With a relaxed store it could find the
 //! word before the payload.
 //!
@@ -98,7 +101,7 @@ pub(crate) use self::write_side::{Staging, Writer};
 
 use crate::layout::{self, Geometry, Word32, Word64};
 use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, load_acquire, load_acquire32};
 
 /// A frame boundary holds something that the protocol never puts there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +159,7 @@ impl Ring {
     /// Where the stream ended, if it has.
     pub(crate) fn closed_at(&self) -> Option<u64> {
         // Acquire: CLOSE.
-        self.header64(layout::CLOSED).load(Ordering::Acquire).checked_sub(1)
+        load_acquire(self.header64(layout::CLOSED)).checked_sub(1)
     }
 
     pub(crate) fn header64(&self, word: Word64) -> &AtomicU64 {
@@ -181,7 +184,8 @@ impl Ring {
 
     /// Whether the queue's name was taken away on purpose.
     pub(crate) fn is_removed(&self) -> bool {
-        self.control32(layout::REMOVED).load(Ordering::Acquire) != 0
+        // Acquire: whoever sees this sees that the name is gone.
+        load_acquire32(self.control32(layout::REMOVED)) != 0
     }
 
     /// Part of the member map: bit `n` is for member `64 * word + n`.

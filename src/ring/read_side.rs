@@ -57,8 +57,8 @@ impl HeldReader {
     }
 
     /// Whether [`Self::release`] has let go of a sector since this was last asked, so that a
-    /// writer that waits for room should hear of it. Only [`Self::look`] leads past the end of a
-    /// sector, so this has to be asked before each look, and not before each message.
+    /// writer that waits for room should hear of it. To be asked before each [`Self::look`]: what
+    /// passes the end of a sector is always followed by one.
     pub(crate) fn has_passed_sector(&mut self) -> bool {
         let position = self.track.position();
         let passed = position >= self.release_at;
@@ -85,6 +85,10 @@ impl HeldReader {
             let (word, licence) = self.track.word_and_licence();
             if let Some((span, end)) = self.track.step(word, licence)? {
                 self.track.run.advance(end);
+                if self.track.position() >= self.release_at {
+                    // Also by way of padding.
+                    self.track.run.stop();
+                }
                 return Ok(Read::Message(span));
             }
             if word == 0 {
@@ -168,16 +172,11 @@ impl CopyReader {
     }
 
     /// Copies to `buffer` what comes next, whole frames of the usual kind, as many as
-    /// `count_max`, within `size_max` bytes, and gives the copy to follow. It may be empty;
-    /// [`Self::look`] tells why.
+    /// `count_max`, within `size_max` bytes, and gives the copy to follow; [`Self::pass`] tells how
+    /// far that went. It may be empty; [`Self::look`] tells why.
     #[cfg(not(loom))]
-    pub(crate) fn try_run(
-        &mut self,
-        buffer: &mut Buffer,
-        count_max: usize,
-        size_max: usize,
-    ) -> Run {
-        let begin = self.track.run.clone();
+    pub(crate) fn try_run(&self, buffer: &mut Buffer, count_max: usize, size_max: usize) -> Run {
+        let begin = &self.track.run;
         let mut end = begin.clone();
         for _ in 0..count_max {
             match end.peek() {
@@ -188,12 +187,14 @@ impl CopyReader {
         let span = Span { offset: begin.offset(), size: end.offset() - begin.offset() };
         // A word more, for the look at what would come after the last.
         let copy = buffer.copy_region(&self.track.ring, span, HEADER_SIZE);
-        if self.track.is_overwritten() {
-            return begin.in_copy(copy, &begin);
-        }
-        let run = begin.in_copy(copy, &end);
-        self.track.run = end;
-        run
+        let end = if self.track.is_overwritten() { begin } else { &end };
+        begin.in_copy(copy, end)
+    }
+
+    /// Goes on where a run in a copy of what comes next has come to.
+    #[cfg(not(loom))]
+    pub(crate) fn pass(&mut self, copy: &Run) {
+        self.track.run.go_on(copy);
     }
 
     /// As if the last look had found the rest of the lap to be the writer's.

@@ -42,6 +42,14 @@ impl Run {
         Self { frames, offset: 0, limit: end.offset - self.offset, ..self.clone() }
     }
 
+    /// Goes as far as a run that began with [`Self::in_copy`] has gone since.
+    #[cfg(not(loom))]
+    pub(super) fn go_on(&mut self, copy: &Self) {
+        let Self { offset, sequence, usual_size, usual_frame_size, .. } = *copy;
+        *self =
+            Self { offset: self.offset + offset, sequence, usual_size, usual_frame_size, ..*self };
+    }
+
     #[inline(always)]
     pub(crate) fn offset(&self) -> usize {
         self.offset
@@ -63,6 +71,11 @@ impl Run {
     /// Goes elsewhere, with nothing known of what is there.
     pub(super) fn move_to(&mut self, offset: usize, sequence: u64) {
         (self.offset, self.limit, self.sequence) = (offset, 0, sequence);
+    }
+
+    /// Nothing can be followed before the next [`Self::limit_to`].
+    pub(super) fn stop(&mut self) {
+        self.limit = 0;
     }
 
     /// Frames, and the word after each, are known to lie within the frames up to `end`.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::frame::{self, message_word, padding_word};
 use super::*;
 use crate::layout::{NO_POSITION, SECTORS, sector_position, sector_sequence};
+use crate::sync::Ordering;
 
 /// Lets the code under test die between two stores.
 pub(super) mod crash {
@@ -140,6 +141,38 @@ fn bytes(base: *const u8, span: Span) -> Vec<u8> {
     let start = base.wrapping_add(span.offset);
     // SAFETY: the readers give spans within their memory, and nobody writes it meanwhile.
     unsafe { core::slice::from_raw_parts(start, span.size) }.to_vec()
+}
+
+#[test]
+fn a_writer_that_waits_hears_of_every_sector_let_go() {
+    for size in 0..=CAPACITY as usize / 8 {
+        let mut memory = Memory::new(CAPACITY, ORIGIN);
+        let ring = memory.ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let mut reader = hold(&ring, 0, Start::Oldest);
+        let (mut told, mut sent) = (0, 0);
+        while sent < 200 {
+            while send(&mut writer, &payload(sent, size)).is_some() {
+                sent += 1;
+            }
+            loop {
+                // As a consumer does.
+                reader.release();
+                let released = reader.track().position();
+                let received = reader.try_next().is_some() || {
+                    if reader.has_passed_sector() {
+                        told = ring.sector_end(released) - ring.geometry().sector_size();
+                    }
+                    matches!(reader.look().unwrap(), Read::Message(_))
+                };
+                let sector = released - released % ring.geometry().sector_size();
+                assert_eq!(told, sector, "size {size}, at {released}");
+                if !received {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// Sequences and payloads.

@@ -100,8 +100,10 @@ impl Writer {
     /// `size` bytes without asking. Until [`Self::commit_claim`] nothing has happened.
     #[inline(always)]
     pub(crate) fn try_claim(&self, size: usize) -> Option<usize> {
-        let end = self.head.offset + frame::message_frame_size(size);
-        (end <= self.head.limit).then_some(self.head.offset + HEADER_SIZE)
+        let Head { offset, limit, .. } = self.head;
+        // By itself first: no sum with a size that nothing could hold.
+        let fits = size <= limit && offset + frame::message_frame_size(size) <= limit;
+        fits.then_some(offset + HEADER_SIZE)
     }
 
     /// Commits the message whose payload was written where [`Self::try_claim`] said, for the
@@ -114,6 +116,11 @@ impl Writer {
         self.ring.commit(Filled { offset, end, word: frame::message_word(size, sequence) });
         self.head.advance(end);
         sequence
+    }
+
+    /// Makes the next message ask for room, whatever is left without.
+    pub(crate) fn forget_room(&mut self) {
+        self.head.limit = 0;
     }
 
     /// Gives back the room that a claim had and did not use. A claim that is forgotten without

@@ -27,15 +27,21 @@ pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
 /// Sizes the file and reserves every page, so that no later access can find the file system
 /// full.
 pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
-    let size = libc::off_t::try_from(size).map_err(io::Error::other)?;
-    loop {
+    // A signal undoes what one call has done, so that a large one might never come to its end.
+    const STEP: u64 = 16 << 20;
+    let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(io::Error::other);
+    let mut done = 0;
+    while done < size {
+        let step = STEP.min(size - done);
+        let (begin, length) = (offset(done)?, offset(step)?);
         // SAFETY: a call on an open file.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, size) } {
-            0 => return Ok(()),
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), begin, length) } {
+            0 => done += step,
             libc::EINTR => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
     }
+    Ok(())
 }
 
 /// Gives an unnamed file its name; fails if the name is taken.

@@ -86,10 +86,13 @@ pub(crate) struct OwnFile {
 }
 
 impl OwnFile {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
+    /// Opens it. No fork falls between the opening and its being known here.
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
         install_handlers();
         let witness = Witness::new(1)?;
-        files().push(file.as_raw_fd());
+        let mut files = files();
+        let file = open()?;
+        files.push(file.as_raw_fd());
         Ok(Self { file: ManuallyDrop::new(file), witness })
     }
 

@@ -1,0 +1,423 @@
+//! The program, as its users see it: what it takes, what it prints, how it ends.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+use ringway::{Queue, QueueOptions, Start, Subscribe};
+use serde_json::Value;
+use support::{Name, watchdog};
+
+fn ringway(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.args(arguments).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end, with this input.
+fn run_with(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = ringway(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    // It may end before it has read all.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn run(arguments: &[&str]) -> Output {
+    run_with(arguments, b"")
+}
+
+/// What it printed, having succeeded.
+fn print(arguments: &[&str]) -> Vec<u8> {
+    let output = run(arguments);
+    assert_eq!(code(&output), 0, "{arguments:?}: {}", said(&output));
+    output.stdout
+}
+
+fn print_json(arguments: &[&str]) -> Value {
+    serde_json::from_slice(&print(arguments)).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit, not a signal")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Waits until the program has said something with these words in it.
+fn await_words(child: &mut Child, words: &str) {
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(words)), "it never said {words:?}");
+    // What it says later has a place to go.
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
+/// Waits until so many consumers live.
+fn await_consumers(name: &str, count: usize) {
+    let queue = Queue::open(name).unwrap();
+    while queue.info().unwrap().consumers.iter().filter(|consumer| consumer.alive).count() != count
+    {
+        std::thread::yield_now();
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: our child, which nobody has waited for yet.
+    assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
+}
+
+#[test]
+fn lines_arrive_as_they_were_sent() {
+    let _watchdog = watchdog();
+    let name = Name::new("lines");
+    let input = b"one\n\n two \r\n\0\xff\xfe\nlast";
+    let sent = run_with(&["pub", &name, "--create"], input);
+    assert_eq!((code(&sent), sent.stdout.len()), (0, 0), "{}", said(&sent));
+    assert!(said(&sent).contains("sent 5 messages"));
+    let expected = [&input[..], b"\n"].concat();
+    assert_eq!(print(&["sub", &name, "--from", "oldest", "-e"]), expected);
+    assert_eq!(print(&["sub", &name, "--from", "-2", "-e"]), b"\0\xff\xfe\nlast\n");
+    assert_eq!(print(&["sub", &name, "--from", "3", "-n", "1"]), b"\0\xff\xfe\n");
+    assert_eq!(print(&["sub", &name, "--observe", "--from", "0", "-n", "2"]), b"one\n\n");
+    assert_eq!(print(&["sub", &name, "-e"]), b"");
+}
+
+#[test]
+fn every_delimiter_goes_in_and_comes_out() {
+    let _watchdog = watchdog();
+    let length = |text: &[u8]| [&u32::try_from(text.len()).unwrap().to_le_bytes(), text].concat();
+    let framed = [length(b"a\nb"), length(b""), length(b"\0c")].concat();
+    for (delimiter, input) in [
+        ("\\n", &b"a b\n\nc\n"[..]),
+        ("\\0", b"a\nb\0\0c\0"),
+        (";", b"a;;c\n;"),
+        ("len32", &framed),
+    ] {
+        let name = Name::new("delimiter");
+        let sent = run_with(&["pub", &name, "--create", "-D", delimiter], input);
+        assert_eq!(code(&sent), 0, "{}", said(&sent));
+        assert_eq!(Queue::open(&name).unwrap().info().unwrap().next_sequence, 3, "{delimiter}");
+        let received = print(&["sub", &name, "--from", "oldest", "-e", "-D", delimiter]);
+        assert_eq!(received, input, "{delimiter}");
+    }
+}
+
+#[test]
+fn arguments_and_files_are_sources_too() {
+    let _watchdog = watchdog();
+    let name = Name::new("sources");
+    print(&["pub", &name, "--create", "two words", "", "-q"]);
+    let path = std::env::temp_dir().join(&*name);
+    std::fs::write(&path, "from\na file\n").unwrap();
+    print(&["pub", &name, "--file", path.to_str().unwrap(), "-n", "1"]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(print(&["sub", &name, "--from", "oldest", "-e"]), b"two words\n\nfrom\n");
+
+    let missing = run(&["pub", &name, "--file", path.to_str().unwrap()]);
+    assert_eq!(code(&missing), 1);
+    assert!(said(&missing).contains("cannot read"), "{}", said(&missing));
+}
+
+#[test]
+fn a_message_beyond_the_limit_is_named() {
+    let _watchdog = watchdog();
+    let name = Name::new("too-long");
+    Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    let limit = 8 << 10;
+    let input =
+        [b"short\n", &*vec![b'x'; limit], b"\n", &*vec![b'y'; limit + 1], b"\nnever\n"].concat();
+    let sent = run_with(&["pub", &name], &input);
+    assert_eq!(code(&sent), 1);
+    let words = "line 3 of the standard input has more than 8192 bytes; sent 2 messages before it";
+    assert!(said(&sent).contains(words), "{}", said(&sent));
+    let received = print(&["sub", &name, "--from", "oldest", "-e"]);
+    assert_eq!(received, input[..6 + limit + 1]);
+
+    let cut = run_with(&["pub", &name, "-D", "len32"], b"\x05\0\0\0abc");
+    assert_eq!(code(&cut), 1);
+    assert!(said(&cut).contains("message 1 of the standard input ends after 3 of 5 bytes"));
+}
+
+#[test]
+fn json_lines_hold_text_or_base64() {
+    let _watchdog = watchdog();
+    let name = Name::new("jsonl");
+    run_with(&["pub", &name, "--create", "-D", "\\0"], b"gr\xc3\xbc\xc3\x9fe \"\n\0\xff\x00");
+    run_with(&["pub", &name, "-D", "len32"], b"\x02\0\0\0\xff\xfe");
+    let printed = print(&["sub", &name, "--from", "oldest", "-e", "-f", "jsonl"]);
+    let lines: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            serde_json::json!({ "sequence": 0, "length": 10, "data": "grüße \"\n" }),
+            serde_json::json!({ "sequence": 1, "length": 1, "base64": "/w==" }),
+            serde_json::json!({ "sequence": 2, "length": 2, "base64": "//4=" }),
+        ]
+    );
+}
+
+#[test]
+fn several_consumers_follow_to_the_close() {
+    let _watchdog = watchdog();
+    let name = Name::new("close");
+    Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    let consumers = ["spin", "backoff", "park"].map(|wait| {
+        let consumer = ringway(&["sub", &name, "--wait", wait]).spawn().unwrap();
+        std::thread::spawn(|| consumer.wait_with_output().unwrap())
+    });
+    let input: Vec<u8> = (0..20_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    let sent = run_with(&["pub", &name, "--wait-for", "3", "--close"], &input);
+    assert_eq!(code(&sent), 0, "{}", said(&sent));
+    for consumer in consumers {
+        let output = consumer.join().unwrap();
+        assert_eq!(code(&output), 0);
+        assert!(output.stdout == input, "{} of {} bytes", output.stdout.len(), input.len());
+    }
+    assert_eq!(print_json(&["info", &name, "--json"])["closed"], true);
+}
+
+#[test]
+fn what_was_missed_is_told_and_counts_unless_asked_for() {
+    let _watchdog = watchdog();
+    let name = Name::new("missed");
+    Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    run_with(&["pub", &name], &b"x\n".repeat(10_000));
+    let info = print_json(&["info", &name, "--json"]);
+    let oldest = info["oldest_sequence"].as_u64().unwrap();
+    assert!(oldest > 0);
+    for (options, expected) in [(&[][..], 4), (&["--lag", "skip"], 0), (&["--observe"], 0)] {
+        let output = run(&[&["sub", &name, "--from", "0", "-e"], options].concat());
+        assert_eq!(code(&output), expected, "{options:?}");
+        assert_eq!(output.stdout.len() as u64, 2 * (10_000 - oldest));
+        let words = format!("missed {oldest} messages: 0 to {}", oldest - 1);
+        assert!(said(&output).contains(&words), "{}", said(&output));
+    }
+}
+
+#[test]
+fn each_kind_of_failure_has_its_exit_code() {
+    let _watchdog = watchdog();
+    let name = Name::new("codes");
+    print(&["create", &name, "-q"]);
+    for (arguments, expected, words) in [
+        (&["sub"][..], 2, "Usage"),
+        (&["sub", &name, "--from", "soon"], 2, "oldest, newest"),
+        (&["sub", &name, "--lag", "late"], 2, "hold, skip"),
+        (&["pub", &name, "-D", "ab"], 2, "len32"),
+        (&["pub", &name, "--rate", "0"], 2, "above 0"),
+        (&["create", "a/b"], 2, "cannot name a queue"),
+        (&["create", "odd", "--capacity", "17MB"], 2, "not a power of two"),
+        (&["create", "odd", "--capacity", "large"], 2, "--capacity"),
+        (&["create", "odd", "--mode", "0400"], 2, "mode"),
+        (&["create", &name], 1, "exists already"),
+        (&["sub", &name, "--from", "5"], 1, "no message 5 yet"),
+        (&["sub", "no-such-queue"], 3, "no queue 'no-such-queue'"),
+        (&["info", "no-such-queue"], 3, "no queue"),
+        (&["info", &name, "--owner", "4242"], 3, "--owner"),
+        (&["rm", "no-such-queue"], 3, "no queue"),
+        (&["sub", &name, "--timeout", "20ms"], 5, "received 0 messages"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(code(&output), expected, "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    let _alive = Queue::open(&name).unwrap().producer().unwrap();
+    let second = run(&["pub", &name, "x"]);
+    assert_eq!(code(&second), 1);
+    assert!(said(&second).contains(&format!("process {}", std::process::id())));
+}
+
+#[test]
+fn a_wrong_name_suggests_a_near_one() {
+    let _watchdog = watchdog();
+    let name = Name::new("suggestion");
+    print(&["create", &name, "-q"]);
+    let wrong = name.replace("suggestion", "sugestion");
+    let output = run(&["sub", &wrong]);
+    assert!(said(&output).contains(&format!("did you mean '{}'?", &*name)), "{}", said(&output));
+}
+
+#[test]
+fn ctrl_c_ends_with_a_summary() {
+    let _watchdog = watchdog();
+    let name = Name::new("ctrl-c");
+    run_with(&["pub", &name, "--create"], b"a\nb\n");
+    let mut consumer = ringway(&["sub", &name, "--from", "oldest"]).spawn().unwrap();
+    let mut first = [0; 4];
+    consumer.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    signal(&consumer, libc::SIGINT);
+    let output = consumer.wait_with_output().unwrap();
+    assert_eq!((code(&output), &first), (130, b"a\nb\n"));
+    assert!(said(&output).contains("received 2 messages"), "{}", said(&output));
+
+    // Also while it waits for input that does not come.
+    let mut producer = ringway(&["pub", &name]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    input.write_all(b"c\nhalf").unwrap();
+    let queue = Queue::open(&name).unwrap();
+    while queue.info().unwrap().next_sequence < 3 {
+        std::thread::yield_now();
+    }
+    signal(&producer, libc::SIGINT);
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130);
+    assert!(said(&output).contains("interrupted; sent 1 message "), "{}", said(&output));
+    assert_eq!(queue.info().unwrap().next_sequence, 3, "half a line is no message");
+}
+
+#[test]
+fn nobody_left_to_read_the_output_is_a_good_end() {
+    let _watchdog = watchdog();
+    let name = Name::new("pipe");
+    run_with(&["pub", &name, "--create"], b"a\n");
+    // Without another message to write it has to look.
+    let mut consumer = ringway(&["sub", &name, "--from", "oldest"]).spawn().unwrap();
+    let mut first = [0; 2];
+    let mut output = consumer.stdout.take().unwrap();
+    output.read_exact(&mut first).unwrap();
+    drop(output);
+    let output = consumer.wait_with_output().unwrap();
+    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+    // With many it is told by the system.
+    run_with(&["pub", &name], &b"x\n".repeat(100_000));
+    let mut consumer = ringway(&["sub", &name, "--from", "oldest", "-e"]).spawn().unwrap();
+    drop(consumer.stdout.take());
+    let output = consumer.wait_with_output().unwrap();
+    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+}
+
+#[test]
+fn a_held_producer_says_who_holds_it() {
+    let _watchdog = watchdog();
+    let name = Name::new("held");
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    let slow = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = ringway(&["pub", &name]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || input.write_all(&b"x\n".repeat(10_000)));
+    await_words(&mut producer, &format!("consumer 0 (process {})", std::process::id()));
+    drop(slow);
+    assert!(producer.wait().unwrap().success());
+    writer.join().unwrap().unwrap();
+    assert_eq!(queue.info().unwrap().next_sequence, 10_000);
+}
+
+#[test]
+fn queues_are_made_listed_shown_and_removed() {
+    let _watchdog = watchdog();
+    let name = Name::new("operate");
+    let made = print_json(&["create", &name, "--capacity", "1MiB", "--members", "7", "--json"]);
+    assert_eq!((&made["capacity_bytes"], &made["members"]), (&(1 << 20).into(), &7.into()));
+    run_with(&["pub", &name], b"a\nb\nc\n");
+    let queue = Queue::open(&name).unwrap();
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Last(1))).unwrap();
+
+    let listed = print_json(&["ls", "--json"]);
+    let listed = listed.as_array().unwrap().iter().find(|one| one["name"] == *name).unwrap();
+    let shown = print_json(&["info", &name, "--json"]);
+    assert_eq!(listed["instance_id"], made["instance_id"]);
+    assert_eq!(shown["instance_id"], made["instance_id"]);
+    assert_eq!(shown["next_sequence"], 3);
+    assert_eq!(shown["consumers"][0]["lag_messages"], 1);
+    assert_eq!(shown["consumers"][0]["pid"], std::process::id());
+    assert_eq!(shown["producer"]["alive"], false);
+    let text = String::from_utf8(print(&["ls"])).unwrap();
+    let row: Vec<_> =
+        text.lines().find(|line| line.contains(&*name)).unwrap().split_whitespace().collect();
+    assert_eq!(row, [&*name, "1", "MiB", "3", "3", "-", "1", "16", "B"]);
+    let text = String::from_utf8(print(&["info", &name])).unwrap();
+    assert!(text.contains("0 to 2 in the ring; next 3"), "{text}");
+
+    let refused = run(&["rm", &name]);
+    assert_eq!(code(&refused), 1);
+    assert!(said(&refused).contains("in use by a consumer"), "{}", said(&refused));
+    let other = Name::new("operate-other");
+    print(&["create", &other, "-q"]);
+    let some = run(&["rm", &name, &other, "--json"]);
+    assert_eq!(code(&some), 1);
+    let some: Value = serde_json::from_slice(&some.stdout).unwrap();
+    assert_eq!((&some[0]["removed"], &some[1]["removed"]), (&false.into(), &true.into()));
+    print(&["rm", "--force", &name]);
+    assert!(consumer.receive().unwrap().message().is_some(), "what is there can be received");
+    assert!(matches!(consumer.receive(), Err(ringway::Error::Stale { .. })));
+    assert_eq!(code(&run(&["info", &name])), 3);
+}
+
+#[test]
+fn a_consumer_of_a_removed_queue_ends() {
+    let _watchdog = watchdog();
+    let name = Name::new("removed");
+    print(&["create", &name, "-q"]);
+    let consumer = ringway(&["sub", &name]).spawn().unwrap();
+    await_consumers(&name, 1);
+    print(&["rm", "-f", &name]);
+    let output = consumer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(said(&output).contains("was removed"), "{}", said(&output));
+}
+
+#[test]
+fn gc_clears_what_the_dead_left_and_nothing_else() {
+    let _watchdog = watchdog();
+    let name = Name::new("gc");
+    let queue = Queue::create(&name, &QueueOptions::new()).unwrap();
+    let _alive = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut dead = ringway(&["sub", &name]).spawn().unwrap();
+    await_consumers(&name, 2);
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    for options in [&["--dry-run"][..], &[]] {
+        let cleared = print_json(&[&["gc", &name, "--json"], options].concat());
+        assert_eq!(cleared[0]["dead_consumers"][0]["pid"], dead.id(), "{options:?}");
+    }
+    assert_eq!(queue.info().unwrap().consumers.len(), 1);
+    let cleared = print_json(&["gc", &name, "--json"]);
+    assert_eq!(cleared[0]["dead_consumers"], serde_json::json!([]));
+    assert_eq!(code(&run(&["gc", "no-such-queue"])), 3);
+}
+
+#[test]
+fn quiet_is_quiet_and_colour_comes_when_asked_for() {
+    let _watchdog = watchdog();
+    let name = Name::new("quiet");
+    let quiet = run(&["create", &name, "-q"]);
+    assert_eq!((quiet.stdout.len(), quiet.stderr.len()), (0, 0));
+    let quiet = run_with(&["pub", &name, "--quiet"], b"x\n");
+    assert_eq!((quiet.stdout.len(), quiet.stderr.len()), (0, 0));
+    let plain = run(&["sub", "no-such-queue"]);
+    assert!(!said(&plain).contains('\x1b'));
+    let coloured = run(&["sub", "no-such-queue", "--color", "always"]);
+    assert!(said(&coloured).contains('\x1b'));
+}
+
+#[test]
+fn a_rate_loses_nothing() {
+    let _watchdog = watchdog();
+    let name = Name::new("rate");
+    run_with(&["pub", &name, "--create", "--rate", "2000"], &b"x\n".repeat(100));
+    assert_eq!(Queue::open(&name).unwrap().info().unwrap().next_sequence, 100);
+}
+
+#[test]
+fn layout_help_manual_and_completions_are_there() {
+    let layout = print_json(&["layout", "--json"]);
+    let names: Vec<_> = layout["fields"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
+    assert!(names.contains(&&Value::from("licence")) && names.contains(&&Value::from("cursor")));
+    assert!(String::from_utf8(print(&["layout"])).unwrap().contains("commit word"));
+    let help = String::from_utf8(print(&["--help"])).unwrap();
+    let manual = String::from_utf8(print(&["man"])).unwrap();
+    for text in [help, manual] {
+        for words in ["pub", "sub", "130", "interrupted"] {
+            assert!(text.contains(words), "{words:?} is not in {text}");
+        }
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = String::from_utf8(print(&["completions", shell])).unwrap();
+        assert!(script.contains("wait-for"), "{shell}");
+    }
+}

@@ -1,0 +1,221 @@
+//! The handles of one process: bounds, ends and what is left half done.
+
+mod support;
+
+use ringway::{Error, Lag, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait};
+use support::{Name, watchdog};
+
+fn small(name: &str) -> Queue {
+    Queue::create(name, &QueueOptions::new().capacity(64 << 10)).unwrap()
+}
+
+#[test]
+fn sizes_beyond_all_bounds_are_refused_by_every_way_to_send() {
+    let _watchdog = watchdog();
+    let name = Name::new("sizes");
+    let queue = small(&name);
+    let limit = queue.message_size_max();
+    let mut producer = queue.producer().unwrap();
+    // Before the first room is asked for, and after.
+    for _ in 0..2 {
+        for size in [limit + 1, 2 * limit, usize::MAX / 2, usize::MAX - 15]
+            .into_iter()
+            .chain(usize::MAX - 8..=usize::MAX)
+        {
+            let refused = |error| {
+                assert!(matches!(error, Error::MessageTooLarge { size: s, .. } if s == size));
+            };
+            refused(producer.claim(size).unwrap_err());
+            refused(producer.try_claim(size).unwrap_err());
+        }
+        let large = vec![0; limit + 1];
+        assert!(matches!(producer.send(&large), Err(Error::MessageTooLarge { .. })));
+        assert!(matches!(producer.try_send(&large), Err(Error::MessageTooLarge { .. })));
+        let mut batch = producer.batch();
+        assert!(matches!(batch.push(&large), Err(Error::MessageTooLarge { .. })));
+        assert!(matches!(batch.try_push(&large), Err(Error::MessageTooLarge { .. })));
+        assert!(matches!(batch.extend([&large]), Err(Error::MessageTooLarge { .. })));
+        drop(batch);
+        producer.send(&large[..limit]).unwrap();
+    }
+    assert_eq!(producer.next_sequence(), 2);
+}
+
+#[test]
+fn what_a_batch_did_not_reach_comes_next() {
+    let _watchdog = watchdog();
+    let name = Name::new("unreached");
+    let queue = small(&name);
+    let oldest = Subscribe::new().from(Start::Oldest);
+    let mut held = queue.subscribe(&oldest).unwrap();
+    let mut skipping = queue.subscribe(&oldest.on_lag(Lag::Skip)).unwrap();
+    let mut observer = queue.observe(Start::Oldest).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let sizes = [0, 8, 8, 1, 300, 300, 0, 64, 64, 64];
+    for (number, size) in (0_u8..).zip(sizes) {
+        producer.send(&vec![number; size]).unwrap();
+    }
+    for taken in 0..=sizes.len() {
+        // From `from` on, a batch of which `taken` are taken, and then one message.
+        let mut batches = [
+            held.receive_batch(64).unwrap().message().unwrap(),
+            skipping.receive_batch(64).unwrap().message().unwrap(),
+            observer.receive_batch(64).unwrap().message().unwrap(),
+        ];
+        for batch in &mut batches {
+            let sequences: Vec<_> = batch.take(taken).map(|message| message.sequence()).collect();
+            assert_eq!(sequences, (0..taken as u64).collect::<Vec<_>>());
+        }
+        drop(batches);
+        // The first one counts in any case.
+        let next = taken.max(1) as u64;
+        assert_eq!(held.next_sequence(), next);
+        assert_eq!(skipping.next_sequence(), next);
+        assert_eq!(observer.next_sequence(), next);
+        if let Some(&size) = sizes.get(next as usize) {
+            let expected = vec![next as u8; size];
+            let message = skipping.try_receive().unwrap().message().unwrap();
+            assert_eq!((message.sequence(), message.payload()), (next, &*expected));
+            let message = observer.try_receive().unwrap().message().unwrap();
+            assert_eq!((message.sequence(), message.payload()), (next, &*expected));
+        }
+        // Begin again.
+        held = queue.subscribe(&oldest).unwrap();
+        skipping = queue.subscribe(&oldest.on_lag(Lag::Skip)).unwrap();
+        observer = queue.observe(Start::Oldest).unwrap();
+    }
+}
+
+#[test]
+fn a_forgotten_claim_or_batch_never_happened() {
+    let _watchdog = watchdog();
+    let name = Name::new("forgotten");
+    let queue = small(&name);
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for round in 0..2_000_u32 {
+        std::mem::forget(producer.claim(8_000).unwrap());
+        let mut batch = producer.batch();
+        batch.extend([&[1_u8; 700]; 5]).unwrap();
+        std::mem::forget(batch);
+        producer.send(&round.to_le_bytes()).unwrap();
+        let message = consumer.try_receive().unwrap().message().unwrap();
+        assert_eq!(
+            (message.sequence(), message.payload()),
+            (round.into(), &round.to_le_bytes()[..])
+        );
+    }
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    // A batch that nobody looked at is there still.
+    producer.send(b"x").unwrap();
+    producer.send(b"y").unwrap();
+    std::mem::forget(consumer.receive_batch(2).unwrap());
+    assert_eq!(consumer.receive().unwrap().message().unwrap().payload(), b"y");
+}
+
+#[test]
+fn a_producer_of_a_removed_queue_finds_out_with_room_to_spare() {
+    let _watchdog = watchdog();
+    let name = Name::new("removed-early");
+    let queue = Queue::create(&name, &QueueOptions::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"a").unwrap();
+    Queue::force_remove(&name).unwrap();
+    let _ = producer.send(b"b");
+    assert!(matches!(producer.send(b"c"), Err(Error::Stale { .. })));
+    assert!(matches!(producer.try_send(b"d"), Err(Error::Stale { .. })));
+    assert!(matches!(producer.claim(1), Err(Error::Stale { .. })));
+    assert!(matches!(queue.subscribe(&Subscribe::new()), Err(Error::Stale { .. })));
+    drop(producer);
+    assert!(matches!(queue.producer(), Err(Error::Stale { .. })));
+}
+
+#[test]
+fn a_removal_that_is_refused_changes_nothing() {
+    let _watchdog = watchdog();
+    let name = Name::new("refused");
+    let queue = small(&name);
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    assert!(matches!(Queue::remove(&name), Err(Error::InUse { consumers: 1, producer: true, .. })));
+    producer.send(b"still here").unwrap();
+    assert_eq!(consumer.receive().unwrap().message().unwrap().payload(), b"still here");
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    queue.subscribe(&Subscribe::new()).unwrap();
+}
+
+#[test]
+fn the_highest_first_sequence_leaves_room_to_count() {
+    let _watchdog = watchdog();
+    let name = Name::new("highest");
+    let options = QueueOptions::new().capacity(64 << 10);
+    let refused = Queue::create(&name, &options.clone().first_sequence(1 << 61));
+    assert!(matches!(refused, Err(Error::InvalidOption { .. })));
+    let first = (1 << 61) - 1;
+    let queue = Queue::create(&name, &options.first_sequence(first)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for sequence in first..first + 10_000 {
+        assert_eq!(producer.send(b"0123456789abcdef").unwrap(), sequence);
+    }
+    drop(producer);
+    let mut producer = queue.producer().unwrap();
+    assert_eq!(producer.send(b"").unwrap(), first + 10_000);
+    let mut observer = queue.observe(Start::Last(2)).unwrap();
+    assert_eq!(observer.receive().unwrap().message().unwrap().sequence(), first + 9_999);
+}
+
+#[test]
+fn both_ends_of_several_queues_live_in_one_process_and_change_threads() {
+    let _watchdog = watchdog();
+    let names: Vec<_> = (0..4).map(|_| Name::new("several")).collect();
+    let threads: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let queue = small(name);
+            let mut consumer = queue.subscribe(&Subscribe::new().wait(Wait::Park)).unwrap();
+            let mut producer = queue.producer().unwrap();
+            producer.set_wait(Wait::Park);
+            let sender = std::thread::spawn(move || {
+                for number in 0..20_000_u64 {
+                    producer.send(&number.to_le_bytes()).unwrap();
+                }
+                producer.close().unwrap();
+            });
+            let receiver = std::thread::spawn(move || {
+                let mut expected = 0_u64;
+                while let Received::Message(message) = consumer.receive().unwrap() {
+                    assert_eq!(message.payload(), expected.to_le_bytes());
+                    expected += 1;
+                }
+                assert_eq!(expected, 20_000);
+            });
+            [sender, receiver]
+        })
+        .collect();
+    for thread in threads.into_iter().flatten() {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn full_is_said_before_anything_unread_is_overwritten() {
+    let _watchdog = watchdog();
+    let name = Name::new("full");
+    let queue = small(&name);
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let mut sent = 0_u64;
+    while let Sent::Sequence(sequence) = producer.try_send(&sent.to_le_bytes()).unwrap() {
+        assert_eq!(sequence, sent);
+        sent += 1;
+    }
+    // 16 bytes each; all but a sector of the ring, and the padding, must be usable.
+    assert!(sent >= (64 << 10) / 16 * 14 / 16, "only {sent}");
+    assert_eq!(producer.held_by(), [consumer.member()]);
+    for expected in 0..sent {
+        let message = consumer.receive().unwrap().message().unwrap();
+        assert_eq!(message.payload(), expected.to_le_bytes());
+    }
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    assert_eq!(producer.try_send(b"").unwrap(), Sent::Sequence(sent));
+}

@@ -1,0 +1,153 @@
+//! What the tests share: names for queues, a watchdog, and second processes.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, Lines};
+use std::ops::Deref;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use ringway::Queue;
+
+/// A queue's name that no other test has. The queue goes away with it.
+#[derive(Debug)]
+pub(crate) struct Name(String);
+
+impl Name {
+    pub(crate) fn new(purpose: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("test-{purpose}-{}-{count}", std::process::id()))
+    }
+
+    /// Where the segment's file stands.
+    pub(crate) fn path(&self) -> String {
+        format!("/dev/shm/ringway.{}", self.0)
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = Queue::force_remove(&self.0);
+    }
+}
+
+/// Ends the whole process if a test hangs. Nothing timed decides whether a test passes.
+pub(crate) struct Watchdog(Sender<()>);
+
+/// To be kept for the length of a test.
+pub(crate) fn watchdog() -> Watchdog {
+    const PATIENCE: Duration = Duration::from_secs(240);
+    let (alive, ended) = channel::<()>();
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    thread::spawn(move || {
+        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(PATIENCE) {
+            eprintln!("the watchdog ends {test}, which has not ended in {PATIENCE:?}");
+            std::process::abort();
+        }
+    });
+    Watchdog(alive)
+}
+
+const ROLE: &str = "RINGWAY_TEST_ROLE";
+const SAYS: &str = "peer says: ";
+
+/// A second process: this test program once more, in a role that its test `peer` plays.
+pub(crate) struct Peer {
+    child: Child,
+    said: Lines<BufReader<ChildStderr>>,
+}
+
+impl Peer {
+    pub(crate) fn start(role: &str, arguments: &[&str]) -> Self {
+        let role = [&[role], arguments].concat().join("\n");
+        let mut child = Command::new(std::env::current_exe().expect("own path"))
+            .args(["--exact", "peer", "--nocapture"])
+            .env(ROLE, role)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a second process");
+        let said = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Self { child, said }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next thing that the peer [`say`]s. What else it writes, a panic's message say, is
+    /// passed on.
+    pub(crate) fn hear(&mut self) -> String {
+        for line in self.said.by_ref() {
+            let line = line.expect("text");
+            match line.split_once(SAYS) {
+                Some((_, said)) => return said.to_owned(),
+                None => eprintln!("{line}"),
+            }
+        }
+        panic!("the peer ended without a word: {:?}", self.child.wait());
+    }
+
+    /// Waits until the peer has said this.
+    pub(crate) fn await_word(&mut self, word: &str) {
+        assert_eq!(self.hear(), word);
+    }
+
+    /// Kills the peer, wherever it is (`SIGKILL`).
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("our child");
+        let _ = self.child.wait();
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: the process is our child, and not waited for yet.
+        assert_eq!(unsafe { libc::kill(self.id().cast_signed(), signal) }, 0);
+    }
+
+    /// Waits for the peer to end, which is to be with success.
+    pub(crate) fn finish(mut self) {
+        for line in self.said.by_ref() {
+            eprintln!("{}", line.expect("text"));
+        }
+        let status = self.child.wait().expect("our child");
+        assert!(status.success(), "the peer failed: {status}");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a role does, with its arguments.
+pub(crate) type Role = fn(&[&str]);
+
+/// The whole of the test `peer`: plays the role that this process was started for, if any.
+pub(crate) fn play(roles: &[(&str, Role)]) {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    // SAFETY: a call without pointers: nobody shall outlive the test.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let words: Vec<&str> = role.split('\n').collect();
+    let (_, act) = roles.iter().find(|(name, _)| *name == words[0]).expect("a role that exists");
+    act(&words[1..]);
+}
+
+/// Tells the process that started this one.
+pub(crate) fn say(word: impl std::fmt::Display) {
+    eprintln!("{SAYS}{word}");
+}
