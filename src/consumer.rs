@@ -134,7 +134,7 @@ impl Consumer {
     /// ```
     #[inline]
     pub fn receive_timeout(&mut self, time: Duration) -> Result<Received<Message<'_>>, Error> {
-        self.reception.receive(Patience::lasting(time))
+        self.reception.receive(Patience::Lasting(time))
     }
 
     /// Waits for a message, and lends it with up to `count_max - 1` more that are there when it
@@ -201,7 +201,7 @@ impl Consumer {
         count_max: usize,
         time: Duration,
     ) -> Result<Received<Batch<'_>>, Error> {
-        self.reception.receive_batch(count_max, Patience::lasting(time))
+        self.reception.receive_batch(count_max, Patience::Lasting(time))
     }
 
     /// The sequence of the message that comes next, unless it will be missed.
@@ -341,7 +341,7 @@ impl Observer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn receive_timeout(&mut self, time: Duration) -> Result<Received<Message<'_>>, Error> {
-        self.reception.receive(Patience::lasting(time))
+        self.reception.receive(Patience::Lasting(time))
     }
 
     /// As [`Consumer::receive_batch`].

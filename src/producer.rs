@@ -180,7 +180,7 @@ impl Producer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn send_timeout(&mut self, payload: &[u8], time: Duration) -> Result<Sent, Error> {
-        let sent = self.send_within(payload, Patience::lasting(time))?;
+        let sent = self.send_within(payload, Patience::Lasting(time))?;
         Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
     }
 
@@ -280,7 +280,7 @@ impl Producer {
         size: usize,
         time: Duration,
     ) -> Result<Option<Claim<'_>>, Error> {
-        self.claim_within(size, Patience::lasting(time))
+        self.claim_within(size, Patience::Lasting(time))
     }
 
     /// Begins a batch: messages that become visible together, by one store. Dropped without a
@@ -478,6 +478,7 @@ impl Producer {
         self.check_size(size)?;
         self.check_process()?;
         self.look_around_sometimes()?;
+        let patience = patience.begin();
         while !reserve(&mut self.writer, size) {
             if !self.wait_for_room(patience)? {
                 return Ok(false);

@@ -153,19 +153,27 @@ mod pace {
     #[derive(Clone, Copy, Debug)]
     pub(crate) enum Patience {
         None,
+        /// From when the wait begins: who need not wait need not look at the clock.
+        Lasting(Duration),
         Until(Instant),
         Endless,
     }
 
     impl Patience {
-        /// From now on. A time too long to be told from an endless one is endless.
-        pub(crate) fn lasting(time: Duration) -> Self {
-            Instant::now().checked_add(time).map_or(Self::Endless, Self::Until)
+        /// The wait begins now. A time too long to be told from an endless one is endless.
+        pub(crate) fn begin(self) -> Self {
+            match self {
+                Self::Lasting(time) => {
+                    Instant::now().checked_add(time).map_or(Self::Endless, Self::Until)
+                }
+                other => other,
+            }
         }
 
         fn left(self) -> Option<Duration> {
             match self {
                 Self::None => Some(Duration::ZERO),
+                Self::Lasting(time) => Some(time),
                 Self::Until(end) => Some(end.saturating_duration_since(Instant::now())),
                 Self::Endless => None,
             }
@@ -200,7 +208,7 @@ mod pace {
 
     impl Pace {
         pub(crate) fn new(wait: Wait, patience: Patience) -> Self {
-            Self { wait, patience, polls: 0, backoff: Backoff::new() }
+            Self { wait, patience: patience.begin(), polls: 0, backoff: Backoff::new() }
         }
 
         /// Passes the time between two looks.
