@@ -715,7 +715,7 @@ impl SendBatch<'_> {
     /// # Queue::force_remove("doc-push")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
         if self.push_now(payload) { Ok(()) } else { self.push_patiently(payload) }
     }

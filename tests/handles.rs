@@ -68,12 +68,13 @@ fn what_a_batch_did_not_reach_comes_next() {
         }
         drop(batches);
         // The first one counts in any case.
-        let next = taken.max(1) as u64;
+        let index = taken.max(1);
+        let next = index as u64;
         assert_eq!(held.next_sequence(), next);
         assert_eq!(skipping.next_sequence(), next);
         assert_eq!(observer.next_sequence(), next);
-        if let Some(&size) = sizes.get(next as usize) {
-            let expected = vec![next as u8; size];
+        if let Some(&size) = sizes.get(index) {
+            let expected = vec![u8::try_from(index).unwrap(); size];
             let message = skipping.try_receive().unwrap().message().unwrap();
             assert_eq!((message.sequence(), message.payload()), (next, &*expected));
             let message = observer.try_receive().unwrap().message().unwrap();

@@ -1,11 +1,12 @@
 //! What the tests share: names for queues, a watchdog, and second processes.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::print_stderr, reason = "how tests speak")]
 
 use std::io::{BufRead, BufReader, Lines};
 use std::ops::Deref;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(crate) struct Name(String);
 
 impl Name {
     pub(crate) fn new(purpose: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self(format!("test-{purpose}-{}-{count}", std::process::id()))
     }
