@@ -53,7 +53,15 @@
 //! [`Consumer::receive`] → `reception.rs` → `ring/run.rs` → [`Message`]. Why that is safe stands
 //! at the head of `ring/mod.rs`; how the two sides wait for each other, at that of `wait.rs`.
 
-#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "the models use the protocol alone"))]
+#![cfg_attr(
+    loom,
+    allow(
+        dead_code,
+        unused_imports,
+        unreachable_pub,
+        reason = "the models use the protocol alone"
+    )
+)]
 #[cfg(not(loom))]
 mod consumer;
 #[cfg(not(loom))]
