@@ -106,3 +106,8 @@ pub use self::{
     subscribe::Subscribe,
     wait::Wait,
 };
+
+/// Compiles the programs in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -113,7 +113,7 @@ impl Segment {
             return Err(Error::PermissionDenied { queue: name.into(), doing: "remove" });
         }
         let inode = object.inode();
-        let lock = OwnFile::open(|| file::reopen(&object.file, true)).map_err(os("open"))?;
+        let lock = Lock::open(&object.file, name)?;
         let segment = match object.into_segment() {
             Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
                 return Err(error);
@@ -123,9 +123,7 @@ impl Segment {
         };
         let mapping = segment.as_ref().and_then(|segment| segment.map_shared().ok());
         // Held until the name is gone: nobody joins what is about to vanish.
-        let (first, count) = ALL_BYTES;
-        let alone = file::try_lock(&lock, first, count).map_err(os("lock"))?;
-        if !alone && !force {
+        if !lock.try_all()? && !force {
             let (producer, consumers) = segment.as_ref().map_or((false, 0), Self::count_living);
             return Err(Error::InUse { queue: name.into(), consumers, producer });
         }
@@ -209,9 +207,7 @@ impl Segment {
         if !self.writable {
             return Err(self.no_permission_to_write());
         }
-        let file = OwnFile::open(|| file::reopen(&self.file, true))
-            .map_err(|source| Error::os(&self.name, "open", source))?;
-        Ok(Lock { file, name: self.name.clone() })
+        Lock::open(&self.file, &self.name)
     }
 
     /// The producer's process, as it saw itself; for display.
@@ -424,14 +420,26 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    fn open(segment: &File, name: &str) -> Result<Self, Error> {
+        let file = OwnFile::open(|| file::reopen(segment, true))
+            .map_err(|source| Error::os(name, "open", source))?;
+        Ok(Self { file, name: name.into() })
+    }
+
+    /// Takes all locks; `false` while anybody lives.
+    fn try_all(&self) -> Result<bool, Error> {
+        let (first, count) = ALL_BYTES;
+        self.try_bytes(first, count)
+    }
+
     /// Takes the producer's lock; `false` while a living producer has it.
     pub(crate) fn try_producer(&self) -> Result<bool, Error> {
-        self.try_byte(PRODUCER_BYTE)
+        self.try_bytes(PRODUCER_BYTE, 1)
     }
 
     /// Takes a member's lock; `false` while a living member has it.
     pub(crate) fn try_member(&self, index: MemberIndex) -> Result<bool, Error> {
-        self.try_byte(member_byte(index))
+        self.try_bytes(member_byte(index), 1)
     }
 
     /// Gives a member's lock up again.
@@ -445,8 +453,20 @@ impl Lock {
         self.file.is_own()
     }
 
-    fn try_byte(&self, byte: u64) -> Result<bool, Error> {
-        file::try_lock(&self.file, byte, 1).map_err(|source| Error::os(&self.name, "lock", source))
+    fn try_bytes(&self, first: u64, count: u64) -> Result<bool, Error> {
+        file::try_lock(&self.file, first, count)
+            .map_err(|source| Error::os(&self.name, "lock", source))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.is_own() {
+            // A child that was forked just now, and has not closed its copy of the file yet, would
+            // keep the locks for that long. Whatever fails here is done by the closing.
+            let (first, count) = ALL_BYTES;
+            let _ = file::unlock(&self.file, first, count);
+        }
     }
 }
 
