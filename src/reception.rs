@@ -194,7 +194,10 @@ impl Reception {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
                 Next::Sleep(limit) => uncalled = self.sleep(limit)?,
-                Next::TimedOut => return Ok(Received::TimedOut),
+                Next::TimedOut => {
+                    self.look_around_sometimes()?;
+                    return Ok(Received::TimedOut);
+                }
             }
         }
     }

@@ -236,22 +236,14 @@ impl Segment {
             Access::Consume => mapping.protect_and_populate(self.geometry()),
             Access::Produce => mapping.populate(0, mapping.size(), true),
         };
-        prepared.map_err(|error| match error.raw_os_error() {
-            // The pages are not there: somebody cut the file since it was opened.
-            Some(libc::EFAULT) => {
-                let size = self.file.metadata().map_or(0, |facts| facts.size());
-                let expected = self.geometry().segment_size();
-                Error::Truncated { queue: self.name.clone(), size, expected }
-            }
-            _ => Error::os(&self.name, "map", error),
-        })?;
+        prepared.map_err(|error| self.unmappable(error))?;
         Ok(mapping)
     }
 
     fn map_read_only(&self) -> Result<Mapping, Error> {
         let size = self.size();
-        let memory = map::ReadOnly::new(&self.file, size)
-            .map_err(|source| Error::os(&self.name, "map", source))?;
+        let memory =
+            map::ReadOnly::new(&self.file, size).map_err(|error| self.unmappable(error))?;
         Ok(Mapping { memory: Memory::ReadOnly(memory), geometry: *self.geometry() })
     }
 
@@ -261,19 +253,17 @@ impl Segment {
         }
         let shmem = ShmemConf::new().os_id(format!("/{PREFIX}{}", self.name)).open();
         let shmem = shmem.map_err(|error| match error {
-            ShmemError::MapOpenFailed(errno) if errno == libc::ENOENT.cast_unsigned() => {
-                self.stale()
-            }
-            ShmemError::MapOpenFailed(errno) => {
-                let source = io::Error::from_raw_os_error(errno.cast_signed());
-                Error::os(&self.name, "map", source)
-            }
-            other => Error::os(&self.name, "map", io::Error::other(other.to_string())),
-        })?;
+            ShmemError::MapOpenFailed(errno) => io::Error::from_raw_os_error(errno.cast_signed()),
+            other => io::Error::other(other.to_string()),
+        });
         // The mapping went by name. What a name leads to can be exchanged, but a file that has
         // lost its name gets none again: if the name is ours now, so it was then.
-        if shmem.len() != self.size() || !leads_to(&self.name, self.inode) {
+        if !leads_to(&self.name, self.inode) {
             return Err(self.stale());
+        }
+        let shmem = shmem.map_err(|error| self.unmappable(error))?;
+        if shmem.len() != self.size() {
+            return Err(self.unmappable(io::Error::other("its size has changed")));
         }
         let memory = Memory::Shared(Shared(shmem));
         let mapping = Mapping { memory, geometry: *self.geometry() };
@@ -286,6 +276,16 @@ impl Segment {
     #[allow(clippy::cast_possible_truncation, reason = "at most a few GiB, and usize is 64 bits")]
     fn size(&self) -> usize {
         self.geometry().segment_size() as usize
+    }
+
+    /// Why a mapping could not be had: perhaps because somebody cut the file since it was opened.
+    fn unmappable(&self, error: io::Error) -> Error {
+        let size = self.file.metadata().map_or(0, |facts| facts.size());
+        let expected = self.geometry().segment_size();
+        if size < expected {
+            return Error::Truncated { queue: self.name.clone(), size, expected };
+        }
+        Error::os(&self.name, "map", error)
     }
 
     fn no_permission_to_write(&self) -> Error {
