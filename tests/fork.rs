@@ -596,45 +596,50 @@ fn forking_goes_along_with_opening_and_closing() {
     play_alone("forks all the time");
 }
 
-const ORPHANS: usize = 100;
+const PLACES: u32 = 400;
+const ORPHANS_MAX: usize = 100;
 
-/// Forks children while other threads open and close ends. The children live on.
+/// Forks children while another thread opens ends, and keeps them. The children live on.
 fn dies_opening(arguments: &[&str]) {
     let [name, test] = arguments else { panic!("two arguments") };
     let queue = Queue::open(name).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| {
-            loop {
-                drop(queue.subscribe(&Subscribe::new()));
-            }
-        });
-        scope.spawn(|| {
-            loop {
-                drop(queue.producer());
+        let opening = scope.spawn(|| {
+            for _ in 0..PLACES {
+                std::mem::forget(queue.subscribe(&Subscribe::new()).unwrap());
             }
         });
         let born = Signal::new();
-        for _ in 0..ORPHANS {
+        let mut children = Vec::new();
+        while !opening.is_finished() && children.len() < ORPHANS_MAX {
             let Some(child) = fork() else { outlive_parent(name, test, &born) };
             born.take();
-            say(child.0);
+            children.push(child.0.to_string());
         }
+        opening.join().unwrap();
+        say(children.join(" "));
     });
+    loop {
+        thread::park();
+    }
 }
 
 #[test]
 fn no_child_comes_between_the_opening_of_a_place_and_its_lock() {
+    const TRIES: usize = 8;
     let _watchdog = watchdog();
-    let (name, queue) = new_queue("born");
-    let mut parent = Peer::start("dies opening", &[&name, &std::process::id().to_string()]);
-    let children: Vec<_> = (0..ORPHANS).map(|_| parent.hear()).collect();
-    parent.kill();
+    for _ in 0..TRIES {
+        let name = Name::new("born");
+        let options = QueueOptions::new().capacity(64 << 10).members(PLACES);
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut parent = Peer::start("dies opening", &[&name, &std::process::id().to_string()]);
+        let children = parent.hear();
+        assert!(queue.info().unwrap().consumers.iter().all(|consumer| consumer.alive));
+        parent.kill();
 
-    let _producer = queue.producer().expect("a free place");
-    let members = queue.info().unwrap().members;
-    let consumers: Vec<_> = (0..members)
-        .map(|_| queue.subscribe(&Subscribe::new()).expect("all places are free"))
-        .collect();
-    assert!(children.iter().all(|child| runs(child)), "the children had to live until here");
-    drop(consumers);
+        let alive = queue.info().unwrap().consumers.into_iter().filter(|consumer| consumer.alive);
+        assert_eq!(alive.map(|consumer| consumer.member).collect::<Vec<_>>(), [0; 0]);
+        assert_eq!(queue.clear_dead().unwrap(), PLACES);
+        assert!(children.split(' ').all(runs), "the children had to live until here");
+    }
 }

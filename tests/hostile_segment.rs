@@ -30,6 +30,7 @@ const MEMBERS: u32 = 4;
 /// What the three regions are aligned to.
 const REGION_ALIGN: u64 = 64 << 10;
 const NOBODY: u32 = 65_534;
+const NOW: Duration = Duration::ZERO;
 
 /// Insists on an error of one kind.
 macro_rules! assert_error {
@@ -499,13 +500,12 @@ fn late_comer(arguments: &[&str]) {
     let queue = Queue::open(name).unwrap();
     let file = OpenOptions::new().write(true).open(format!("/dev/shm/ringway.{name}")).unwrap();
     file.set_len(size.parse().unwrap()).unwrap();
-    let gone = |error| matches!(error, Error::Truncated { .. } | Error::Stale { .. });
     for _ in 0..2 {
-        assert!(gone(queue.info().unwrap_err()));
-        assert!(gone(queue.observe(Start::Oldest).unwrap_err()));
-        assert!(gone(queue.subscribe(&Subscribe::new()).unwrap_err()));
-        assert!(gone(queue.producer().unwrap_err()));
-        assert!(gone(queue.clear_dead().unwrap_err()));
+        assert_error!(queue.info(), Error::Truncated { .. });
+        assert_error!(queue.observe(Start::Oldest), Error::Truncated { .. });
+        assert_error!(queue.subscribe(&Subscribe::new()), Error::Truncated { .. });
+        assert_error!(queue.producer(), Error::Truncated { .. });
+        assert_error!(queue.clear_dead(), Error::Truncated { .. });
     }
     say("unharmed");
 }
@@ -947,8 +947,7 @@ fn who_polls_a_lost_queue_learns_it_too() {
             ("try_receive", polls(|| held.try_receive().map(drop))),
             ("try_receive_batch", polls(|| held.try_receive_batch(8).map(drop))),
             ("an observer's try_receive", polls(|| observer.try_receive().map(drop))),
-            ("receive_timeout", polls(|| held.receive_timeout(Duration::ZERO).map(drop))),
-            ("an observer's", polls(|| observer.receive_timeout(Duration::ZERO).map(drop))),
+            ("receive_timeout", polls(|| held.receive_timeout(NOW).map(drop))),
         ] {
             let count =
                 result.unwrap_or_else(|| panic!("{what} never learns that it was {loss:?}"));
@@ -1053,6 +1052,8 @@ struct Cast {
     held: Consumer,
     skipping: Consumer,
     observer: Observer,
+    /// Whether the readers wait for so long that they fall asleep.
+    naps: bool,
     file: File,
     name: Name,
 }
@@ -1086,7 +1087,7 @@ impl Cast {
             }
         }
         let file = OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
-        Self { queue, producer: Some(producer), held, skipping, observer, file, name }
+        Self { queue, producer: Some(producer), held, skipping, observer, naps: false, file, name }
     }
 
     fn word(&self, offset: u64) -> u64 {
@@ -1102,8 +1103,7 @@ impl Cast {
     /// Uses every end in every way that does not wait, or not for long, and makes new ends.
     /// Anything may come of it.
     fn act(&mut self, tally: &mut Tally) {
-        let zero = Duration::ZERO;
-        let nap = Duration::from_millis(2);
+        let nap = if self.naps { Duration::from_millis(2) } else { NOW };
         let Self { queue, held, skipping, observer, .. } = self;
         for _ in 0..2 {
             if let Some(info) = tally.note(queue.info()) {
@@ -1113,10 +1113,10 @@ impl Cast {
             for consumer in [&mut *held, &mut *skipping] {
                 tally.look(consumer.try_receive());
                 tally.look_all(consumer.try_receive_batch(3));
-                tally.look(consumer.receive_timeout(zero));
+                tally.look(consumer.receive_timeout(NOW));
             }
             tally.look(observer.try_receive());
-            tally.look(observer.receive_timeout(zero));
+            tally.look(observer.receive_timeout(NOW));
             if let Some(producer) = &mut self.producer {
                 tally.produce(producer);
             }
@@ -1136,7 +1136,7 @@ impl Cast {
                 black_box(sum(&message));
             }
             tally.look(consumer.receive_timeout(nap));
-            tally.look_all(consumer.receive_batch_timeout(8, zero));
+            tally.look_all(consumer.receive_batch_timeout(8, NOW));
         }
         while let Ok(Received::Message(message)) = observer.try_receive() {
             black_box(sum(&message));
@@ -1201,7 +1201,7 @@ impl Tally {
 
     fn produce(&mut self, producer: &mut Producer) {
         let _ = self.note(producer.try_send(&[3; 100]));
-        let _ = self.note(producer.send_timeout(&[4; 8000], Duration::ZERO));
+        let _ = self.note(producer.send_timeout(&[4; 8000], NOW));
         let committed = producer.try_claim(300).and_then(|claim| match claim {
             Some(mut claim) => {
                 claim.fill(5);
@@ -1274,7 +1274,10 @@ fn survive(
 #[test]
 fn no_word_of_the_header_or_control_region_does_harm() {
     let _watchdog = watchdog();
-    let (used, _) = words(&new_image());
+    let image = new_image();
+    let (used, _) = words(&image);
+    let events_end = field("Control", "_reserved_removed").end as u64;
+    let members_at = header_word(&image, "control_offset") + events_end;
     assert!(used.len() > 80, "only {} words are used", used.len());
     let (mut noise, mut panics, mut tally) = (Noise(1), Vec::new(), Tally::default());
     for offset in used {
@@ -1288,7 +1291,11 @@ fn no_word_of_the_header_or_control_region_does_harm() {
         ];
         for value in values {
             let what = format!("{value:#x} at {offset:#x}");
-            survive(&mut panics, &what, &mut tally, |cast| cast.overwrite(offset, value));
+            survive(&mut panics, &what, &mut tally, |cast| {
+                // It is members who count their sleeps.
+                cast.naps = offset > members_at;
+                cast.overwrite(offset, value);
+            });
         }
         for (number, change) in changes.into_iter().enumerate() {
             let what = format!("change {number} at {offset:#x}");
@@ -1448,7 +1455,7 @@ fn only_the_frame_that_is_due_is_received() {
             .into_iter()
             .flat_map(|limit| [24, 17, 16, 15, 9, 8, 7, 0].map(|less| limit - less));
         let sizes = sizes.into_iter().chain(limits);
-        for (kind, extensions) in (0..16).flat_map(|kind| (0..8).map(move |count| (kind, count))) {
+        for (kind, extensions) in (0..16).flat_map(|kind| [0, 1, 7].map(|count| (kind, count))) {
             let mut held = queue.subscribe(&Subscribe::new()).unwrap();
             for (length, sequence) in
                 sizes.clone().flat_map(|size| [next - 1, next, next + 1].map(|at| (size, at)))
