@@ -140,6 +140,12 @@ impl Aim {
     }
 }
 
+/// What is sent to and fro: so much that the stores of a send are still on their way to the other
+/// processor when the sender looks whether anybody sleeps. That is when a fence matters.
+fn ball(round: u64) -> Vec<u8> {
+    round.to_le_bytes().repeat(256)
+}
+
 /// One of two who send each other one message at a time. Each lets the other wait until it has
 /// just fallen asleep, or is about to.
 struct Player {
@@ -166,7 +172,7 @@ impl Player {
     }
 
     fn send(&mut self) {
-        assert_eq!(self.to.send(&self.round.to_le_bytes()).unwrap(), self.round);
+        assert_eq!(self.to.send(&ball(self.round)).unwrap(), self.round);
     }
 
     /// `false` once the other has ended the game.
@@ -174,7 +180,7 @@ impl Player {
         match self.from.receive().unwrap() {
             Received::Message(message) => {
                 assert_eq!(message.sequence(), self.round);
-                assert_eq!(message.payload(), self.round.to_le_bytes());
+                assert_eq!(message.payload(), ball(self.round));
                 self.round += 1;
             }
             Received::Closed => return false,
