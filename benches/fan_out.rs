@@ -12,7 +12,7 @@ mod common;
 use std::time::Instant;
 
 use common::{Peer, Spread, obey, pin};
-use ringway::{Queue, QueueOptions, Received, Subscribe, Wait};
+use ringway::{Queue, QueueOptions, Subscribe, Wait};
 
 const SIZES: [usize; 2] = [8, 64];
 const ROUNDS: usize = 7;
@@ -90,8 +90,7 @@ fn consume(role: &str) {
         let mut consumer = queue.subscribe(&Subscribe::new()).expect("consumer");
         ready();
         for _ in 0..count {
-            let received = consumer.receive().expect("receive");
-            let Received::Message(message) = received else { panic!("{received:?}") };
+            let message = consumer.receive().expect("receive").message().expect("message");
             std::hint::black_box(message.payload()[0]);
         }
     });

@@ -115,10 +115,14 @@ impl Reception {
     /// this bind it to a borrow of the reception.
     #[inline(always)]
     fn receive_unbound<'a>(&mut self, patience: Patience) -> Result<Received<Message<'a>>, Error> {
-        match self.receive_now() {
-            Some(message) => Ok(Received::Message(message)),
-            None => self.receive_patiently(patience),
+        if let Some(message) = self.receive_now() {
+            return Ok(Received::Message(message));
         }
+        // A place of its own: in a shared one the short way would store words that the caller
+        // loads as vectors, and no processor forwards two stores to one load.
+        let mut received = Ok(Received::Empty);
+        self.receive_patiently(patience, &mut received);
+        received
     }
 
     /// The short way: lends the next message if it is there, and nothing about it is unusual.
@@ -144,17 +148,19 @@ impl Reception {
     /// The long way: all that the short way does not do.
     #[cold]
     #[inline(never)]
-    fn receive_patiently<'a>(
+    fn receive_patiently(
         &mut self,
         patience: Patience,
-    ) -> Result<Received<Message<'a>>, Error> {
-        let received = self.receive_slowly(patience)?;
-        let run = self.reader.track().run();
-        let base = match &*self.reader {
-            Reader::Held(_) => run.base(),
-            Reader::Copied(_) => self.buffer.base(),
-        };
-        Ok(received.map(|span| lend(base, span, run)))
+        received: &mut Result<Received<Message<'_>>, Error>,
+    ) {
+        *received = self.receive_slowly(patience).map(|received| {
+            let run = self.reader.track().run();
+            let base = match &*self.reader {
+                Reader::Held(_) => run.base(),
+                Reader::Copied(_) => self.buffer.base(),
+            };
+            received.map(|span| lend(base, span, run))
+        });
     }
 
     fn receive_slowly(&mut self, patience: Patience) -> Result<Received<Span>, Error> {
