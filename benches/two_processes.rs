@@ -3,9 +3,9 @@
 //!
 //! `cargo bench --bench two_processes` prints a table. Every cell stands between two round trips
 //! of one cache line (the bracket); rounds whose brackets are of different classes are thrown
-//! out, because the host has moved a processor meanwhile. Baseline and queue alternate, and the
-//! ratio is taken within a round. `cargo test --benches` runs each
-//! cell once, small, and measures nothing.
+//! out, because the host has moved a processor meanwhile, and each class has a line of its own.
+//! Baseline and queue alternate, and the ratio is taken within a round. `cargo test --benches`
+//! runs each cell once, small, and measures nothing.
 
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 #![allow(clippy::cast_precision_loss, reason = "counts and times far below 2^52")]
@@ -151,6 +151,41 @@ fn measure(full: bool) {
 
 const ROUNDS: usize = 11;
 
+/// Nanoseconds for each round trip or message.
+struct Round {
+    bracket: f64,
+    baseline: f64,
+    queue: f64,
+}
+
+fn line(cell: &Cell, rounds: &[&Round]) -> String {
+    let spread = |of: &dyn Fn(&Round) -> f64| {
+        Spread::of(&rounds.iter().map(|round| of(round)).collect::<Vec<_>>())
+    };
+    let show = |Spread { median, min, max }| match cell.unit {
+        Unit::Nanoseconds => format!("{median:.0} ({min:.0}-{max:.0}) ns"),
+        Unit::MillionsPerSecond => {
+            let rate = |each: f64| 1e3 / each;
+            format!("{:.3} ({:.3}-{:.3}) M/s", rate(median), rate(max), rate(min))
+        }
+    };
+    let ratio = spread(&|round| match cell.unit {
+        Unit::Nanoseconds => round.queue / round.baseline,
+        Unit::MillionsPerSecond => round.baseline / round.queue,
+    });
+    let bracket = spread(&|round| round.bracket);
+    format!(
+        "{:45} {:>24} {:>24} {:>18}  {:.0} ({:.0}-{:.0}) ns",
+        cell.name,
+        show(spread(&|round| round.baseline)),
+        show(spread(&|round| round.queue)),
+        format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.min, ratio.max),
+        bracket.median,
+        bracket.min,
+        bracket.max,
+    )
+}
+
 struct Bench<'a> {
     bare: Bare,
     queue: Queue,
@@ -160,48 +195,30 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// A line for each class that enough rounds were of.
     fn show(&mut self, cell: &Cell, rounds: usize) {
-        let mut kept: Vec<(f64, f64, f64)> = Vec::new();
+        const ENOUGH: usize = 3;
+        let mut kept: Vec<Round> = Vec::new();
         for _ in 0..rounds {
             let before = self.bracket();
             let baseline = self.run(cell.baseline);
             let queue = self.run(cell.queue);
             let after = self.bracket();
             if class(before) == class(after) {
-                kept.push((baseline, queue, before));
+                kept.push(Round { bracket: before, baseline, queue });
             }
         }
-        let spread =
-            |of: fn(&(f64, f64, f64)) -> f64| Spread::of(&kept.iter().map(of).collect::<Vec<_>>());
-        let per = |Spread { median, min, max }| match cell.unit {
-            Unit::Nanoseconds => format!("{median:.0} ({min:.0}-{max:.0}) ns"),
-            Unit::MillionsPerSecond => {
-                let million = |each: f64| 1e3 / each;
-                format!("{:.3} ({:.3}-{:.3}) M/s", million(median), million(max), million(min))
+        for name in ["smt", "near", "far"] {
+            let of_class: Vec<&Round> =
+                kept.iter().filter(|round| class(round.bracket) == name).collect();
+            if of_class.len() >= ENOUGH {
+                println!(
+                    "{}, {name}, {} of {rounds} rounds",
+                    line(cell, &of_class),
+                    of_class.len()
+                );
             }
-        };
-        let ratio = Spread::of(
-            &kept
-                .iter()
-                .map(|(baseline, queue, _)| match cell.unit {
-                    Unit::Nanoseconds => queue / baseline,
-                    Unit::MillionsPerSecond => baseline / queue,
-                })
-                .collect::<Vec<_>>(),
-        );
-        let bracket = spread(|&(_, _, bracket)| bracket);
-        println!(
-            "{:45} {:>24} {:>24} {:>18}  {} {:.0} ({:.0}-{:.0}) ns, {} of {rounds} rounds",
-            cell.name,
-            per(spread(|&(baseline, _, _)| baseline)),
-            per(spread(|&(_, queue, _)| queue)),
-            format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.min, ratio.max),
-            class(bracket.median),
-            bracket.median,
-            bracket.min,
-            bracket.max,
-            kept.len(),
-        );
+        }
     }
 
     fn bracket(&mut self) -> f64 {
