@@ -13,12 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringway::{
-    Consumer, Error, Lag, Message, Observer, Producer, Queue, QueueOptions, Received, Start,
-    Subscribe,
-};
+use ringway::{Consumer, Error, Lag, Observer, Producer, Queue, QueueOptions, Start, Subscribe};
 
-use support::{Name, Peer, play, say, watchdog};
+use support::{Name, Peer, assert_message, play, say, watchdog};
 
 #[test]
 fn peer() {
@@ -119,16 +116,6 @@ impl Signal {
 #[allow(clippy::needless_pass_by_value, reason = "as the calls give it")]
 fn assert_forked(result: Result<impl Debug, Error>) {
     assert!(matches!(result, Err(Error::Forked { .. })), "a child can do this: {result:?}");
-}
-
-#[track_caller]
-fn assert_message(received: Result<Received<Message<'_>>, Error>, sequence: u64, payload: &[u8]) {
-    match received.unwrap() {
-        Received::Message(message) => {
-            assert_eq!((message.sequence(), message.payload()), (sequence, payload));
-        }
-        other => panic!("message {sequence} was expected: {other:?}"),
-    }
 }
 
 /// Every end of a queue, with a message that nobody has received yet, after one that all have.

@@ -23,7 +23,7 @@ use ringway::{
     Start, Subscribe, Wait, layout,
 };
 
-use support::{Name, Peer, play, say, watchdog};
+use support::{Name, Peer, assert_message, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const MEMBERS: u32 = 4;
@@ -845,16 +845,6 @@ fn lose(name: &Name, loss: Loss) -> Queue {
         }
     }
     Queue::create(name, &options()).unwrap()
-}
-
-#[track_caller]
-fn assert_message(received: Result<Received<Message<'_>>, Error>, sequence: u64, payload: &[u8]) {
-    match received.unwrap() {
-        Received::Message(message) => {
-            assert_eq!((message.sequence(), message.payload()), (sequence, payload));
-        }
-        other => panic!("message {sequence} was expected: {other:?}"),
-    }
 }
 
 #[test]

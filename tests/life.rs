@@ -14,7 +14,7 @@ use ringway::{
     Consumer, ConsumerInfo, Error, Lag, Message, Observer, Producer, Queue, QueueOptions, Received,
     Sent, Start, Subscribe, Wait, layout,
 };
-use support::{Name, Peer, play, say, watchdog};
+use support::{Name, Peer, mix, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const WAITS: [Wait; 3] = [Wait::Spin, Wait::Backoff, Wait::Park];
@@ -40,31 +40,8 @@ fn small(name: &Name) -> Queue {
     Queue::create(name, &QueueOptions::new().capacity(CAPACITY)).unwrap()
 }
 
-/// A number that looks random, and is the same whenever the same is asked.
-fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    number ^ (number >> 32)
-}
-
 fn wait_named(name: &str) -> Wait {
     WAITS.into_iter().find(|wait| wait.to_string() == name).unwrap()
-}
-
-/// Stops a peer, wherever it is.
-fn stop(peer: &Peer) {
-    peer.signal(libc::SIGSTOP);
-    let mut status = 0;
-    // SAFETY: the status outlives the call. A child that is stopped is not waited for by this.
-    let stopped =
-        unsafe { libc::waitpid(peer.id().cast_signed(), &raw mut status, libc::WUNTRACED) };
-    assert_eq!(stopped, peer.id().cast_signed());
-    assert!(libc::WIFSTOPPED(status), "the peer ended: {status}");
-}
-
-fn go_on(peer: &Peer) {
-    peer.signal(libc::SIGCONT);
 }
 
 /// Waits to be killed.
@@ -296,15 +273,15 @@ fn a_producer_lives_until_it_is_dead_and_not_for_less() {
             assert_eq!((info.pid, info.epoch), (expected, 2 * round - 1));
         };
         refuses();
-        stop(&peer);
+        peer.stop();
         let start = Instant::now();
         while start.elapsed() < LONG {
             refuses();
         }
-        go_on(&peer);
+        peer.go_on();
         refuses();
         if round % 2 == 0 {
-            stop(&peer);
+            peer.stop();
         }
         peer.kill();
         assert!(!lives());
@@ -426,7 +403,7 @@ fn a_stopped_consumer_holds_until_it_goes_on() {
         let (mut peer, member) = start_member("read", &[&name, &wait.to_string()]);
         for _ in 0..4 {
             (0..1_000).for_each(|_| send_number(&mut producer));
-            stop(&peer);
+            peer.stop();
             fill_up(&mut producer);
             let (start, next) = (Instant::now(), producer.next_sequence());
             while start.elapsed() < LONG {
@@ -438,7 +415,7 @@ fn a_stopped_consumer_holds_until_it_goes_on() {
             }
             let sent = producer.send_timeout(&FILLING, Duration::from_millis(1)).unwrap();
             assert_eq!((sent, producer.next_sequence()), (Sent::TimedOut, next));
-            go_on(&peer);
+            peer.go_on();
             send_number(&mut producer);
         }
         let end = producer.next_sequence();
@@ -467,7 +444,7 @@ fn the_dead_are_shown_as_such_and_cleared_on_request() {
 
     first.kill();
     fourth.kill();
-    stop(&second);
+    second.stop();
     assert_eq!(alive(), [(0, false), (1, true), (2, true), (3, false), (4, true)]);
     assert_eq!(queue.clear_dead().unwrap(), 2);
     assert_eq!(alive(), [(1, true), (2, true), (4, true)]);
@@ -494,7 +471,7 @@ fn the_places_of_the_dead_are_given_to_others() {
     for round in 0..12 {
         refuses();
         let (peer, place) = peers.remove(usize::try_from(mix(round) % 3).unwrap());
-        stop(&peer);
+        peer.stop();
         refuses();
         peer.kill();
         assert!(!consumer_info(&queue, place).unwrap().alive);

@@ -16,7 +16,7 @@ use ringway::{
     Consumer, Error, Info, Lag, Message, Observer, Producer, Queue, QueueOptions, Received, Sent,
     Start, Subscribe, Wait, layout,
 };
-use support::{Name, Peer, play, say, watchdog};
+use support::{Name, Peer, mix, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const SIZE_MAX: u64 = CAPACITY / 8;
@@ -42,14 +42,6 @@ fn small(name: &Name) -> Queue {
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().ok().expect("a number")
-}
-
-/// A number that looks random, and is the same whenever the same is asked.
-fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    number ^ (number >> 32)
 }
 
 /// What messages consist of: a function of the sequence, so that each process knows.
@@ -312,21 +304,6 @@ fn those_who_do_not_hold_are_told_what_they_miss_of_a_stream_at_full_speed() {
     }
 }
 
-/// Stops a peer, wherever it is.
-fn stop(peer: &Peer) {
-    peer.signal(libc::SIGSTOP);
-    let mut status = 0;
-    // SAFETY: the status outlives the call. A child that is stopped is not waited for by this.
-    let stopped =
-        unsafe { libc::waitpid(peer.id().cast_signed(), &raw mut status, libc::WUNTRACED) };
-    assert_eq!(stopped, peer.id().cast_signed());
-    assert!(libc::WIFSTOPPED(status), "the peer ended: {status}");
-}
-
-fn go_on(peer: &Peer) {
-    peer.signal(libc::SIGCONT);
-}
-
 /// Reads, and reports on another queue how far it is whenever it has caught up.
 fn follow(arguments: &[&str]) {
     let [name, reports, kind, contents] = arguments else { panic!("{arguments:?}") };
@@ -417,7 +394,7 @@ fn overtake(kind: &str, contents: Contents) {
         let random = mix(round);
         let caught_up_at = queue.info().unwrap().position;
         send_many(&mut producer, contents, random % 30);
-        stop(&peer);
+        peer.stop();
         let stopped_before = queue.info().unwrap().position;
         let goal = (random >> 8) % (4 * CAPACITY);
         let mut sent = 0;
@@ -426,7 +403,7 @@ fn overtake(kind: &str, contents: Contents) {
             send(&mut producer, contents);
         }
         let floor = queue.info().unwrap().floor;
-        go_on(&peer);
+        peer.go_on();
         // The reader has to report another sequence than last time.
         send(&mut producer, contents);
         let report = reported.await_next(producer.next_sequence());
@@ -567,7 +544,7 @@ fn whoever_joins_late_begins_where_it_asked_to() {
         let is_stopped = round % 2 == 1;
         for kind in KINDS {
             if is_stopped {
-                stop(&peer);
+                peer.stop();
             }
             for start in starts(messages_of(&queue.info().unwrap())) {
                 let before = queue.info().unwrap().next_sequence;
@@ -576,7 +553,7 @@ fn whoever_joins_late_begins_where_it_asked_to() {
                 assert!(!is_stopped || before == after);
             }
             if is_stopped {
-                go_on(&peer);
+                peer.go_on();
             }
         }
     }

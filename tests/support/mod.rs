@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use ringway::Queue;
+use ringway::{Error, Message, Queue, Received};
 
 /// A queue's name that no other test has. The queue goes away with it.
 #[derive(Debug)]
@@ -118,6 +118,21 @@ impl Peer {
         assert_eq!(unsafe { libc::kill(self.id().cast_signed(), signal) }, 0);
     }
 
+    /// Stops the peer, wherever it is.
+    pub(crate) fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let (id, mut status) = (self.id().cast_signed(), 0);
+        // SAFETY: the status outlives the call. A child that is stopped is not waited for by this.
+        let stopped = unsafe { libc::waitpid(id, &raw mut status, libc::WUNTRACED) };
+        assert_eq!(stopped, id);
+        assert!(libc::WIFSTOPPED(status), "the peer ended: {status}");
+    }
+
+    /// Lets a stopped peer go on.
+    pub(crate) fn go_on(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
     /// Waits for the peer to end, which is to be with success.
     pub(crate) fn finish(mut self) {
         for line in self.said.by_ref() {
@@ -151,4 +166,27 @@ pub(crate) fn play(roles: &[(&str, Role)]) {
 /// Tells the process that started this one.
 pub(crate) fn say(word: impl std::fmt::Display) {
     eprintln!("{SAYS}{word}");
+}
+
+/// Insists on the message that was due.
+#[track_caller]
+pub(crate) fn assert_message(
+    received: Result<Received<Message<'_>>, Error>,
+    sequence: u64,
+    payload: &[u8],
+) {
+    match received.unwrap() {
+        Received::Message(message) => {
+            assert_eq!((message.sequence(), message.payload()), (sequence, payload));
+        }
+        other => panic!("message {sequence} was expected: {other:?}"),
+    }
+}
+
+/// A number that looks random, and is the same whenever the same is asked.
+pub(crate) fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    number ^ (number >> 32)
 }
