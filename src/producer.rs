@@ -488,7 +488,8 @@ impl Producer {
     }
 
     fn wait_for_room(&mut self, patience: Patience) -> Result<bool, Error> {
-        let mut pace = Pace::new(self.wait, patience);
+        let sector_size = self.segment.geometry().sector_size();
+        let mut pace = Pace::for_room(self.wait, patience, sector_size);
         loop {
             self.clear_dead_holders()?;
             if self.writer.has_room() {

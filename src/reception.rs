@@ -65,7 +65,7 @@ impl Reception {
             batch_buffer: Buffer::default(),
             member,
             wait,
-            stand_off: StandOff::new(segment.geometry().capacity()),
+            stand_off: StandOff::new(),
             empty_looks: 0,
             segment,
             _mapping: mapping,
@@ -114,15 +114,21 @@ impl Reception {
     /// As [`Self::receive`]. The message must not be used after the next receive: those who call
     /// this bind it to a borrow of the reception.
     #[inline(always)]
-    fn receive_unbound<'a>(&mut self, patience: Patience) -> Result<Received<Message<'a>>, Error> {
-        if let Some(message) = self.receive_now() {
-            return Ok(Received::Message(message));
+    fn receive_unbound<'a>(
+        &mut self,
+        mut patience: Patience,
+    ) -> Result<Received<Message<'a>>, Error> {
+        loop {
+            if let Some(message) = self.receive_now() {
+                return Ok(Received::Message(message));
+            }
+            // A place of its own: in a shared one the short way would store words that the caller
+            // loads as vectors, and no processor forwards two stores to one load.
+            let mut received = Ok(Received::Empty);
+            if self.receive_patiently(&mut patience, &mut received) {
+                return received;
+            }
         }
-        // A place of its own: in a shared one the short way would store words that the caller
-        // loads as vectors, and no processor forwards two stores to one load.
-        let mut received = Ok(Received::Empty);
-        self.receive_patiently(patience, &mut received);
-        received
     }
 
     /// The short way: lends the next message if it is there, and nothing about it is unusual.
@@ -145,56 +151,62 @@ impl Reception {
         }
     }
 
-    /// The long way: all that the short way does not do.
+    /// The long way: all that the short way does not do. `false` if a frame came during the wait:
+    /// the short way takes it sooner than this one could hand it over.
     #[cold]
     #[inline(never)]
     fn receive_patiently(
         &mut self,
-        patience: Patience,
+        patience: &mut Patience,
         received: &mut Result<Received<Message<'_>>, Error>,
-    ) {
-        *received = self.receive_slowly(patience).map(|received| {
+    ) -> bool {
+        let Some(found) = self.receive_slowly(patience).transpose() else { return false };
+        *received = found.map(|found| {
             let run = self.reader.track().run();
             let base = match &*self.reader {
                 Reader::Held(_) => run.base(),
                 Reader::Copied(_) => self.buffer.base(),
             };
-            received.map(|span| lend(base, span, run))
+            found.map(|span| lend(base, span, run))
         });
+        true
     }
 
-    fn receive_slowly(&mut self, patience: Patience) -> Result<Received<Span>, Error> {
+    fn receive_slowly(&mut self, patience: &mut Patience) -> Result<Option<Received<Span>>, Error> {
         if self.witness.value() == 0 {
             return Err(self.segment.forked());
         }
+        if patience.is_over() {
+            // Only a frame that comes and goes brings a wait back here.
+            return Ok(Some(Received::TimedOut));
+        }
+        *patience = patience.begin();
         self.let_go();
         self.announce_room();
-        let mut pace = Pace::new(self.wait, patience);
+        let mut pace = Pace::for_message(self.wait, *patience);
         let mut uncalled = None;
         loop {
             let uncalled_before = uncalled.take();
+            if !matches!(*patience, Patience::None) {
+                self.stand_off();
+            }
             match self.look()? {
                 Read::Message(span) => {
                     if let Some(ticket) = uncalled_before {
                         self.check_late_wake(ticket);
                     }
-                    return Ok(Received::Message(span));
+                    return Ok(Some(Received::Message(span)));
                 }
-                Read::Missed { from, to } => return Ok(Received::Missed { from, to }),
-                Read::Closed => return Ok(Received::Closed),
+                Read::Missed { from, to } => return Ok(Some(Received::Missed { from, to })),
+                Read::Closed => return Ok(Some(Received::Closed)),
                 Read::Empty => {}
             }
-            if let Patience::None = patience {
+            if let Patience::None = *patience {
                 self.look_around_sometimes()?;
-                return Ok(Received::Empty);
+                return Ok(Some(Received::Empty));
             }
-            let track = self.reader.track();
-            self.stand_off.pause(track.position(), track.run().sequence());
-            if track.run().poll(POLLS_PER_LOOK) {
-                if let Some(span) = self.try_next() {
-                    return Ok(Received::Message(span));
-                }
-                continue;
+            if self.reader.track().run().poll(POLLS_PER_LOOK) {
+                return Ok(None);
             }
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
@@ -202,10 +214,19 @@ impl Reception {
                 Next::Sleep(limit) => uncalled = self.sleep(limit)?,
                 Next::TimedOut => {
                     self.look_around_sometimes()?;
-                    return Ok(Received::TimedOut);
+                    return Ok(Some(Received::TimedOut));
                 }
             }
         }
+    }
+
+    /// Pauses if that pays, unless it is not for want of a message that the short way ended.
+    fn stand_off(&mut self) {
+        let track = self.reader.track();
+        if track.run().is_limited() {
+            return;
+        }
+        self.stand_off.pause(track.position(), track.run().sequence());
     }
 
     /// Gives the last message back.
@@ -222,14 +243,6 @@ impl Reception {
             && reader.has_passed_sector()
         {
             announce_room(reader.track().ring());
-        }
-    }
-
-    #[inline(always)]
-    fn try_next(&mut self) -> Option<Span> {
-        match &mut *self.reader {
-            Reader::Held(reader) => reader.try_next(),
-            Reader::Copied(reader) => reader.try_next(&mut self.buffer),
         }
     }
 

@@ -170,6 +170,11 @@ mod pace {
             }
         }
 
+        /// Whether the wait began and has lasted long enough.
+        pub(crate) fn is_over(self) -> bool {
+            matches!(self, Self::Until(end) if end <= Instant::now())
+        }
+
         fn left(self) -> Option<Duration> {
             match self {
                 Self::None => Some(Duration::ZERO),
@@ -197,26 +202,49 @@ mod pace {
         wait: Wait,
         patience: Patience,
         polls: u32,
+        /// Polls before anything slower.
+        tight_polls: u32,
+        /// Between two of them; nothing is the shortest pause that the processor has.
+        gap: Duration,
         backoff: Backoff,
     }
 
-    /// Polls one pause apart before anything slower. Two round trips of a cache line between
-    /// distant cores fit in.
+    /// Two round trips of a cache line between distant cores fit in.
     const TIGHT_POLLS: u32 = 128;
+    const TIGHT_POLLS_FOR_ROOM: u32 = 4;
     /// The clock costs as much as some polls: it is read once in so many of the tight ones.
     const POLLS_PER_CLOCK: u32 = 64;
+    const GAP_MAX: Duration = Duration::from_micros(8);
 
     impl Pace {
-        pub(crate) fn new(wait: Wait, patience: Patience) -> Self {
-            Self { wait, patience: patience.begin(), polls: 0, backoff: Backoff::new() }
+        /// For one who waits for a message.
+        pub(crate) fn for_message(wait: Wait, patience: Patience) -> Self {
+            Self::new(wait, patience, TIGHT_POLLS, Duration::ZERO)
+        }
+
+        /// For one who waits for a sector to become free. Each look takes a cursor's line away
+        /// from the consumer that is to move it, message by message; so looks are apart by some
+        /// of the time that a sector takes.
+        pub(crate) fn for_room(wait: Wait, patience: Patience, sector_size: u64) -> Self {
+            const BYTES_PER_NS: u64 = 32;
+            let gap = Duration::from_nanos(sector_size / BYTES_PER_NS).min(GAP_MAX);
+            Self::new(wait, patience, TIGHT_POLLS_FOR_ROOM, gap)
+        }
+
+        fn new(wait: Wait, patience: Patience, tight_polls: u32, gap: Duration) -> Self {
+            Self { wait, patience, polls: 0, tight_polls, gap, backoff: Backoff::new() }
         }
 
         /// Passes the time between two looks.
         pub(crate) fn next(&mut self) -> Next {
             self.polls = self.polls.wrapping_add(1);
-            let tight = self.wait == Wait::Spin || self.polls < TIGHT_POLLS;
+            let tight = self.wait == Wait::Spin || self.polls < self.tight_polls;
             if tight {
-                spin_loop();
+                if self.gap.is_zero() {
+                    spin_loop();
+                } else {
+                    rest(self.gap);
+                }
                 if !self.polls.is_multiple_of(POLLS_PER_CLOCK) {
                     return Next::Look;
                 }
@@ -244,59 +272,133 @@ mod pace {
 
     /// Keeps a consumer off the producer's heels.
     ///
-    /// A consumer that has caught up polls the line that the producer is about to write. Each
-    /// poll takes the line away, and the next store waits for it to come back: at full speed
-    /// the two spend most of their time on that. A pause after catching up lets lines fill
-    /// meanwhile, and costs as much latency. So there is one only in a stream, which is told by
-    /// its rate since the last time: neither single messages nor a consumer with work to do at
-    /// each of them come near it.
+    /// A consumer that has caught up polls the line that the producer is about to write, and its
+    /// processor fetches those behind it, to be ready for them. Each line that it takes away has
+    /// to be brought back before the producer can write there: at full speed the two spend most
+    /// of their time on that. A pause after catching up lets the producer get some pages ahead,
+    /// and costs as much latency.
+    ///
+    /// No rate tells a producer that is slowed down so from one that has no more to send. So it is
+    /// tried out: in a stream without a gap, another pause now and then, for as long as it takes
+    /// to measure a rate. A longer one is kept if the stream becomes faster by it, a shorter one
+    /// if it does not become slower. Single messages never meet a pause.
     #[derive(Debug)]
     pub(crate) struct StandOff {
-        pause: Duration,
-        /// No run should be longer: the ring must not fill up meanwhile.
-        run_size_max: u64,
-        caught_up_at: Instant,
-        position: u64,
+        /// Which of the pauses is in use, and which is being tried out.
+        usual: usize,
+        trial: Option<usize>,
+        /// Bytes a second with the usual pause, when it was last measured.
+        usual_rate: f64,
+        /// Measurements before the next trial. Doubled by each that did not pay.
+        trial_in: u32,
+        trial_interval: u32,
+        trial_is_longer: bool,
+        /// The measurement under way.
+        measured_from: Option<(Instant, u64)>,
+        catch_ups: u32,
+        /// Where the reader caught up last.
         sequence: u64,
     }
 
     impl StandOff {
-        const PAUSE_MIN: Duration = Duration::from_nanos(64);
-        const PAUSE_MAX: Duration = Duration::from_nanos(2_048);
-        /// A gigabyte a second.
-        const STREAM_BYTES_PER_NS: u64 = 1;
+        const PAUSES: [Duration; 4] = [
+            Duration::ZERO,
+            Duration::from_micros(2),
+            Duration::from_micros(16),
+            Duration::from_micros(128),
+        ];
+        /// A measurement is over so many runs of two messages at least.
+        const CATCH_UPS: u32 = 64;
+        const TRIAL_INTERVAL_MAX: u32 = 1 << 10;
+        const FASTER: f64 = 1.15;
+        const NO_SLOWER: f64 = 0.97;
 
-        pub(crate) fn new(capacity: u64) -> Self {
+        pub(crate) fn new() -> Self {
             Self {
-                pause: Duration::ZERO,
-                run_size_max: capacity / 16,
-                caught_up_at: Instant::now(),
-                position: 0,
+                usual: 0,
+                trial: None,
+                usual_rate: 0.0,
+                trial_in: 0,
+                trial_interval: 1,
+                trial_is_longer: true,
+                measured_from: None,
+                catch_ups: 0,
                 sequence: 0,
             }
         }
 
         /// Pauses, if that pays. The reader has caught up, at these numbers.
         pub(crate) fn pause(&mut self, position: u64, sequence: u64) {
-            if sequence.wrapping_sub(self.sequence) < 2 {
-                self.sequence = sequence;
+            let run = sequence.wrapping_sub(self.sequence);
+            self.sequence = sequence;
+            match run {
+                // Nothing came for some time.
+                0 => self.measured_from = None,
+                1 => {}
+                _ => self.pause_in_stream(position),
+            }
+        }
+
+        fn pause_in_stream(&mut self, position: u64) {
+            self.catch_ups += 1;
+            let Some((begin, from)) = self.measured_from else {
+                self.measure_from(position);
                 return;
+            };
+            if self.catch_ups >= Self::CATCH_UPS {
+                #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+                let bytes = position.saturating_sub(from) as f64;
+                self.judge(bytes / begin.elapsed().as_secs_f64());
+                self.measure_from(position);
             }
-            let now = Instant::now();
-            let run_size = position.saturating_sub(self.position);
-            let time = now.duration_since(self.caught_up_at).as_nanos();
-            let streaming = u128::from(run_size) >= time * u128::from(Self::STREAM_BYTES_PER_NS);
-            if !streaming {
-                self.pause /= 2;
-            } else if run_size < self.run_size_max {
-                self.pause = (self.pause * 2).clamp(Self::PAUSE_MIN, Self::PAUSE_MAX);
+            let pause = Self::PAUSES[self.trial.unwrap_or(self.usual)];
+            if !pause.is_zero() {
+                rest(pause);
             }
-            (self.caught_up_at, self.position, self.sequence) = (now, position, sequence);
-            if self.pause >= Self::PAUSE_MIN {
-                while now.elapsed() < self.pause {
-                    spin_loop();
+        }
+
+        fn measure_from(&mut self, position: u64) {
+            self.measured_from = Some((Instant::now(), position));
+            self.catch_ups = 0;
+        }
+
+        fn judge(&mut self, rate: f64) {
+            let Some(trial) = self.trial.take() else {
+                self.usual_rate = rate;
+                match self.trial_in.checked_sub(1) {
+                    Some(left) => self.trial_in = left,
+                    None => self.trial = self.other_pause(),
                 }
+                return;
+            };
+            let factor = if trial > self.usual { Self::FASTER } else { Self::NO_SLOWER };
+            if rate >= self.usual_rate * factor {
+                self.usual = trial;
+                self.trial_interval = 1;
+            } else {
+                self.trial_interval = (self.trial_interval * 2).min(Self::TRIAL_INTERVAL_MAX);
+                self.trial_is_longer = !self.trial_is_longer;
             }
+            self.trial_in = self.trial_interval;
+        }
+
+        /// The next one in the direction of the last that paid, or back at the end.
+        fn other_pause(&mut self) -> Option<usize> {
+            let last = Self::PAUSES.len() - 1;
+            self.trial_is_longer = match self.usual {
+                0 => true,
+                usual if usual == last => false,
+                _ => self.trial_is_longer,
+            };
+            if self.trial_is_longer { Some(self.usual + 1) } else { self.usual.checked_sub(1) }
+        }
+    }
+
+    /// Passes a short time without a system call.
+    pub(crate) fn rest(time: Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            spin_loop();
         }
     }
 }

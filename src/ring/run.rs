@@ -119,6 +119,11 @@ impl Run {
         Some(span)
     }
 
+    /// Whether the next frame, if it is of the usual size, ends beyond the limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.offset + self.usual_frame_size > self.limit
+    }
+
     /// Polls for a frame at the next boundary, so often at most; `true` if there is one. Nothing
     /// else is looked at: this is what a reader does that waits at the writer's heels.
     #[inline]
