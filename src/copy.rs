@@ -73,23 +73,30 @@ mod x86_64 {
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
     pub(super) unsafe fn copy(to: *mut u8, from: *const u8, size: usize) {
-        // The likely sizes first.
+        // Whole words first, then by halves.
         match size {
-            // SAFETY: by the caller's promise, and the pattern's bounds; so are all below.
+            // SAFETY: by the caller's promise, and the bounds here; so are all below.
             8..=16 => unsafe { copy_8_to_16(to, from, size) },
+            17.. => {
+                if size <= 32 {
+                    // SAFETY: as above.
+                    unsafe { copy_17_to_32(to, from, size) }
+                } else if size <= 64 {
+                    // SAFETY: as above.
+                    unsafe { copy_33_to_64(to, from, size) }
+                } else if HAS_AVX.load(Ordering::Relaxed) {
+                    // SAFETY: as above, and `prepare` has found AVX.
+                    unsafe { copy_blocks_avx(to, from, size) }
+                } else {
+                    // SAFETY: as above.
+                    unsafe { copy_blocks(to, from, size) }
+                }
+            }
             // SAFETY: as above.
             4..=7 => unsafe { copy_4_to_7(to, from, size) },
             // SAFETY: as above.
             1..=3 => unsafe { copy_1_to_3(to, from, size) },
             0 => {}
-            // SAFETY: as above.
-            17..=32 => unsafe { copy_17_to_32(to, from, size) },
-            // SAFETY: as above.
-            33..=64 => unsafe { copy_33_to_64(to, from, size) },
-            // SAFETY: as above, and `prepare` has found AVX.
-            65.. if HAS_AVX.load(Ordering::Relaxed) => unsafe { copy_blocks_avx(to, from, size) },
-            // SAFETY: as above.
-            65.. => unsafe { copy_blocks(to, from, size) },
         }
     }
 

@@ -124,7 +124,12 @@ pub fn places() -> impl Iterator<Item = (&'static str, String)> {
 pub fn commit_word_bits() -> &'static [(&'static str, u32, u32, &'static str)] {
     &[
         ("length", 0, 29, "payload bytes; of padding, the bytes after this word"),
-        ("extensions", 29, 3, "8-byte extension words between this word and the payload"),
+        (
+            "extensions",
+            29,
+            3,
+            "which words lie between this one and the payload: 1 key hash, 2 and 4 reserved",
+        ),
         ("kind", 32, 4, "1 message, 2 padding; a word of 0 is a frame that is not committed"),
         ("sequence", 36, 28, "low bits of the message's sequence; of padding, of the next one's"),
     ]

@@ -70,6 +70,8 @@ mod copy;
 mod error;
 #[cfg(not(loom))]
 mod info;
+#[cfg(not(loom))]
+mod key;
 pub mod layout;
 #[cfg(not(loom))]
 mod membership;
@@ -98,9 +100,10 @@ pub use self::{
     consumer::{Consumer, Observer},
     error::Error,
     info::{ConsumerInfo, Info, ProducerInfo},
+    key::key_hash,
     message::{Batch, Message},
     outcome::{Received, Sent},
-    producer::{Claim, Producer, SendBatch},
+    producer::{Claim, Outgoing, Producer, SendBatch},
     queue::{Queue, QueueOptions},
     ring::{Lag, Start},
     subscribe::Subscribe,

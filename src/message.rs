@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::ring::{CopyReader, HeldReader, Run};
+use crate::ring::{CopyReader, ExtensionSet, HeldReader, Run, Span};
 
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
@@ -25,11 +25,26 @@ use crate::ring::{CopyReader, HeldReader, Run};
 pub struct Message<'a> {
     payload: &'a [u8],
     sequence: u64,
+    key_hash: Option<u64>,
 }
 
 impl<'a> Message<'a> {
-    pub(crate) fn new(payload: &'a [u8], sequence: u64) -> Self {
-        Self { payload, sequence }
+    /// The message of a span that counts from `base`.
+    ///
+    /// # Safety
+    /// The span's payload and the extension words before it are readable for `'a`, and nobody
+    /// writes them meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn at(base: *const u8, span: Span, sequence: u64) -> Self {
+        let start = base.wrapping_add(span.offset);
+        // SAFETY: by the caller's promise.
+        let payload = unsafe { core::slice::from_raw_parts(start, span.size) };
+        let extension = |one| {
+            let word = start.wrapping_sub(span.extensions.distance(one)).cast::<[u8; 8]>();
+            // SAFETY: a word of the set lies there, by the caller's promise.
+            span.extensions.contains(one).then(|| u64::from_le_bytes(unsafe { word.read() }))
+        };
+        Self { payload, sequence, key_hash: extension(ExtensionSet::KEY) }
     }
 
     /// Its number: the producer counts messages from 0, or from the queue's
@@ -45,6 +60,25 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+
+    /// The [hash](crate::key_hash) of its key, if the producer gave it one.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, key_hash};
+    /// # let _ = Queue::force_remove("doc-message-key");
+    /// # let queue = Queue::create("doc-message-key", &QueueOptions::new())?;
+    /// queue.producer()?.message().key(b"customer 7").send(b"an order")?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// let message = observer.receive()?.message().unwrap();
+    /// assert_eq!(message.key_hash(), Some(key_hash(b"customer 7")));
+    /// # Queue::force_remove("doc-message-key")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn key_hash(&self) -> Option<u64> {
+        self.key_hash
     }
 
     /// The payload as a value of `T`; `None` if its size is another, or `T` wants a stricter
@@ -161,11 +195,9 @@ impl<'a> Iterator for Batch<'a> {
         self.left = self.left.checked_sub(1)?;
         let sequence = self.run.sequence();
         let span = self.run.next()?;
-        let start = self.run.base().wrapping_add(span.offset);
         // SAFETY: a held reader's frames stay as they are until its cursor moves, which needs
         // the reader that is borrowed for `'a`; a copy does by the promise of `of_copy`.
-        let payload = unsafe { core::slice::from_raw_parts(start, span.size) };
-        Some(Message { payload, sequence })
+        Some(unsafe { Message::at(self.run.base(), span, sequence) })
     }
 }
 

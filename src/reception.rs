@@ -340,11 +340,10 @@ impl Reader {
 /// The message that a run has just passed; the span counts from `base`.
 #[inline(always)]
 fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
-    // SAFETY: a held reader's span is a frame's payload that the writer leaves alone until the
-    // cursor moves, a copying reader's lies in its own buffer. Either changes by the next receive,
-    // before which the message's lifetime ends: see `Reception::receive_unbound`.
-    let payload = unsafe { core::slice::from_raw_parts(base.wrapping_add(span.offset), span.size) };
-    Message::new(payload, run.sequence().wrapping_sub(1))
+    // SAFETY: a held reader's span is of a frame that the writer leaves alone until the cursor
+    // moves, a copying reader's lies in its own buffer. Either changes by the next receive, before
+    // which the message's lifetime ends: see `Reception::receive_unbound`.
+    unsafe { Message::at(base, span, run.sequence().wrapping_sub(1)) }
 }
 
 /// WAKE's fences, the producer's included; `false` if that cannot be had.

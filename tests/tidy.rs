@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 18] = [
+const MODULES: [(&str, &str); 19] = [
     ("queue", "consumer producer info membership subscribe segment error ring wait layout"),
     ("consumer", "reception membership message subscribe segment outcome error ring wait"),
-    ("producer", "membership segment outcome error ring wait sys sync layout"),
+    ("producer", "key membership segment outcome error ring wait sys sync layout"),
     ("reception", "membership message segment outcome error ring wait sys sync layout"),
     ("info", "segment error ring sync layout"),
     ("membership", "segment error ring wait sys sync layout"),
     ("message", "ring"),
+    ("key", ""),
     ("subscribe", "ring wait"),
     ("segment", "error ring region wait sys sync layout"),
     ("outcome", ""),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  commit word: sequence (28 bits) | kind (4) | extensions (3) | length (29)
-//!  8  extension words, as many as the commit word says
+//!  8  extension words: those whose bits the commit word has, in the order of the bits
 //!  .. payload, padded to 8
 //! ```
 //!
@@ -35,10 +35,7 @@ pub(crate) struct Place {
 pub(crate) enum Frame {
     Uncommitted,
     Message {
-        /// Payload bytes; they begin `HEADER_SIZE` and the extensions after the position.
-        size: u64,
-        /// Bytes of extension words.
-        extensions_size: u64,
+        shape: Shape,
         /// The next frame boundary.
         end: u64,
     },
@@ -48,31 +45,107 @@ pub(crate) enum Frame {
     },
 }
 
-/// The commit word of a message without extensions is this plus its size: a reader who takes
-/// its own sum from a word it finds has the size left, or, of any other word, a number larger
-/// than all sizes.
+/// Which extension words a frame has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ExtensionSet(u64);
+
+impl ExtensionSet {
+    /// A hash of the message's key: messages of one key keep their order in a keyed
+    /// subscription.
+    pub(crate) const KEY: Self = Self(1);
+
+    #[inline(always)]
+    pub(crate) const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Bytes of the words.
+    #[inline(always)]
+    pub(crate) const fn size(self) -> usize {
+        self.0.count_ones() as usize * HEADER_SIZE
+    }
+
+    /// How far before the payload the word of one of the set begins.
+    pub(crate) const fn distance(self, one: Self) -> usize {
+        Self(self.0 & !(one.0 - 1)).size()
+    }
+}
+
+/// The extension words of a message that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extensions {
+    pub(crate) key: Option<u64>,
+}
+
+impl Extensions {
+    pub(crate) const NONE: Self = Self { key: None };
+
+    #[inline(always)]
+    pub(crate) fn set(self) -> ExtensionSet {
+        if self.key.is_some() { ExtensionSet::KEY } else { ExtensionSet::default() }
+    }
+
+    /// In the order in which they lie in the frame.
+    #[inline(always)]
+    pub(crate) fn words(self) -> impl Iterator<Item = u64> {
+        self.key.into_iter()
+    }
+}
+
+/// What a message's frame is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) extensions: ExtensionSet,
+    /// Payload bytes.
+    pub(crate) size: usize,
+}
+
+impl Shape {
+    /// The lower part of a commit word says the shape.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "29 bits")]
+    pub(crate) const fn of_code(code: u64) -> Self {
+        let extensions = ExtensionSet((code >> LENGTH_BITS) & EXTENSIONS_MASK);
+        Self { extensions, size: (code & LENGTH_MASK) as usize }
+    }
+
+    /// `size` fits 29 bits.
+    #[inline(always)]
+    pub(crate) const fn code(self) -> u64 {
+        debug_assert!(self.size as u64 <= LENGTH_MASK);
+        (self.extensions.0 << LENGTH_BITS) + self.size as u64
+    }
+
+    /// Where the payload begins, from the frame's start.
+    #[inline(always)]
+    pub(crate) const fn payload_offset(self) -> usize {
+        HEADER_SIZE + self.extensions.size()
+    }
+
+    /// Bytes of the frame.
+    #[inline(always)]
+    pub(crate) const fn frame_size(self) -> usize {
+        self.payload_offset() + self.size.next_multiple_of(8)
+    }
+}
+
+/// The commit word of a message is this plus the code of its shape: a reader who takes its own
+/// sum from a word it finds has the code left, or, of any other word, a number larger than all
+/// codes.
 #[inline(always)]
 pub(crate) fn message_base(sequence: u64) -> u64 {
     ((sequence << 4) | KIND_MESSAGE) << 32
 }
 
-/// The commit word of a message without extensions. `size` fits 29 bits.
 #[inline(always)]
-pub(crate) fn message_word(size: usize, sequence: u64) -> u64 {
-    debug_assert!(size as u64 <= LENGTH_MASK);
-    message_base(sequence) + size as u64
+pub(crate) fn message_word(shape: Shape, sequence: u64) -> u64 {
+    message_base(sequence) + shape.code()
 }
 
 /// The commit word of padding that ends `size` bytes after the word.
 pub(crate) fn padding_word(size: usize, next_sequence: u64) -> u64 {
     debug_assert!(size as u64 <= LENGTH_MASK);
     (next_sequence << SEQUENCE_SHIFT) | (KIND_PADDING << 32) | size as u64
-}
-
-/// Bytes of the frame of a message without extensions.
-#[inline(always)]
-pub(crate) fn message_frame_size(payload_size: usize) -> usize {
-    HEADER_SIZE + payload_size.next_multiple_of(8)
 }
 
 /// The last sequence up to `end` with the low bits that a commit word has.
@@ -84,8 +157,8 @@ pub(crate) fn sequence_before(word: u64, end: u64) -> u64 {
 /// Padding stands where a frame did not fit. So it never begins a lap, and whoever follows the
 /// frames of a ring that does not change comes to an end within one lap.
 const fn padding_size_max(capacity: u64) -> u64 {
-    let frame_size_max = WORD_SIZE + EXTENSIONS_MASK * 8 + capacity / 8;
-    frame_size_max + WORD_SIZE
+    let extensions_size_max = ExtensionSet(EXTENSIONS_MASK).size() as u64;
+    WORD_SIZE + extensions_size_max + capacity / 8 + WORD_SIZE
 }
 
 /// Reads the commit word found at `place` and checks everything about it: that the frame is the
@@ -104,16 +177,15 @@ pub(crate) fn parse(
     if word >> SEQUENCE_SHIFT != (place.sequence << SEQUENCE_SHIFT) >> SEQUENCE_SHIFT {
         return Err(corrupt);
     }
-    let size = word & LENGTH_MASK;
-    let extensions_size = ((word >> LENGTH_BITS) & EXTENSIONS_MASK) * 8;
-    let end = place.position + WORD_SIZE + extensions_size + size.next_multiple_of(8);
+    let shape = Shape::of_code(word);
+    let end = place.position + shape.frame_size() as u64;
     let lap_end = (place.position | (capacity - 1)) + 1;
     let frame = match (word >> 32) & KIND_MASK {
-        KIND_MESSAGE if size <= capacity / 8 && end + WORD_SIZE <= lap_end => {
-            Frame::Message { size, extensions_size, end }
+        KIND_MESSAGE if shape.size as u64 <= capacity / 8 && end + WORD_SIZE <= lap_end => {
+            Frame::Message { shape, end }
         }
         KIND_PADDING
-            if extensions_size == 0
+            if shape.extensions == ExtensionSet::default()
                 && end == lap_end
                 && end - place.position <= padding_size_max(capacity) =>
         {
@@ -134,6 +206,10 @@ mod tests {
     const CAPACITY: u64 = 1 << 16;
     const SIZE_MAX: usize = 1 << 13;
 
+    fn message_word(size: usize, sequence: u64) -> u64 {
+        super::message_word(Shape { extensions: ExtensionSet::default(), size }, sequence)
+    }
+
     fn parse_at(position: u64, sequence: u64, word: u64) -> Result<Frame, Corrupt> {
         let licence = (position | (CAPACITY - 1)) + 1 + CAPACITY / 16;
         parse(word, Place { position, sequence }, CAPACITY, licence)
@@ -142,11 +218,12 @@ mod tests {
     #[test]
     fn words_read_back_as_written_at_every_wrap_of_the_sequence() {
         for sequence in [0, 1, (1 << 28) - 1, 1 << 28, (1 << 32) - 1, 1 << 32, (1 << 62) - 1] {
-            for size in [0, 1, 7, 8, 9, SIZE_MAX] {
-                let frame = parse_at(800, sequence, message_word(size, sequence)).unwrap();
-                let end = 800 + message_frame_size(size) as u64;
-                let size = size as u64;
-                assert_eq!(frame, Frame::Message { size, extensions_size: 0, end });
+            for (size, bits) in [0, 1, 7, 8, 9, SIZE_MAX].into_iter().zip((0..8).cycle()) {
+                let shape = Shape { extensions: ExtensionSet(bits), size };
+                let word = super::message_word(shape, sequence);
+                let words = bits.count_ones() as usize;
+                let end = 800 + (8 + 8 * words + size.next_multiple_of(8)) as u64;
+                assert_eq!(parse_at(800, sequence, word), Ok(Frame::Message { shape, end }));
             }
             let padding = parse_at(CAPACITY - 64, sequence, padding_word(56, sequence));
             assert_eq!(padding, Ok(Frame::Padding { end: CAPACITY }));
@@ -191,6 +268,16 @@ mod tests {
         assert!(parse(message_word(16, 5), place, CAPACITY, CAPACITY - 8).is_err());
         assert!(parse(padding_word(24, 5), place, CAPACITY, CAPACITY).is_err());
         assert!(parse(padding_word(24, 5), place, CAPACITY, CAPACITY + 8).is_ok());
+    }
+
+    #[test]
+    fn extension_words_lie_in_the_order_of_their_bits() {
+        let all = ExtensionSet(7);
+        let [first, second, third] = [1, 2, 4].map(ExtensionSet);
+        assert_eq!([first, second, third].map(|one| all.distance(one)), [24, 16, 8]);
+        assert_eq!(ExtensionSet(5).distance(first), 16);
+        assert_eq!(first.distance(ExtensionSet::KEY), 8);
+        assert!(all.contains(second) && !first.contains(second));
     }
 
     #[test]

@@ -37,12 +37,18 @@ fn payload(sequence: u64) -> [u8; 8] {
     (0xabcd_0000 + sequence).to_le_bytes()
 }
 
+fn plain(size: usize) -> Shape {
+    Shape { size, ..Shape::default() }
+}
+
 fn send(writer: &mut Writer) -> Option<u64> {
     let payload = payload(writer.next_sequence());
-    if let Some(sequence) = writer.try_append(&payload) {
+    if let Some(sequence) = writer.try_append(Extensions::NONE, &payload) {
         return Some(sequence);
     }
-    writer.reserve(payload.len()).then(|| writer.try_append(&payload).expect("reserved"))
+    writer
+        .reserve(plain(payload.len()))
+        .then(|| writer.try_append(Extensions::NONE, &payload).expect("reserved"))
 }
 
 fn first_member(ring: &Ring) -> MemberIndex {
@@ -273,9 +279,9 @@ fn a_reader_never_notices_that_the_writer_changed() {
             // Dies with a batch half written: everything but the first commit word.
             let mut staging = writer.stage();
             for _ in 0..2 {
-                if !staging.try_append(writer.ring(), &[0xee; 8]) {
-                    assert!(staging.reserve(&mut writer, 8));
-                    assert!(staging.try_append(writer.ring(), &[0xee; 8]));
+                if !staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 8]) {
+                    assert!(staging.reserve(&mut writer, plain(8)));
+                    assert!(staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 8]));
                 }
             }
         });

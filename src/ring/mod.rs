@@ -92,7 +92,7 @@ mod tests;
 pub use self::members::Lag;
 pub use self::start::Start;
 
-pub(crate) use self::frame::Place;
+pub(crate) use self::frame::{ExtensionSet, Extensions, Place, Shape};
 pub(crate) use self::members::{Member, MemberIndex};
 pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read, Track};
 pub(crate) use self::run::{Run, Span};

@@ -8,6 +8,8 @@ use super::frame::{self, Frame, HEADER_SIZE, Place};
 use super::run::{Run, Span};
 use super::{Begin, Corrupt, Member, MemberIndex, Ring};
 use crate::sync::{Ordering, fence};
+#[cfg(not(loom))]
+use std::ops::Range;
 
 /// What a look at the ring came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,9 +186,9 @@ impl CopyReader {
                 _ => break,
             }
         }
-        let span = Span { offset: begin.offset(), size: end.offset() - begin.offset() };
         // A word more, for the look at what would come after the last.
-        let copy = buffer.copy_region(&self.track.ring, span, HEADER_SIZE);
+        let frames = begin.offset()..end.offset();
+        let copy = buffer.copy_frames(&self.track.ring, frames, HEADER_SIZE);
         let end = if self.track.is_overwritten() { begin } else { &end };
         begin.in_copy(copy, end)
     }
@@ -277,12 +279,11 @@ impl Track {
                 self.move_to(Place { position: end, ..place });
                 Ok(None)
             }
-            Frame::Message { size, extensions_size, end } => {
+            Frame::Message { shape, end } => {
                 // No more than a sector at once: see `HeldReader::has_passed_sector`.
                 let known_end = licence.min(self.ring.sector_end(place.position));
                 self.run.limit_to((known_end - self.lap) as usize);
-                let offset = self.run.offset() + HEADER_SIZE + extensions_size as usize;
-                Ok(Some((Span { offset, size: size as usize }, (end - self.lap) as usize)))
+                Ok(Some((self.run.learn(shape), (end - self.lap) as usize)))
             }
         }
     }
@@ -346,30 +347,43 @@ impl Buffer {
         self.words[0]
     }
 
-    /// Copies bytes of the ring. They lie within the lap, rounded up to 8: a reader has found
-    /// them to be of frames there.
+    /// Copies a payload and the words before it. They lie within the lap, rounded up to 8: a
+    /// reader has found them to be of a frame there.
     #[inline(always)]
     fn copy(&mut self, ring: &Ring, from: Span) -> Span {
-        if self.words.len() < from.size.div_ceil(8) {
-            self.grow(from.size.div_ceil(8));
-        }
+        let size = from.extensions_size + from.size;
+        self.make_room(size);
+        let offset = from.offset - from.extensions_size;
         // SAFETY: the words have room for as much, rounded up to 8; the rest by the caller.
-        unsafe { ring.frames.copy_out(from.offset, self.words.as_mut_ptr().cast(), from.size) };
-        Span { offset: 0, size: from.size }
+        unsafe { ring.frames.copy_out(offset, self.words.as_mut_ptr().cast(), size) };
+        Span { offset: from.extensions_size, ..from }
     }
 
-    /// [`Self::copy`], with zeros behind it, as a region that is good until the next copy.
+    /// Copies whole frames, with zeros behind them, as a region that is good until the next copy.
     #[cfg(not(loom))]
-    fn copy_region(&mut self, ring: &Ring, from: Span, zeros: usize) -> crate::region::Region {
-        let size = from.size + zeros;
-        if self.words.len() < size.div_ceil(8) {
-            self.grow(size.div_ceil(8));
+    fn copy_frames(
+        &mut self,
+        ring: &Ring,
+        frames: Range<usize>,
+        zeros: usize,
+    ) -> crate::region::Region {
+        let size = frames.len() + zeros;
+        self.make_room(size);
+        // SAFETY: as above.
+        unsafe {
+            ring.frames.copy_out(frames.start, self.words.as_mut_ptr().cast(), frames.len());
         }
-        self.copy(ring, from);
-        self.words[from.size / 8..size / 8].fill(0);
+        self.words[frames.len() / 8..size / 8].fill(0);
         // SAFETY: the words are as many; a run reads them only, and its user gives it up before
         // the next copy.
         unsafe { crate::region::Region::new(self.words.as_mut_ptr().cast(), size) }
+    }
+
+    #[inline(always)]
+    fn make_room(&mut self, size: usize) {
+        if self.words.len() < size.div_ceil(8) {
+            self.grow(size.div_ceil(8));
+        }
     }
 
     #[cold]

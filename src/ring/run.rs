@@ -1,6 +1,6 @@
 //! A run of frames: a stretch of them that can be followed without looking at anything else.
 
-use super::frame::{self, HEADER_SIZE};
+use super::frame::{self, ExtensionSet, HEADER_SIZE, Shape};
 use crate::region::Region;
 use crate::sync::{AtomicU64, Ordering, fence, spin_loop};
 
@@ -15,11 +15,35 @@ pub(crate) struct Run {
     limit: usize,
     /// The next frame's.
     sequence: u64,
-    /// The size of the last payload, and of its frame: see [`Self::peek`].
-    usual_size: usize,
-    usual_frame_size: usize,
+    /// What the last frame was like: see [`Self::peek`].
+    usual: Usual,
     /// The largest size that a payload can have.
     size_max: usize,
+}
+
+/// A shape, and what follows from it.
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    code: u64,
+    shape: Shape,
+    payload_offset: usize,
+    frame_size: usize,
+}
+
+impl Usual {
+    fn of(shape: Shape) -> Self {
+        let code = shape.code();
+        let (payload_offset, frame_size) = (shape.payload_offset(), shape.frame_size());
+        Self { code, shape, payload_offset, frame_size }
+    }
+
+    /// Where the payload lies if such a frame begins at an offset.
+    #[inline(always)]
+    fn span_at(&self, offset: usize) -> Span {
+        let Shape { extensions, size } = self.shape;
+        let extensions_size = self.payload_offset - HEADER_SIZE;
+        Span { offset: offset + self.payload_offset, size, extensions, extensions_size }
+    }
 }
 
 /// Where a payload lies: for a held reader in the ring, for a copying one in its buffer.
@@ -27,13 +51,15 @@ pub(crate) struct Run {
 pub(crate) struct Span {
     pub(crate) offset: usize,
     pub(crate) size: usize,
+    /// The words before it, and how many bytes they take.
+    pub(crate) extensions: ExtensionSet,
+    pub(crate) extensions_size: usize,
 }
 
 impl Run {
     /// Nothing can be followed before [`Self::limit_to`].
     pub(super) fn new(frames: Region, offset: usize, sequence: u64, size_max: usize) -> Self {
-        let usual_frame_size = frame::message_frame_size(0);
-        Self { frames, offset, limit: 0, sequence, usual_size: 0, usual_frame_size, size_max }
+        Self { frames, offset, limit: 0, sequence, usual: Usual::of(Shape::default()), size_max }
     }
 
     /// The same run, as it lies in a copy of the ring's bytes from `self` to `end`.
@@ -45,9 +71,8 @@ impl Run {
     /// Goes as far as a run that began with [`Self::in_copy`] has gone since.
     #[cfg(not(loom))]
     pub(super) fn go_on(&mut self, copy: &Self) {
-        let Self { offset, sequence, usual_size, usual_frame_size, .. } = *copy;
-        *self =
-            Self { offset: self.offset + offset, sequence, usual_size, usual_frame_size, ..*self };
+        self.offset += copy.offset;
+        (self.sequence, self.usual) = (copy.sequence, copy.usual);
     }
 
     #[inline(always)]
@@ -89,19 +114,19 @@ impl Run {
     /// Where the next frame begins depends on the size of this one, and the processor cannot
     /// begin to fetch it before it has this one's word: one line transfer after the other. So
     /// the size is not computed with but guessed, to be what it was last time. The guess is a
-    /// branch, which the processor predicts, and it fetches several frames at once.
+    /// branch, which the processor predicts, and it fetches several frames at once. The same goes
+    /// for the extensions.
     #[inline(always)]
     pub(super) fn peek(&mut self) -> Option<(Span, usize)> {
         let word = self.word().load(Ordering::Relaxed);
         // Acquire: PUBLISH.
         fence(Ordering::Acquire);
-        let size = word.wrapping_sub(frame::message_base(self.sequence));
-        if size != self.usual_size as u64 && !self.is_message_size(size) {
+        let code = word.wrapping_sub(frame::message_base(self.sequence));
+        if code != self.usual.code && !self.is_message(code) {
             return None;
         }
-        let end = self.offset + self.usual_frame_size;
-        let span = Span { offset: self.offset + HEADER_SIZE, size: self.usual_size };
-        (end <= self.limit).then_some((span, end))
+        let end = self.offset + self.usual.frame_size;
+        (end <= self.limit).then_some((self.usual.span_at(self.offset), end))
     }
 
     /// Goes on behind a message.
@@ -119,9 +144,9 @@ impl Run {
         Some(span)
     }
 
-    /// Whether the next frame, if it is of the usual size, ends beyond the limit.
+    /// Whether the next frame, if it is like the last, ends beyond the limit.
     pub(crate) fn is_limited(&self) -> bool {
-        self.offset + self.usual_frame_size > self.limit
+        self.offset + self.usual.frame_size > self.limit
     }
 
     /// Polls for a frame at the next boundary, so often at most; `true` if there is one. Nothing
@@ -146,14 +171,19 @@ impl Run {
         unsafe { self.frames.u64_at(self.offset) }
     }
 
-    /// Makes `size` the usual one, if a payload can have it.
+    /// Where the payload of the next message lies, which was found to have this shape.
+    pub(super) fn learn(&mut self, shape: Shape) -> Span {
+        self.usual = Usual::of(shape);
+        self.usual.span_at(self.offset)
+    }
+
+    /// Makes the shape with this code the usual one, if a message can have it.
     #[cold]
-    #[allow(clippy::cast_possible_truncation, reason = "at most an eighth of the capacity")]
-    fn is_message_size(&mut self, size: u64) -> bool {
-        let possible = size <= self.size_max as u64;
+    fn is_message(&mut self, code: u64) -> bool {
+        let shape = Shape::of_code(code);
+        let possible = u32::try_from(code).is_ok() && shape.size <= self.size_max;
         if possible {
-            self.usual_size = size as usize;
-            self.usual_frame_size = frame::message_frame_size(size as usize);
+            self.usual = Usual::of(shape);
         }
         possible
     }

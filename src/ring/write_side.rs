@@ -3,7 +3,7 @@
 //! Its hot path has one branch, whether the frame ends at or below a limit. Everything that
 //! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
 
-use super::frame::{self, Frame, HEADER_SIZE, Place};
+use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Lag, MemberIndex, Ring, crash_point};
 use crate::layout;
 use crate::sync::{Ordering, fence};
@@ -89,31 +89,33 @@ impl Writer {
     /// Appends a message, or does nothing if there is no room without asking: then
     /// [`Self::reserve`] asks.
     #[inline(always)]
-    pub(crate) fn try_append(&mut self, payload: &[u8]) -> Option<u64> {
+    pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, payload)?;
+        let filled = self.head.fill(&self.ring, extensions, payload)?;
         self.ring.commit(filled);
         Some(sequence)
     }
 
     /// Where in the ring the payload of the next message will lie, if there is room for one of
-    /// `size` bytes without asking. Until [`Self::commit_claim`] nothing has happened.
+    /// this shape without asking. Until [`Self::commit_claim`] nothing has happened.
     #[inline(always)]
-    pub(crate) fn try_claim(&self, size: usize) -> Option<usize> {
+    pub(crate) fn try_claim(&self, shape: Shape) -> Option<usize> {
         let Head { offset, limit, .. } = self.head;
         // By itself first: no sum with a size that nothing could hold.
-        let fits = size <= limit && offset + frame::message_frame_size(size) <= limit;
-        fits.then_some(offset + HEADER_SIZE)
+        let fits = shape.size <= limit && offset + shape.frame_size() <= limit;
+        fits.then_some(offset + shape.payload_offset())
     }
 
     /// Commits the message whose payload was written where [`Self::try_claim`] said, for the
     /// same or a larger size. [`Self::settle_claim`] follows.
     #[inline(always)]
-    pub(crate) fn commit_claim(&mut self, size: usize) -> u64 {
+    pub(crate) fn commit_claim(&mut self, extensions: Extensions, size: usize) -> u64 {
         let Head { offset, limit, sequence, .. } = self.head;
-        let end = offset + frame::message_frame_size(size);
+        let shape = Shape { extensions: extensions.set(), size };
+        let end = offset + shape.frame_size();
         assert!(end <= limit, "the claim was larger");
-        self.ring.commit(Filled { offset, end, word: frame::message_word(size, sequence) });
+        self.ring.extend(offset, extensions);
+        self.ring.commit(Filled { offset, end, word: frame::message_word(shape, sequence) });
         self.head.advance(end);
         sequence
     }
@@ -135,12 +137,12 @@ impl Writer {
         Staging { head: self.head.clone(), first: None, unrecorded: Vec::new() }
     }
 
-    /// Makes room for a frame of a message of `size` bytes, so that [`Self::try_append`] and
+    /// Makes room for a frame of this shape, so that [`Self::try_append`] and
     /// [`Self::try_claim`] succeed; `false` if a holding member still needs what would be
-    /// overwritten. `size` is at most the geometry's largest.
-    pub(crate) fn reserve(&mut self, size: usize) -> bool {
+    /// overwritten. The payload's size is at most the geometry's largest.
+    pub(crate) fn reserve(&mut self, shape: Shape) -> bool {
         let mut head = self.head.clone();
-        let room = self.reserve_at(&mut head, size, Ring::record);
+        let room = self.reserve_at(&mut head, shape, Ring::record);
         self.head = head;
         room
     }
@@ -180,10 +182,10 @@ impl Writer {
     fn reserve_at(
         &mut self,
         head: &mut Head,
-        size: usize,
+        shape: Shape,
         mut record: impl FnMut(&Ring, Place),
     ) -> bool {
-        let frame_size = frame::message_frame_size(size);
+        let frame_size = shape.frame_size();
         let lap_size = self.ring.frames.size();
         let fits_lap = head.offset + frame_size + HEADER_SIZE <= lap_size;
         let begin = if fits_lap { head.offset } else { lap_size };
@@ -238,17 +240,19 @@ impl Head {
     /// Writes the payload of the next message and goes on behind it, or does nothing if there
     /// is no room without asking.
     #[inline(always)]
-    fn fill(&mut self, ring: &Ring, payload: &[u8]) -> Option<Filled> {
+    fn fill(&mut self, ring: &Ring, extensions: Extensions, payload: &[u8]) -> Option<Filled> {
         let offset = self.offset;
-        let end = offset + frame::message_frame_size(payload.len());
+        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        let end = offset + shape.frame_size();
         if end > self.limit {
             return None;
         }
         crash_point();
+        ring.extend(offset, extensions);
         // SAFETY: RESERVE: the payload ends before `limit`, which is within the lap, and no
         // reader relies on bytes there.
-        unsafe { ring.frames.copy_in(offset + HEADER_SIZE, payload) };
-        let word = frame::message_word(payload.len(), self.sequence);
+        unsafe { ring.frames.copy_in(offset + shape.payload_offset(), payload) };
+        let word = frame::message_word(shape, self.sequence);
         self.advance(end);
         Some(Filled { offset, end, word })
     }
@@ -270,6 +274,15 @@ impl Head {
 }
 
 impl Ring {
+    /// Writes the extension words of a frame that begins at an offset. It ends within the lap.
+    #[inline(always)]
+    fn extend(&self, offset: usize, extensions: Extensions) {
+        for (index, word) in extensions.words().enumerate() {
+            // Relaxed: the frame's commit word carries it.
+            self.word_at(offset + (1 + index) * HEADER_SIZE).store(word, Ordering::Relaxed);
+        }
+    }
+
     /// Makes a frame visible.
     #[inline(always)]
     fn commit(&self, Filled { offset, end, word }: Filled) {
@@ -303,8 +316,13 @@ impl Staging {
     /// Writes the next message, or does nothing if there is no room without asking: then
     /// [`Self::reserve`] asks.
     #[inline(always)]
-    pub(crate) fn try_append(&mut self, ring: &Ring, payload: &[u8]) -> bool {
-        let Some(filled) = self.head.fill(ring, payload) else { return false };
+    pub(crate) fn try_append(
+        &mut self,
+        ring: &Ring,
+        extensions: Extensions,
+        payload: &[u8],
+    ) -> bool {
+        let Some(filled) = self.head.fill(ring, extensions, payload) else { return false };
         if self.first.is_none() {
             self.withhold(filled);
         } else {
@@ -326,19 +344,21 @@ impl Staging {
     ) -> Option<P> {
         if self.first.is_none() {
             let payload = payloads.next()?;
-            if !self.try_append(ring, payload.as_ref()) {
+            if !self.try_append(ring, Extensions::NONE, payload.as_ref()) {
                 return Some(payload);
             }
         }
         let mut head = self.head.clone();
-        let refused = payloads.find_map(|payload| match head.fill(ring, payload.as_ref()) {
-            Some(filled) => {
-                crash_point();
-                // Relaxed: as in `try_append`.
-                ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
-                None
+        let refused = payloads.find_map(|payload| {
+            match head.fill(ring, Extensions::NONE, payload.as_ref()) {
+                Some(filled) => {
+                    crash_point();
+                    // Relaxed: as in `try_append`.
+                    ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
+                    None
+                }
+                None => Some(payload),
             }
-            None => Some(payload),
         });
         self.head = head;
         refused
@@ -349,22 +369,22 @@ impl Staging {
         self.first = Some((self.head.lap + first.offset as u64, first));
     }
 
-    /// Whether a message of `size` bytes would leave the batch within `limit` bytes. What is
-    /// left of a sector is given out without asking, so a batch may be larger by that.
-    pub(crate) fn has_space(&self, size: usize, limit: u64) -> bool {
+    /// Whether a message of this shape would leave the batch within `limit` bytes. What is left
+    /// of a sector is given out without asking, so a batch may be larger by that.
+    pub(crate) fn has_space(&self, shape: Shape, limit: u64) -> bool {
         let end = self.head.place().position;
         let begin = self.first.map_or(end, |(position, _)| position);
-        end - begin + frame::message_frame_size(size) as u64 <= limit
+        end - begin + shape.frame_size() as u64 <= limit
     }
 
     /// As [`Writer::reserve`].
-    pub(crate) fn reserve(&mut self, writer: &mut Writer, size: usize) -> bool {
+    pub(crate) fn reserve(&mut self, writer: &mut Writer, shape: Shape) -> bool {
         let Self { head, first, unrecorded } = self;
         if first.is_some() {
-            return writer.reserve_at(head, size, |_, place| unrecorded.push(place));
+            return writer.reserve_at(head, shape, |_, place| unrecorded.push(place));
         }
         // Nothing is withheld yet: padding becomes visible, and the writer has to know.
-        let room = writer.reserve(size);
+        let room = writer.reserve(shape);
         *head = writer.head.clone();
         room
     }

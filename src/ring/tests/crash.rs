@@ -41,13 +41,13 @@ fn work(writer: &mut Writer, work: &Work) {
     match work {
         Work::Send(size) => drop(send(writer, &message(first, size))),
         Work::Claim(size) => {
-            if writer.reserve(*size) {
-                let offset = writer.try_claim(*size).unwrap();
+            if writer.reserve(plain(*size)) {
+                let offset = writer.try_claim(plain(*size)).unwrap();
                 let to = writer.ring().payloads().wrapping_add(offset);
                 let message = message(first, size);
                 // SAFETY: the claim is for as many bytes there.
                 unsafe { to.copy_from_nonoverlapping(message.as_ptr(), message.len()) };
-                writer.commit_claim(*size);
+                writer.commit_claim(Extensions::NONE, *size);
             }
         }
         Work::Batch(sizes) => {

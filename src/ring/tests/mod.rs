@@ -75,22 +75,33 @@ fn observe(ring: &Ring, start: Start) -> CopyReader {
     CopyReader::new(ring.clone(), None, ring.begin(start).unwrap())
 }
 
+/// A message of so many bytes, without extensions.
+fn plain(size: usize) -> Shape {
+    Shape { size, ..Shape::default() }
+}
+
+fn plain_word(size: usize, sequence: u64) -> u64 {
+    message_word(plain(size), sequence)
+}
+
 /// Sends as the producer does, without the waiting.
 fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
-    if let Some(sequence) = writer.try_append(payload) {
+    if let Some(sequence) = writer.try_append(Extensions::NONE, payload) {
         return Some(sequence);
     }
-    writer.reserve(payload.len()).then(|| writer.try_append(payload).expect("reserved"))
+    writer
+        .reserve(plain(payload.len()))
+        .then(|| writer.try_append(Extensions::NONE, payload).expect("reserved"))
 }
 
 fn send_batch(writer: &mut Writer, payloads: &[Vec<u8>]) -> bool {
     let mut staging = writer.stage();
     for payload in payloads {
-        if !staging.try_append(writer.ring(), payload) {
-            if !staging.reserve(writer, payload.len()) {
+        if !staging.try_append(writer.ring(), Extensions::NONE, payload) {
+            if !staging.reserve(writer, plain(payload.len())) {
                 return false;
             }
-            assert!(staging.try_append(writer.ring(), payload), "reserved");
+            assert!(staging.try_append(writer.ring(), Extensions::NONE, payload), "reserved");
         }
     }
     staging.commit(writer);
@@ -190,6 +201,52 @@ fn every_size_arrives_as_it_was_sent() {
 }
 
 #[test]
+fn keys_arrive_beside_their_payloads_and_plain_messages_between_them() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut held = hold(&ring, 0, Start::Oldest);
+    let mut copying = observe(&ring, Start::Oldest);
+    let mut buffer = Buffer::default();
+    for sequence in 0..2000_u64 {
+        let payload = payload(sequence, (sequence % 100) as usize);
+        // Runs of each kind, so that guesses are right, and changes, so that they are wrong.
+        let key = ((sequence / 5) % 2 == 0).then_some(sequence ^ 0x5555);
+        let extensions = Extensions { key };
+        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        if sequence % 7 == 0 {
+            assert!(writer.reserve(shape));
+            let offset = writer.try_claim(shape).unwrap();
+            let to = ring.payloads().wrapping_add(offset);
+            // SAFETY: the claim is for as many bytes there.
+            unsafe { to.copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
+            writer.commit_claim(extensions, payload.len());
+        } else if writer.try_append(extensions, &payload).is_none() {
+            assert!(writer.reserve(shape));
+            writer.try_append(extensions, &payload).unwrap();
+        }
+        let key_at = |base: *const u8, span: Span| {
+            let word = base.wrapping_add(span.offset - span.extensions.distance(ExtensionSet::KEY));
+            // SAFETY: the span says that the word is there.
+            span.extensions
+                .contains(ExtensionSet::KEY)
+                .then(|| u64::from_le_bytes(unsafe { word.cast::<[u8; 8]>().read() }))
+        };
+        held.release();
+        let span = held.try_next().map_or_else(|| held.look().unwrap(), Read::Message);
+        let Read::Message(span) = span else { panic!("{span:?}") };
+        assert_eq!(
+            (bytes(ring.payloads(), span), key_at(ring.payloads(), span)),
+            (payload.clone(), key)
+        );
+        let span = copying.try_next(&mut buffer);
+        let span = span.map_or_else(|| copying.look(&mut buffer).unwrap(), Read::Message);
+        let Read::Message(span) = span else { panic!("{span:?}") };
+        assert_eq!((bytes(buffer.base(), span), key_at(buffer.base(), span)), (payload, key));
+    }
+}
+
+#[test]
 fn a_held_reader_stops_the_writer_before_its_frame_is_overwritten() {
     let mut memory = Memory::new(CAPACITY, ORIGIN);
     let ring = memory.ring();
@@ -270,15 +327,15 @@ fn the_index_knows_every_sector_however_it_was_passed() {
                 assert!(send_batch(&mut writer, &batch));
             }
             1 => {
-                assert!(writer.reserve(128) && writer.try_claim(128).is_some());
-                writer.commit_claim(8);
+                assert!(writer.reserve(plain(128)) && writer.try_claim(plain(128)).is_some());
+                writer.commit_claim(Extensions::NONE, 8);
                 writer.settle_claim();
                 for _ in 0..3 {
                     send(&mut writer, &[1; 8]).unwrap();
                 }
             }
             2 => {
-                assert!(writer.reserve(128) && writer.try_claim(128).is_some());
+                assert!(writer.reserve(plain(128)) && writer.try_claim(plain(128)).is_some());
                 writer.settle_claim();
                 for _ in 0..3 {
                     send(&mut writer, &[2; 8]).unwrap();
@@ -289,8 +346,8 @@ fn the_index_knows_every_sector_however_it_was_passed() {
                 let batch: Vec<_> = (0..5).map(|number| payload(number, 32)).collect();
                 let mut staging = writer.stage();
                 for payload in &batch {
-                    while !staging.try_append(&ring, payload) {
-                        assert!(staging.reserve(&mut writer, payload.len()));
+                    while !staging.try_append(&ring, Extensions::NONE, payload) {
+                        assert!(staging.reserve(&mut writer, plain(payload.len())));
                     }
                 }
                 crash::after(Some(2));
@@ -399,7 +456,7 @@ fn a_frame_beyond_the_licence_is_corrupt_on_every_way() {
 
 #[test]
 fn no_word_but_the_one_due_is_taken_for_a_message() {
-    let due = message_word(0, 0);
+    let due = plain_word(0, 0);
     let size_max = CAPACITY / 8;
     for word in [due - 1, due - 8, due - 16, 1, due + size_max + 1, due + (1 << 32), u64::MAX] {
         let mut memory = Memory::new(CAPACITY, ORIGIN);
@@ -556,8 +613,8 @@ fn payloads_that_imitate_frames_are_payloads() {
             let lure: Vec<u8> = (0..size / 8)
                 .flat_map(|word| {
                     match word % 3 {
-                        0 => message_word(size, sequence + 1),
-                        1 => message_word(8, sequence + word as u64),
+                        0 => plain_word(size, sequence + 1),
+                        1 => plain_word(8, sequence + word as u64),
                         _ => padding_word(size, sequence + 1),
                     }
                     .to_le_bytes()
@@ -566,7 +623,7 @@ fn payloads_that_imitate_frames_are_payloads() {
             send(&mut writer, &lure).unwrap();
             if sequence % 3 == 0 {
                 // Dead writers' leavings, too.
-                assert!(writer.reserve(size) && writer.try_claim(size).is_some());
+                assert!(writer.reserve(plain(size)) && writer.try_claim(plain(size)).is_some());
                 writer = Writer::recover(ring.clone()).unwrap();
             }
             assert_eq!(receive(&mut held), Some(lure.clone()));
@@ -587,8 +644,8 @@ fn a_batch_is_there_as_a_whole_or_not_at_all() {
         let batch: Vec<_> = (first..first + 4).map(|sequence| payload(sequence, 30)).collect();
         let mut staging = writer.stage();
         for payload in &batch {
-            while !staging.try_append(writer.ring(), payload) {
-                assert!(staging.reserve(&mut writer, payload.len()));
+            while !staging.try_append(writer.ring(), Extensions::NONE, payload) {
+                assert!(staging.reserve(&mut writer, plain(payload.len())));
             }
             assert_eq!(receive(&mut reader), None, "round {round}");
         }
@@ -611,11 +668,11 @@ fn a_forgotten_claim_or_batch_never_happened() {
     let mut reader = hold(&ring, 0, Start::Oldest);
     for sequence in 0..500 {
         // Room for a large message was made, and is used by small ones.
-        assert!(writer.reserve(128));
-        assert!(writer.try_claim(128).is_some());
+        assert!(writer.reserve(plain(128)));
+        assert!(writer.try_claim(plain(128)).is_some());
         let mut staging = writer.stage();
-        while !staging.try_append(writer.ring(), &[0xee; 100]) {
-            assert!(staging.reserve(&mut writer, 100));
+        while !staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 100]) {
+            assert!(staging.reserve(&mut writer, plain(100)));
         }
         std::mem::forget(staging);
         assert_eq!(send(&mut writer, &payload(sequence, 16)), Some(sequence));

@@ -91,14 +91,14 @@ proptest! {
                     }
                 }
                 Step::Claim { size, used } => {
-                    if writer.reserve(size) {
-                        let offset = writer.try_claim(size).unwrap();
+                    if writer.reserve(plain(size)) {
+                        let offset = writer.try_claim(plain(size)).unwrap();
                         if let Some(used) = used {
                             let bytes = message(next, used);
                             let to = writer.ring().payloads().wrapping_add(offset);
                             // SAFETY: the claim is for at least as many bytes there.
                             unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-                            prop_assert_eq!(writer.commit_claim(used), next);
+                            prop_assert_eq!(writer.commit_claim(Extensions::NONE, used), next);
                             sent.push(bytes);
                         } else {
                             writer.settle_claim();
@@ -112,8 +112,8 @@ proptest! {
                     let mut payloads = batch.iter();
                     let mut room = true;
                     while let Some(refused) = staging.try_append_all(&ring, &mut payloads) {
-                        room = staging.reserve(&mut writer, refused.len())
-                            && staging.try_append(&ring, refused);
+                        room = staging.reserve(&mut writer, plain(refused.len()))
+                            && staging.try_append(&ring, Extensions::NONE, refused);
                         if !room {
                             break;
                         }
@@ -251,10 +251,10 @@ proptest! {
 fn hostile_word() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
-        (0_usize..300, 0_u64..100).prop_map(|(size, sequence)| message_word(size, sequence)),
+        (0_usize..300, 0_u64..100).prop_map(|(size, sequence)| plain_word(size, sequence)),
         (0_usize..1100, 0_u64..100).prop_map(|(size, sequence)| padding_word(size, sequence)),
         // Less than the least word of the message: a size that wraps.
-        (1_u64..20, 0_u64..100).prop_map(|(less, sequence)| message_word(0, sequence) - less),
+        (1_u64..20, 0_u64..100).prop_map(|(less, sequence)| plain_word(0, sequence) - less),
         Just(0),
     ]
 }

@@ -1,6 +1,11 @@
 //! The sending end.
 
-use std::ops::{Deref, DerefMut, Range};
+mod batch;
+mod claim;
+mod outgoing;
+
+pub use self::{batch::SendBatch, claim::Claim, outgoing::Outgoing};
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +15,7 @@ use crate::error::Error;
 use crate::layout;
 use crate::membership;
 use crate::outcome::Sent;
-use crate::ring::{MemberIndex, Staging, Writer};
+use crate::ring::{Extensions, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::{fork::Witness, process};
@@ -133,9 +138,9 @@ impl Producer {
     /// ```
     #[inline]
     pub fn send(&mut self, payload: &[u8]) -> Result<u64, Error> {
-        match self.send_now(payload) {
+        match self.send_now(Extensions::NONE, payload) {
             Some(sequence) => Ok(sequence),
-            None => self.send_patiently(payload),
+            None => self.send_patiently(Extensions::NONE, payload),
         }
     }
 
@@ -160,7 +165,7 @@ impl Producer {
     /// ```
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<Sent, Error> {
-        let sent = self.send_within(payload, Patience::None)?;
+        let sent = self.send_within(Extensions::NONE, payload, Patience::None)?;
         Ok(sent.map_or(Sent::Full, Sent::Sequence))
     }
 
@@ -180,7 +185,7 @@ impl Producer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn send_timeout(&mut self, payload: &[u8], time: Duration) -> Result<Sent, Error> {
-        let sent = self.send_within(payload, Patience::Lasting(time))?;
+        let sent = self.send_within(Extensions::NONE, payload, Patience::Lasting(time))?;
         Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
     }
 
@@ -229,13 +234,7 @@ impl Producer {
     /// ```
     #[inline]
     pub fn claim(&mut self, size: usize) -> Result<Claim<'_>, Error> {
-        self.check_process()?;
-        loop {
-            if let Some(offset) = self.writer.try_claim(size) {
-                return Ok(Claim { offset, size, producer: self });
-            }
-            self.make_room(size, Patience::Endless, Writer::reserve)?;
-        }
+        self.claim_with(Extensions::NONE, size)
     }
 
     /// As [`claim`](Self::claim), but `None` at once if there is no room.
@@ -302,7 +301,25 @@ impl Producer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn batch(&mut self) -> SendBatch<'_> {
-        SendBatch { staging: self.writer.stage(), producer: self }
+        SendBatch::new(self)
+    }
+
+    /// Begins a message that has more than a payload: a key.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, key_hash};
+    /// # let _ = Queue::force_remove("doc-producer-message");
+    /// # let queue = Queue::create("doc-producer-message", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// producer.message().key(b"customer 7").send(b"an order")?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// let message = observer.receive()?.message().unwrap();
+    /// assert_eq!(message.key_hash(), Some(key_hash(b"customer 7")));
+    /// # Queue::force_remove("doc-producer-message")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn message(&mut self) -> Outgoing<'_> {
+        Outgoing::new(self)
     }
 
     /// Ends the stream: consumers that have received everything before are told
@@ -397,12 +414,12 @@ impl Producer {
 
     /// Sends if there is room without asking.
     #[inline(always)]
-    fn send_now(&mut self, payload: &[u8]) -> Option<u64> {
+    fn send_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let fences = self.fences.value();
         if fences == FORKED {
             return None;
         }
-        let sequence = self.writer.try_append(payload)?;
+        let sequence = self.writer.try_append(extensions, payload)?;
         self.call_sleepers(fences);
         Some(sequence)
     }
@@ -411,24 +428,43 @@ impl Producer {
     /// back as it went: the short way keeps no register for this one.
     #[cold]
     #[inline(never)]
-    fn send_patiently(&mut self, payload: &[u8]) -> Result<u64, Error> {
+    fn send_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<u64, Error> {
+        let shape = Shape { extensions: extensions.set(), size: payload.len() };
         loop {
-            self.make_room(payload.len(), Patience::Endless, Writer::reserve)?;
-            if let Some(sequence) = self.send_now(payload) {
+            self.make_room(shape, Patience::Endless, Writer::reserve)?;
+            if let Some(sequence) = self.send_now(extensions, payload) {
                 return Ok(sequence);
             }
         }
     }
 
     #[inline]
-    fn send_within(&mut self, payload: &[u8], patience: Patience) -> Result<Option<u64>, Error> {
+    fn send_within(
+        &mut self,
+        extensions: Extensions,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<Option<u64>, Error> {
         loop {
-            if let Some(sequence) = self.send_now(payload) {
+            if let Some(sequence) = self.send_now(extensions, payload) {
                 return Ok(Some(sequence));
             }
-            if !self.make_room(payload.len(), patience, Writer::reserve)? {
+            let shape = Shape { extensions: extensions.set(), size: payload.len() };
+            if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
             }
+        }
+    }
+
+    #[inline]
+    fn claim_with(&mut self, extensions: Extensions, size: usize) -> Result<Claim<'_>, Error> {
+        self.check_process()?;
+        let shape = Shape { extensions: extensions.set(), size };
+        loop {
+            if let Some(offset) = self.writer.try_claim(shape) {
+                return Ok(Claim::new(self, extensions, offset, size));
+            }
+            self.make_room(shape, Patience::Endless, Writer::reserve)?;
         }
     }
 
@@ -439,11 +475,12 @@ impl Producer {
         patience: Patience,
     ) -> Result<Option<Claim<'_>>, Error> {
         self.check_process()?;
+        let shape = Shape { size, ..Shape::default() };
         loop {
-            if let Some(offset) = self.writer.try_claim(size) {
-                return Ok(Some(Claim { offset, size, producer: self }));
+            if let Some(offset) = self.writer.try_claim(shape) {
+                return Ok(Some(Claim::new(self, Extensions::NONE, offset, size)));
             }
-            if !self.make_room(size, patience, Writer::reserve)? {
+            if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
             }
         }
@@ -471,15 +508,15 @@ impl Producer {
     #[cold]
     fn make_room(
         &mut self,
-        size: usize,
+        shape: Shape,
         patience: Patience,
-        mut reserve: impl FnMut(&mut Writer, usize) -> bool,
+        mut reserve: impl FnMut(&mut Writer, Shape) -> bool,
     ) -> Result<bool, Error> {
-        self.check_size(size)?;
+        self.check_size(shape.size)?;
         self.check_process()?;
         self.look_around_sometimes()?;
         let patience = patience.begin();
-        while !reserve(&mut self.writer, size) {
+        while !reserve(&mut self.writer, shape) {
             if !self.wait_for_room(patience)? {
                 return Ok(false);
             }
@@ -566,298 +603,5 @@ impl Producer {
     /// Whether the queue is still there.
     fn look_around(&self) -> Result<(), Error> {
         if self.segment.is_stale() { Err(self.segment.stale()) } else { Ok(()) }
-    }
-}
-
-/// A message that is being written in place. It begins with whatever lay there before. Dropped
-/// without a [`commit`](Self::commit), it never happened.
-///
-/// ```
-/// # use ringway::{Queue, QueueOptions, Start};
-/// # let _ = Queue::force_remove("doc-claim-type");
-/// # let queue = Queue::create("doc-claim-type", &QueueOptions::new())?;
-/// use std::io::Write;
-///
-/// let mut producer = queue.producer()?;
-/// let mut claim = producer.claim(64)?;
-/// let mut rest = &mut claim[..];
-/// write!(rest, "{} of {}", 3, 7).unwrap();
-/// let left = rest.len();
-/// claim.truncate(64 - left);
-/// claim.commit()?;
-/// let mut observer = queue.observe(Start::Oldest)?;
-/// assert_eq!(observer.receive()?.message().unwrap().payload(), b"3 of 7");
-/// # Queue::force_remove("doc-claim-type")?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "a claim that is not committed never happened"]
-pub struct Claim<'a> {
-    producer: &'a mut Producer,
-    /// Where the payload lies in the ring.
-    offset: usize,
-    size: usize,
-}
-
-impl Claim<'_> {
-    /// Shortens the message; a size that is no shorter changes nothing.
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-truncate");
-    /// # let queue = Queue::create("doc-truncate", &QueueOptions::new())?;
-    /// # let mut producer = queue.producer()?;
-    /// let mut claim = producer.claim(100)?;
-    /// claim.truncate(10);
-    /// assert_eq!(claim.len(), 10);
-    /// # drop(claim);
-    /// # Queue::force_remove("doc-truncate")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    pub fn truncate(&mut self, size: usize) {
-        self.size = self.size.min(size);
-    }
-
-    /// Sends the message, and returns its sequence.
-    ///
-    /// # Errors
-    /// [`Error::Forked`].
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-claim-commit");
-    /// # let queue = Queue::create("doc-claim-commit", &QueueOptions::new())?;
-    /// # let mut producer = queue.producer()?;
-    /// assert_eq!(producer.claim(0)?.commit()?, 0);
-    /// # Queue::force_remove("doc-claim-commit")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline]
-    pub fn commit(self) -> Result<u64, Error> {
-        let fences = self.producer.check_process()?;
-        let sequence = self.producer.writer.commit_claim(self.size);
-        self.producer.call_sleepers(fences);
-        Ok(sequence)
-    }
-
-    #[inline]
-    fn start(&self) -> *mut u8 {
-        self.producer.writer.ring().payloads().wrapping_add(self.offset)
-    }
-}
-
-impl Deref for Claim<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: the writer gave out these bytes of the ring, which are mapped and initialised;
-        // the producer's lock keeps other writers away, the borrow of the producer this one.
-        unsafe { core::slice::from_raw_parts(self.start(), self.size) }
-    }
-}
-
-impl DerefMut for Claim<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`. No member relies on these bytes; a reader that is not held for
-        // and still copies them finds out by LICENCE and drops the copy.
-        unsafe { core::slice::from_raw_parts_mut(self.start(), self.size) }
-    }
-}
-
-impl Drop for Claim<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.producer.writer.settle_claim();
-    }
-}
-
-/// Messages that become visible together. Dropped without a [`commit`](Self::commit), they
-/// never happened.
-///
-/// ```
-/// # use ringway::{Queue, QueueOptions};
-/// # let _ = Queue::force_remove("doc-send-batch-type");
-/// # let queue = Queue::create("doc-send-batch-type", &QueueOptions::new())?;
-/// # let mut producer = queue.producer()?;
-/// let mut batch = producer.batch();
-/// for number in 0..1000_u32 {
-///     batch.push(&number.to_le_bytes())?;
-/// }
-/// assert_eq!(batch.commit()?, 0..1000);
-/// # Queue::force_remove("doc-send-batch-type")?;
-/// # Ok::<(), ringway::Error>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "a batch that is not committed never happened"]
-pub struct SendBatch<'a> {
-    producer: &'a mut Producer,
-    staging: Staging,
-}
-
-impl SendBatch<'_> {
-    /// Adds a message. Waits for room as [`Producer::send`] does.
-    ///
-    /// # Errors
-    /// [`Error::BatchFull`] once the batch's frames would be more than a quarter of the ring;
-    /// what was pushed before can still be committed. Else as [`Producer::send`].
-    ///
-    /// ```
-    /// # use ringway::{Error, Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-push");
-    /// let queue = Queue::create("doc-push", &QueueOptions::new().capacity(64 << 10))?;
-    /// let mut producer = queue.producer()?;
-    /// let mut batch = producer.batch();
-    /// batch.push(&[1; 8000])?;
-    /// batch.push(&[2; 8000])?;
-    /// assert!(matches!(batch.push(&[3; 8000]), Err(Error::BatchFull { .. })));
-    /// assert_eq!(batch.commit()?, 0..2);
-    /// # Queue::force_remove("doc-push")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline(always)]
-    pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
-        if self.push_now(payload) { Ok(()) } else { self.push_patiently(payload) }
-    }
-
-    /// Adds messages, as one [`push`](Self::push) after the other would, and faster.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push); what came before the message that failed is in the batch.
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-extend");
-    /// # let queue = Queue::create("doc-extend", &QueueOptions::new())?;
-    /// # let mut producer = queue.producer()?;
-    /// let mut batch = producer.batch();
-    /// batch.extend(["to", "be", "or", "not"])?;
-    /// assert_eq!(batch.commit()?, 0..4);
-    /// # Queue::force_remove("doc-extend")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline]
-    pub fn extend<P: AsRef<[u8]>>(
-        &mut self,
-        payloads: impl IntoIterator<Item = P>,
-    ) -> Result<(), Error> {
-        self.producer.check_process()?;
-        let mut payloads = payloads.into_iter();
-        while let Some(refused) =
-            self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
-        {
-            self.push_patiently(refused.as_ref())?;
-        }
-        Ok(())
-    }
-
-    /// Adds a message if there is room; `false` if there is none now.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push).
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-try-push");
-    /// # let queue = Queue::create("doc-try-push", &QueueOptions::new())?;
-    /// # let mut producer = queue.producer()?;
-    /// let mut batch = producer.batch();
-    /// assert!(batch.try_push(b"x")?);
-    /// # drop(batch);
-    /// # Queue::force_remove("doc-try-push")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline]
-    pub fn try_push(&mut self, payload: &[u8]) -> Result<bool, Error> {
-        while !self.push_now(payload) {
-            if !self.make_room(payload.len(), Patience::None)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// How many messages were pushed.
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-batch-len");
-    /// # let queue = Queue::create("doc-batch-len", &QueueOptions::new())?;
-    /// # let mut producer = queue.producer()?;
-    /// let mut batch = producer.batch();
-    /// batch.push(b"x")?;
-    /// assert_eq!(batch.len(), 1);
-    /// # drop(batch);
-    /// # Queue::force_remove("doc-batch-len")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.staging.next_sequence() - self.producer.writer.next_sequence()
-    }
-
-    /// Whether nothing was pushed.
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-batch-empty");
-    /// # let queue = Queue::create("doc-batch-empty", &QueueOptions::new())?;
-    /// assert!(queue.producer()?.batch().is_empty());
-    /// # Queue::force_remove("doc-batch-empty")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Sends all of it by one store, and returns the sequences.
-    ///
-    /// # Errors
-    /// [`Error::Forked`].
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-batch-commit");
-    /// # let queue = Queue::create("doc-batch-commit", &QueueOptions::new())?;
-    /// assert_eq!(queue.producer()?.batch().commit()?, 0..0);
-    /// # Queue::force_remove("doc-batch-commit")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline]
-    pub fn commit(self) -> Result<Range<u64>, Error> {
-        let Self { producer, staging } = self;
-        let fences = producer.check_process()?;
-        let first = producer.writer.next_sequence();
-        staging.commit(&mut producer.writer);
-        producer.call_sleepers(fences);
-        Ok(first..producer.writer.next_sequence())
-    }
-
-    #[inline(always)]
-    fn push_now(&mut self, payload: &[u8]) -> bool {
-        self.producer.fences.value() != FORKED
-            && self.staging.try_append(self.producer.writer.ring(), payload)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn push_patiently(&mut self, payload: &[u8]) -> Result<(), Error> {
-        while !self.push_now(payload) {
-            self.make_room(payload.len(), Patience::Endless)?;
-        }
-        Ok(())
-    }
-
-    fn make_room(&mut self, size: usize, patience: Patience) -> Result<bool, Error> {
-        let Self { producer, staging } = self;
-        producer.check_process()?;
-        producer.check_size(size)?;
-        let limit = producer.segment.geometry().batch_size_max();
-        if !staging.has_space(size, limit) {
-            return Err(Error::BatchFull { queue: producer.segment.name().into(), limit });
-        }
-        producer.make_room(size, patience, |writer, size| staging.reserve(writer, size))
     }
 }

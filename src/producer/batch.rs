@@ -1,0 +1,238 @@
+//! Messages that are sent together.
+
+use std::ops::Range;
+
+use super::{FORKED, Producer};
+use crate::error::Error;
+use crate::key::key_hash;
+use crate::ring::{Extensions, Shape, Staging};
+use crate::wait::Patience;
+
+/// Messages that become visible together. Dropped without a [`commit`](Self::commit), they
+/// never happened.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-send-batch-type");
+/// # let queue = Queue::create("doc-send-batch-type", &QueueOptions::new())?;
+/// # let mut producer = queue.producer()?;
+/// let mut batch = producer.batch();
+/// for number in 0..1000_u32 {
+///     batch.push(&number.to_le_bytes())?;
+/// }
+/// assert_eq!(batch.commit()?, 0..1000);
+/// # Queue::force_remove("doc-send-batch-type")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a batch that is not committed never happened"]
+pub struct SendBatch<'a> {
+    producer: &'a mut Producer,
+    staging: Staging,
+}
+
+impl<'a> SendBatch<'a> {
+    pub(super) fn new(producer: &'a mut Producer) -> Self {
+        Self { staging: producer.writer.stage(), producer }
+    }
+
+    /// Adds a message. Waits for room as [`Producer::send`] does.
+    ///
+    /// # Errors
+    /// [`Error::BatchFull`] once the batch's frames would be more than a quarter of the ring;
+    /// what was pushed before can still be committed. Else as [`Producer::send`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-push");
+    /// let queue = Queue::create("doc-push", &QueueOptions::new().capacity(64 << 10))?;
+    /// let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.push(&[1; 8000])?;
+    /// batch.push(&[2; 8000])?;
+    /// assert!(matches!(batch.push(&[3; 8000]), Err(Error::BatchFull { .. })));
+    /// assert_eq!(batch.commit()?, 0..2);
+    /// # Queue::force_remove("doc-push")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline(always)]
+    pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
+        if self.push_now(Extensions::NONE, payload) {
+            Ok(())
+        } else {
+            self.push_patiently(Extensions::NONE, payload)
+        }
+    }
+
+    /// Adds a message that has a key, as [`push`](Self::push) does.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, key_hash};
+    /// # let _ = Queue::force_remove("doc-push-keyed");
+    /// # let queue = Queue::create("doc-push-keyed", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.push_keyed(b"customer 7", b"an order")?;
+    /// batch.push_keyed(b"customer 8", b"another")?;
+    /// batch.commit()?;
+    /// let mut observer = queue.observe(Start::Last(1))?;
+    /// let message = observer.receive()?.message().unwrap();
+    /// assert_eq!(message.key_hash(), Some(key_hash(b"customer 8")));
+    /// # Queue::force_remove("doc-push-keyed")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn push_keyed(&mut self, key: &[u8], payload: &[u8]) -> Result<(), Error> {
+        let extensions = Extensions { key: Some(key_hash(key)) };
+        if self.push_now(extensions, payload) {
+            Ok(())
+        } else {
+            self.push_patiently(extensions, payload)
+        }
+    }
+
+    /// Adds messages, as one [`push`](Self::push) after the other would, and faster.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); what came before the message that failed is in the batch.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-extend");
+    /// # let queue = Queue::create("doc-extend", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.extend(["to", "be", "or", "not"])?;
+    /// assert_eq!(batch.commit()?, 0..4);
+    /// # Queue::force_remove("doc-extend")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn extend<P: AsRef<[u8]>>(
+        &mut self,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> Result<(), Error> {
+        self.producer.check_process()?;
+        let mut payloads = payloads.into_iter();
+        while let Some(refused) =
+            self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
+        {
+            self.push_patiently(Extensions::NONE, refused.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Adds a message if there is room; `false` if there is none now.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-push");
+    /// # let queue = Queue::create("doc-try-push", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// assert!(batch.try_push(b"x")?);
+    /// # drop(batch);
+    /// # Queue::force_remove("doc-try-push")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_push(&mut self, payload: &[u8]) -> Result<bool, Error> {
+        while !self.push_now(Extensions::NONE, payload) {
+            let shape = Shape { size: payload.len(), ..Shape::default() };
+            if !self.make_room(shape, Patience::None)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many messages were pushed.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-batch-len");
+    /// # let queue = Queue::create("doc-batch-len", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// batch.push(b"x")?;
+    /// assert_eq!(batch.len(), 1);
+    /// # drop(batch);
+    /// # Queue::force_remove("doc-batch-len")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.staging.next_sequence() - self.producer.writer.next_sequence()
+    }
+
+    /// Whether nothing was pushed.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-batch-empty");
+    /// # let queue = Queue::create("doc-batch-empty", &QueueOptions::new())?;
+    /// assert!(queue.producer()?.batch().is_empty());
+    /// # Queue::force_remove("doc-batch-empty")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends all of it by one store, and returns the sequences.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-batch-commit");
+    /// # let queue = Queue::create("doc-batch-commit", &QueueOptions::new())?;
+    /// assert_eq!(queue.producer()?.batch().commit()?, 0..0);
+    /// # Queue::force_remove("doc-batch-commit")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn commit(self) -> Result<Range<u64>, Error> {
+        let Self { producer, staging } = self;
+        let fences = producer.check_process()?;
+        let first = producer.writer.next_sequence();
+        staging.commit(&mut producer.writer);
+        producer.call_sleepers(fences);
+        Ok(first..producer.writer.next_sequence())
+    }
+
+    #[inline(always)]
+    fn push_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
+        self.producer.fences.value() != FORKED
+            && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<(), Error> {
+        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        while !self.push_now(extensions, payload) {
+            self.make_room(shape, Patience::Endless)?;
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, shape: Shape, patience: Patience) -> Result<bool, Error> {
+        let Self { producer, staging } = self;
+        producer.check_process()?;
+        producer.check_size(shape.size)?;
+        let limit = producer.segment.geometry().batch_size_max();
+        if !staging.has_space(shape, limit) {
+            return Err(Error::BatchFull { queue: producer.segment.name().into(), limit });
+        }
+        producer.make_room(shape, patience, |writer, shape| staging.reserve(writer, shape))
+    }
+}

@@ -1,0 +1,123 @@
+//! A message that is written where it will lie.
+
+use std::ops::{Deref, DerefMut};
+
+use super::Producer;
+use crate::error::Error;
+use crate::ring::Extensions;
+
+/// A message that is being written in place. It begins with whatever lay there before. Dropped
+/// without a [`commit`](Self::commit), it never happened.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions, Start};
+/// # let _ = Queue::force_remove("doc-claim-type");
+/// # let queue = Queue::create("doc-claim-type", &QueueOptions::new())?;
+/// use std::io::Write;
+///
+/// let mut producer = queue.producer()?;
+/// let mut claim = producer.claim(64)?;
+/// let mut rest = &mut claim[..];
+/// write!(rest, "{} of {}", 3, 7).unwrap();
+/// let left = rest.len();
+/// claim.truncate(64 - left);
+/// claim.commit()?;
+/// let mut observer = queue.observe(Start::Oldest)?;
+/// assert_eq!(observer.receive()?.message().unwrap().payload(), b"3 of 7");
+/// # Queue::force_remove("doc-claim-type")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a claim that is not committed never happened"]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+    extensions: Extensions,
+    /// Where the payload lies in the ring.
+    offset: usize,
+    size: usize,
+}
+
+impl<'a> Claim<'a> {
+    /// The writer has given out these bytes, for a message of these extensions.
+    #[inline]
+    pub(super) fn new(
+        producer: &'a mut Producer,
+        extensions: Extensions,
+        offset: usize,
+        size: usize,
+    ) -> Self {
+        Self { producer, extensions, offset, size }
+    }
+
+    /// Shortens the message; a size that is no shorter changes nothing.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-truncate");
+    /// # let queue = Queue::create("doc-truncate", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut claim = producer.claim(100)?;
+    /// claim.truncate(10);
+    /// assert_eq!(claim.len(), 10);
+    /// # drop(claim);
+    /// # Queue::force_remove("doc-truncate")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn truncate(&mut self, size: usize) {
+        self.size = self.size.min(size);
+    }
+
+    /// Sends the message, and returns its sequence.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-claim-commit");
+    /// # let queue = Queue::create("doc-claim-commit", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// assert_eq!(producer.claim(0)?.commit()?, 0);
+    /// # Queue::force_remove("doc-claim-commit")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn commit(self) -> Result<u64, Error> {
+        let fences = self.producer.check_process()?;
+        let sequence = self.producer.writer.commit_claim(self.extensions, self.size);
+        self.producer.call_sleepers(fences);
+        Ok(sequence)
+    }
+
+    #[inline]
+    fn start(&self) -> *mut u8 {
+        self.producer.writer.ring().payloads().wrapping_add(self.offset)
+    }
+}
+
+impl Deref for Claim<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the writer gave out these bytes of the ring, which are mapped and initialised;
+        // the producer's lock keeps other writers away, the borrow of the producer this one.
+        unsafe { core::slice::from_raw_parts(self.start(), self.size) }
+    }
+}
+
+impl DerefMut for Claim<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`. No member relies on these bytes; a reader that is not held for
+        // and still copies them finds out by LICENCE and drops the copy.
+        unsafe { core::slice::from_raw_parts_mut(self.start(), self.size) }
+    }
+}
+
+impl Drop for Claim<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.producer.writer.settle_claim();
+    }
+}
