@@ -31,7 +31,8 @@ fn main() -> Result<(), Error> {
         sent += 1;
     }
     println!("  after {sent} messages the ring is full");
-    println!("  held by {:?}; our consumer is {}", producer.held_by(), consumer.member());
+    let holders: Vec<_> = producer.held_by().iter().map(ToString::to_string).collect();
+    println!("  held by {}; ours is consumer {}", holders.join(", "), consumer.member());
     let patience = Duration::from_millis(100);
     let late = producer.send_timeout(&PAYLOAD, patience)?;
     println!("  sent with {patience:?} of patience: {late:?}");

@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::membership::{Membership, announce_room};
 use crate::message::{Batch, Message};
-use crate::outcome::Received;
+use crate::outcome::{Acked, Nacked, Received};
 use crate::reception::{Reader, Reception};
-use crate::ring::{CopyReader, HeldReader, Lag, Start, StartError};
+use crate::registry::Registry;
+use crate::ring::{CopyReader, HeldReader, Lag, Place, Start};
 use crate::segment::{Access, Segment};
+use crate::sharing::SharedReader;
 use crate::subscribe::Subscribe;
 use crate::wait::{Patience, Wait};
 
@@ -46,20 +48,37 @@ pub struct Consumer {
 
 impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
+        options.check(segment)?;
         let witness = segment.witness(1)?;
         let mapping = segment.map(Access::Consume)?;
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
-        let explain = |error| start_error(segment, error);
-        let reader = match options.lag {
-            Lag::Hold => {
-                let begin = ring.begin_holding(options.start, index).map_err(explain)?;
-                Reader::Held(HeldReader::new(ring.clone(), index, begin))
-            }
-            Lag::Skip => {
-                let begin = ring.begin(options.start).map_err(explain)?;
-                ring.join(index, Lag::Skip, begin.place.position);
-                Reader::Copied(CopyReader::new(ring.clone(), Some(ring.member(index)), begin))
+        let explain = |error| segment.start_error(error);
+        let reader = if let Some(name) = &options.name {
+            let registry = Registry::lock(segment, ring)?;
+            let found = registry.find_or_make(name, options)?;
+            ring.join_named(index, found.subscription.index(), found.terms.lag);
+            // Nobody moves or removes the subscription from here on.
+            drop(registry);
+            Reader::Shared(Box::new(SharedReader::new(
+                segment,
+                ring.clone(),
+                index,
+                found,
+                options,
+            )?))
+        } else {
+            match options.lag.unwrap_or_default() {
+                Lag::Hold => {
+                    let join = |place: Place| ring.join(index, Lag::Hold, place.position);
+                    let begin = ring.begin_holding(options.start, join).map_err(explain)?;
+                    Reader::Held(HeldReader::new(ring.clone(), index, begin))
+                }
+                Lag::Skip => {
+                    let begin = ring.begin(options.start).map_err(explain)?;
+                    ring.join(index, Lag::Skip, begin.place.position);
+                    Reader::Copied(CopyReader::new(ring.clone(), Some(ring.member(index)), begin))
+                }
             }
         };
         let member = Some(ring.member(index));
@@ -204,7 +223,105 @@ impl Consumer {
         self.reception.receive_batch(count_max, Patience::Lasting(time))
     }
 
-    /// The sequence of the message that comes next, unless it will be missed.
+    /// Acknowledges a message by its sequence, also after others were received. As
+    /// [`Message::ack`].
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-ack");
+    /// # let queue = Queue::create("doc-consumer-ack", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"a task")?;
+    /// producer.send(b"another")?;
+    /// let first = worker.receive()?.message().unwrap().sequence();
+    /// let second = worker.receive()?.message().unwrap().sequence();
+    /// assert_eq!((worker.ack(second)?, worker.ack(first)?), (Acked::Done, Acked::Done));
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-consumer-ack")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn ack(&self, sequence: u64) -> Result<Acked, Error> {
+        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.ack(sequence))
+    }
+
+    /// Acknowledges every message that this consumer has, up to this sequence and with it.
+    /// [`Acked::Late`] if there was none.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-ack-through");
+    /// # let queue = Queue::create("doc-ack-through", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"a task")?;
+    /// producer.send(b"another")?;
+    /// worker.receive()?.message().unwrap();
+    /// let last = worker.receive()?.message().unwrap().sequence();
+    /// assert_eq!(worker.ack_through(last)?, Acked::Done);
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-ack-through")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn ack_through(&self, sequence: u64) -> Result<Acked, Error> {
+        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.ack_through(sequence))
+    }
+
+    /// Refuses a message by its sequence, as [`Message::nack`].
+    ///
+    /// # Errors
+    /// As [`Message::nack`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Nacked, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-nack");
+    /// # let queue = Queue::create("doc-consumer-nack", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let sequence = worker.receive()?.message().unwrap().sequence();
+    /// assert!(matches!(worker.nack(sequence)?, Nacked::Retry(_)));
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-consumer-nack")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
+        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence))
+    }
+
+    /// Says that a message is still being worked on, as [`Message::extend`].
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-consumer-extend");
+    /// # let queue = Queue::create("doc-consumer-extend", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers.ack_within(Duration::from_secs(30)))?;
+    /// queue.producer()?.send(b"a long task")?;
+    /// let sequence = worker.receive()?.message().unwrap().sequence();
+    /// assert_eq!(worker.extend(sequence)?, Acked::Done);
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-consumer-extend")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn extend(&self, sequence: u64) -> Result<Acked, Error> {
+        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.extend(sequence))
+    }
+
+    /// The sequence of the message that comes next, unless it will be missed; of a member, unless
+    /// another member gets it or one has to be delivered again.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Subscribe};
@@ -281,7 +398,7 @@ impl Observer {
         let witness = segment.witness(1)?;
         let mapping = segment.map(Access::Observe)?;
         let ring = mapping.ring();
-        let begin = ring.begin(start).map_err(|error| start_error(segment, error))?;
+        let begin = ring.begin(start).map_err(|error| segment.start_error(error))?;
         let reader = Reader::Copied(CopyReader::new(ring, None, begin));
         let segment = Arc::clone(segment);
         let reception = Reception::new(segment, mapping, reader, None, witness, wait);
@@ -378,14 +495,5 @@ impl Observer {
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
         self.reception.next_sequence()
-    }
-}
-
-fn start_error(segment: &Segment, error: StartError) -> Error {
-    match error {
-        StartError::Corrupt(corrupt) => segment.corrupt(corrupt),
-        StartError::Ahead { asked, next } => {
-            Error::SequenceAhead { queue: segment.name().into(), asked, next }
-        }
     }
 }

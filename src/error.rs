@@ -1,5 +1,6 @@
 //! What can go wrong, to which queue, and what to do about it.
 
+use std::path::PathBuf;
 use std::{fmt, io};
 
 /// Why something could not be done.
@@ -55,6 +56,17 @@ pub enum Error {
         /// What it is instead.
         what: Box<str>,
     },
+    /// A file of the queue's history could not be used.
+    File {
+        /// The queue.
+        queue: Box<str>,
+        /// What was being done with it.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The handle was made before a fork, in the parent.
     Forked {
         /// The queue.
@@ -82,6 +94,15 @@ pub enum Error {
         queue: Box<str>,
         /// Which option, and its bounds.
         what: Box<str>,
+    },
+    /// A name that no subscription can have.
+    InvalidSubscription {
+        /// The queue.
+        queue: Box<str>,
+        /// The name.
+        name: Box<str>,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The segment has another layout than this build reads.
     LayoutMismatch {
@@ -117,6 +138,13 @@ pub enum Error {
         /// Bytes that are free.
         available: u64,
     },
+    /// The queue has no subscription of that name.
+    NoSuchSubscription {
+        /// The queue.
+        queue: Box<str>,
+        /// The name.
+        subscription: Box<str>,
+    },
     /// No queue has that name.
     NotFound {
         /// The queue.
@@ -137,6 +165,13 @@ pub enum Error {
         queue: Box<str>,
         /// What would have needed the permission.
         doing: &'static str,
+    },
+    /// A consumer asked for another message, and has not acknowledged as many as it may have.
+    PrefetchFull {
+        /// The queue.
+        queue: Box<str>,
+        /// How many it has not acknowledged.
+        unacked: u32,
     },
     /// Another producer lives.
     ProducerAlive {
@@ -159,6 +194,31 @@ pub enum Error {
     Stale {
         /// The queue.
         queue: Box<str>,
+    },
+    /// A subscription of that name is there, and is not what was asked for.
+    SubscriptionDiffers {
+        /// The queue.
+        queue: Box<str>,
+        /// The name.
+        subscription: Box<str>,
+        /// In what it differs.
+        what: Box<str>,
+    },
+    /// The subscription cannot be moved or removed because members use it.
+    SubscriptionInUse {
+        /// The queue.
+        queue: Box<str>,
+        /// The name.
+        subscription: Box<str>,
+        /// How many members live there.
+        members: u32,
+    },
+    /// There is no room for another named subscription.
+    SubscriptionsFull {
+        /// The queue.
+        queue: Box<str>,
+        /// How many there can be.
+        limit: u32,
     },
     /// The segment's file is shorter than the segment.
     Truncated {
@@ -198,20 +258,27 @@ impl Error {
             | Self::BatchFull { queue, .. }
             | Self::ByteOrder { queue }
             | Self::Corrupt { queue, .. }
+            | Self::File { queue, .. }
             | Self::Foreign { queue, .. }
             | Self::Forked { queue }
             | Self::InUse { queue, .. }
             | Self::InvalidOption { queue, .. }
+            | Self::InvalidSubscription { queue, .. }
             | Self::LayoutMismatch { queue, .. }
             | Self::MembersFull { queue, .. }
             | Self::MessageTooLarge { queue, .. }
             | Self::NoSpace { queue, .. }
+            | Self::NoSuchSubscription { queue, .. }
             | Self::NotFound { queue }
             | Self::Os { queue, .. }
             | Self::PermissionDenied { queue, .. }
+            | Self::PrefetchFull { queue, .. }
             | Self::ProducerAlive { queue, .. }
             | Self::SequenceAhead { queue, .. }
             | Self::Stale { queue }
+            | Self::SubscriptionDiffers { queue, .. }
+            | Self::SubscriptionInUse { queue, .. }
+            | Self::SubscriptionsFull { queue, .. }
             | Self::Truncated { queue, .. }
             | Self::Unfinished { queue }
             | Self::UnknownFeatures { queue, .. } => queue,
@@ -248,6 +315,9 @@ impl fmt::Display for Error {
                 f,
                 "queue '{queue}' is corrupt: {what}; stop its users, then remove it with `ringway rm {queue}`"
             ),
+            Self::File { queue, doing, path, source } => {
+                write!(f, "cannot {doing} {} for queue '{queue}': {source}", path.display())
+            }
             Self::Foreign { queue, what } => {
                 write!(f, "what stands at the name of queue '{queue}' is {what}; it is left alone")
             }
@@ -269,8 +339,13 @@ impl fmt::Display for Error {
                 write!(f, "'{}' cannot name a queue: {reason}", name.escape_debug())
             }
             Self::InvalidOption { queue, what } => {
-                write!(f, "queue '{queue}' cannot be made: {what}")
+                write!(f, "an option for queue '{queue}' cannot be had: {what}")
             }
+            Self::InvalidSubscription { queue, name, reason } => write!(
+                f,
+                "'{}' cannot name a subscription of queue '{queue}': {reason}",
+                name.escape_debug()
+            ),
             Self::LayoutMismatch { queue, theirs, ours } => write!(
                 f,
                 "queue '{queue}' has layout {theirs} but this build reads layout {ours}; {}",
@@ -292,6 +367,10 @@ impl fmt::Display for Error {
                 f,
                 "queue '{queue}' needs {needed} bytes of shared memory but {available} are free; give it a smaller capacity, remove other queues, or enlarge the shared memory (`mount -o remount,size=.. /dev/shm`, `docker run --shm-size ..`)"
             ),
+            Self::NoSuchSubscription { queue, subscription } => write!(
+                f,
+                "queue '{queue}' has no subscription '{subscription}'; `ringway subscriptions {queue}` lists those it has"
+            ),
             Self::NotFound { queue } => {
                 write!(f, "there is no queue '{queue}'; `ringway ls` lists those there are")
             }
@@ -301,6 +380,10 @@ impl fmt::Display for Error {
             Self::PermissionDenied { queue, doing } => write!(
                 f,
                 "no permission to {doing} queue '{queue}'; its owner can give it with the mode of the queue (`ringway create --mode`)"
+            ),
+            Self::PrefetchFull { queue, unacked } => write!(
+                f,
+                "this consumer of queue '{queue}' has {unacked} messages that it has not acknowledged, as many as it may have; acknowledge some, or let it have more (prefetch)"
             ),
             Self::ProducerAlive { queue, pid } => write!(
                 f,
@@ -313,6 +396,19 @@ impl fmt::Display for Error {
             Self::Stale { queue } => write!(
                 f,
                 "queue '{queue}' was removed, or replaced by another of that name; open it anew"
+            ),
+            Self::SubscriptionDiffers { queue, subscription, what } => write!(
+                f,
+                "subscription '{subscription}' of queue '{queue}' is not what was asked for: {what}; leave it out to get what is there, or remove the subscription with `ringway unsubscribe {queue} {subscription}`"
+            ),
+            Self::SubscriptionInUse { queue, subscription, members } => write!(
+                f,
+                "subscription '{subscription}' of queue '{queue}' has {members} live member{}; end them first",
+                if *members == 1 { "" } else { "s" }
+            ),
+            Self::SubscriptionsFull { queue, limit } => write!(
+                f,
+                "queue '{queue}' has {limit} named subscriptions, as many as it can have; remove one with `ringway unsubscribe`, or create the queue with room for more"
             ),
             Self::Truncated { queue, size, expected } => write!(
                 f,
@@ -337,7 +433,7 @@ fn consumers_text(count: u32) -> String {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Os { source, .. } => Some(source),
+            Self::Os { source, .. } | Self::File { source, .. } => Some(source),
             _ => None,
         }
     }

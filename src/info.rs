@@ -1,10 +1,12 @@
 //! What a queue tells whoever asks.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
-use crate::layout;
-use crate::ring::{Lag, Member, MemberIndex, Place, Ring};
+use crate::layout::{self, Word64, subscription as word};
+use crate::registry::{self, Terms};
+use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
 use crate::sync::{Ordering, load_acquire};
 
@@ -44,6 +46,10 @@ pub struct Info {
     pub segment_size: u64,
     /// How many consumers there can be.
     pub members: u32,
+    /// How many named subscriptions there can be.
+    pub subscriptions_max: u32,
+    /// The directory of what it keeps on disk, if it has one.
+    pub history: Option<PathBuf>,
     /// User number of the owner.
     pub owner: u32,
     /// Permissions.
@@ -71,6 +77,8 @@ pub struct Info {
     pub floor: u64,
     /// The consumers, in the order of the member table.
     pub consumers: Vec<ConsumerInfo>,
+    /// The named subscriptions, in the order of their names.
+    pub subscriptions: Vec<SubscriptionInfo>,
 }
 
 /// The producer that a queue has or had last.
@@ -101,6 +109,74 @@ pub struct ProducerInfo {
     pub since: SystemTime,
 }
 
+/// A named subscription of a queue.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+/// # let _ = Queue::force_remove("doc-subscription-info");
+/// # let queue = Queue::create("doc-subscription-info", &QueueOptions::new())?;
+/// let workers = Subscribe::new().named("workers").from(Start::Oldest);
+/// let mut worker = queue.subscribe(&workers)?;
+/// let mut producer = queue.producer()?;
+/// producer.send(b"first")?;
+/// producer.send(b"second")?;
+/// worker.receive()?.message().unwrap();
+/// let info = &queue.info()?.subscriptions[0];
+/// assert_eq!((info.name.as_str(), info.members_alive), ("workers", 1));
+/// assert_eq!((info.lag_messages, info.unacked), (Some(2), 2));
+/// # drop(worker);
+/// # Queue::force_remove("doc-subscription-info")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SubscriptionInfo {
+    /// Its name.
+    pub name: String,
+    /// What happens when it falls a ring behind.
+    pub lag: Lag,
+    /// Whether messages of one key keep their order.
+    pub keyed: bool,
+    /// How often a message is delivered before it is a dead letter, if there is a limit.
+    pub deliveries_max: Option<u32>,
+    /// How long a member may have messages without a sign of progress, if there is a limit.
+    pub ack_within: Option<Duration>,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// Its live members.
+    pub members_alive: u32,
+    /// When a member was last seen to leave or to be dead.
+    pub left_at: Option<SystemTime>,
+    /// The sequence of the next message that no member has taken.
+    pub head_sequence: u64,
+    /// The position of that.
+    pub head_position: u64,
+    /// Messages that members have taken and not acknowledged.
+    pub unacked: u64,
+    /// Of these, refused ones that wait for their next delivery.
+    pub waiting: u64,
+    /// Messages that are not acknowledged, taken or not; unknown when it is more than a ring
+    /// behind.
+    pub lag_messages: Option<u64>,
+    /// Bytes of frames from the first message that is not acknowledged on.
+    pub lag_bytes: u64,
+    /// How old that message is at most, to the sixteenth of a ring.
+    pub lag_time: Option<Duration>,
+    /// Whether the producer cannot go on because of it.
+    pub holds_producer: bool,
+    /// Deliveries, those of members that have left included, and those of shares that are being
+    /// worked on not.
+    pub delivered: u64,
+    /// Of these, those that were not the first of their message.
+    pub redelivered: u64,
+    /// Messages acknowledged, counted likewise.
+    pub acked: u64,
+    /// Messages that became dead letters.
+    pub dead_letters: u64,
+    /// Messages that were overwritten before anybody took them.
+    pub missed: u64,
+}
+
 /// A consumer of a queue.
 ///
 /// ```
@@ -127,6 +203,9 @@ pub struct ConsumerInfo {
     pub pid: u32,
     /// When it joined.
     pub since: SystemTime,
+    /// The named subscription that it is a member of. Its place, and how far it is behind, are
+    /// then the subscription's.
+    pub subscription: Option<String>,
     /// What happens when it falls a ring behind.
     pub lag: Lag,
     /// The position below which it needs nothing any more.
@@ -173,7 +252,9 @@ impl Info {
             sector_size: geometry.sector_size(),
             message_size_max: geometry.message_size_max(),
             segment_size: geometry.segment_size(),
-            members: geometry.members(),
+            members: geometry.tables().members,
+            subscriptions_max: geometry.tables().subscriptions,
+            history: segment.history().map(Into::into),
             owner,
             mode,
             created_at: time(identity.created_at),
@@ -190,7 +271,85 @@ impl Info {
                 .into_iter()
                 .map(|index| ConsumerInfo::of(segment, &ring, index, end))
                 .collect(),
+            subscriptions: SubscriptionInfo::all(segment, &ring, end),
         })
+    }
+}
+
+impl SubscriptionInfo {
+    fn all(segment: &Segment, ring: &Ring, end: Place) -> Vec<Self> {
+        let found = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
+        let in_use = found.filter(registry::is_in_use);
+        let mut all: Vec<_> = in_use.map(|found| Self::of(segment, ring, &found, end)).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    fn of(segment: &Segment, ring: &Ring, subscription: &Subscription, end: Place) -> Self {
+        let terms = Terms::of(subscription);
+        // The head before the shares: what is in neither has been acknowledged meanwhile.
+        let head_position = load_acquire(subscription.head_position());
+        let head_sequence = load_acquire(subscription.head_sequence());
+        let (mut unacked, mut waiting) = (0, 0);
+        let mut first = Place { position: head_position, sequence: head_sequence };
+        for index in ring.used_shares() {
+            let share = ring.share(index);
+            let unsettled = share.load_state().unsettled();
+            let Ok(extent) = ring.extent(index) else { continue };
+            let of_it = share.subscription() == Some(subscription.index()) && share.is_passed();
+            if !of_it || unsettled == 0 {
+                continue;
+            }
+            unacked += u64::from(unsettled.count_ones());
+            let waits = share.waiting().load(Ordering::Relaxed) & unsettled;
+            waiting += u64::from(waits.count_ones());
+            if extent.begin.position < first.position {
+                first = extent.begin;
+            }
+        }
+        let members: Vec<_> = ring
+            .active_members()
+            .filter(|&index| ring.member(index).subscription() == Some(subscription.index()))
+            .collect();
+        let alive = members.iter().filter(|&&index| segment.member_lives(index)).count();
+        let count = |of_left: Word64, of_member: Word64| {
+            let left = subscription.word64(of_left).load(Ordering::Relaxed);
+            let members = members.iter().map(|&index| ring.member(index));
+            members.fold(left, |sum, member| {
+                sum.wrapping_add(member.word64(of_member).load(Ordering::Relaxed))
+            })
+        };
+        let display = |word| subscription.word64(word).load(Ordering::Relaxed);
+        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
+        let whole = terms.lag == Lag::Hold || head_position >= floor;
+        let lag_bytes = end.position.saturating_sub(first.position);
+        let age = |recorded_at| SystemTime::now().duration_since(time(recorded_at)).ok();
+        Self {
+            name: registry::read_name(subscription),
+            lag: terms.lag,
+            keyed: terms.keyed,
+            deliveries_max: terms.deliveries_max,
+            ack_within: terms.ack_within,
+            created_at: time(display(word::CREATED_AT)),
+            members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
+            left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(time),
+            head_sequence,
+            head_position,
+            unacked,
+            waiting,
+            lag_messages: whole
+                .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
+            lag_bytes,
+            lag_time: (lag_bytes > 0)
+                .then(|| ring.recorded_at(first.position).and_then(age))
+                .flatten(),
+            holds_producer: terms.lag == Lag::Hold && first.position < floor,
+            delivered: count(word::DELIVERED, layout::DELIVERED),
+            redelivered: count(word::REDELIVERED, layout::REDELIVERED),
+            acked: count(word::ACKED, layout::ACKED),
+            dead_letters: count(word::DEAD_LETTERS, layout::DEAD_LETTERS),
+            missed: count(word::MISSED, layout::MISSED),
+        }
     }
 }
 
@@ -198,8 +357,15 @@ impl ConsumerInfo {
     fn of(segment: &Segment, ring: &Ring, index: MemberIndex, end: Place) -> Self {
         let member = ring.member(index);
         let lag = member.lag().unwrap_or(Lag::Skip);
-        let (position, sequence) = whereabouts(ring, &member, lag, end);
         let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
+        let subscription = member.subscription().and_then(|index| ring.subscription(index));
+        let (position, sequence) = match &subscription {
+            None => whereabouts(ring, &member, lag, end),
+            Some(subscription) => {
+                let position = load_acquire(subscription.head_position());
+                (position, Some(load_acquire(subscription.head_sequence())))
+            }
+        };
         Self {
             member: index.get(),
             alive: segment.member_lives(index),
@@ -209,7 +375,8 @@ impl ConsumerInfo {
             position,
             lag_bytes: end.position.saturating_sub(position),
             lag_messages: sequence.map(|sequence| end.sequence.saturating_sub(sequence)),
-            holds_producer: lag == Lag::Hold && position < floor,
+            holds_producer: subscription.is_none() && lag == Lag::Hold && position < floor,
+            subscription: subscription.as_ref().map(registry::read_name),
             missed: member.word64(layout::MISSED).load(Ordering::Relaxed),
             sleeps: member.word64(layout::SLEEPS).load(Ordering::Relaxed),
             late_wakes: member.word32(layout::LATE_WAKES).load(Ordering::Relaxed),

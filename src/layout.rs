@@ -4,9 +4,9 @@
 //! boundary, so that a process can map the two that only the producer writes read-only.
 //!
 //! ```text
-//! header    identity | licence | state | sector index        written by the producer
-//! control   events | member map | subscriptions | members    written by consumers
-//! ring      capacity bytes of frames                         written by the producer
+//! header    identity | licence | state | sector index              written by the producer
+//! control   events | maps | subscriptions | members | shares       written by consumers
+//! ring      capacity bytes of frames                               written by the producer
 //! ```
 //!
 //! Nothing else in the crate computes an offset. The structs below are never built: they exist
@@ -38,6 +38,13 @@ pub(crate) const CAPACITY_MIN: u64 = 64 << 10;
 pub(crate) const CAPACITY_MAX: u64 = 2 << 30;
 pub(crate) const MEMBERS_MAX: u32 = 16 << 10;
 pub(crate) const SUBSCRIPTIONS_MAX: u32 = 4 << 10;
+pub(crate) const SHARES_MAX: u32 = 32 << 10;
+/// Messages of one share.
+pub(crate) const SHARE_COUNT_MAX: u32 = 32;
+/// Bytes of a subscription's name.
+pub(crate) const SUBSCRIPTION_NAME_SIZE: usize = 64;
+/// Bytes of the path of a history directory.
+pub(crate) const HISTORY_PATH_SIZE: usize = 1024;
 /// The ring is that many sectors.
 pub(crate) const SECTORS: usize = 16;
 /// The `position` of a sector's entry that holds nothing.
@@ -87,10 +94,17 @@ pub struct Field {
 /// assert_eq!((licence.part, licence.offset, licence.size), ("Header", 256, 8));
 /// ```
 pub fn fields() -> impl Iterator<Item = Field> {
-    [Header::FIELDS, SectorStart::FIELDS, Control::FIELDS, Subscription::FIELDS, Member::FIELDS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        Header::FIELDS,
+        SectorStart::FIELDS,
+        Control::FIELDS,
+        Subscription::FIELDS,
+        Member::FIELDS,
+        Share::FIELDS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// Where the parts lie in the segment, from its start on: each part, and where it begins.
@@ -107,8 +121,10 @@ pub fn places() -> impl Iterator<Item = (&'static str, String)> {
         ("SectorStart", format!("{:#07x}, {SECTORS} of them", sector_position(0).0)),
         ("Control", format!("{control:#07x}")),
         ("member map", format!("{map:#07x}, a bit for each member, in whole {LINE_SIZE} bytes")),
-        ("Subscription", "behind the member map, as many as the header says".into()),
+        ("subscription map", "behind it, a bit for each, as the member map".into()),
+        ("Subscription", "behind the maps, as many as the header says".into()),
         ("Member", "behind the subscriptions, as many as the header says".into()),
+        ("Share", "behind the members, as many as the header says".into()),
         ("ring", format!("at the next multiple of {REGION_ALIGN:#x}, to the segment's end")),
     ]
     .into_iter()
@@ -172,7 +188,7 @@ macro_rules! part {
 
 part! {
     /// The first region.
-    struct Header: 1024 {
+    struct Header: 2176 {
         0x000 magic: [u8; 8] = "creator" "the bytes RINGWAY and a zero";
         0x008 byte_order: u32 = "creator" "0x01020304 as the creator's machine stores it";
         0x00c major: u16 = "creator" "major layout; others are refused";
@@ -189,7 +205,7 @@ part! {
         0x050 created_at: u64 = "creator" "nanoseconds since 1970, for display";
         0x058 first_sequence: u64 = "creator" "the first message's sequence";
         0x060 creator_pid: u32 = "creator" "for display";
-        0x064 _reserved_pid: u32 = "nobody" "zero";
+        0x064 shares: u32 = "creator" "entries in the share table";
         0x068 control_size: u64 = "creator" "bytes of the control region's tables";
         0x070 _reserved_identity: [u8; 144] = "nobody" "zero";
         0x100 licence: u64 = "producer" "position up to which the producer may write; never goes back";
@@ -202,43 +218,64 @@ part! {
         0x1a0 _reserved_state: [u8; 96] = "nobody" "zero";
         0x200 durable: u64 = "journal" "position up to which the history is synced; 0 without a journal";
         0x208 _reserved_durable: [u8; 120] = "nobody" "zero";
-        0x280 sectors: [u64; 32] = "producer" "the sector index: 16 x SectorStart";
-        0x380 _reserved_header: [u8; 128] = "nobody" "zero";
+        0x280 sectors: [u64; 64] = "producer" "the sector index: 16 x SectorStart";
+        0x480 history: [u8; 1024] = "creator" "path of the history directory, padded with zeros; zeros: there is none";
     }
 }
 
 part! {
     /// The sector index's entry for one sixteenth of the ring: its first frame boundary.
-    struct SectorStart: 16 {
+    struct SectorStart: 32 {
         0x00 position: u64 = "producer" "all ones while the entry holds nothing or changes";
         0x08 sequence: u64 = "producer" "of the frame that begins there";
+        0x10 recorded_at: u64 = "producer" "nanoseconds since 1970 when it was recorded, for display";
+        0x18 _reserved_sector: u64 = "nobody" "zero";
     }
 }
 
 part! {
-    /// The start of the second region. The member map (a bit for each member, rounded up to
-    /// whole lines), the subscription table and the member table follow.
-    struct Control: 384 {
+    /// The start of the second region. The member map and the subscription map (a bit for each,
+    /// rounded up to whole lines), the subscription table, the member table and the share table
+    /// follow.
+    struct Control: 512 {
         0x000 data_event: u32 = "anyone" "odd while a consumer may sleep on it; the producer's sends wake it";
         0x004 _reserved_data: [u8; 124] = "nobody" "zero";
         0x080 room_event: u32 = "anyone" "odd while the producer may sleep on it; consumers wake it";
         0x084 _reserved_room: [u8; 124] = "nobody" "zero";
         0x100 removed: u32 = "remover" "1 once the queue's name has been taken away";
         0x104 _reserved_removed: [u8; 124] = "nobody" "zero";
+        0x180 shares_used: u32 = "members" "entries of the share table from here on were never in use";
+        0x184 _reserved_shares: [u8; 124] = "nobody" "zero";
     }
 }
 
 part! {
-    /// A named subscription. Nothing writes these yet: a segment with one in it has a feature
-    /// bit that this build refuses.
-    struct Subscription: 256 {
-        0x00 head: u64 = "members" "position of the next frame that nobody has claimed";
-        0x08 state: u32 = "members" "0 free";
-        0x0c lag: u32 = "members" "as in Member";
-        0x10 generation: u64 = "members" "raised whenever the entry is given out";
-        0x18 _reserved_hot: [u8; 104] = "nobody" "zero";
-        0x80 name: [u8; 64] = "members" "UTF-8, padded with zeros";
-        0xc0 _reserved_cold: [u8; 64] = "nobody" "zero";
+    /// A named subscription. Its bit in the subscription map says that it holds the producer, if
+    /// it is of that kind.
+    struct Subscription: 512 {
+        0x000 head_position: u64 = "members" "of the next frame that is in no share";
+        0x008 head_sequence: u64 = "members" "of that frame";
+        0x010 turn: u64 = "members" "how often the head has moved (48 bits); below, 1 + the share that moves it, or 0";
+        0x018 _reserved_hot: [u8; 104] = "nobody" "zero";
+        0x080 name: [u8; 64] = "registrar" "UTF-8, padded with zeros";
+        0x0c0 state: u32 = "registrar" "0 free, 1 being made or removed, 2 in use, 3 being moved to `moves_to`";
+        0x0c4 lag: u32 = "registrar" "0 skip, 1 hold, 2 spill";
+        0x0c8 keyed: u32 = "registrar" "1: messages of one key go to one member at a time, in order";
+        0x0cc deliveries_max: u32 = "registrar" "a message that was delivered so often is a dead letter; 0: never";
+        0x0d0 backoff_first: u64 = "registrar" "nanoseconds before the second delivery after a nack";
+        0x0d8 backoff_max: u64 = "registrar" "nanoseconds before a delivery at most";
+        0x0e0 backoff_factor: u32 = "registrar" "thousandths by which each pause is longer than the last";
+        0x0e4 _reserved_factor: u32 = "nobody" "zero";
+        0x0e8 ack_within: u64 = "registrar" "nanoseconds without a sign of progress after which a share passes on; 0: never";
+        0x0f0 created_at: u64 = "registrar" "nanoseconds since 1970, for display";
+        0x0f8 left_at: u64 = "members" "nanoseconds since 1970 when a member was last seen to leave, for display";
+        0x100 delivered: u64 = "members" "deliveries by members that have left, for display";
+        0x108 redelivered: u64 = "members" "of these, not the first of their message";
+        0x110 acked: u64 = "members" "messages acknowledged by members that have left, for display";
+        0x118 dead_letters: u64 = "members" "messages given up by members that have left, for display";
+        0x120 missed: u64 = "members" "messages that members that have left were too slow for, for display";
+        0x128 moves_to: u64 = "registrar" "sequence that the head is being moved to";
+        0x130 _reserved_cold: [u8; 208] = "nobody" "zero";
     }
 }
 
@@ -246,17 +283,40 @@ part! {
     /// One consumer. Its bit in the member map says whether the line is in use, its lock
     /// whether its owner lives.
     struct Member: 128 {
-        0x00 cursor: u64 = "member" "position below which it needs nothing any more";
-        0x08 claim_start: u64 = "member" "of a shared subscription: first position claimed";
-        0x10 claim_end: u64 = "member" "of a shared subscription: end of the claim";
-        0x18 lag: u32 = "member" "0 skip, 1 hold, 2 spill";
-        0x1c subscription: u32 = "member" "1 + its entry in the subscription table, 0 when anonymous";
-        0x20 pid: u32 = "member" "for display";
-        0x24 late_wakes: u32 = "member" "sleeps that ended by their time limit although there was a message";
-        0x28 since: u64 = "member" "nanoseconds since 1970 when it joined, for display";
-        0x30 missed: u64 = "member" "messages it was too slow for";
-        0x38 sleeps: u64 = "member" "times it slept";
-        0x40 _reserved_member: [u8; 64] = "nobody" "zero";
+        0x00 cursor: u64 = "member" "position below which it needs nothing any more; of no meaning in a named subscription";
+        0x08 lag: u32 = "member" "0 skip, 1 hold, 2 spill";
+        0x0c subscription: u32 = "member" "1 + its entry in the subscription table, 0 when anonymous";
+        0x10 pid: u32 = "member" "for display";
+        0x14 late_wakes: u32 = "member" "sleeps that ended by their time limit although there was a message";
+        0x18 since: u64 = "member" "nanoseconds since 1970 when it joined, for display";
+        0x20 missed: u64 = "member" "messages it was too slow for";
+        0x28 sleeps: u64 = "member" "times it slept";
+        0x30 delivered: u64 = "member" "deliveries from its shares, for display";
+        0x38 redelivered: u64 = "member" "of these, not the first of their message";
+        0x40 acked: u64 = "member" "messages it acknowledged, for display";
+        0x48 dead_letters: u64 = "member" "messages it gave up, for display";
+        0x50 _reserved_member: [u8; 48] = "nobody" "zero";
+    }
+}
+
+part! {
+    /// A share: messages of a named subscription that follow each other and are one member's to
+    /// work on.
+    struct Share: 256 {
+        0x00 ticket: u64 = "owner, helpers" "the turn it was taken at; its highest bit: the head has passed it";
+        0x08 state: u64 = "owner, heirs" "unsettled messages (32 bits) | how many were handed out (6) | 1 + owner (15) | generation (11)";
+        0x10 from_position: u64 = "owner" "the head's position before it";
+        0x18 from_sequence: u64 = "owner" "the head's sequence before it; lower than `sequence` if messages were missed";
+        0x20 position: u64 = "owner" "of the first message";
+        0x28 sequence: u64 = "owner" "of the first message";
+        0x30 end: u64 = "owner" "the head's position after it";
+        0x38 subscription: u32 = "owner" "1 + its entry in the subscription table";
+        0x3c count: u32 = "owner" "messages, 32 at most";
+        0x40 waiting: u32 = "owner" "messages (a bit each) that wait to be delivered again";
+        0x44 _reserved_waiting: u32 = "nobody" "zero";
+        0x48 retries: [u8; 32] = "owner" "deliveries of each message beside the one that the state counts";
+        0x68 _reserved_share: [u8; 24] = "nobody" "zero";
+        0x80 keys: [u8; 128] = "owner" "lower half of each key's hash (32 bits), in a keyed subscription; 0: no key";
     }
 }
 
@@ -284,9 +344,17 @@ pub(crate) const fn sector_sequence(sector: usize) -> Word64 {
     Word64(sector_position(sector).0 + offset_of!(SectorStart, sequence))
 }
 
+/// When the sector index's entry `sector` was recorded.
+pub(crate) const fn sector_recorded_at(sector: usize) -> Word64 {
+    Word64(sector_position(sector).0 + offset_of!(SectorStart, recorded_at))
+}
+
+pub(crate) const HISTORY_OFFSET: usize = offset_of!(Header, history);
+
 pub(crate) const DATA_EVENT: Word32 = Word32(offset_of!(Control, data_event));
 pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));
 pub(crate) const REMOVED: Word32 = Word32(offset_of!(Control, removed));
+pub(crate) const SHARES_USED: Word32 = Word32(offset_of!(Control, shares_used));
 
 pub(crate) const MEMBER_SIZE: usize = size_of::<Member>();
 pub(crate) const CURSOR: Word64 = Word64(offset_of!(Member, cursor));
@@ -296,18 +364,90 @@ pub(crate) const LATE_WAKES: Word32 = Word32(offset_of!(Member, late_wakes));
 pub(crate) const SINCE: Word64 = Word64(offset_of!(Member, since));
 pub(crate) const MISSED: Word64 = Word64(offset_of!(Member, missed));
 pub(crate) const SLEEPS: Word64 = Word64(offset_of!(Member, sleeps));
+pub(crate) const SUBSCRIPTION: Word32 = Word32(offset_of!(Member, subscription));
+pub(crate) const DELIVERED: Word64 = Word64(offset_of!(Member, delivered));
+pub(crate) const REDELIVERED: Word64 = Word64(offset_of!(Member, redelivered));
+pub(crate) const ACKED: Word64 = Word64(offset_of!(Member, acked));
+pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Member, dead_letters));
+
+/// The words of a [`Subscription`].
+pub(crate) mod subscription {
+    use super::{SUBSCRIPTION_NAME_SIZE, Subscription, Word32, Word64, offset_of};
+
+    pub(crate) const SIZE: usize = size_of::<Subscription>();
+    pub(crate) const HEAD_POSITION: Word64 = Word64(offset_of!(Subscription, head_position));
+    pub(crate) const HEAD_SEQUENCE: Word64 = Word64(offset_of!(Subscription, head_sequence));
+    pub(crate) const TURN: Word64 = Word64(offset_of!(Subscription, turn));
+    pub(crate) const STATE: Word32 = Word32(offset_of!(Subscription, state));
+    pub(crate) const LAG: Word32 = Word32(offset_of!(Subscription, lag));
+    pub(crate) const KEYED: Word32 = Word32(offset_of!(Subscription, keyed));
+    pub(crate) const DELIVERIES_MAX: Word32 = Word32(offset_of!(Subscription, deliveries_max));
+    pub(crate) const BACKOFF_FIRST: Word64 = Word64(offset_of!(Subscription, backoff_first));
+    pub(crate) const BACKOFF_MAX: Word64 = Word64(offset_of!(Subscription, backoff_max));
+    pub(crate) const BACKOFF_FACTOR: Word32 = Word32(offset_of!(Subscription, backoff_factor));
+    pub(crate) const ACK_WITHIN: Word64 = Word64(offset_of!(Subscription, ack_within));
+    pub(crate) const CREATED_AT: Word64 = Word64(offset_of!(Subscription, created_at));
+    pub(crate) const LEFT_AT: Word64 = Word64(offset_of!(Subscription, left_at));
+    pub(crate) const DELIVERED: Word64 = Word64(offset_of!(Subscription, delivered));
+    pub(crate) const REDELIVERED: Word64 = Word64(offset_of!(Subscription, redelivered));
+    pub(crate) const ACKED: Word64 = Word64(offset_of!(Subscription, acked));
+    pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Subscription, dead_letters));
+    pub(crate) const MISSED: Word64 = Word64(offset_of!(Subscription, missed));
+    pub(crate) const MOVES_TO: Word64 = Word64(offset_of!(Subscription, moves_to));
+
+    /// Eight bytes of the name.
+    pub(crate) const fn name(index: usize) -> Word64 {
+        assert!(index < SUBSCRIPTION_NAME_SIZE / 8);
+        Word64(offset_of!(Subscription, name) + index * 8)
+    }
+}
+
+/// The words of a [`Share`].
+pub(crate) mod share {
+    use super::{SHARE_COUNT_MAX, Share, Word32, Word64, offset_of};
+
+    pub(crate) const SIZE: usize = size_of::<Share>();
+    pub(crate) const TICKET: Word64 = Word64(offset_of!(Share, ticket));
+    pub(crate) const STATE: Word64 = Word64(offset_of!(Share, state));
+    pub(crate) const FROM_POSITION: Word64 = Word64(offset_of!(Share, from_position));
+    pub(crate) const FROM_SEQUENCE: Word64 = Word64(offset_of!(Share, from_sequence));
+    pub(crate) const POSITION: Word64 = Word64(offset_of!(Share, position));
+    pub(crate) const SEQUENCE: Word64 = Word64(offset_of!(Share, sequence));
+    pub(crate) const END: Word64 = Word64(offset_of!(Share, end));
+    pub(crate) const SUBSCRIPTION: Word32 = Word32(offset_of!(Share, subscription));
+    pub(crate) const COUNT: Word32 = Word32(offset_of!(Share, count));
+    pub(crate) const WAITING: Word32 = Word32(offset_of!(Share, waiting));
+
+    /// The word that has the byte of message `index`.
+    pub(crate) const fn retries(index: u32) -> Word64 {
+        assert!(index < SHARE_COUNT_MAX);
+        Word64(offset_of!(Share, retries) + index as usize / 8 * 8)
+    }
+
+    pub(crate) const fn key(index: u32) -> Word32 {
+        assert!(index < SHARE_COUNT_MAX);
+        Word32(offset_of!(Share, keys) + index as usize * 4)
+    }
+}
+
+/// How many entries the tables have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tables {
+    pub(crate) members: u32,
+    pub(crate) subscriptions: u32,
+    pub(crate) shares: u32,
+}
 
 /// How large everything is. Built only with sizes that fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     capacity: u64,
-    members: u32,
-    subscriptions: u32,
+    tables: Tables,
 }
 
 impl Geometry {
     /// Checks the sizes; the error says which bound is broken.
-    pub(crate) fn new(capacity: u64, members: u32, subscriptions: u32) -> Result<Self, String> {
+    pub(crate) fn new(capacity: u64, tables: Tables) -> Result<Self, String> {
         if !(CAPACITY_MIN..=CAPACITY_MAX).contains(&capacity) {
             return Err(format!(
                 "a capacity of {capacity} bytes is outside {CAPACITY_MIN} to {CAPACITY_MAX} (64 KiB to 2 GiB)"
@@ -319,6 +459,7 @@ impl Geometry {
                 "a capacity of {capacity} bytes is not a power of two, try {next}"
             ));
         }
+        let Tables { members, subscriptions, shares } = tables;
         if !(1..=MEMBERS_MAX).contains(&members) {
             return Err(format!("{members} members are outside 1 to {MEMBERS_MAX}"));
         }
@@ -327,14 +468,17 @@ impl Geometry {
                 "{subscriptions} named subscriptions are more than {SUBSCRIPTIONS_MAX}"
             ));
         }
-        Ok(Self { capacity, members, subscriptions })
+        if shares > SHARES_MAX {
+            return Err(format!("{shares} shares are more than {SHARES_MAX}"));
+        }
+        Ok(Self { capacity, tables })
     }
 
     /// A ring too small for a segment, for tests that look at every byte of it.
     #[cfg(test)]
-    pub(crate) fn tiny(capacity: u64, members: u32) -> Self {
+    pub(crate) fn tiny(capacity: u64, tables: Tables) -> Self {
         assert!(capacity.is_power_of_two() && capacity >= 16 * SECTORS as u64);
-        Self { capacity, members, subscriptions: 0 }
+        Self { capacity, tables }
     }
 
     pub(crate) const fn capacity(&self) -> u64 {
@@ -357,8 +501,8 @@ impl Geometry {
         self.capacity / 4
     }
 
-    pub(crate) const fn members(&self) -> u32 {
-        self.members
+    pub(crate) const fn tables(&self) -> Tables {
+        self.tables
     }
 
     pub(crate) const fn header_size() -> usize {
@@ -370,7 +514,7 @@ impl Geometry {
     }
 
     pub(crate) const fn member_map_words(&self) -> usize {
-        self.members.div_ceil(u64::BITS) as usize
+        map_words(self.tables.members)
     }
 
     /// From the start of the control region; `word` is below [`Self::member_map_words`].
@@ -378,15 +522,34 @@ impl Geometry {
         Word64(size_of::<Control>() + word * size_of::<u64>())
     }
 
-    /// From the start of the control region; `index` is below [`Self::members`].
+    pub(crate) const fn subscription_map_words(&self) -> usize {
+        map_words(self.tables.subscriptions)
+    }
+
+    /// From the start of the control region; `word` is below [`Self::subscription_map_words`].
+    pub(crate) const fn subscription_map(&self, word: usize) -> Word64 {
+        let map = size_of::<Control>() + map_size(self.tables.members);
+        Word64(map + word * size_of::<u64>())
+    }
+
+    /// From the start of the control region; `index` is below the table's size.
+    pub(crate) const fn subscription(&self, index: u32) -> usize {
+        let table = self.subscription_map(0).0 + map_size(self.tables.subscriptions);
+        table + index as usize * size_of::<Subscription>()
+    }
+
+    /// From the start of the control region; `index` is below the table's size.
     pub(crate) const fn member(&self, index: u32) -> usize {
-        let map_size = (self.member_map_words() * size_of::<u64>()).next_multiple_of(LINE_SIZE);
-        let subscriptions_size = self.subscriptions as usize * size_of::<Subscription>();
-        size_of::<Control>() + map_size + subscriptions_size + index as usize * MEMBER_SIZE
+        self.subscription(self.tables.subscriptions) + index as usize * MEMBER_SIZE
+    }
+
+    /// From the start of the control region; `index` is below the table's size.
+    pub(crate) const fn share(&self, index: u32) -> usize {
+        self.member(self.tables.members) + index as usize * size_of::<Share>()
     }
 
     pub(crate) const fn control_size(&self) -> usize {
-        self.member(self.members)
+        self.share(self.tables.shares)
     }
 
     pub(crate) const fn ring_offset(&self) -> usize {
@@ -396,6 +559,14 @@ impl Geometry {
     pub(crate) const fn segment_size(&self) -> u64 {
         self.ring_offset() as u64 + self.capacity
     }
+}
+
+const fn map_words(bits: u32) -> usize {
+    bits.div_ceil(u64::BITS) as usize
+}
+
+const fn map_size(bits: u32) -> usize {
+    (map_words(bits) * size_of::<u64>()).next_multiple_of(LINE_SIZE)
 }
 
 /// What a segment says about itself. Constant from its birth on.
@@ -440,8 +611,10 @@ impl Identity {
         put(offset_of!(Header, capacity), &geometry.capacity.to_le_bytes());
         put(offset_of!(Header, control_offset), &(Geometry::control_offset() as u64).to_le_bytes());
         put(offset_of!(Header, ring_offset), &(geometry.ring_offset() as u64).to_le_bytes());
-        put(offset_of!(Header, members), &geometry.members.to_le_bytes());
-        put(offset_of!(Header, subscriptions), &geometry.subscriptions.to_le_bytes());
+        let Tables { members, subscriptions, shares } = geometry.tables;
+        put(offset_of!(Header, members), &members.to_le_bytes());
+        put(offset_of!(Header, subscriptions), &subscriptions.to_le_bytes());
+        put(offset_of!(Header, shares), &shares.to_le_bytes());
         put(offset_of!(Header, control_size), &(geometry.control_size() as u64).to_le_bytes());
         put(offset_of!(Header, instance), &self.instance);
         put(offset_of!(Header, created_at), &self.created_at.to_le_bytes());
@@ -477,12 +650,13 @@ impl Identity {
         if unknown != 0 {
             return Err(IdentityError::Features(unknown));
         }
-        let geometry = Geometry::new(
-            u64_at(offset_of!(Header, capacity)),
-            u32_at(offset_of!(Header, members)),
-            u32_at(offset_of!(Header, subscriptions)),
-        )
-        .map_err(IdentityError::Geometry)?;
+        let tables = Tables {
+            members: u32_at(offset_of!(Header, members)),
+            subscriptions: u32_at(offset_of!(Header, subscriptions)),
+            shares: u32_at(offset_of!(Header, shares)),
+        };
+        let geometry = Geometry::new(u64_at(offset_of!(Header, capacity)), tables)
+            .map_err(IdentityError::Geometry)?;
         let derived = [
             (offset_of!(Header, segment_size), geometry.segment_size()),
             (offset_of!(Header, control_offset), Geometry::control_offset() as u64),
@@ -537,9 +711,13 @@ fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
 mod tests {
     use super::*;
 
+    fn tables(members: u32, subscriptions: u32, shares: u32) -> Tables {
+        Tables { members, subscriptions, shares }
+    }
+
     fn identity() -> Identity {
         Identity {
-            geometry: Geometry::new(1 << 20, 64, 64).unwrap(),
+            geometry: Geometry::new(1 << 20, tables(64, 64, 128)).unwrap(),
             minor: MINOR,
             instance: [7; 16],
             created_at: 1_700_000_000_000_000_000,
@@ -615,11 +793,21 @@ mod tests {
     #[test]
     fn regions_do_not_overlap_at_any_size() {
         for capacity_log2 in 16..=31 {
-            for (members, subscriptions) in [(1, 0), (64, 64), (65, 3), (16_384, 4_096)] {
-                let geometry = Geometry::new(1 << capacity_log2, members, subscriptions).unwrap();
+            for (members, subscriptions, shares) in
+                [(1, 0, 0), (64, 64, 128), (65, 3, 7), (16_384, 4_096, 32_768)]
+            {
+                let tables = tables(members, subscriptions, shares);
+                let geometry = Geometry::new(1 << capacity_log2, tables).unwrap();
                 assert!(Geometry::header_size() <= Geometry::control_offset());
-                assert!(geometry.member(0) >= Geometry::member_map(geometry.member_map_words()).0);
-                assert_eq!(geometry.member(0) % LINE_SIZE, 0);
+                let maps = [
+                    (Geometry::member_map(geometry.member_map_words()), members),
+                    (geometry.subscription_map(geometry.subscription_map_words()), subscriptions),
+                ];
+                assert!(geometry.subscription_map(0).0 >= maps[0].0.0);
+                assert!(geometry.subscription(0) >= maps[1].0.0);
+                for begin in [geometry.subscription(0), geometry.member(0), geometry.share(0)] {
+                    assert_eq!(begin % LINE_SIZE, 0);
+                }
                 let control_end = Geometry::control_offset() + geometry.control_size();
                 assert!(control_end <= geometry.ring_offset());
                 assert_eq!(geometry.ring_offset() % REGION_ALIGN, 0);

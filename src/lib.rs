@@ -69,6 +69,8 @@ mod copy;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+mod history;
+#[cfg(not(loom))]
 mod info;
 #[cfg(not(loom))]
 mod key;
@@ -86,9 +88,13 @@ mod queue;
 #[cfg(not(loom))]
 mod reception;
 mod region;
+#[cfg(not(loom))]
+mod registry;
 mod ring;
 #[cfg(not(loom))]
 mod segment;
+#[cfg(not(loom))]
+mod sharing;
 #[cfg(not(loom))]
 mod subscribe;
 mod sync;
@@ -99,14 +105,15 @@ mod wait;
 pub use self::{
     consumer::{Consumer, Observer},
     error::Error,
-    info::{ConsumerInfo, Info, ProducerInfo},
+    history::{DeadLetter, DeadLetters, Reason},
+    info::{ConsumerInfo, Info, ProducerInfo, SubscriptionInfo},
     key::key_hash,
     message::{Batch, Message},
-    outcome::{Received, Sent},
+    outcome::{Acked, Holder, Nacked, Received, Sent},
     producer::{Claim, Outgoing, Producer, SendBatch},
     queue::{Queue, QueueOptions},
     ring::{Lag, Start},
-    subscribe::Subscribe,
+    subscribe::{AckMode, Subscribe},
     wait::Wait,
 };
 

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::layout;
-use crate::ring::{MemberIndex, Ring};
+use crate::ring::{Corrupt, MemberIndex, Ring};
 use crate::segment::{Lock, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::process;
@@ -29,10 +29,13 @@ impl Membership {
             return Err(segment.stale());
         }
         let Some(index) = index else {
-            let members = segment.geometry().members();
+            let members = segment.geometry().tables().members;
             return Err(Error::MembersFull { queue: segment.name().into(), members });
         };
-        ring.leave(index);
+        if ring.is_active(index) {
+            // A dead one's. What is corrupt about its shares is reported by who meets it.
+            let _ = retire(&ring, index);
+        }
         introduce(&ring, index);
         Ok(Self { ring, index, lock })
     }
@@ -62,7 +65,8 @@ impl Drop for Membership {
     fn drop(&mut self) {
         // A forked child has a copy of this, but not the place.
         if self.lock.is_own() {
-            self.ring.leave(self.index);
+            // What is corrupt about the shares stays where it is, for others to report.
+            let _ = retire(&self.ring, self.index);
             announce_room(&self.ring);
         }
     }
@@ -80,7 +84,7 @@ pub(crate) fn clear_dead(
         // Whoever has the lock of a line in use, and is not its owner, has outlived its owner.
         if lock.try_member(index)? {
             if ring.is_active(index) {
-                ring.leave(index);
+                let _ = retire(ring, index);
                 cleared += 1;
             }
             lock.give_up_member(index)?;
@@ -90,6 +94,47 @@ pub(crate) fn clear_dead(
         announce_room(ring);
     }
     Ok(cleared)
+}
+
+/// Ends a membership: what it left of shares is for others from now on, and what it counted is
+/// the subscription's. The caller holds the member's lock.
+fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
+    let member = ring.member(index);
+    let subscription = member.subscription().and_then(|index| ring.subscription(index));
+    let Some(subscription) = subscription else {
+        ring.leave(index);
+        return Ok(());
+    };
+    let opened = ring.disown(index);
+    for (from, to) in [
+        (layout::DELIVERED, layout::subscription::DELIVERED),
+        (layout::REDELIVERED, layout::subscription::REDELIVERED),
+        (layout::ACKED, layout::subscription::ACKED),
+        (layout::DEAD_LETTERS, layout::subscription::DEAD_LETTERS),
+        (layout::MISSED, layout::subscription::MISSED),
+    ] {
+        // Relaxed: for display.
+        let count = member.word64(from).swap(0, Ordering::Relaxed);
+        subscription.word64(to).fetch_add(count, Ordering::Relaxed);
+    }
+    let left_at = subscription.word64(layout::subscription::LEFT_AT);
+    left_at.store(process::now_for_display(), Ordering::Relaxed);
+    ring.leave(index);
+    if opened? > 0 {
+        announce_shares(ring);
+    }
+    Ok(())
+}
+
+/// Tells members that wait for messages that there is one to be delivered again.
+#[cold]
+pub(crate) fn announce_shares(ring: &Ring) {
+    // SeqCst: WAKE.
+    fence(Ordering::SeqCst);
+    let event = Event::new(ring.control32(layout::DATA_EVENT));
+    if event.is_awaited() {
+        event.call();
+    }
 }
 
 /// Tells a producer that waits for room that a cursor has moved, or is no more.
@@ -106,9 +151,13 @@ pub(crate) fn announce_room(ring: &Ring) {
 /// Fills in what others are shown of a member.
 fn introduce(ring: &Ring, index: MemberIndex) {
     let member = ring.member(index);
+    member.word32(layout::SUBSCRIPTION).store(0, Ordering::Relaxed);
     member.word32(layout::PID).store(std::process::id(), Ordering::Relaxed);
     member.word64(layout::SINCE).store(process::now_for_display(), Ordering::Relaxed);
     member.word64(layout::MISSED).store(0, Ordering::Relaxed);
     member.word64(layout::SLEEPS).store(0, Ordering::Relaxed);
+    for count in [layout::DELIVERED, layout::REDELIVERED, layout::ACKED, layout::DEAD_LETTERS] {
+        member.word64(count).store(0, Ordering::Relaxed);
+    }
     member.word32(layout::LATE_WAKES).store(0, Ordering::Relaxed);
 }

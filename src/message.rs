@@ -2,7 +2,10 @@
 
 use core::fmt;
 
+use crate::error::Error;
+use crate::outcome::{Acked, Nacked};
 use crate::ring::{CopyReader, ExtensionSet, HeldReader, Run, Span};
+use crate::sharing::{Handed, SharedReader, Work};
 
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
@@ -21,11 +24,17 @@ use crate::ring::{CopyReader, ExtensionSet, HeldReader, Run, Span};
 /// # Queue::force_remove("doc-message")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+///
+/// A member of a named subscription acknowledges its messages: by [`ack`](Self::ack), or, with
+/// [`AckMode::Auto`](crate::AckMode::Auto), by receiving the next one.
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     payload: &'a [u8],
     sequence: u64,
     key_hash: Option<u64>,
+    delivery: u32,
+    /// Of a member's message: where it is acknowledged.
+    work: Option<&'a Work>,
 }
 
 impl<'a> Message<'a> {
@@ -44,7 +53,22 @@ impl<'a> Message<'a> {
             // SAFETY: a word of the set lies there, by the caller's promise.
             span.extensions.contains(one).then(|| u64::from_le_bytes(unsafe { word.read() }))
         };
-        Self { payload, sequence, key_hash: extension(ExtensionSet::KEY) }
+        let key_hash = extension(ExtensionSet::KEY);
+        Self { payload, sequence, key_hash, delivery: 1, work: None }
+    }
+
+    /// A member's message.
+    ///
+    /// # Safety
+    /// As [`Self::at`], and the work lives for `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn of_member(base: *const u8, handed: Handed, work: *const Work) -> Self {
+        let Handed { span, sequence, delivery } = handed;
+        // SAFETY: by the caller's promise.
+        let message = unsafe { Self::at(base, span, sequence) };
+        // SAFETY: by the caller's promise.
+        let work = unsafe { work.as_ref() };
+        Self { delivery, work, ..message }
     }
 
     /// Its number: the producer counts messages from 0, or from the queue's
@@ -81,6 +105,126 @@ impl<'a> Message<'a> {
         self.key_hash
     }
 
+    /// How often it has been delivered, this time included: 1 is the first. From 256 on, at least
+    /// so often. Only members of named subscriptions get a message more than once.
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-delivery");
+    /// # let queue = Queue::create("doc-delivery", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// let mut one = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// assert_eq!(one.receive()?.message().unwrap().delivery(), 1);
+    /// drop(one); // without having acknowledged it
+    /// let mut other = queue.subscribe(&workers)?;
+    /// assert_eq!(other.receive()?.message().unwrap().delivery(), 2);
+    /// # drop(other);
+    /// # Queue::force_remove("doc-delivery")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn delivery(&self) -> u32 {
+        self.delivery
+    }
+
+    /// Whether somebody got it before, and did not acknowledge it.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-redelivered");
+    /// # let queue = Queue::create("doc-redelivered", &QueueOptions::new())?;
+    /// queue.producer()?.send(b"seen")?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert!(!observer.receive()?.message().unwrap().redelivered());
+    /// # Queue::force_remove("doc-redelivered")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn redelivered(&self) -> bool {
+        self.delivery > 1
+    }
+
+    /// Acknowledges the message: it is done, and nobody gets it again, whoever dies. Messages can
+    /// be acknowledged in any order and from any thread. For a consumer that is no member of a
+    /// named subscription this does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-ack");
+    /// # let queue = Queue::create("doc-ack", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let message = worker.receive()?.message().unwrap();
+    /// // ... the task is done ...
+    /// assert_eq!(message.ack()?, Acked::Done);
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-ack")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn ack(self) -> Result<Acked, Error> {
+        self.work.map_or(Ok(Acked::Done), |work| work.ack(self.sequence))
+    }
+
+    /// Refuses the message: it is delivered again, to whichever member is free, after the
+    /// subscription's [`backoff`](crate::Subscribe::backoff), until it has been delivered as often
+    /// as it may be and becomes a dead letter. For a consumer that is no member of a named
+    /// subscription this does nothing, and says [`Nacked::Late`].
+    ///
+    /// The other messages that the member took together with it go first.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]; [`Error::File`] if the dead letter could not be written: then the message
+    /// is still to be dealt with.
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Nacked, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-nack");
+    /// # let queue = Queue::create("doc-nack", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// assert!(matches!(worker.receive()?.message().unwrap().nack()?, Nacked::Retry(_)));
+    /// assert!(worker.receive()?.message().unwrap().redelivered());
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-nack")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn nack(self) -> Result<Nacked, Error> {
+        self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence))
+    }
+
+    /// Says that the message is still being worked on: the time that
+    /// [`ack_within`](crate::Subscribe::ack_within) gives begins anew, for it and what was taken
+    /// together with it.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-extend-lease");
+    /// # let queue = Queue::create("doc-extend-lease", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers.ack_within(Duration::from_secs(30)))?;
+    /// queue.producer()?.send(b"a long task")?;
+    /// let message = worker.receive()?.message().unwrap();
+    /// assert_eq!(message.extend()?, Acked::Done);
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-extend-lease")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn extend(&self) -> Result<Acked, Error> {
+        self.work.map_or(Ok(Acked::Done), |work| work.extend(self.sequence))
+    }
+
     /// The payload as a value of `T`; `None` if its size is another, or `T` wants a stricter
     /// alignment than 8.
     ///
@@ -113,6 +257,16 @@ impl<'a> Message<'a> {
         T::ref_from_bytes(self.payload).ok()
     }
 }
+
+/// Two messages are equal if they say the same: sequence, key and payload.
+impl PartialEq for Message<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let facts = |message: &Self| (message.sequence, message.key_hash, message.delivery);
+        facts(self) == facts(other) && self.payload == other.payload
+    }
+}
+
+impl Eq for Message<'_> {}
 
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,6 +314,7 @@ pub struct Batch<'a> {
 enum ReaderOf<'a> {
     Held(&'a mut HeldReader),
     Copied(&'a mut CopyReader),
+    Shared(&'a mut Run, &'a Work),
 }
 
 impl<'a> Batch<'a> {
@@ -182,6 +337,12 @@ impl<'a> Batch<'a> {
         let reader = ReaderOf::Copied(reader);
         Self { first: Some(first), run: copy, left: usize::MAX, reader }
     }
+
+    /// A member's message, and up to `left` more of the same share.
+    pub(crate) fn of_shared(first: Message<'a>, reader: &'a mut SharedReader, left: usize) -> Self {
+        let (run, work) = reader.split();
+        Self { first: Some(first), run: run.clone(), left, reader: ReaderOf::Shared(run, work) }
+    }
 }
 
 impl<'a> Iterator for Batch<'a> {
@@ -194,6 +355,13 @@ impl<'a> Iterator for Batch<'a> {
         }
         self.left = self.left.checked_sub(1)?;
         let sequence = self.run.sequence();
+        if let ReaderOf::Shared(_, work) = &self.reader {
+            let span = work.next_in_batch(&mut self.run)?;
+            let handed = Handed { span, sequence, delivery: 1 };
+            // SAFETY: the message is not settled before the next receive, which needs the reader
+            // that is borrowed for `'a`, and so is the work.
+            return Some(unsafe { Message::of_member(self.run.base(), handed, *work) });
+        }
         let span = self.run.next()?;
         // SAFETY: a held reader's frames stay as they are until its cursor moves, which needs
         // the reader that is borrowed for `'a`; a copy does by the promise of `of_copy`.
@@ -207,6 +375,7 @@ impl Drop for Batch<'_> {
         match &mut self.reader {
             ReaderOf::Held(reader) => reader.run().clone_from(&self.run),
             ReaderOf::Copied(reader) => reader.pass(&self.run),
+            ReaderOf::Shared(run, _) => run.clone_from(&self.run),
         }
     }
 }

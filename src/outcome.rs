@@ -31,6 +31,108 @@ impl Sent {
     }
 }
 
+/// Who keeps a producer from going on, as [`Producer::held_by`](crate::Producer::held_by) tells. Its
+/// text says what to do about it.
+///
+/// ```
+/// use ringway::Holder;
+///
+/// let holder = Holder::Consumer { member: 3, pid: 4711 };
+/// assert_eq!(holder.to_string(), "consumer 3 (process 4711)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// A consumer of its own.
+    Consumer {
+        /// Its line in the member table.
+        member: u32,
+        /// Its process, as it saw itself.
+        pid: u32,
+    },
+    /// A named subscription: what is at its head, or what its members have not settled.
+    Subscription {
+        /// The queue.
+        queue: String,
+        /// The subscription.
+        name: String,
+        /// How many of its members live.
+        members: u32,
+    },
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Consumer { member, pid } => write!(f, "consumer {member} (process {pid})"),
+            Self::Subscription { queue, name, members: 0 } => write!(
+                f,
+                "subscription '{name}', which has no live member; start one, or remove the subscription with `ringway unsubscribe {queue} {name}`"
+            ),
+            Self::Subscription { name, members: 1, .. } => {
+                write!(f, "subscription '{name}' (1 live member)")
+            }
+            Self::Subscription { name, members, .. } => {
+                write!(f, "subscription '{name}' ({members} live members)")
+            }
+        }
+    }
+}
+
+/// What an acknowledgement came to.
+///
+/// ```
+/// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+/// # let _ = Queue::force_remove("doc-acked");
+/// # let queue = Queue::create("doc-acked", &QueueOptions::new())?;
+/// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+/// let mut worker = queue.subscribe(&workers)?;
+/// queue.producer()?.send(b"a task")?;
+/// let message = worker.receive()?.message().unwrap();
+/// assert_eq!(message.ack()?, Acked::Done);
+/// assert_eq!(worker.ack(0)?, Acked::Late); // it was acknowledged before
+/// # drop(worker);
+/// # Queue::force_remove("doc-acked")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "what was acknowledged too late may be done twice"]
+pub enum Acked {
+    /// The message is done; nobody will get it again.
+    Done,
+    /// The message was not this consumer's any more, and nothing was changed: its time was over
+    /// and it has passed to another member, or it was settled before.
+    Late,
+}
+
+/// What a refusal came to.
+///
+/// ```
+/// # use ringway::{AckMode, Nacked, Queue, QueueOptions, Start, Subscribe};
+/// # use std::time::Duration;
+/// # let _ = Queue::force_remove("doc-nacked");
+/// # let queue = Queue::create("doc-nacked", &QueueOptions::new())?;
+/// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+/// let mut worker = queue.subscribe(&workers)?;
+/// queue.producer()?.send(b"a task")?;
+/// let message = worker.receive()?.message().unwrap();
+/// assert_eq!(message.nack()?, Nacked::Retry(Duration::ZERO));
+/// assert_eq!(worker.receive()?.message().unwrap().delivery(), 2);
+/// # drop(worker);
+/// # Queue::force_remove("doc-nacked")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it may be a dead letter by now"]
+pub enum Nacked {
+    /// It will be delivered again, to whichever member is free, after this pause at the earliest.
+    Retry(std::time::Duration),
+    /// It had been delivered as often as it may be. It is a dead letter now.
+    DeadLetter,
+    /// As [`Acked::Late`].
+    Late,
+}
+
 /// What a receive came to. `M` is a [`Message`](crate::Message) or a [`Batch`](crate::Batch).
 ///
 /// ```

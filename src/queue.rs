@@ -1,14 +1,17 @@
 //! A queue, by its name: making one, opening one, and what hangs on it.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
+use crate::history::{self, DeadLetterFile, DeadLetters};
 use crate::info::Info;
-use crate::layout::{FIRST_SEQUENCE_MAX, Geometry};
+use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Tables};
 use crate::membership;
 use crate::producer::Producer;
+use crate::registry::{self, Registry};
 use crate::ring::Start;
 use crate::segment::{Access, Birth, Owner, Segment};
 use crate::subscribe::Subscribe;
@@ -337,6 +340,161 @@ impl Queue {
         membership::clear_dead(&ring, &self.segment.lock_file()?, ring.active_members())
     }
 
+    /// Removes a named subscription: its place in the queue, and what its members left undone. Its
+    /// dead letters stay.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-unsubscribe");
+    /// # let queue = Queue::create("doc-unsubscribe", &QueueOptions::new())?;
+    /// let worker = queue.subscribe(&Subscribe::new().named("workers"))?;
+    /// let removed = queue.unsubscribe("workers");
+    /// assert!(matches!(removed, Err(Error::SubscriptionInUse { .. })));
+    /// drop(worker);
+    /// queue.unsubscribe("workers")?;
+    /// # Queue::force_remove("doc-unsubscribe")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn unsubscribe(&self, subscription: &str) -> Result<(), Error> {
+        let mapping = self.segment.map(Access::Consume)?;
+        let ring = mapping.ring();
+        Registry::lock(&self.segment, &ring)?.remove(subscription)
+    }
+
+    /// Moves a named subscription without members elsewhere in the stream. What its members left
+    /// undone is forgotten.
+    ///
+    /// # Errors
+    /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-seek");
+    /// # let queue = Queue::create("doc-seek", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers");
+    /// drop(queue.subscribe(&workers)?);
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"first")?;
+    /// producer.send(b"second")?;
+    /// queue.seek("workers", Start::Sequence(1))?;
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// assert_eq!(worker.receive()?.message().unwrap().payload(), b"second");
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-seek")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn seek(&self, subscription: &str, start: Start) -> Result<(), Error> {
+        let mapping = self.segment.map(Access::Consume)?;
+        let ring = mapping.ring();
+        Registry::lock(&self.segment, &ring)?.seek(subscription, start)
+    }
+
+    /// The dead letters of a named subscription, in the queue's history directory. It need not
+    /// exist any more.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if the queue has no history directory; [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-queue-letters");
+    /// # let queue = Queue::create("doc-queue-letters", &QueueOptions::new())?;
+    /// let letters = queue.dead_letters("workers");
+    /// assert!(matches!(letters, Err(Error::InvalidOption { .. })));
+    /// # Queue::force_remove("doc-queue-letters")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn dead_letters(&self, subscription: &str) -> Result<DeadLetters, Error> {
+        let Some(directory) = self.segment.history() else {
+            let (queue, what) = (self.name().into(), "it has no history directory".into());
+            return Err(Error::InvalidOption { queue, what });
+        };
+        self.dead_letters_in(directory, subscription)
+    }
+
+    /// As [`dead_letters`](Self::dead_letters), in a directory that members were given.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-letters-in");
+    /// # let queue = Queue::create("doc-letters-in", &QueueOptions::new())?;
+    /// let letters = queue.dead_letters_in("/var/lib/nobody", "workers")?;
+    /// assert_eq!(letters.count(), 0);
+    /// # Queue::force_remove("doc-letters-in")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn dead_letters_in(
+        &self,
+        directory: impl AsRef<Path>,
+        subscription: &str,
+    ) -> Result<DeadLetters, Error> {
+        self.letter_file(directory.as_ref(), subscription)?.read(false)
+    }
+
+    /// Marks a dead letter as dealt with: [`dead_letters`](Self::dead_letters) does not show it any
+    /// more. `id` is [`DeadLetter::id`](crate::DeadLetter::id); the directory is the queue's
+    /// history directory unless another is named.
+    ///
+    /// # Errors
+    /// As [`dead_letters`](Self::dead_letters).
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-drop-letter");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-drop-letter");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let queue = Queue::create("doc-drop-letter", &QueueOptions::new().history(&directory))?;
+    /// # let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).max_deliveries(1))?;
+    /// # queue.producer()?.send(b"poison")?;
+    /// # let _ = worker.receive()?.message().unwrap().nack()?;
+    /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
+    /// queue.drop_dead_letter("workers", letter.id, None)?;
+    /// assert_eq!(queue.dead_letters("workers")?.count(), 0);
+    /// # Queue::force_remove("doc-drop-letter")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn drop_dead_letter(
+        &self,
+        subscription: &str,
+        id: u64,
+        directory: Option<&Path>,
+    ) -> Result<(), Error> {
+        let Some(directory) = directory.or_else(|| self.segment.history()) else {
+            let (queue, what) = (self.name().into(), "it has no history directory".into());
+            return Err(Error::InvalidOption { queue, what });
+        };
+        self.letter_file(directory, subscription)?.append_drop(id)
+    }
+
+    fn letter_file(&self, directory: &Path, subscription: &str) -> Result<DeadLetterFile, Error> {
+        registry::check_name(self.name(), subscription)?;
+        let instance = self.segment.identity().instance;
+        Ok(DeadLetterFile::new(directory, self.name(), instance, subscription))
+    }
+
+    /// The queue's history directory, if it has one.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-history-of");
+    /// # let queue = Queue::create("doc-history-of", &QueueOptions::new())?;
+    /// assert_eq!(queue.history(), None);
+    /// # Queue::force_remove("doc-history-of")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn history(&self) -> Option<&Path> {
+        self.segment.history()
+    }
+
     /// The queue's name.
     ///
     /// ```
@@ -419,16 +577,24 @@ pub struct QueueOptions {
     subscriptions: u32,
     mode: u32,
     first_sequence: u64,
+    history: Option<PathBuf>,
 }
 
 impl QueueOptions {
-    /// 16 MiB, 64 consumers, for this user alone.
+    /// 16 MiB, 1024 consumers, 64 named subscriptions, for this user alone, without a history.
     ///
     /// ```
     /// assert_eq!(ringway::QueueOptions::new(), ringway::QueueOptions::default());
     /// ```
     pub fn new() -> Self {
-        Self { capacity: 16 << 20, members: 64, subscriptions: 64, mode: 0o600, first_sequence: 0 }
+        Self {
+            capacity: 16 << 20,
+            members: 1024,
+            subscriptions: 64,
+            mode: 0o600,
+            first_sequence: 0,
+            history: None,
+        }
     }
 
     /// Bytes of the ring: a power of two from 64 KiB to 2 GiB. The largest message is an eighth
@@ -441,13 +607,32 @@ impl QueueOptions {
         Self { capacity: bytes, ..self }
     }
 
-    /// How many consumers there can be at a time: 1 to 16,384, for 128 bytes each.
+    /// How many consumers there can be at a time: 1 to 16,384, for 640 bytes each, most of which
+    /// are for two shares of a named subscription's messages.
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().members(1024);
     /// ```
     pub fn members(self, count: u32) -> Self {
         Self { members: count, ..self }
+    }
+
+    /// How many named subscriptions there can be: up to 4,096, for 512 bytes each.
+    ///
+    /// ```
+    /// let options = ringway::QueueOptions::new().subscriptions(8);
+    /// ```
+    pub fn subscriptions(self, count: u32) -> Self {
+        Self { subscriptions: count, ..self }
+    }
+
+    /// A directory for what the queue keeps on disk: dead letters. It is made if it is not there.
+    ///
+    /// ```
+    /// let options = ringway::QueueOptions::new().history("/var/lib/orders");
+    /// ```
+    pub fn history(self, directory: impl AsRef<Path>) -> Self {
+        Self { history: Some(directory.as_ref().into()), ..self }
     }
 
     /// The segment's permissions, as `chmod` writes them; the process's umask has no part in
@@ -478,8 +663,10 @@ impl QueueOptions {
     fn birth(&self, queue: &str) -> Result<Birth, Error> {
         let invalid =
             |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
-        let geometry =
-            Geometry::new(self.capacity, self.members, self.subscriptions).map_err(invalid)?;
+        let Self { members, subscriptions, .. } = *self;
+        let shares = members.saturating_mul(2);
+        let tables = Tables { members, subscriptions, shares };
+        let geometry = Geometry::new(self.capacity, tables).map_err(invalid)?;
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
             return Err(invalid(format!(
                 "mode {:#o} is not one of permissions that let the owner read and write",
@@ -492,7 +679,12 @@ impl QueueOptions {
                 self.first_sequence
             )));
         }
-        Ok(Birth { geometry, mode: self.mode, first_sequence: self.first_sequence })
+        let history = match &self.history {
+            None => None,
+            Some(path) => Some(history::prepare(path, queue)?),
+        };
+        let first_sequence = self.first_sequence;
+        Ok(Birth { geometry, mode: self.mode, first_sequence, history })
     }
 }
 

@@ -11,8 +11,9 @@ use crate::layout;
 use crate::membership::announce_room;
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
-use crate::ring::{Buffer, CopyReader, HeldReader, Member, Read, Ring, Run, Span, Track};
+use crate::ring::{Buffer, CopyReader, HeldReader, Member, Read, Ring, Run, Span};
 use crate::segment::{Mapping, Segment};
+use crate::sharing::{Handed, SharedReader, Work};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::Witness;
 use crate::sys::process;
@@ -42,11 +43,12 @@ pub(crate) struct Reception {
     _mapping: Mapping,
 }
 
-/// How payloads are read.
+/// How messages are come by.
 #[derive(Debug)]
 pub(crate) enum Reader {
     Held(HeldReader),
     Copied(CopyReader),
+    Shared(Box<SharedReader>),
 }
 
 impl Reception {
@@ -76,9 +78,20 @@ impl Reception {
         &self.segment
     }
 
+    /// What the consumer has of its shares, if it is a member of a named subscription.
+    pub(crate) fn work(&self) -> Result<Option<&Work>, Error> {
+        if self.witness.value() == 0 {
+            return Err(self.segment.forked());
+        }
+        Ok(match &*self.reader {
+            Reader::Shared(reader) => Some(reader.work()),
+            _ => None,
+        })
+    }
+
     /// The sequence of the message that the next receive is about.
     pub(crate) fn next_sequence(&self) -> u64 {
-        self.reader.track().run().sequence()
+        self.reader.run().sequence()
     }
 
     #[inline(always)]
@@ -107,6 +120,11 @@ impl Reception {
                 // SAFETY: the copy is in our buffer, which changes with the next batch, and this
                 // one borrows us.
                 unsafe { Batch::of_copy(first, reader, run) }
+            }
+            Reader::Shared(reader) => {
+                // Copies go one by one: each is checked when it is lent.
+                let left = if reader.work().copies() { 0 } else { left };
+                Batch::of_shared(first, reader, left)
             }
         }
     }
@@ -148,6 +166,12 @@ impl Reception {
                 let span = reader.try_next(&mut self.buffer)?;
                 Some(lend(self.buffer.base(), span, reader.track().run()))
             }
+            Reader::Shared(reader) => {
+                let span = reader.try_next(&mut self.buffer)?;
+                let sequence = reader.run().sequence() - 1;
+                let handed = Handed { span, sequence, delivery: 1 };
+                Some(lend_shared(reader, &self.buffer, handed))
+            }
         }
     }
 
@@ -162,17 +186,24 @@ impl Reception {
     ) -> bool {
         let Some(found) = self.receive_slowly(patience).transpose() else { return false };
         *received = found.map(|found| {
-            let run = self.reader.track().run();
-            let base = match &*self.reader {
-                Reader::Held(_) => run.base(),
-                Reader::Copied(_) => self.buffer.base(),
-            };
-            found.map(|span| lend(base, span, run))
+            found.map(|handed| match &*self.reader {
+                Reader::Held(reader) => {
+                    let run = reader.track().run();
+                    lend(run.base(), handed.span, run)
+                }
+                Reader::Copied(reader) => {
+                    lend(self.buffer.base(), handed.span, reader.track().run())
+                }
+                Reader::Shared(reader) => lend_shared(reader, &self.buffer, handed),
+            })
         });
         true
     }
 
-    fn receive_slowly(&mut self, patience: &mut Patience) -> Result<Option<Received<Span>>, Error> {
+    fn receive_slowly(
+        &mut self,
+        patience: &mut Patience,
+    ) -> Result<Option<Received<Handed>>, Error> {
         if self.witness.value() == 0 {
             return Err(self.segment.forked());
         }
@@ -191,11 +222,11 @@ impl Reception {
                 self.stand_off();
             }
             match self.look()? {
-                Read::Message(span) => {
+                Read::Message(handed) => {
                     if let Some(ticket) = uncalled_before {
                         self.check_late_wake(ticket);
                     }
-                    return Ok(Some(Received::Message(span)));
+                    return Ok(Some(Received::Message(handed)));
                 }
                 Read::Missed { from, to } => return Ok(Some(Received::Missed { from, to })),
                 Read::Closed => return Ok(Some(Received::Closed)),
@@ -205,7 +236,7 @@ impl Reception {
                 self.look_around_sometimes()?;
                 return Ok(Some(Received::Empty));
             }
-            if self.reader.track().run().poll(POLLS_PER_LOOK) {
+            if self.reader.run().poll(POLLS_PER_LOOK) {
                 return Ok(None);
             }
             match pace.next() {
@@ -222,11 +253,14 @@ impl Reception {
 
     /// Pauses if that pays, unless it is not for want of a message that the short way ended.
     fn stand_off(&mut self) {
-        let track = self.reader.track();
-        if track.run().is_limited() {
-            return;
+        let caught_up = match &*self.reader {
+            Reader::Held(reader) => !reader.track().run().is_limited(),
+            Reader::Copied(reader) => !reader.track().run().is_limited(),
+            Reader::Shared(reader) => reader.is_at_end(),
+        };
+        if caught_up {
+            self.stand_off.pause(self.reader.position(), self.reader.run().sequence());
         }
-        self.stand_off.pause(track.position(), track.run().sequence());
     }
 
     /// Gives the last message back.
@@ -234,6 +268,7 @@ impl Reception {
         match &mut *self.reader {
             Reader::Held(reader) => reader.release(),
             Reader::Copied(reader) => reader.release(),
+            Reader::Shared(reader) => reader.release(),
         }
     }
 
@@ -246,10 +281,11 @@ impl Reception {
         }
     }
 
-    fn look(&mut self) -> Result<Read, Error> {
+    fn look(&mut self) -> Result<Read<Handed>, Error> {
         let read = match &mut *self.reader {
             Reader::Held(reader) => reader.look(),
             Reader::Copied(reader) => reader.look(&mut self.buffer),
+            Reader::Shared(reader) => return reader.look(&mut self.buffer),
         };
         let read = read.map_err(|corrupt| self.segment.corrupt(corrupt))?;
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
@@ -258,7 +294,8 @@ impl Reception {
             let sum = missed.load(Ordering::Relaxed).wrapping_add(to - from);
             missed.store(sum, Ordering::Relaxed);
         }
-        Ok(read)
+        let sequence = self.reader.run().sequence().wrapping_sub(1);
+        Ok(read.map(|span| Handed { span, sequence, delivery: 1 }))
     }
 
     /// Sleeps until called, so long at most. If the end of the time came first although a call was
@@ -270,11 +307,15 @@ impl Reception {
             self.look_around()?;
             return Ok(None);
         };
-        let ring = self.reader.track().ring();
+        let ring = self.reader.ring();
         let event = Event::new(ring.control32(layout::DATA_EVENT));
         let ticket = event.announce();
         let sure = fence_both_sides(ring);
         let limit = if sure { limit } else { limit.min(SLEEP_UNSURE) };
+        let limit = match &*self.reader {
+            Reader::Shared(reader) => limit.min(reader.idle_time()),
+            _ => limit,
+        };
         let mut called = true;
         if self.is_caught_up() && !ring.is_removed() {
             called = event.sleep(ticket, limit);
@@ -283,13 +324,15 @@ impl Reception {
             sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
         self.look_around()?;
-        Ok((sure && !called).then_some(ticket))
+        // What another member leaves comes without a call from the producer.
+        let is_shared = matches!(&*self.reader, Reader::Shared(_));
+        Ok((sure && !called && !is_shared).then_some(ticket))
     }
 
     /// There is a message after a sleep that nobody ended: it is a late wake, unless the producer
     /// is just about to call.
     fn check_late_wake(&self, ticket: Ticket) {
-        let event = Event::new(self.reader.track().ring().control32(layout::DATA_EVENT));
+        let event = Event::new(self.reader.ring().control32(layout::DATA_EVENT));
         if let Some(member) = &self.member
             && !event.was_called_since(ticket)
         {
@@ -304,12 +347,13 @@ impl Reception {
         match &*self.reader {
             Reader::Held(reader) => reader.is_caught_up(),
             Reader::Copied(reader) => reader.is_caught_up(),
+            Reader::Shared(reader) => reader.is_caught_up(),
         }
     }
 
     /// Whether the queue is still there.
     fn look_around(&self) -> Result<(), Error> {
-        let gone = self.reader.track().ring().is_removed() || self.segment.is_stale();
+        let gone = self.reader.ring().is_removed() || self.segment.is_stale();
         if gone && self.is_caught_up() {
             return Err(self.segment.stale());
         }
@@ -320,7 +364,7 @@ impl Reception {
     fn look_around_sometimes(&mut self) -> Result<(), Error> {
         const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
         self.empty_looks = self.empty_looks.wrapping_add(1);
-        let often = self.reader.track().ring().is_removed();
+        let often = self.reader.ring().is_removed();
         if often || self.empty_looks.is_multiple_of(LOOKS_PER_LOOK_AROUND) {
             self.look_around()?;
         }
@@ -329,10 +373,27 @@ impl Reception {
 }
 
 impl Reader {
-    fn track(&self) -> &Track {
+    fn run(&self) -> &Run {
         match self {
-            Self::Held(reader) => reader.track(),
-            Self::Copied(reader) => reader.track(),
+            Self::Held(reader) => reader.track().run(),
+            Self::Copied(reader) => reader.track().run(),
+            Self::Shared(reader) => reader.run(),
+        }
+    }
+
+    fn ring(&self) -> &Ring {
+        match self {
+            Self::Held(reader) => reader.track().ring(),
+            Self::Copied(reader) => reader.track().ring(),
+            Self::Shared(reader) => reader.work().ring(),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        match self {
+            Self::Held(reader) => reader.track().position(),
+            Self::Copied(reader) => reader.track().position(),
+            Self::Shared(reader) => reader.position(),
         }
     }
 }
@@ -344,6 +405,17 @@ fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
     // moves, a copying reader's lies in its own buffer. Either changes by the next receive, before
     // which the message's lifetime ends: see `Reception::receive_unbound`.
     unsafe { Message::at(base, span, run.sequence().wrapping_sub(1)) }
+}
+
+/// The message that a member was just handed.
+#[inline(always)]
+fn lend_shared<'a>(reader: &SharedReader, buffer: &Buffer, handed: Handed) -> Message<'a> {
+    let work = reader.work();
+    let base = if work.copies() { buffer.base() } else { reader.run().base() };
+    // SAFETY: a payload in the ring is of a message that is not settled, which the writer leaves
+    // alone, and its share is this member's as long as it lives; else it lies in the buffer. Both,
+    // and the work, change by the next receive: see `Reception::receive_unbound`.
+    unsafe { Message::of_member(base, handed, work) }
 }
 
 /// WAKE's fences, the producer's included; `false` if that cannot be had.

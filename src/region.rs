@@ -25,6 +25,8 @@ mod memory {
     // SAFETY: the memory is shared between processes by design; every access through a region
     // is an atomic one, a racing copy of `crate::copy`, or covered by the caller's promise.
     unsafe impl Send for Region {}
+    // SAFETY: as above.
+    unsafe impl Sync for Region {}
 
     impl Region {
         /// # Safety

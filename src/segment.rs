@@ -1,16 +1,18 @@
 //! The named segment: its birth, its locks, its mappings, its end.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::error::Error;
 use crate::layout::{self, Geometry, Identity, IdentityError};
 use crate::region::Region;
-use crate::ring::{MemberIndex, Ring};
+use crate::ring::{MemberIndex, Ring, StartError};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::{OwnFile, Witness};
 use crate::sys::{file, map, process};
@@ -22,10 +24,11 @@ const DIRECTORY: &str = "/dev/shm";
 const PREFIX: &str = "ringway.";
 const NAME_SIZE_MAX: usize = 200;
 
-/// The bytes that are locked to show that somebody lives. One for the producer, one for each
-/// member; they need not exist in the file.
+/// The bytes that are locked to show that somebody lives, one for the producer and one for each
+/// member, and that somebody changes the subscription table. They need not exist in the file.
 const PRODUCER_BYTE: u64 = 0;
 const MEMBERS_BYTE: u64 = 1;
+const REGISTRY_BYTE: u64 = 1 << 20;
 /// All of them, however many members there are: for `fcntl`, a count of 0 is "and all beyond".
 const ALL_BYTES: (u64, u64) = (PRODUCER_BYTE, 0);
 
@@ -43,6 +46,8 @@ pub(crate) struct Birth {
     pub(crate) geometry: Geometry,
     pub(crate) mode: u32,
     pub(crate) first_sequence: u64,
+    /// Shorter than the header's field, and absolute.
+    pub(crate) history: Option<PathBuf>,
 }
 
 /// An open segment, checked when it was opened.
@@ -55,6 +60,7 @@ pub(crate) struct Segment {
     inode: (u64, u64),
     owner: u32,
     mode: u32,
+    history: Option<PathBuf>,
 }
 
 impl Segment {
@@ -83,6 +89,10 @@ impl Segment {
             _ => Error::os(name, "reserve the memory of", error),
         })?;
         file.write_all_at(&identity.birth_image(), 0).map_err(os("initialise"))?;
+        if let Some(path) = &birth.history {
+            let bytes = path.as_os_str().as_bytes();
+            file.write_all_at(bytes, layout::HISTORY_OFFSET as u64).map_err(os("initialise"))?;
+        }
         file::link(&file, &path(name)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { queue: name.into() },
             _ => Error::os(name, "give its name to", error),
@@ -96,6 +106,7 @@ impl Segment {
             inode: (facts.dev(), facts.ino()),
             owner: facts.uid(),
             mode: facts.mode() & 0o7777,
+            history: birth.history.clone(),
         })
     }
 
@@ -172,6 +183,11 @@ impl Segment {
         (self.owner, self.mode)
     }
 
+    /// The queue's history directory.
+    pub(crate) fn history(&self) -> Option<&Path> {
+        self.history.as_deref()
+    }
+
     /// Whether the name was taken away, or given to another. Asks the file, not the name, which
     /// may be out of sight (`chroot`).
     pub(crate) fn is_stale(&self) -> bool {
@@ -192,6 +208,16 @@ impl Segment {
             format!("at position {position} stands {found:#018x}, which is not the frame due there")
         };
         Error::Corrupt { queue: self.name.clone(), what: what.into() }
+    }
+
+    /// Why somebody cannot begin where it wanted to.
+    pub(crate) fn start_error(&self, error: StartError) -> Error {
+        match error {
+            StartError::Corrupt(corrupt) => self.corrupt(corrupt),
+            StartError::Ahead { asked, next } => {
+                Error::SequenceAhead { queue: self.name.clone(), asked, next }
+            }
+        }
     }
 
     pub(crate) fn stale(&self) -> Error {
@@ -298,7 +324,7 @@ impl Segment {
     }
 
     fn count_living(&self) -> (bool, u32) {
-        let members = (0..self.geometry().members()).map(u64::from);
+        let members = (0..self.geometry().tables().members).map(u64::from);
         let living = members.filter(|member| self.is_locked(MEMBERS_BYTE + member)).count();
         (self.producer_lives(), u32::try_from(living).unwrap_or(u32::MAX))
     }
@@ -407,7 +433,14 @@ impl Object {
             return Err(Error::Corrupt { queue: name, what });
         }
         let (owner, mode) = (facts.uid(), facts.mode() & 0o7777);
-        Ok(Segment { name, file, writable, identity, inode, owner, mode })
+        let mut history = [0; layout::HISTORY_PATH_SIZE];
+        let read = file.read_exact_at(&mut history, layout::HISTORY_OFFSET as u64);
+        read.map_err(|source| Error::os(&name, "read", source))?;
+        let end = history.iter().position(|&byte| byte == 0).unwrap_or(history.len());
+        let path = PathBuf::from(OsStr::from_bytes(&history[..end]));
+        // Nothing else is ever written there; and what is relative leads anywhere.
+        let history = path.is_absolute().then_some(path);
+        Ok(Segment { name, file, writable, identity, inode, owner, mode, history })
     }
 }
 
@@ -440,6 +473,11 @@ impl Lock {
     /// Takes a member's lock; `false` while a living member has it.
     pub(crate) fn try_member(&self, index: MemberIndex) -> Result<bool, Error> {
         self.try_bytes(member_byte(index), 1)
+    }
+
+    /// Takes the lock of who changes the subscription table; `false` while another one has it.
+    pub(crate) fn try_registry(&self) -> Result<bool, Error> {
+        self.try_bytes(REGISTRY_BYTE, 1)
     }
 
     /// Gives a member's lock up again.
@@ -522,6 +560,7 @@ impl Mapping {
             whole.slice(ring_offset, self.size() - ring_offset),
             geometry,
         )
+        .with_clock(process::now_for_display)
     }
 
     fn region(&self) -> Region {
@@ -602,16 +641,27 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > NAME_SIZE_MAX {
-        "it is longer than 200 bytes"
+    let too_long = (NAME_SIZE_MAX, "it is longer than 200 bytes");
+    match what_is_wrong_with(name, too_long) {
+        None => Ok(()),
+        Some(reason) => Err(Error::InvalidName { name: name.into(), reason }),
+    }
+}
+
+/// Why a queue or a subscription cannot have this name, which may have so many bytes.
+pub(crate) fn what_is_wrong_with(
+    name: &str,
+    (size_max, too_long): (usize, &'static str),
+) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > size_max {
+        Some(too_long)
     } else if name.starts_with(['.', '-']) {
-        "it begins with a dot or a dash"
+        Some("it begins with a dot or a dash")
     } else if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        "only letters, digits, dots, dashes and underscores of ASCII can stand in it"
+        Some("only letters, digits, dots, dashes and underscores of ASCII can stand in it")
     } else {
-        return Ok(());
-    };
-    Err(Error::InvalidName { name: name.into(), reason })
+        None
+    }
 }

@@ -1,9 +1,28 @@
 //! How a consumer wants its messages.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Error;
 use crate::ring::{Lag, Start};
+use crate::segment::Segment;
 use crate::wait::Wait;
 
+const PREFETCH_MAX: u32 = 1024;
+const DELIVERIES_MAX: u32 = 250;
+/// About 31 years.
+const TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
+const FACTOR_MAX: f64 = 1000.0;
+
 /// What a consumer asks for when it joins a queue.
+///
+/// Without a name it is on its own: it receives every message, and its place ends with it. With a
+/// [name](Self::named) it is a member of a named subscription: all members share the messages,
+/// each message goes to one of them, and the place in the queue outlives them all.
+///
+/// The first member of a name makes the subscription, with what it asks for. Later ones may leave
+/// out what belongs to all (marked *of the subscription* below) and get what the first one asked
+/// for; if they ask for something else, joining fails.
 ///
 /// ```
 /// use ringway::{Lag, Queue, QueueOptions, Start, Subscribe, Wait};
@@ -16,17 +35,60 @@ use crate::wait::Wait;
 /// # Queue::force_remove("doc-subscribe")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct Subscribe {
     pub(crate) start: Start,
-    pub(crate) lag: Lag,
+    pub(crate) lag: Option<Lag>,
     pub(crate) wait: Wait,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) ack: AckMode,
+    pub(crate) prefetch: Prefetch,
+    pub(crate) keyed: Option<bool>,
+    pub(crate) deliveries_max: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) ack_within: Option<Duration>,
+    pub(crate) dead_letters: Option<PathBuf>,
+}
+
+/// When a message counts as acknowledged.
+///
+/// ```
+/// assert_eq!(ringway::AckMode::default(), ringway::AckMode::Auto);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AckMode {
+    /// When its consumer receives again. A message that its consumer was working on when it died
+    /// is delivered again.
+    #[default]
+    Auto,
+    /// When the consumer says so: [`Message::ack`](crate::Message::ack),
+    /// [`Consumer::ack`](crate::Consumer::ack) and
+    /// [`Consumer::ack_through`](crate::Consumer::ack_through).
+    Manual,
+}
+
+/// How many messages a member may have that it has not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefetch(pub(crate) u32);
+
+impl Default for Prefetch {
+    fn default() -> Self {
+        Self(32)
+    }
+}
+
+/// Pauses before a message is delivered again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Backoff {
+    pub(crate) first: Duration,
+    pub(crate) factor: f64,
+    pub(crate) max: Duration,
 }
 
 impl Subscribe {
-    /// From the newest message on, holding the producer when a ring behind, waiting with
-    /// [`Wait::Backoff`].
+    /// A consumer on its own, from the newest message on, holding the producer when a ring
+    /// behind, waiting with [`Wait::Backoff`].
     ///
     /// ```
     /// assert_eq!(ringway::Subscribe::new(), ringway::Subscribe::default());
@@ -35,7 +97,8 @@ impl Subscribe {
         Self::default()
     }
 
-    /// The first message to receive.
+    /// The first message to receive. Of a named subscription: the first that its members will
+    /// receive, if it has to be made; else this has no part in joining.
     ///
     /// ```
     /// let options = ringway::Subscribe::new().from(ringway::Start::Last(10));
@@ -44,13 +107,14 @@ impl Subscribe {
         Self { start, ..self }
     }
 
-    /// What happens when the consumer falls a whole ring behind.
+    /// What happens when the consumer falls a whole ring behind. *Of the subscription*, if it is a
+    /// named one.
     ///
     /// ```
     /// let options = ringway::Subscribe::new().on_lag(ringway::Lag::Skip);
     /// ```
     pub fn on_lag(self, lag: Lag) -> Self {
-        Self { lag, ..self }
+        Self { lag: Some(lag), ..self }
     }
 
     /// How it waits for messages.
@@ -60,5 +124,177 @@ impl Subscribe {
     /// ```
     pub fn wait(self, wait: Wait) -> Self {
         Self { wait, ..self }
+    }
+
+    /// Makes the consumer a member of the subscription of that name: up to 64 letters, digits,
+    /// dots, dashes and underscores of ASCII.
+    ///
+    /// ```
+    /// use ringway::{Queue, QueueOptions, Start, Subscribe};
+    ///
+    /// # let _ = Queue::force_remove("doc-named");
+    /// let queue = Queue::create("doc-named", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// let mut one = queue.subscribe(&workers)?;
+    /// let mut other = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// assert!(one.try_receive()?.message().is_some());
+    /// assert!(other.try_receive()?.message().is_none());
+    /// # Queue::force_remove("doc-named")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// When messages count as acknowledged; [`AckMode::Auto`] until set. For members of a named
+    /// subscription.
+    ///
+    /// ```
+    /// use ringway::{AckMode, Subscribe};
+    ///
+    /// let options = Subscribe::new().named("workers").ack(AckMode::Manual);
+    /// ```
+    pub fn ack(self, mode: AckMode) -> Self {
+        Self { ack: mode, ..self }
+    }
+
+    /// How many messages a member may have that it has not acknowledged, 1 to 1024; 32 until set.
+    /// A member takes up to 32 messages at a time for itself: fewer spread the work more evenly,
+    /// more cost less.
+    ///
+    /// ```
+    /// let options = ringway::Subscribe::new().named("workers").prefetch(1);
+    /// ```
+    pub fn prefetch(self, count: u32) -> Self {
+        Self { prefetch: Prefetch(count), ..self }
+    }
+
+    /// Messages of one key go to one member at a time, in order; those without a key to anybody.
+    /// *Of the subscription.*
+    ///
+    /// ```
+    /// let options = ringway::Subscribe::new().named("accounts").keyed();
+    /// ```
+    pub fn keyed(self) -> Self {
+        Self { keyed: Some(true), ..self }
+    }
+
+    /// Gives a message up as a dead letter when it was delivered so often, 1 to 250, and not
+    /// acknowledged. Without this it is delivered again for ever. *Of the subscription.*
+    ///
+    /// Dead letters go to the queue's [history directory](crate::QueueOptions::history), or to
+    /// [one given](Self::dead_letters).
+    ///
+    /// ```
+    /// let options = ringway::Subscribe::new().named("workers").max_deliveries(5);
+    /// ```
+    pub fn max_deliveries(self, count: u32) -> Self {
+        Self { deliveries_max: Some(count), ..self }
+    }
+
+    /// How long a message that was refused ([`Message::nack`](crate::Message::nack)) waits before
+    /// it is delivered again: `first` after the first delivery, then each time `factor` times as
+    /// long, but no longer than `max`. Not at all until set. *Of the subscription.*
+    ///
+    /// A message that waits holds the producer, if the subscription is of that kind, once it is a
+    /// whole ring behind.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let workers = ringway::Subscribe::new().named("workers");
+    /// let options = workers.backoff(Duration::from_millis(10), 2.0, Duration::from_secs(1));
+    /// ```
+    pub fn backoff(self, first: Duration, factor: f64, max: Duration) -> Self {
+        Self { backoff: Some(Backoff { first, factor, max }), ..self }
+    }
+
+    /// Passes a member's messages on to others when it has shown no progress for so long: no
+    /// message acknowledged, refused or received, and no [`extend`](crate::Message::extend). For
+    /// members that may hang without dying; those that die pass on what they had anyway. *Of the
+    /// subscription.*
+    ///
+    /// Payloads are copied out of the ring then, because a member that hangs may still be reading
+    /// when others have gone on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let workers = ringway::Subscribe::new().named("workers");
+    /// let options = workers.ack_within(Duration::from_secs(30));
+    /// ```
+    pub fn ack_within(self, time: Duration) -> Self {
+        Self { ack_within: Some(time), ..self }
+    }
+
+    /// Where this member puts dead letters; the queue's history directory until set.
+    ///
+    /// ```
+    /// let workers = ringway::Subscribe::new().named("workers").max_deliveries(5);
+    /// let options = workers.dead_letters("/var/lib/orders");
+    /// ```
+    pub fn dead_letters(self, directory: impl AsRef<Path>) -> Self {
+        Self { dead_letters: Some(directory.as_ref().into()), ..self }
+    }
+
+    /// Whether all of it can be had.
+    pub(crate) fn check(&self, segment: &Segment) -> Result<(), Error> {
+        match self.fault(segment.history().is_some()) {
+            None => Ok(()),
+            Some(what) => Err(Error::InvalidOption { queue: segment.name().into(), what }),
+        }
+    }
+
+    fn fault(&self, has_history: bool) -> Option<Box<str>> {
+        let within = |time: Duration| (Duration::from_nanos(1)..=TIME_MAX).contains(&time);
+        let Prefetch(prefetch) = self.prefetch;
+        if self.name.is_none() && self.wants_shares() {
+            return Some(
+                "only members of a named subscription acknowledge, share and retry".into(),
+            );
+        }
+        if !(1..=PREFETCH_MAX).contains(&prefetch) {
+            return Some(format!("a prefetch of {prefetch} is outside 1 to {PREFETCH_MAX}").into());
+        }
+        if let Some(count) = self.deliveries_max {
+            if !(1..=DELIVERIES_MAX).contains(&count) {
+                let what = format!("{count} deliveries are outside 1 to {DELIVERIES_MAX}");
+                return Some(what.into());
+            }
+            if self.dead_letters.is_none() && !has_history {
+                return Some(
+                    "a limit of deliveries needs a place for dead letters: the queue has no history directory, and this member names none".into(),
+                );
+            }
+        }
+        if let Some(Backoff { first, factor, max }) = self.backoff
+            && !(within(first)
+                && within(max)
+                && first <= max
+                && (1.0..=FACTOR_MAX).contains(&factor))
+        {
+            return Some(
+                format!(
+                    "a backoff of {first:?} by {factor} to {max:?} does not go from a time up, by a factor of 1 to 1000"
+                )
+                .into(),
+            );
+        }
+        if let Some(time) = self.ack_within.filter(|&time| !within(time)) {
+            return Some(format!("{time:?} is no time to acknowledge within").into());
+        }
+        None
+    }
+
+    fn wants_shares(&self) -> bool {
+        let plain = Self {
+            start: self.start,
+            lag: self.lag,
+            wait: self.wait,
+            dead_letters: self.dead_letters.clone(),
+            ..Self::default()
+        };
+        *self != plain
     }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use ringway::{Error, Lag, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait};
-use support::{Name, watchdog};
+use support::{Name, holding_members, watchdog};
 
 fn small(name: &str) -> Queue {
     Queue::create(name, &QueueOptions::new().capacity(64 << 10)).unwrap()
@@ -48,7 +48,7 @@ fn what_a_batch_did_not_reach_comes_next() {
     let queue = small(&name);
     let oldest = Subscribe::new().from(Start::Oldest);
     let mut held = queue.subscribe(&oldest).unwrap();
-    let mut skipping = queue.subscribe(&oldest.on_lag(Lag::Skip)).unwrap();
+    let mut skipping = queue.subscribe(&oldest.clone().on_lag(Lag::Skip)).unwrap();
     let mut observer = queue.observe(Start::Oldest).unwrap();
     let mut producer = queue.producer().unwrap();
     let sizes = [0, 8, 8, 1, 300, 300, 0, 64, 64, 64];
@@ -82,7 +82,7 @@ fn what_a_batch_did_not_reach_comes_next() {
         }
         // Begin again.
         held = queue.subscribe(&oldest).unwrap();
-        skipping = queue.subscribe(&oldest.on_lag(Lag::Skip)).unwrap();
+        skipping = queue.subscribe(&oldest.clone().on_lag(Lag::Skip)).unwrap();
         observer = queue.observe(Start::Oldest).unwrap();
     }
 }
@@ -212,7 +212,7 @@ fn full_is_said_before_anything_unread_is_overwritten() {
     }
     // 16 bytes each; all but a sector of the ring, and the padding, must be usable.
     assert!(sent >= (64 << 10) / 16 * 14 / 16, "only {sent}");
-    assert_eq!(producer.held_by(), [consumer.member()]);
+    assert_eq!(holding_members(&producer), [consumer.member()]);
     for expected in 0..sent {
         let message = consumer.receive().unwrap().message().unwrap();
         assert_eq!(message.payload(), expected.to_le_bytes());

@@ -854,7 +854,7 @@ fn handles_of_a_lost_queue_end_stale_and_leave_its_successor_alone() {
         let (name, queue) = new_queue("lost");
         let from_oldest = Subscribe::new().from(Start::Oldest).wait(wait);
         let mut held = queue.subscribe(&from_oldest).unwrap();
-        let mut skipping = queue.subscribe(&from_oldest.on_lag(Lag::Skip)).unwrap();
+        let mut skipping = queue.subscribe(&from_oldest.clone().on_lag(Lag::Skip)).unwrap();
         let mut observer = queue.observe_with(Start::Oldest, wait).unwrap();
         let mut producer = queue.producer().unwrap();
         producer.set_wait(wait);
@@ -1143,7 +1143,7 @@ impl Cast {
         for queue in [Some(&self.queue), opened.as_ref()].into_iter().flatten() {
             for start in starts.clone() {
                 let subscribe = Subscribe::new().from(start);
-                for options in [subscribe, subscribe.on_lag(Lag::Skip)] {
+                for options in [subscribe.clone(), subscribe.on_lag(Lag::Skip)] {
                     if let Some(mut consumer) = tally.note(queue.subscribe(&options)) {
                         tally.look(consumer.try_receive());
                         tally.look_all(consumer.try_receive_batch(100));

@@ -14,7 +14,7 @@ use ringway::{
     Consumer, ConsumerInfo, Error, Lag, Message, Observer, Producer, Queue, QueueOptions, Received,
     Sent, Start, Subscribe, Wait, layout,
 };
-use support::{Name, Peer, mix, play, say, watchdog};
+use support::{Name, Peer, holding_members, mix, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const WAITS: [Wait; 3] = [Wait::Spin, Wait::Backoff, Wait::Park];
@@ -329,7 +329,7 @@ fn a_dead_consumer_holds_nobody() {
             let (first, first_member) = start_member("idle", &[&name, "hold"]);
             let (second, second_member) = start_member("idle", &[&name, "hold"]);
             fill_up(&mut producer);
-            assert_eq!(producer.held_by(), [first_member, second_member]);
+            assert_eq!(holding_members(&producer), [first_member, second_member]);
             for (peer, member) in [(&first, first_member), (&second, second_member)] {
                 let info = consumer_info(&queue, member).unwrap();
                 assert!(info.alive && info.holds_producer && info.pid == peer.id(), "{info:?}");
@@ -339,7 +339,7 @@ fn a_dead_consumer_holds_nobody() {
             first.kill();
             let info = consumer_info(&queue, first_member).unwrap();
             assert!(!info.alive, "{info:?}");
-            while producer.held_by() != [second_member] {
+            while holding_members(&producer) != [second_member] {
                 assert_eq!(producer.try_send(&FILLING).unwrap(), Sent::Full);
             }
             assert_eq!(producer.try_send(&FILLING).unwrap(), Sent::Full);
@@ -408,7 +408,7 @@ fn a_stopped_consumer_holds_until_it_goes_on() {
             let (start, next) = (Instant::now(), producer.next_sequence());
             while start.elapsed() < LONG {
                 assert_eq!(producer.try_send(&FILLING).unwrap(), Sent::Full);
-                assert_eq!(producer.held_by(), [member]);
+                assert_eq!(holding_members(&producer), [member]);
                 let info = consumer_info(&queue, member).unwrap();
                 assert!(info.alive && info.holds_producer, "{info:?}");
                 assert_eq!(queue.clear_dead().unwrap(), 0);

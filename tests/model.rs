@@ -17,7 +17,7 @@ use ringway::{
     Sent, Start, Subscribe, layout,
 };
 
-use support::{Name, watchdog};
+use support::{Name, holding_members, watchdog};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -469,7 +469,7 @@ impl<'a> Play<'a> {
 
     /// Insists that the producer tells right who holds it, or held it when it last asked for room.
     fn check_holders(&self, held: bool) -> Outcome {
-        let by = self.producer.as_ref().expect("a producer").held_by();
+        let by = holding_members(self.producer.as_ref().expect("a producer"));
         prop_assert!(!held || !by.is_empty());
         prop_assert!(by.iter().all(|member| self.model.holds.contains_key(member)));
         // Of two with the same next message, one may stand before a padding and one behind it.

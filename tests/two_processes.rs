@@ -16,7 +16,7 @@ use ringway::{
     Consumer, Error, Info, Lag, Message, Observer, Producer, Queue, QueueOptions, Received, Sent,
     Start, Subscribe, Wait, layout,
 };
-use support::{Name, Peer, mix, play, say, watchdog};
+use support::{Name, Peer, holding_members, mix, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const SIZE_MAX: u64 = CAPACITY / 8;
@@ -818,7 +818,7 @@ fn what_is_lent_stays_as_it_is_until_the_next_call() {
             let largest = vec![0; producer.message_size_max()];
             for _ in 0..1_000 {
                 assert_eq!(producer.try_send(&largest).unwrap(), Sent::Full);
-                assert_eq!(producer.held_by(), [member]);
+                assert_eq!(holding_members(&producer), [member]);
             }
             orders_producer.close().unwrap();
             send_many(&mut producer, Contents::Imitations, 500);

@@ -14,7 +14,7 @@ use ringway::{
     Consumer, Lag, Observer, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait,
     layout,
 };
-use support::{Name, Peer, play, say, watchdog};
+use support::{Name, Peer, holding_members, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const WAITS: [Wait; 3] = [Wait::Spin, Wait::Backoff, Wait::Park];
@@ -764,7 +764,7 @@ fn a_send_with_a_timeout_waits_that_long_and_then_has_sent_nothing() {
             assert!(producer.claim_timeout(7, time).unwrap().is_none());
             assert!(start.elapsed() >= 2 * time, "{wait}, {time:?}");
             assert_eq!(producer.next_sequence(), sent);
-            assert_eq!(producer.held_by(), [consumer.member()]);
+            assert_eq!(holding_members(&producer), [consumer.member()]);
         }
         while consumer.try_receive().unwrap() != Received::Empty {}
         for time in TINY_TIMES {

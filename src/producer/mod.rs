@@ -14,7 +14,8 @@ use crossbeam_utils::CachePadded;
 use crate::error::Error;
 use crate::layout;
 use crate::membership;
-use crate::outcome::Sent;
+use crate::outcome::{Holder, Sent};
+use crate::registry;
 use crate::ring::{Extensions, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
@@ -56,6 +57,7 @@ pub struct Producer {
     wait: Wait,
     /// When the members were last asked whether they live.
     cleared_at: Option<Instant>,
+    held_since: Option<Instant>,
     reserves: u32,
     lock: Lock,
     segment: Arc<Segment>,
@@ -98,6 +100,7 @@ impl Producer {
             fences: segment.witness(fences)?,
             wait: Wait::default(),
             cleared_at: None,
+            held_since: None,
             reserves: 0,
             lock,
             segment: Arc::clone(segment),
@@ -378,23 +381,59 @@ impl Producer {
         self.segment.message_size_max()
     }
 
-    /// The consumers that hold the producer, by their numbers in the member table: each is a
-    /// ring behind. Empty unless the last attempt to send found no room.
+    /// Who holds the producer: each is a ring behind. Empty unless the last attempt to send found
+    /// no room.
     ///
     /// ```
-    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
+    /// # use ringway::{Holder, Queue, QueueOptions, Sent, Subscribe};
     /// # let _ = Queue::force_remove("doc-held-by");
     /// # let queue = Queue::create("doc-held-by", &QueueOptions::new().capacity(64 << 10))?;
     /// let slow = queue.subscribe(&Subscribe::new())?;
     /// let mut producer = queue.producer()?;
     /// while producer.try_send(&[0; 1000])? != Sent::Full {}
-    /// assert_eq!(producer.held_by(), [slow.member()]);
+    /// let holders = producer.held_by();
+    /// assert!(matches!(holders[..], [Holder::Consumer { member, .. }] if member == slow.member()));
     /// # Queue::force_remove("doc-held-by")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[must_use]
-    pub fn held_by(&self) -> Vec<u32> {
-        self.writer.holders().map(MemberIndex::get).collect()
+    pub fn held_by(&self) -> Vec<Holder> {
+        let ring = self.writer.ring();
+        let consumers = self.writer.holding_members().map(|index| Holder::Consumer {
+            member: index.get(),
+            pid: ring.member(index).word32(layout::PID).load(Ordering::Relaxed),
+        });
+        let subscriptions = self.writer.holding_subscriptions().filter_map(|index| {
+            let of_it = |&member: &MemberIndex| ring.member(member).subscription() == Some(index);
+            let members = ring.active_members().filter(of_it);
+            let living = members.filter(|&member| self.segment.member_lives(member)).count();
+            Some(Holder::Subscription {
+                queue: self.queue_name().to_owned(),
+                name: registry::read_name(&ring.subscription(index)?),
+                members: u32::try_from(living).unwrap_or(u32::MAX),
+            })
+        });
+        consumers.chain(subscriptions).collect()
+    }
+
+    /// For how long the producer has been held: since it first found no room for a message that it
+    /// has not sent yet.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-held-for");
+    /// # let queue = Queue::create("doc-held-for", &QueueOptions::new().capacity(64 << 10))?;
+    /// let slow = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.held_for(), None);
+    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
+    /// assert!(producer.held_for().is_some());
+    /// # Queue::force_remove("doc-held-for")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn held_for(&self) -> Option<Duration> {
+        self.held_since.map(|since| since.elapsed())
     }
 
     /// The name of its queue.
@@ -517,10 +556,12 @@ impl Producer {
         self.look_around_sometimes()?;
         let patience = patience.begin();
         while !reserve(&mut self.writer, shape) {
+            self.held_since.get_or_insert_with(Instant::now);
             if !self.wait_for_room(patience)? {
                 return Ok(false);
             }
         }
+        self.held_since = None;
         Ok(true)
     }
 
@@ -563,7 +604,13 @@ impl Producer {
             return Ok(());
         }
         self.cleared_at = Some(now);
-        membership::clear_dead(self.writer.ring(), &self.lock, self.writer.holders()).map(drop)
+        let ring = self.writer.ring();
+        let holding: Vec<_> = self.writer.holding_subscriptions().collect();
+        let members = ring.active_members().filter(|&index| {
+            ring.member(index).subscription().is_some_and(|of| holding.contains(&of))
+        });
+        membership::clear_dead(ring, &self.lock, self.writer.holding_members().chain(members))
+            .map(drop)
     }
 
     /// WAKE: calls the consumers that sleep, if any do.

@@ -2,7 +2,9 @@
 //! who was not there from the start finds a frame to begin with.
 
 use super::{Corrupt, Place, Ring, crash_point, frame};
-use crate::layout::{COUNT_MAX, NO_POSITION, SECTORS, sector_position, sector_sequence};
+use crate::layout::{
+    COUNT_MAX, NO_POSITION, SECTORS, sector_position, sector_recorded_at, sector_sequence,
+};
 use crate::sync::{Ordering, fence, load_acquire, spin_loop};
 
 /// Looks that found no entry are repeated so often while the writer moves on. It takes one
@@ -21,6 +23,7 @@ impl Ring {
         fence(Ordering::Release);
         crash_point();
         self.header64(sector_sequence(sector)).store(place.sequence, Ordering::Relaxed);
+        self.header64(sector_recorded_at(sector)).store((self.clock)(), Ordering::Relaxed);
         crash_point();
         // Release: INDEX.
         position.store(place.position, Ordering::Release);
@@ -50,6 +53,16 @@ impl Ring {
                 }
             })
         })
+    }
+
+    /// When the sector of a position was begun, at the latest; `None` if it is not in the index any
+    /// more. For display.
+    pub(crate) fn recorded_at(&self, position: u64) -> Option<u64> {
+        let sector = self.offset(position) / (self.frames.size() / SECTORS);
+        let recorded_at = self.header64(sector_recorded_at(sector)).load(Ordering::Relaxed);
+        let entry = self.entry(sector)?;
+        let same_lap = self.sector_end(entry.position) == self.sector_end(position);
+        (same_lap && recorded_at > 0).then_some(recorded_at)
     }
 
     /// The sequence of the frame at a boundary: its commit word has the low bits, and `end` is

@@ -1,11 +1,12 @@
-//! Who reads, and how far: the member map and the member table.
+//! Who reads, and how far: the member map and the member table; and what the writer must not
+//! overwrite because of them, or of the named subscriptions.
 //!
 //! A member's bit in the map says that its line is in use. The bit is set and cleared only by
 //! whoever holds the member's lock on the segment's file, which the kernel releases when the
 //! holder dies: a set bit whose lock is free is a dead member's, and whoever takes the lock may
 //! clear it.
 
-use super::Ring;
+use super::{Ring, SubscriptionIndex};
 use crate::layout::{self, MEMBER_SIZE};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
@@ -60,6 +61,10 @@ impl core::fmt::Display for Lag {
 pub(crate) struct MemberIndex(u32);
 
 impl MemberIndex {
+    pub(super) const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
     pub(crate) const fn get(self) -> u32 {
         self.0
     }
@@ -74,21 +79,16 @@ pub(crate) struct Member {
 impl Ring {
     /// Every line of the member table.
     pub(crate) fn member_indexes(&self) -> impl Iterator<Item = MemberIndex> + use<> {
-        (0..self.geometry.members()).map(MemberIndex)
+        (0..self.geometry.tables().members).map(MemberIndex)
     }
 
     /// The lines in use. They may have changed hands when the caller looks at them.
     pub(crate) fn active_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
-        (0..self.geometry.member_map_words()).flat_map(|word| {
-            // Acquire: whoever sees the bit sees the line that was filled in before it was set.
-            let bits = load_acquire(self.member_map(word));
-            // A stray bit beyond the table is nobody's.
-            #[allow(clippy::cast_possible_truncation, reason = "a word for each 64 of a u32")]
-            let first = word as u32 * u64::BITS;
-            SetBits(bits)
-                .map(move |bit| MemberIndex(first + bit))
-                .filter(|index| index.0 < self.geometry.members())
-        })
+        // Acquire: whoever sees a bit sees the line that was filled in before it was set.
+        let words =
+            (0..self.geometry.member_map_words()).map(|word| load_acquire(self.member_map(word)));
+        // A stray bit beyond the table is nobody's.
+        set_bits(words).take_while(|&index| index < self.geometry.tables().members).map(MemberIndex)
     }
 
     pub(crate) fn is_active(&self, index: MemberIndex) -> bool {
@@ -102,18 +102,38 @@ impl Ring {
         Member { line: self.control.slice(self.geometry.member(index.0), MEMBER_SIZE) }
     }
 
-    /// Makes the caller a member whose needs begin at `cursor`, or moves a member there that
-    /// was turned away, and says from which position on frames are whole. The caller holds the
-    /// member's lock. If `cursor` is not below that position and the member holds, everything
+    /// Makes the caller a member of its own whose needs begin at `cursor`, or moves a member there
+    /// that was turned away, and says from which position on frames are whole. The caller holds
+    /// the member's lock. If `cursor` is not below that position and the member holds, everything
     /// from `cursor` on stays whole until the cursor moves.
     pub(crate) fn join(&self, index: MemberIndex, lag: Lag, cursor: u64) -> u64 {
         let member = self.member(index);
         // Release: RETIRE, for the member that had the line before.
         member.cursor().store(cursor, Ordering::Release);
         member.word32(layout::LAG).store(lag.code(), Ordering::Relaxed);
+        member.word32(layout::SUBSCRIPTION).store(0, Ordering::Relaxed);
+        self.activate(index);
+        self.floor_after_joining()
+    }
+
+    /// Makes the caller, who holds the member's lock, a member of a named subscription. Its needs
+    /// are the subscription's head and its shares.
+    pub(crate) fn join_named(&self, index: MemberIndex, subscription: SubscriptionIndex, lag: Lag) {
+        let member = self.member(index);
+        member.word32(layout::LAG).store(lag.code(), Ordering::Relaxed);
+        member.word32(layout::SUBSCRIPTION).store(1 + subscription.get(), Ordering::Relaxed);
+        self.activate(index);
+    }
+
+    fn activate(&self, index: MemberIndex) {
         let (word, mask) = self.map_bit(index);
         // Release: whoever sees the bit sees the line.
         word.fetch_or(mask, Ordering::Release);
+    }
+
+    /// From which position on frames are whole, for somebody who has just made known from where
+    /// on it needs them.
+    pub(super) fn floor_after_joining(&self) -> u64 {
         // SeqCst: JOIN.
         fence(Ordering::SeqCst);
         self.floor(self.licence().load(Ordering::Relaxed))
@@ -126,15 +146,21 @@ impl Ring {
         word.fetch_and(!mask, Ordering::Release);
     }
 
-    /// The lowest position that a holding member still needs; all ones if there is none.
+    /// The lowest position that somebody who holds still needs; all ones if there is none.
     pub(super) fn held_from(&self) -> u64 {
-        self.active_members()
-            .map(|index| self.member(index))
-            .filter(|member| member.lag() == Some(Lag::Hold))
-            // Acquire: RETIRE.
-            .map(|member| load_acquire(member.cursor()))
-            .min()
-            .unwrap_or(u64::MAX)
+        let members = self.active_members().filter_map(|index| self.held_by_member(index)).min();
+        let heads = self.active_subscriptions().filter_map(|index| self.held_by_head(index)).min();
+        // After all the heads: HEAD.
+        let shares = self.used_shares().filter_map(|index| self.held_by_share(index)).min();
+        members.into_iter().chain(heads).chain(shares).min().unwrap_or(u64::MAX)
+    }
+
+    /// The position that an anonymous member holds.
+    pub(super) fn held_by_member(&self, index: MemberIndex) -> Option<u64> {
+        let member = self.member(index);
+        let holds = member.lag() == Some(Lag::Hold) && member.subscription().is_none();
+        // Acquire: RETIRE.
+        holds.then(|| load_acquire(member.cursor()))
     }
 
     fn map_bit(&self, index: MemberIndex) -> (&AtomicU64, u64) {
@@ -146,6 +172,11 @@ impl Member {
     #[inline(always)]
     pub(crate) fn cursor(&self) -> &AtomicU64 {
         self.word64(layout::CURSOR)
+    }
+
+    /// The named subscription that it is a member of.
+    pub(crate) fn subscription(&self) -> Option<SubscriptionIndex> {
+        SubscriptionIndex::of_code(self.word32(layout::SUBSCRIPTION).load(Ordering::Relaxed))
     }
 
     pub(crate) fn lag(&self) -> Option<Lag> {
@@ -168,15 +199,11 @@ impl Member {
     }
 }
 
-/// The numbers of the set bits of a word, from the lowest.
-struct SetBits(u64);
-
-impl Iterator for SetBits {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        let bit = (self.0 != 0).then(|| self.0.trailing_zeros())?;
-        self.0 &= self.0 - 1;
-        Some(bit)
-    }
+/// The numbers of the set bits of some words, from the lowest.
+pub(super) fn set_bits(words: impl Iterator<Item = u64>) -> impl Iterator<Item = u32> {
+    (0..).step_by(64).zip(words).flat_map(|(first, word)| {
+        let without_lowest = |bits: &u64| Some(bits & bits.wrapping_sub(1));
+        let rest = core::iter::successors(Some(word), without_lowest);
+        rest.take_while(|&bits| bits != 0).map(move |bits| first + bits.trailing_zeros())
+    })
 }

@@ -81,7 +81,9 @@ mod index;
 mod members;
 mod read_side;
 mod run;
+mod shares;
 mod start;
+mod subscriptions;
 mod write_side;
 
 #[cfg(all(test, loom))]
@@ -94,14 +96,19 @@ pub use self::start::Start;
 
 pub(crate) use self::frame::{ExtensionSet, Extensions, Place, Shape};
 pub(crate) use self::members::{Member, MemberIndex};
-pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read, Track};
+pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read};
 pub(crate) use self::run::{Run, Span};
+pub(crate) use self::shares::{Extent, Share, ShareIndex, State, Take};
 pub(crate) use self::start::{Begin, StartError};
+pub(crate) use self::subscriptions::{Subscription, SubscriptionIndex};
 pub(crate) use self::write_side::{Staging, Writer};
 
 use crate::layout::{self, Geometry, Word32, Word64};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, load_acquire, load_acquire32};
+
+/// What others can make fail by being faster is begun anew so often.
+const ATTEMPTS_MAX: u32 = 100;
 
 /// A frame boundary holds something that the protocol never puts there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +127,8 @@ pub(crate) struct Ring {
     /// The capacity less one.
     offset_mask: u64,
     geometry: Geometry,
+    /// Nanoseconds since 1970, for display.
+    clock: fn() -> u64,
 }
 
 impl Ring {
@@ -129,7 +138,14 @@ impl Ring {
         assert!(header.size() >= Geometry::header_size());
         assert!(control.size() >= geometry.control_size());
         assert!(frames.size() as u64 == geometry.capacity());
-        Self { header, control, frames, offset_mask: geometry.capacity() - 1, geometry }
+        let offset_mask = geometry.capacity() - 1;
+        Self { header, control, frames, offset_mask, geometry, clock: || 0 }
+    }
+
+    /// Has the sector index tell when its entries were recorded.
+    #[cfg(not(loom))]
+    pub(crate) fn with_clock(self, clock: fn() -> u64) -> Self {
+        Self { clock, ..self }
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {

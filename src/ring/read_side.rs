@@ -13,8 +13,8 @@ use std::ops::Range;
 
 /// What a look at the ring came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    Message(Span),
+pub(crate) enum Read<M = Span> {
+    Message(M),
     Empty,
     /// The messages `from..to` are gone.
     Missed {
@@ -22,6 +22,17 @@ pub(crate) enum Read {
         to: u64,
     },
     Closed,
+}
+
+impl<M> Read<M> {
+    pub(crate) fn map<N>(self, make: impl FnOnce(M) -> N) -> Read<N> {
+        match self {
+            Self::Message(message) => Read::Message(make(message)),
+            Self::Empty => Read::Empty,
+            Self::Missed { from, to } => Read::Missed { from, to },
+            Self::Closed => Read::Closed,
+        }
+    }
 }
 
 /// A reader that the writer waits for.
@@ -347,10 +358,28 @@ impl Buffer {
         self.words[0]
     }
 
+    /// The payload of a copy.
+    #[cfg(not(loom))]
+    pub(crate) fn payload(&self, copy: Span) -> &[u8] {
+        let start = self.base().wrapping_add(copy.offset);
+        let within = copy.offset + copy.size <= self.words.len() * 8;
+        assert!(within, "a copy of another buffer");
+        // SAFETY: as many bytes of the words were filled, and are lent with them.
+        unsafe { core::slice::from_raw_parts(start, copy.size) }
+    }
+
+    /// The hash of the key in a copy, if the message had one.
+    #[cfg(not(loom))]
+    pub(crate) fn key_hash(&self, copy: Span) -> Option<u64> {
+        let key = super::ExtensionSet::KEY;
+        let word = (copy.offset - copy.extensions.distance(key)) / 8;
+        copy.extensions.contains(key).then(|| self.words[word])
+    }
+
     /// Copies a payload and the words before it. They lie within the lap, rounded up to 8: a
     /// reader has found them to be of a frame there.
     #[inline(always)]
-    fn copy(&mut self, ring: &Ring, from: Span) -> Span {
+    pub(crate) fn copy(&mut self, ring: &Ring, from: Span) -> Span {
         let size = from.extensions_size + from.size;
         self.make_room(size);
         let offset = from.offset - from.extensions_size;

@@ -99,13 +99,18 @@ impl Run {
     }
 
     /// Nothing can be followed before the next [`Self::limit_to`].
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.limit = 0;
     }
 
     /// Frames, and the word after each, are known to lie within the frames up to `end`.
     pub(super) fn limit_to(&mut self, end: usize) {
         self.limit = end - HEADER_SIZE;
+    }
+
+    /// Frames up to `end`, which is the end of one, can be followed.
+    pub(super) fn end_at(&mut self, end: usize) {
+        self.limit = end;
     }
 
     /// The payload of the next message and the end of its frame, if it is there and nothing
@@ -117,7 +122,7 @@ impl Run {
     /// branch, which the processor predicts, and it fetches several frames at once. The same goes
     /// for the extensions.
     #[inline(always)]
-    pub(super) fn peek(&mut self) -> Option<(Span, usize)> {
+    pub(crate) fn peek(&mut self) -> Option<(Span, usize)> {
         let word = self.word().load(Ordering::Relaxed);
         // Acquire: PUBLISH.
         fence(Ordering::Acquire);
@@ -131,7 +136,7 @@ impl Run {
 
     /// Goes on behind a message.
     #[inline(always)]
-    pub(super) fn advance(&mut self, end: usize) {
+    pub(crate) fn advance(&mut self, end: usize) {
         self.offset = end;
         self.sequence += 1;
     }
@@ -161,6 +166,18 @@ impl Run {
             }
             found
         })
+    }
+
+    /// What stands at the next frame boundary, for an error to tell.
+    #[cfg(not(loom))]
+    pub(crate) fn found(&self) -> u64 {
+        self.word().load(Ordering::Relaxed)
+    }
+
+    /// Nothing stands at the next frame boundary yet.
+    #[cfg(not(loom))]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.word().load(Ordering::Relaxed) == 0
     }
 
     /// The commit word of the next frame.

@@ -1,7 +1,7 @@
 //! Where a reader begins.
 
 use super::frame::{self, Frame, Place};
-use super::{Corrupt, Lag, MemberIndex, Ring};
+use super::{ATTEMPTS_MAX, Corrupt, Ring};
 use crate::sync::{Ordering, fence};
 
 /// The first message that a consumer or observer receives.
@@ -70,9 +70,6 @@ enum Walk {
     Lapped,
 }
 
-/// A walk that is lapped begins anew so often.
-const ATTEMPTS_MAX: u32 = 100;
-
 /// Frames between two looks at the index, by a walk to an end that may run away from it.
 const FRAMES_PER_LOOK: u32 = 1024;
 
@@ -99,25 +96,23 @@ impl Ring {
         Err(self.restless().into())
     }
 
-    /// Finds where a reader begins, and makes it a holding member before it goes there, so that
-    /// nothing from there on is overwritten. The caller holds the member's lock, and ends the
-    /// membership whatever comes of this.
+    /// Finds where somebody begins who holds. `hold` makes known that it holds from a boundary
+    /// on, or moves it there, and says from which position on frames are whole; so nothing from
+    /// there on is overwritten before the beginning is found.
     pub(crate) fn begin_holding(
         &self,
         start: Start,
-        index: MemberIndex,
+        mut hold: impl FnMut(Place) -> u64,
     ) -> Result<Begin, StartError> {
         for _ in 0..ATTEMPTS_MAX {
             let (origin, target) = self.origin(start)?;
-            let floor = self.join(index, Lag::Hold, origin.position);
-            if origin.position < floor {
+            if origin.position < hold(origin) {
                 // JOIN: lost the race. A writer that sees the member where it is waits, so that
                 // the next attempt or the one after it finds the licence unmoved.
                 continue;
             }
             if let Some(begin) = self.begin_from(origin, start, target)? {
-                // Release: RETIRE.
-                self.member(index).cursor().store(begin.place.position, Ordering::Release);
+                hold(begin.place);
                 return Ok(begin);
             }
         }
@@ -164,7 +159,7 @@ impl Ring {
     }
 
     /// The writer was faster each time, as no writer of frames can be.
-    fn restless(&self) -> Corrupt {
+    pub(super) fn restless(&self) -> Corrupt {
         let licence = self.licence().load(Ordering::Relaxed);
         Corrupt { position: self.floor(licence), found: licence }
     }

@@ -4,7 +4,7 @@
 //! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
-use super::{Corrupt, Lag, MemberIndex, Ring, crash_point};
+use super::{Corrupt, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::layout;
 use crate::sync::{Ordering, fence};
 
@@ -152,14 +152,26 @@ impl Writer {
         self.is_granted(self.wanted)
     }
 
-    /// The members that stand in the way of what was last asked for.
-    pub(crate) fn holders(&self) -> impl Iterator<Item = MemberIndex> + '_ {
-        self.ring.active_members().filter(|&index| {
-            let member = self.ring.member(index);
-            let cursor = member.cursor().load(Ordering::Relaxed);
-            member.lag() == Some(Lag::Hold)
-                && cursor.saturating_add(self.ring.capacity()) < self.wanted
+    /// The members of their own that stand in the way of what was last asked for.
+    pub(crate) fn holding_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
+        let stands = |held: Option<u64>| held.is_some_and(|position| self.is_in_the_way(position));
+        let members = self.ring.active_members();
+        members.filter(move |&index| stands(self.ring.held_by_member(index)))
+    }
+
+    /// The named subscriptions that do, by their heads or by shares.
+    pub(crate) fn holding_subscriptions(&self) -> impl Iterator<Item = SubscriptionIndex> + '_ {
+        self.ring.active_subscriptions().filter(|&index| {
+            let head = self.ring.held_by_head(index);
+            let of_it = |share: &ShareIndex| self.ring.share(*share).subscription() == Some(index);
+            let shares = self.ring.used_shares().filter(of_it);
+            let mut held = shares.filter_map(|share| self.ring.held_by_share(share)).chain(head);
+            held.any(|position| self.is_in_the_way(position))
         })
+    }
+
+    fn is_in_the_way(&self, position: u64) -> bool {
+        position.saturating_add(self.ring.capacity()) < self.wanted
     }
 
     /// Ends the stream, until a later writer goes on.

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use ringway::{Error, Message, Queue, Received};
+use ringway::{Error, Holder, Message, Producer, Queue, Received};
 
 /// A queue's name that no other test has. The queue goes away with it.
 #[derive(Debug)]
@@ -133,6 +133,14 @@ impl Peer {
         self.signal(libc::SIGCONT);
     }
 
+    /// Waits for the peer to end, and says whether that was with success.
+    pub(crate) fn ends_well(mut self) -> bool {
+        for line in self.said.by_ref() {
+            eprintln!("{}", line.expect("text"));
+        }
+        self.child.wait().expect("our child").success()
+    }
+
     /// Waits for the peer to end, which is to be with success.
     pub(crate) fn finish(mut self) {
         for line in self.said.by_ref() {
@@ -183,10 +191,41 @@ pub(crate) fn assert_message(
     }
 }
 
+/// The consumers that hold a producer, by their lines in the member table.
+pub(crate) fn holding_members(producer: &Producer) -> Vec<u32> {
+    let holders = producer.held_by().into_iter();
+    holders
+        .map(|holder| match holder {
+            Holder::Consumer { member, .. } => member,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
 /// A number that looks random, and is the same whenever the same is asked.
 pub(crate) fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let number = (number ^ (number >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     number ^ (number >> 32)
+}
+
+/// Numbers that a seed decides.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// By `RINGWAY_SEED`, or else by the clock; the seed is printed, to be given again.
+    pub(crate) fn from_environment() -> Self {
+        let given = std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seed = given.unwrap_or_else(|| u64::from(now.expect("after 1970").subsec_nanos()));
+        eprintln!("RINGWAY_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below a limit.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        mix(self.0) % limit
+    }
 }

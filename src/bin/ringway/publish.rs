@@ -123,27 +123,24 @@ impl Sender<'_> {
                 return Ok(());
             }
             if !noted && begin.elapsed() >= UNREMARKABLE {
-                self.note_who_holds()?;
+                self.note_who_holds();
                 noted = true;
             }
         }
         Ok(())
     }
 
-    fn note_who_holds(&self) -> Result<(), Failure> {
-        let holders = self.producer.held_by();
-        let mut consumers = self.queue.info()?.consumers;
-        consumers.retain(|consumer| holders.contains(&consumer.member));
-        let named: Vec<_> = consumers
-            .iter()
-            .map(|consumer| format!("{} (process {})", consumer.member, consumer.pid))
-            .collect();
-        if !named.is_empty() {
-            let name = self.queue.name();
-            let named = named.join(", ");
-            self.console.note(format_args!("held at '{name}', a ring ahead of consumer {named}"));
+    fn note_who_holds(&self) {
+        let holders: Vec<_> = self.producer.held_by().iter().map(ToString::to_string).collect();
+        if let Some(time) = self.producer.held_for()
+            && !holders.is_empty()
+        {
+            let (name, holders) = (self.queue.name(), holders.join("; "));
+            let seconds = Duration::from_secs(time.as_secs());
+            let time = humantime::format_duration(seconds);
+            self.console
+                .note(format_args!("held at '{name}' for {time}, a ring ahead of {holders}"));
         }
-        Ok(())
     }
 
     fn sleep(&self, time: Duration) -> Result<(), Failure> {

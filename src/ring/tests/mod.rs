@@ -3,17 +3,18 @@
 
 pub(super) mod crash;
 mod model;
+mod sharing;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::frame::{self, message_word, padding_word};
 use super::*;
-use crate::layout::{NO_POSITION, SECTORS, sector_position, sector_sequence};
+use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
 use crate::sync::Ordering;
 
 const CAPACITY: u64 = 1024;
-const MEMBERS: u32 = 4;
+const TABLES: Tables = Tables { members: 4, subscriptions: 2, shares: 12 };
 
 /// The memory of a segment.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ struct Memory {
 impl Memory {
     /// As a new segment's, but the first frame may begin anywhere.
     fn new(capacity: u64, begin: Place) -> Self {
-        let geometry = Geometry::tiny(capacity, MEMBERS);
+        let geometry = Geometry::tiny(capacity, TABLES);
         let words = |size: usize| vec![0; size / 8];
         let mut memory = Self {
             header: words(Geometry::header_size()),
@@ -67,12 +68,16 @@ fn member(ring: &Ring, index: usize) -> MemberIndex {
 
 fn hold(ring: &Ring, index: usize, start: Start) -> HeldReader {
     let index = member(ring, index);
-    let begin = ring.begin_holding(start, index).unwrap();
+    let begin = hold_from(ring, start, index).unwrap();
     HeldReader::new(ring.clone(), index, begin)
 }
 
 fn observe(ring: &Ring, start: Start) -> CopyReader {
     CopyReader::new(ring.clone(), None, ring.begin(start).unwrap())
+}
+
+fn hold_from(ring: &Ring, start: Start, index: MemberIndex) -> Result<Begin, StartError> {
+    ring.begin_holding(start, |place| ring.join(index, Lag::Hold, place.position))
 }
 
 /// A message of so many bytes, without extensions.
@@ -261,7 +266,7 @@ fn a_held_reader_stops_the_writer_before_its_frame_is_overwritten() {
             sent.push_back(payload(sequence, 5 + (sequence % 40) as usize));
         }
         assert!(!writer.has_room());
-        assert_eq!(writer.holders().count(), 1);
+        assert_eq!(writer.holding_members().count(), 1);
         for _ in 0..=round % 7 {
             assert_eq!(receive(&mut reader), sent.pop_front());
         }
@@ -415,7 +420,7 @@ fn who_skips_holds_nobody() {
         assert_eq!(send(&mut writer, &payload(sequence, 20)), Some(sequence));
     }
     assert_eq!(ring.active_members().count(), 1);
-    assert_eq!(writer.holders().count(), 0);
+    assert_eq!(writer.holding_members().count(), 0);
 }
 
 #[test]

@@ -230,7 +230,7 @@ proptest! {
                 prop_assert!(looks.count() < 300);
             }
             let index = member(&ring, 0);
-            if let Ok(begin) = ring.begin_holding(start, index) {
+            if let Ok(begin) = hold_from(&ring, start, index) {
                 let mut reader = HeldReader::new(ring.clone(), index, begin);
                 let looks = (0..CAPACITY).take_while(|_| match reader.try_next() {
                     Some(span) => {

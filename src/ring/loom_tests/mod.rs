@@ -4,20 +4,23 @@
 //! The ring is as small as the protocol allows: 256 bytes, 16 sectors of one 8-byte message each.
 //! What went before is done by one thread, before the others begin.
 
+mod sharing;
+
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::layout::{NO_POSITION, SECTORS, sector_position, sector_sequence};
+use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
 use crate::sync::{Ordering, fence};
 use crate::wait::Event;
 
 const CAPACITY: u64 = 256;
+const TABLES: Tables = Tables { members: 2, subscriptions: 1, shares: 2 };
 /// Messages that fill a lap; padding follows them.
 const LAP: u64 = 15;
 
 fn new_ring() -> Ring {
-    let geometry = Geometry::tiny(CAPACITY, 1);
+    let geometry = Geometry::tiny(CAPACITY, TABLES);
     let control_size = geometry.control_size();
     let ring = Ring::new(
         Region::zeroed(Geometry::header_size(), Geometry::header_size()),
@@ -37,6 +40,11 @@ fn payload(sequence: u64) -> [u8; 8] {
     (0xabcd_0000 + sequence).to_le_bytes()
 }
 
+fn hold_from(ring: &Ring, start: Start, index: MemberIndex) -> Result<Begin, StartError> {
+    ring.begin_holding(start, |place| ring.join(index, Lag::Hold, place.position))
+}
+
+/// A message of so many bytes, without extensions.
 fn plain(size: usize) -> Shape {
     Shape { size, ..Shape::default() }
 }
@@ -93,7 +101,7 @@ fn a_reader_never_sees_a_commit_before_the_payload() {
         let ring = new_ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         let index = first_member(&ring);
-        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
         let reader_ring = ring.clone();
         let reader = thread::spawn(move || {
             let mut reader = HeldReader::new(reader_ring.clone(), index, begin);
@@ -117,7 +125,7 @@ fn a_writer_never_overwrites_what_a_held_reader_reads() {
         let ring = new_ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         let index = first_member(&ring);
-        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
         while send(&mut writer).is_some() {}
         let reader_ring = ring.clone();
         let reader = thread::spawn(move || {
@@ -193,7 +201,7 @@ fn a_joiner_never_holds_a_frame_that_is_overwritten() {
         let joiner_ring = ring.clone();
         let joiner = thread::spawn(move || {
             let index = first_member(&joiner_ring);
-            let begin = joiner_ring.begin_holding(Start::Oldest, index).unwrap();
+            let begin = hold_from(&joiner_ring, Start::Oldest, index).unwrap();
             let mut reader = HeldReader::new(joiner_ring.clone(), index, begin);
             // A writer that is far ahead does not matter any more.
             assert_eq!(look_held(&joiner_ring, &mut reader), Some(begin.place.sequence));
@@ -233,7 +241,7 @@ fn a_stream_never_ends_before_its_last_message() {
         let ring = new_ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         let index = first_member(&ring);
-        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
         let reader_ring = ring.clone();
         let reader = thread::spawn(move || {
             let mut reader = HeldReader::new(reader_ring, index, begin);
@@ -262,7 +270,7 @@ fn a_reader_never_notices_that_the_writer_changed() {
         let ring = new_ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         let index = first_member(&ring);
-        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
         let reader_ring = ring.clone();
         let reader = thread::spawn(move || {
             let mut reader = HeldReader::new(reader_ring.clone(), index, begin);
@@ -299,7 +307,7 @@ fn no_wakeup_of_a_consumer_is_lost() {
         let ring = new_ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         let index = first_member(&ring);
-        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
         let consumer_ring = ring.clone();
         let consumer = thread::spawn(move || {
             let mut reader = HeldReader::new(consumer_ring.clone(), index, begin);
@@ -334,7 +342,7 @@ fn no_wakeup_of_a_producer_is_lost() {
         let ring = new_ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         let index = first_member(&ring);
-        let begin = ring.begin_holding(Start::Oldest, index).unwrap();
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
         while send(&mut writer).is_some() {}
         let consumer_ring = ring.clone();
         let consumer = thread::spawn(move || {

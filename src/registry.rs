@@ -1,0 +1,344 @@
+//! Named subscriptions by their names: making, finding, moving and removing them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::layout::{SUBSCRIPTION_NAME_SIZE, subscription as word};
+use crate::membership;
+use crate::ring::{Begin, Lag, Ring, Start, StartError, Subscription};
+use crate::segment::{Lock, Segment, what_is_wrong_with};
+use crate::subscribe::{Backoff, Subscribe};
+use crate::sync::Ordering;
+use crate::sys::process;
+
+/// The values of a subscription's state.
+const FREE: u32 = 0;
+const UNFINISHED: u32 = 1;
+const IN_USE: u32 = 2;
+const MOVING: u32 = 3;
+
+/// The subscription table, while nobody else changes it.
+#[derive(Debug)]
+pub(crate) struct Registry<'a> {
+    segment: &'a Segment,
+    ring: &'a Ring,
+    /// Its dropping lets others in.
+    lock: Lock,
+}
+
+/// What belongs to all members of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Terms {
+    pub(crate) lag: Lag,
+    pub(crate) keyed: bool,
+    pub(crate) deliveries_max: Option<u32>,
+    pub(crate) backoff: Backoff,
+    pub(crate) ack_within: Option<Duration>,
+}
+
+/// A subscription that a consumer can join.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) subscription: Subscription,
+    pub(crate) terms: Terms,
+    /// The sequence that it was to begin with, if it had to be made and that is gone.
+    pub(crate) missed_from: Option<u64>,
+}
+
+impl<'a> Registry<'a> {
+    /// Waits for others who change the table. That takes microseconds, unless one of them was
+    /// stopped in the middle.
+    pub(crate) fn lock(segment: &'a Segment, ring: &'a Ring) -> Result<Self, Error> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let lock = segment.lock_file()?;
+        let begin = Instant::now();
+        while !lock.try_registry()? {
+            if begin.elapsed() > PATIENCE {
+                let source = std::io::ErrorKind::TimedOut.into();
+                return Err(Error::os(segment.name(), "change the subscriptions of", source));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self { segment, ring, lock })
+    }
+
+    /// Finds the subscription that the options name, or makes it.
+    pub(crate) fn find_or_make(&self, name: &str, options: &Subscribe) -> Result<Found, Error> {
+        if let Some(subscription) = self.find(name)? {
+            let terms = Terms::of(&subscription);
+            if let Some(what) = terms.difference(options) {
+                let (queue, subscription) = (self.segment.name().into(), name.into());
+                return Err(Error::SubscriptionDiffers { queue, subscription, what });
+            }
+            return Ok(Found { subscription, terms, missed_from: None });
+        }
+        let subscription = self.free_entry(name)?;
+        let terms = Terms::asked_for(options);
+        subscription.word32(word::STATE).store(UNFINISHED, Ordering::Relaxed);
+        write_name(&subscription, name);
+        terms.write(&subscription);
+        subscription.word64(word::CREATED_AT).store(process::now_for_display(), Ordering::Relaxed);
+        for count in [
+            word::LEFT_AT,
+            word::DELIVERED,
+            word::REDELIVERED,
+            word::ACKED,
+            word::DEAD_LETTERS,
+            word::MISSED,
+        ] {
+            subscription.word64(count).store(0, Ordering::Relaxed);
+        }
+        match self.place_head(&subscription, terms.lag, options.start) {
+            Ok(begin) => {
+                // Release: whoever finds it finished finds all of it.
+                subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
+                Ok(Found { subscription, terms, missed_from: begin.missed_from })
+            }
+            Err(error) => {
+                self.discard(&subscription);
+                Err(self.segment.start_error(error))
+            }
+        }
+    }
+
+    /// Moves the head of a subscription without members; its shares are forgotten.
+    pub(crate) fn seek(&self, name: &str, start: Start) -> Result<(), Error> {
+        let subscription = self.find_idle(name)?;
+        let explain = |error| self.segment.start_error(error);
+        let begin = self.ring.begin(start).map_err(explain)?;
+        let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
+        subscription.word64(word::MOVES_TO).store(sequence, Ordering::Relaxed);
+        // Release: who finds it being moved finds where to.
+        subscription.word32(word::STATE).store(MOVING, Ordering::Release);
+        self.finish_moving(&subscription)
+    }
+
+    /// Removes a subscription without members.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
+        let subscription = self.find_idle(name)?;
+        self.discard(&subscription);
+        membership::announce_room(self.ring);
+        Ok(())
+    }
+
+    fn find_idle(&self, name: &str) -> Result<Subscription, Error> {
+        let queue = || self.segment.name().into();
+        let Some(subscription) = self.find(name)? else {
+            return Err(Error::NoSuchSubscription { queue: queue(), subscription: name.into() });
+        };
+        let of_it =
+            |index: &_| self.ring.member(*index).subscription() == Some(subscription.index());
+        let members: Vec<_> = self.ring.active_members().filter(of_it).collect();
+        membership::clear_dead(self.ring, &self.lock, members.iter().copied())?;
+        let living = members.into_iter().filter(|&index| self.ring.is_active(index)).count();
+        if living > 0 {
+            let members = u32::try_from(living).unwrap_or(u32::MAX);
+            let subscription = name.into();
+            return Err(Error::SubscriptionInUse { queue: queue(), subscription, members });
+        }
+        Ok(subscription)
+    }
+
+    /// The subscription of that name. What somebody who died left half done is finished, or was
+    /// never begun.
+    fn find(&self, name: &str) -> Result<Option<Subscription>, Error> {
+        for index in self.ring.active_subscriptions() {
+            let Some(subscription) = self.ring.subscription(index) else { continue };
+            match subscription.word32(word::STATE).load(Ordering::Acquire) {
+                UNFINISHED => self.discard(&subscription),
+                MOVING => self.finish_moving(&subscription)?,
+                _ => {}
+            }
+            if read_name(&subscription) == name && is_in_use(&subscription) {
+                return Ok(Some(subscription));
+            }
+        }
+        Ok(None)
+    }
+
+    fn free_entry(&self, name: &str) -> Result<Subscription, Error> {
+        check_name(self.segment.name(), name)?;
+        let taken: Vec<_> = self.ring.active_subscriptions().collect();
+        let mut free = self.ring.subscription_indexes().filter(|index| !taken.contains(index));
+        free.find_map(|index| self.ring.subscription(index)).ok_or_else(|| {
+            let limit = self.segment.geometry().tables().subscriptions;
+            Error::SubscriptionsFull { queue: self.segment.name().into(), limit }
+        })
+    }
+
+    fn finish_moving(&self, subscription: &Subscription) -> Result<(), Error> {
+        self.forget_shares(subscription);
+        let sequence = subscription.word64(word::MOVES_TO).load(Ordering::Relaxed);
+        let lag = Terms::of(subscription).lag;
+        self.place_head(subscription, lag, Start::Sequence(sequence))
+            .map_err(|error| self.segment.start_error(error))?;
+        // Release: as when it was made.
+        subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
+        membership::announce_room(self.ring);
+        Ok(())
+    }
+
+    fn place_head(
+        &self,
+        subscription: &Subscription,
+        lag: Lag,
+        start: Start,
+    ) -> Result<Begin, StartError> {
+        let place_head = |place| self.ring.place_head(subscription, place);
+        match lag {
+            Lag::Hold => self.ring.begin_holding(start, place_head),
+            Lag::Skip => {
+                let begin = self.ring.begin(start)?;
+                place_head(begin.place);
+                Ok(begin)
+            }
+        }
+    }
+
+    fn discard(&self, subscription: &Subscription) {
+        subscription.word32(word::STATE).store(UNFINISHED, Ordering::Release);
+        self.forget_shares(subscription);
+        self.ring.forget_subscription(subscription.index());
+        subscription.word32(word::STATE).store(FREE, Ordering::Release);
+    }
+
+    /// Frees the shares of a subscription that has no members.
+    fn forget_shares(&self, subscription: &Subscription) {
+        for index in self.ring.used_shares() {
+            let share = self.ring.share(index);
+            if share.subscription() == Some(subscription.index()) {
+                share.store_state(share.load_state().settle(u32::MAX).owned_by(None));
+            }
+        }
+    }
+}
+
+impl Terms {
+    fn asked_for(options: &Subscribe) -> Self {
+        let at_once = Backoff { first: Duration::ZERO, factor: 1.0, max: Duration::ZERO };
+        Self {
+            lag: options.lag.unwrap_or_default(),
+            keyed: options.keyed.unwrap_or(false),
+            deliveries_max: options.deliveries_max,
+            backoff: options.backoff.unwrap_or(at_once),
+            ack_within: options.ack_within,
+        }
+    }
+
+    pub(crate) fn of(subscription: &Subscription) -> Self {
+        let nanoseconds =
+            |word| Duration::from_nanos(subscription.word64(word).load(Ordering::Relaxed));
+        let number = |word| subscription.word32(word).load(Ordering::Relaxed);
+        Self {
+            lag: subscription.lag().unwrap_or_default(),
+            keyed: number(word::KEYED) == 1,
+            deliveries_max: Some(number(word::DELIVERIES_MAX)).filter(|&count| count > 0),
+            backoff: Backoff {
+                first: nanoseconds(word::BACKOFF_FIRST),
+                factor: f64::from(number(word::BACKOFF_FACTOR)) / 1e3,
+                max: nanoseconds(word::BACKOFF_MAX),
+            },
+            ack_within: Some(nanoseconds(word::ACK_WITHIN)).filter(|time| !time.is_zero()),
+        }
+    }
+
+    fn write(&self, subscription: &Subscription) {
+        let nanoseconds = |word, time: Duration| {
+            let count = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            subscription.word64(word).store(count, Ordering::Relaxed);
+        };
+        let number = |word, value: u32| {
+            subscription.word32(word).store(value, Ordering::Relaxed);
+        };
+        number(word::LAG, self.lag.code());
+        number(word::KEYED, self.keyed.into());
+        number(word::DELIVERIES_MAX, self.deliveries_max.unwrap_or(0));
+        nanoseconds(word::BACKOFF_FIRST, self.backoff.first);
+        nanoseconds(word::BACKOFF_MAX, self.backoff.max);
+        number(word::BACKOFF_FACTOR, thousandths(self.backoff.factor));
+        nanoseconds(word::ACK_WITHIN, self.ack_within.unwrap_or_default());
+    }
+
+    /// What a member asks for that the subscription does not have.
+    fn difference(&self, options: &Subscribe) -> Option<Box<str>> {
+        let differs = |what: &str, ours: &str, theirs: &str| {
+            Some(format!("{what} is {ours} there, {theirs} was asked for").into())
+        };
+        if let Some(lag) = options.lag.filter(|&lag| lag != self.lag) {
+            return differs("its lag policy", &self.lag.to_string(), &lag.to_string());
+        }
+        if let Some(keyed) = options.keyed.filter(|&keyed| keyed != self.keyed) {
+            return differs("keyed", &self.keyed.to_string(), &keyed.to_string());
+        }
+        let deliveries_max = options.deliveries_max;
+        if deliveries_max.is_some() && deliveries_max != self.deliveries_max {
+            let text = |count: Option<u32>| {
+                count.map_or("without limit".to_owned(), |count| count.to_string())
+            };
+            let (ours, theirs) = (text(self.deliveries_max), text(deliveries_max));
+            return differs("its limit of deliveries", &ours, &theirs);
+        }
+        let same = |asked: Backoff| {
+            let Backoff { first, factor, max } = self.backoff;
+            asked.first == first
+                && asked.max == max
+                && thousandths(asked.factor) == thousandths(factor)
+        };
+        if let Some(backoff) = options.backoff.filter(|&backoff| !same(backoff)) {
+            let text = |Backoff { first, factor, max }| format!("{first:?} by {factor} to {max:?}");
+            return differs("its backoff", &text(self.backoff), &text(backoff));
+        }
+        if options.ack_within.is_some() && options.ack_within != self.ack_within {
+            let text = |time: Option<Duration>| {
+                time.map_or("without limit".to_owned(), |time| format!("{time:?}"))
+            };
+            let (ours, theirs) = (text(self.ack_within), text(options.ack_within));
+            return differs("its time to acknowledge", &ours, &theirs);
+        }
+        None
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "options are checked")]
+fn thousandths(factor: f64) -> u32 {
+    (factor * 1e3).round() as u32
+}
+
+/// Refuses names that no subscription can have.
+pub(crate) fn check_name(queue: &str, name: &str) -> Result<(), Error> {
+    let too_long = (SUBSCRIPTION_NAME_SIZE, "it is longer than 64 bytes");
+    match what_is_wrong_with(name, too_long) {
+        None => Ok(()),
+        Some(reason) => {
+            let (queue, name) = (queue.into(), name.into());
+            Err(Error::InvalidSubscription { queue, name, reason })
+        }
+    }
+}
+
+/// Whether an entry of the table is a subscription, wholly made.
+pub(crate) fn is_in_use(subscription: &Subscription) -> bool {
+    matches!(subscription.word32(word::STATE).load(Ordering::Acquire), IN_USE | MOVING)
+}
+
+/// The name of a subscription, or what stands there instead, made readable.
+pub(crate) fn read_name(subscription: &Subscription) -> String {
+    let words = (0..SUBSCRIPTION_NAME_SIZE / 8).map(word::name);
+    let bytes: Vec<u8> = words
+        .flat_map(|word| subscription.word64(word).load(Ordering::Relaxed).to_le_bytes())
+        .take_while(|&byte| byte != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn write_name(subscription: &Subscription, name: &str) {
+    let mut bytes = [0; SUBSCRIPTION_NAME_SIZE];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    for (index, chunk) in bytes.chunks_exact(8).enumerate() {
+        let mut value = [0; 8];
+        value.copy_from_slice(chunk);
+        let value = u64::from_le_bytes(value);
+        subscription.word64(word::name(index)).store(value, Ordering::Relaxed);
+    }
+}

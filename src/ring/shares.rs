@@ -1,0 +1,562 @@
+//! Shares: how the members of a named subscription divide the stream among themselves.
+//!
+//! A share is up to 32 messages that follow each other. A member takes one from the
+//! subscription's head, hands its messages out one by one, and settles them in any order: a
+//! message is settled when it is acknowledged or given up. A share that its member leaves
+//! unsettled, by dying or because the messages are to be tried again, stays where it is and
+//! passes on as a whole: first to nobody, then to any member that wants it. Messages never move
+//! between shares, so that none is ever in two, or in none.
+
+use super::frame::{self, ExtensionSet, Frame};
+use super::run::{Run, Span};
+use super::subscriptions::{Subscription, SubscriptionIndex, Turn};
+use super::{Corrupt, Lag, MemberIndex, Place, Ring, crash_point};
+use crate::layout::{self, COUNT_MAX, SHARE_COUNT_MAX, share as word};
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
+
+/// The number of an entry in the share table of one ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShareIndex(u32);
+
+impl ShareIndex {
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// An entry of the share table.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    entry: Region,
+}
+
+/// What changes about a share while it is worked on. It is one word, so that of two who would
+/// change it at the same time one finds out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(u64);
+
+/// The step that a share makes the head take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) from: Place,
+    pub(super) to: Place,
+}
+
+/// What a share consists of. Constant from when it is taken until all of it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The first message.
+    pub(crate) begin: Place,
+    /// The boundary after the last.
+    pub(crate) end: u64,
+    pub(crate) count: u32,
+    /// The first sequence after the share before. Messages from there to the first of this share
+    /// were overwritten before anybody took them.
+    pub(crate) missed_from: u64,
+}
+
+/// What came of an attempt to take a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    Taken(Extent),
+    /// There is no message at the head.
+    Empty,
+    /// Nor will there be one.
+    Closed,
+}
+
+/// The highest bit of a ticket: the head has passed the share.
+const PASSED: u64 = 1 << 63;
+/// The ticket of a share whose owner is done with it. No turn has that number.
+const RETIRED: u64 = PASSED - 1;
+
+impl State {
+    const HANDED_SHIFT: u32 = 32;
+    const HANDED_MASK: u64 = 0x3f;
+    const OWNER_SHIFT: u32 = 38;
+    const OWNER_MASK: u64 = 0x7fff;
+    const GENERATION_SHIFT: u32 = 53;
+
+    /// Messages that are not settled, a bit each.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+    pub(crate) const fn unsettled(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// How many messages were handed out, from the first on.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "6 bits")]
+    pub(crate) const fn handed(self) -> u32 {
+        ((self.0 >> Self::HANDED_SHIFT) & Self::HANDED_MASK) as u32
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "15 bits")]
+    pub(crate) fn owner(self) -> Option<MemberIndex> {
+        let code = ((self.0 >> Self::OWNER_SHIFT) & Self::OWNER_MASK) as u32;
+        code.checked_sub(1).map(MemberIndex::new)
+    }
+
+    /// Whether anybody may take it over.
+    pub(crate) fn is_open(self) -> bool {
+        self.owner().is_none() && self.unsettled() != 0
+    }
+
+    fn is_free(self) -> bool {
+        self.owner().is_none() && self.unsettled() == 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn settle(self, messages: u32) -> Self {
+        Self(self.0 & !(messages as u64))
+    }
+
+    /// The next message was handed out. Callers hand out no more than there are.
+    #[inline(always)]
+    pub(crate) const fn hand_out(self) -> Self {
+        Self(self.0 + (1 << Self::HANDED_SHIFT))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The same share, but no earlier state: whoever had it before finds out.
+    pub(crate) fn owned_by(self, owner: Option<MemberIndex>) -> Self {
+        let code = owner.map_or(0, |owner| 1 + u64::from(owner.get()));
+        let others = self.0 & !(Self::OWNER_MASK << Self::OWNER_SHIFT);
+        let next_generation = 1_u64 << Self::GENERATION_SHIFT;
+        Self((others | (code << Self::OWNER_SHIFT)).wrapping_add(next_generation))
+    }
+
+    /// A new share of its owner, with so many messages.
+    fn filled(self, count: u32) -> Self {
+        let all = (1_u64 << count) - 1;
+        let handed = Self::HANDED_MASK << Self::HANDED_SHIFT;
+        Self((self.0 & !u64::from(u32::MAX) & !handed) | all).owned_by(self.owner())
+    }
+}
+
+impl Ring {
+    /// The entries of the share table that were ever in use.
+    pub(crate) fn used_shares(&self) -> impl Iterator<Item = ShareIndex> + use<> {
+        // Acquire: HEAD. A share is taken after this was raised.
+        let used = crate::sync::load_acquire32(self.control32(layout::SHARES_USED));
+        (0..used.min(self.geometry.tables().shares)).map(ShareIndex)
+    }
+
+    pub(crate) fn share(&self, index: ShareIndex) -> Share {
+        Share { entry: self.control.slice(self.geometry.share(index.0), word::SIZE) }
+    }
+
+    /// `None` for a number that the table does not have.
+    pub(super) fn share_numbered(&self, number: u32) -> Option<Share> {
+        (number < self.geometry.tables().shares).then(|| self.share(ShareIndex(number)))
+    }
+
+    /// The position that a share holds.
+    pub(super) fn held_by_share(&self, index: ShareIndex) -> Option<u64> {
+        let share = self.share(index);
+        // Acquire: HEAD. One that is not passed yet is covered by the head.
+        let passed = load_acquire(share.ticket()) & PASSED != 0;
+        // Acquire: RETIRE. An owner may still lend what it has settled.
+        let needed = !State(load_acquire(share.state())).is_free();
+        let subscription = || share.subscription().and_then(|index| self.subscription(index));
+        let holds = || subscription().is_some_and(|of| of.lag() == Some(Lag::Hold));
+        (passed && needed && holds()).then(|| share.extent().begin.position)
+    }
+
+    /// Gives a free share to a member, to be taken by [`Self::take`]; `None` if there is none.
+    pub(crate) fn allot(
+        &self,
+        owner: MemberIndex,
+        subscription: SubscriptionIndex,
+    ) -> Option<ShareIndex> {
+        let count = self.geometry.tables().shares;
+        // Everybody begins elsewhere, so that they hardly ever meet.
+        let indexes = (0..count).map(|index| ShareIndex((index + owner.get()) % count));
+        let free = |index: &ShareIndex| {
+            let share = self.share(*index);
+            let state = share.load_state();
+            state.is_free() && share.replace_state(state, state.owned_by(Some(owner))).is_ok()
+        };
+        let index = { indexes }.find(free)?;
+        crash_point();
+        // Relaxed: the turn that takes the share carries it.
+        self.control32(layout::SHARES_USED).fetch_max(1 + index.0, Ordering::Relaxed);
+        let code = 1 + subscription.get();
+        self.share(index).word32(word::SUBSCRIPTION).store(code, Ordering::Relaxed);
+        Some(index)
+    }
+
+    /// Takes the next messages of the stream as a share, `count_max` at most and no more than end
+    /// within a sector; if the first does not, it alone. The share is the caller's, and has
+    /// nothing unsettled. Of a keyed subscription it has the messages' keys too.
+    pub(crate) fn take(
+        &self,
+        subscription: &Subscription,
+        index: ShareIndex,
+        count_max: u32,
+        keyed: bool,
+    ) -> Result<Take, Corrupt> {
+        let count_max = count_max.clamp(1, SHARE_COUNT_MAX);
+        for _ in 0..super::ATTEMPTS_MAX {
+            let (turn, from) = self.head(subscription)?;
+            let found = self.survey(subscription, from, count_max);
+            // Provisional: what was read may have been overwritten, if the head has moved on.
+            if !subscription.is_still(turn) {
+                continue;
+            }
+            let extent = match found? {
+                Survey::Stretch(extent) => extent,
+                Survey::Empty => return Ok(Take::Empty),
+                Survey::Closed => return Ok(Take::Closed),
+                Survey::Overtaken => continue,
+            };
+            let share = self.share(index);
+            share.fill(turn, from, extent);
+            if keyed {
+                self.copy_keys(&share, &extent);
+            }
+            if self.take_turn(subscription, turn, index)? {
+                return Ok(Take::Taken(extent));
+            }
+        }
+        // It was somebody else's turn each time, or the writer's: there may be more.
+        Ok(Take::Empty)
+    }
+
+    /// Looks at what a share from the head on would consist of. What a head that holds leads to is
+    /// whole as long as the head has not moved, whatever the licence says.
+    fn survey(
+        &self,
+        subscription: &Subscription,
+        head: Place,
+        count_max: u32,
+    ) -> Result<Survey, Corrupt> {
+        let skips = subscription.lag() == Some(Lag::Skip);
+        let mut place = head;
+        loop {
+            let word = self.frame_word(place.position).load(Ordering::Relaxed);
+            // Acquire: PUBLISH, and LICENCE.
+            fence(Ordering::Acquire);
+            let licence = self.licence().load(Ordering::Relaxed);
+            if skips && place.position < self.floor(licence) {
+                place = self.oldest()?;
+                if place.sequence < head.sequence {
+                    // Sequences do not go back while positions go on.
+                    return Err(Corrupt { position: place.position, found: place.sequence });
+                }
+                continue;
+            }
+            match frame::parse(word, place, self.capacity(), licence)? {
+                Frame::Uncommitted if self.closed_at() == Some(place.position) => {
+                    return Ok(Survey::Closed);
+                }
+                Frame::Uncommitted => return Ok(Survey::Empty),
+                Frame::Padding { end } => place.position = end,
+                Frame::Message { shape, end } => {
+                    let (count, end) = self.stretch(place, shape, end, licence, count_max);
+                    if skips && self.is_below_floor(place.position) {
+                        return Ok(Survey::Overtaken);
+                    }
+                    let missed_from = head.sequence;
+                    return Ok(Survey::Stretch(Extent { begin: place, end, count, missed_from }));
+                }
+            }
+        }
+    }
+
+    /// Whether what was just read at a position may have been the writer's already.
+    pub(crate) fn is_below_floor(&self, position: u64) -> bool {
+        // Acquire: LICENCE.
+        fence(Ordering::Acquire);
+        position < self.floor(self.licence().load(Ordering::Relaxed))
+    }
+
+    /// How many messages follow each other from one that was found on, and where they end.
+    #[allow(clippy::cast_possible_truncation, reason = "at most the capacity")]
+    fn stretch(
+        &self,
+        first: Place,
+        shape: frame::Shape,
+        first_end: u64,
+        licence: u64,
+        count_max: u32,
+    ) -> (u32, u64) {
+        let lap = first.position - self.offset(first.position) as u64;
+        let mut run = self.run_from(first);
+        run.learn(shape);
+        run.limit_to((licence.min(self.sector_end(first.position)) - lap) as usize);
+        run.advance((first_end - lap) as usize);
+        let mut count = 1;
+        while count < count_max && run.next().is_some() {
+            count += 1;
+        }
+        (count, lap + run.offset() as u64)
+    }
+
+    /// Whether a look at the head would find neither a message nor the end.
+    pub(crate) fn is_empty_at_head(&self, subscription: &Subscription) -> Result<bool, Corrupt> {
+        let (_, head) = self.head(subscription)?;
+        Ok(matches!(self.survey(subscription, head, 1)?, Survey::Empty))
+    }
+
+    /// Where the head is, as a run that has nothing to be followed, to be polled.
+    pub(crate) fn run_at_head(&self, subscription: &Subscription) -> Result<Run, Corrupt> {
+        let (_, head) = self.head(subscription)?;
+        Ok(self.run_from(head))
+    }
+
+    /// The position of the frame whose payload a span is, in the same lap as a place.
+    #[inline(always)]
+    pub(crate) fn position_of(&self, near: Place, span: Span) -> u64 {
+        let frame_offset = span.offset - span.extensions_size - frame::HEADER_SIZE;
+        near.position - self.offset(near.position) as u64 + frame_offset as u64
+    }
+
+    fn copy_keys(&self, share: &Share, extent: &Extent) {
+        let mut run = self.run_of(extent);
+        for index in 0..extent.count {
+            let Some(span) = run.next() else { break };
+            let hash = span.extensions.contains(ExtensionSet::KEY).then(|| {
+                let offset = span.offset - span.extensions.distance(ExtensionSet::KEY);
+                self.word_at(offset).load(Ordering::Relaxed)
+            });
+            share.key(index).store(hash.map_or(0, short_key), Ordering::Relaxed);
+        }
+    }
+
+    /// The frames of a share, to be followed.
+    #[allow(clippy::cast_possible_truncation, reason = "at most the capacity")]
+    pub(crate) fn run_of(&self, extent: &Extent) -> Run {
+        let lap = extent.begin.position - self.offset(extent.begin.position) as u64;
+        let mut run = self.run_from(extent.begin);
+        run.end_at((extent.end - lap) as usize);
+        run
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "an eighth of the capacity")]
+    fn run_from(&self, place: Place) -> Run {
+        let size_max = self.geometry.message_size_max() as usize;
+        #[allow(clippy::clone_on_copy, reason = "the model checks' regions are no copies")]
+        Run::new(self.frames.clone(), self.offset(place.position), place.sequence, size_max)
+    }
+
+    /// What a share consists of, if that can be: the share may be of somebody's making who breaks
+    /// the rules.
+    pub(crate) fn extent(&self, index: ShareIndex) -> Result<Extent, Corrupt> {
+        let extent = self.share(index).extent();
+        let Extent { begin, end, count, .. } = extent;
+        let lap_end = (begin.position | self.offset_mask).saturating_add(1);
+        let possible = begin.position.is_multiple_of(8)
+            && begin.position < COUNT_MAX
+            && begin.sequence < COUNT_MAX
+            && (1..=SHARE_COUNT_MAX).contains(&count)
+            && end.is_multiple_of(8)
+            && (begin.position + 1..lap_end).contains(&end);
+        if possible { Ok(extent) } else { Err(Corrupt { position: begin.position, found: end }) }
+    }
+
+    /// Opens what a member had of shares: those with unsettled messages are anybody's from now on,
+    /// the others are free. The caller is that member, or has its lock. Returns how many were
+    /// opened.
+    pub(crate) fn disown(&self, owner: MemberIndex) -> Result<u32, Corrupt> {
+        let mut opened = 0;
+        for index in self.used_shares() {
+            let share = self.share(index);
+            if share.load_state().owner() == Some(owner) {
+                self.finish_taking(index)?;
+            }
+            // Who takes it over meanwhile takes it from its owner, once.
+            let mut state = share.load_state();
+            while state.owner() == Some(owner) {
+                let open = state.owned_by(None);
+                let left = if share.is_passed() { open } else { open.settle(u32::MAX) };
+                crash_point();
+                match share.replace_state(state, left) {
+                    Ok(()) => {
+                        opened += u32::from(left.unsettled() != 0);
+                        break;
+                    }
+                    Err(other) => state = other,
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    /// If it is a share's turn, of somebody who may be dead, finishes that.
+    fn finish_taking(&self, index: ShareIndex) -> Result<(), Corrupt> {
+        let subscription = self.share(index).subscription().and_then(|of| self.subscription(of));
+        let Some(subscription) = subscription else { return Ok(()) };
+        let turn = subscription.load_turn();
+        if turn.share() == Some(index.0) { self.finish(&subscription, turn) } else { Ok(()) }
+    }
+}
+
+/// The part of a key's hash that a share keeps; never 0, which is no key.
+#[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+fn short_key(hash: u64) -> u32 {
+    (hash as u32).max(1)
+}
+
+enum Survey {
+    Stretch(Extent),
+    Empty,
+    Closed,
+    /// The writer was faster than a subscription that skips.
+    Overtaken,
+}
+
+impl Share {
+    /// Writes down what the share will consist of when its turn comes.
+    fn fill(&self, turn: Turn, from: Place, extent: Extent) {
+        // Release: TURN. Whoever sees any of this sees that the share's last turn is over.
+        fence(Ordering::Release);
+        let store = |word, value: u64| self.word64(word).store(value, Ordering::Relaxed);
+        crash_point();
+        // Relaxed: its turn carries all of it.
+        store(word::TICKET, turn.count());
+        store(word::FROM_POSITION, from.position);
+        store(word::FROM_SEQUENCE, from.sequence);
+        store(word::POSITION, extent.begin.position);
+        store(word::SEQUENCE, extent.begin.sequence);
+        store(word::END, extent.end);
+        self.word32(word::COUNT).store(extent.count, Ordering::Relaxed);
+        self.waiting().store(0, Ordering::Relaxed);
+        for index in (0..SHARE_COUNT_MAX).step_by(8) {
+            store(word::retries(index), 0);
+        }
+        crash_point();
+        let state = State(self.state().load(Ordering::Relaxed));
+        store(word::STATE, state.filled(extent.count).0);
+    }
+
+    pub(super) fn step(&self) -> Step {
+        let load = |word| self.word64(word).load(Ordering::Relaxed);
+        let count = u64::from(self.word32(word::COUNT).load(Ordering::Relaxed));
+        let sequence = load(word::SEQUENCE).wrapping_add(count);
+        let from =
+            Place { position: load(word::FROM_POSITION), sequence: load(word::FROM_SEQUENCE) };
+        Step { from, to: Place { position: load(word::END), sequence } }
+    }
+
+    /// What the share consists of, unchecked: see [`Ring::extent`].
+    fn extent(&self) -> Extent {
+        let load = |word| self.word64(word).load(Ordering::Relaxed);
+        Extent {
+            begin: Place { position: load(word::POSITION), sequence: load(word::SEQUENCE) },
+            end: load(word::END),
+            count: self.word32(word::COUNT).load(Ordering::Relaxed),
+            missed_from: load(word::FROM_SEQUENCE),
+        }
+    }
+
+    pub(super) fn mark_as_passed(&self, turn: Turn) {
+        crash_point();
+        let (from, to) = (turn.count(), turn.count() | PASSED);
+        // AcqRel, whether it succeeds or not: HEAD.
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire); // Acquire: HEAD.
+        let _ = self.ticket().compare_exchange(from, to, success, failure);
+    }
+
+    /// Lets go of the messages of a share that is wholly settled. Its owner calls this when it
+    /// lends none of them any more.
+    pub(crate) fn retire(&self) {
+        // Release: RETIRE.
+        self.ticket().store(RETIRED, Ordering::Release);
+    }
+
+    pub(crate) fn is_passed(&self) -> bool {
+        // Acquire: HEAD.
+        load_acquire(self.ticket()) & PASSED != 0
+    }
+
+    /// Tells this share from all others that had or will have its entry.
+    pub(crate) fn load_ticket(&self) -> u64 {
+        // Acquire: HEAD. The share is what it was when it was taken.
+        load_acquire(self.ticket())
+    }
+
+    pub(crate) fn load_state(&self) -> State {
+        // Acquire: PASS.
+        State(load_acquire(self.state()))
+    }
+
+    /// Changes the state of a share that nobody else changes meanwhile.
+    #[inline(always)]
+    pub(crate) fn store_state(&self, state: State) {
+        // Release: RETIRE, and PASS.
+        self.state().store(state.0, Ordering::Release);
+    }
+
+    /// Changes the state, unless it is another than expected: then somebody else was faster.
+    pub(crate) fn replace_state(&self, expected: State, state: State) -> Result<(), State> {
+        // AcqRel: RETIRE, and PASS.
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire); // Acquire: PASS.
+        let result = self.state().compare_exchange(expected.0, state.0, success, failure);
+        result.map(drop).map_err(State)
+    }
+
+    pub(crate) fn subscription(&self) -> Option<SubscriptionIndex> {
+        SubscriptionIndex::of_code(self.word32(word::SUBSCRIPTION).load(Ordering::Relaxed))
+    }
+
+    /// Messages that wait to be delivered again, a bit each. Only the owner stores it.
+    pub(crate) fn waiting(&self) -> &AtomicU32 {
+        self.word32(word::WAITING)
+    }
+
+    /// How often message `index` was delivered; from 255 on, at least so often.
+    pub(crate) fn deliveries(&self, index: u32, state: State) -> u32 {
+        let retries = self.word64(word::retries(index)).load(Ordering::Relaxed);
+        let byte = retries.to_le_bytes()[index as usize % 8];
+        u32::from(byte) + u32::from(index < state.handed())
+    }
+
+    /// Counts one more delivery of message `index`, which the state does not count.
+    pub(crate) fn count_retry(&self, index: u32) {
+        let word = self.word64(word::retries(index));
+        let mut retries = word.load(Ordering::Relaxed).to_le_bytes();
+        let byte = &mut retries[index as usize % 8];
+        *byte = byte.saturating_add(1);
+        // Release: PASS. Whoever takes the share over sees it.
+        word.store(u64::from_le_bytes(retries), Ordering::Release);
+    }
+
+    /// The word for the key of message `index`.
+    pub(crate) fn key(&self, index: u32) -> &AtomicU32 {
+        self.word32(word::key(index))
+    }
+
+    fn ticket(&self) -> &AtomicU64 {
+        self.word64(word::TICKET)
+    }
+
+    fn state(&self) -> &AtomicU64 {
+        self.word64(word::STATE)
+    }
+
+    /// `word` is one of a share's entry.
+    #[inline(always)]
+    fn word64(&self, word: layout::Word64) -> &AtomicU64 {
+        debug_assert!(word.0 + 8 <= word::SIZE);
+        // SAFETY: `layout` makes words of an entry only within its size.
+        unsafe { self.entry.u64_at(word.0) }
+    }
+
+    /// `word` is one of a share's entry.
+    fn word32(&self, word: layout::Word32) -> &AtomicU32 {
+        debug_assert!(word.0 + 4 <= word::SIZE);
+        // SAFETY: as in `word64`.
+        unsafe { self.entry.u32_at(word.0) }
+    }
+}

@@ -1,0 +1,252 @@
+//! Named subscriptions: where each is in the stream, and how its head moves.
+//!
+//! The head is the boundary before the first frame that is in no share. It moves when a member
+//! takes a share, and then by a step that others can finish for a member that is stopped or dead:
+//! the member writes down its share, and then makes it its *turn*, by a compare-and-swap of one
+//! word from the turn it found. From then on the share is taken. Whoever finds it to be
+//! somebody's turn does what is left to do, in this order: mark the share, move the head, end the
+//! turn.
+
+use super::members::set_bits;
+use super::shares::ShareIndex;
+use super::{Corrupt, Lag, Place, Ring};
+use crate::layout::{self, COUNT_MAX, subscription as word};
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
+
+/// The number of an entry in the subscription table of one ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionIndex(u32);
+
+impl SubscriptionIndex {
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// As members and shares name it: 1 + the index, or 0.
+    pub(super) fn of_code(code: u32) -> Option<Self> {
+        code.checked_sub(1).map(Self)
+    }
+}
+
+/// An entry of the subscription table.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    entry: Region,
+    index: SubscriptionIndex,
+}
+
+/// Whose turn it is to move a head: a count of the moves so far, and the share that moves it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn(u64);
+
+impl Turn {
+    const SHARE_BITS: u32 = 16;
+    const SHARE_MASK: u64 = (1 << Self::SHARE_BITS) - 1;
+
+    pub(super) fn count(self) -> u64 {
+        self.0 >> Self::SHARE_BITS
+    }
+
+    /// The share that moves the head now, by its number.
+    #[allow(clippy::cast_possible_truncation, reason = "16 bits")]
+    pub(super) fn share(self) -> Option<u32> {
+        ((self.0 & Self::SHARE_MASK) as u32).checked_sub(1)
+    }
+
+    fn of(self, share: ShareIndex) -> Self {
+        Self((self.0 & !Self::SHARE_MASK) | u64::from(1 + share.get()))
+    }
+
+    /// Nobody's turn, one move later.
+    fn next(self) -> Self {
+        Self((self.0 | Self::SHARE_MASK).wrapping_add(1))
+    }
+}
+
+impl Ring {
+    /// Every entry of the subscription table.
+    pub(crate) fn subscription_indexes(&self) -> impl Iterator<Item = SubscriptionIndex> + use<> {
+        (0..self.geometry.tables().subscriptions).map(SubscriptionIndex)
+    }
+
+    /// The entries in use. They may have changed hands when the caller looks at them.
+    pub(crate) fn active_subscriptions(&self) -> impl Iterator<Item = SubscriptionIndex> + '_ {
+        let words = 0..self.geometry.subscription_map_words();
+        // Acquire: whoever sees a bit sees the entry that was filled in before it was set.
+        let words = words.map(|word| load_acquire(self.subscription_map(word)));
+        let table_size = self.geometry.tables().subscriptions;
+        set_bits(words).take_while(move |&index| index < table_size).map(SubscriptionIndex)
+    }
+
+    /// `None` for a number that the table does not have.
+    pub(crate) fn subscription(&self, index: SubscriptionIndex) -> Option<Subscription> {
+        let exists = index.0 < self.geometry.tables().subscriptions;
+        exists.then(|| {
+            let entry = self.control.slice(self.geometry.subscription(index.0), word::SIZE);
+            Subscription { entry, index }
+        })
+    }
+
+    /// Makes known that a subscription needs everything from a boundary on, or moves it there, and
+    /// says from which position on frames are whole. If the boundary is not below that and the
+    /// subscription holds, everything from there on stays whole until the head moves. Only who
+    /// makes or moves the subscription as a whole calls this, while it has no member.
+    pub(crate) fn place_head(&self, subscription: &Subscription, place: Place) -> u64 {
+        subscription.head_sequence().store(place.sequence, Ordering::Relaxed);
+        // Release: RETIRE, for what lay before.
+        subscription.head_position().store(place.position, Ordering::Release);
+        let (word, mask) = self.subscription_bit(subscription.index);
+        // Release: whoever sees the bit sees the entry.
+        word.fetch_or(mask, Ordering::Release);
+        self.floor_after_joining()
+    }
+
+    /// Makes known that a subscription needs nothing any more.
+    pub(crate) fn forget_subscription(&self, index: SubscriptionIndex) {
+        let (word, mask) = self.subscription_bit(index);
+        // Release: RETIRE.
+        word.fetch_and(!mask, Ordering::Release);
+    }
+
+    /// The position that a subscription's head holds.
+    pub(super) fn held_by_head(&self, index: SubscriptionIndex) -> Option<u64> {
+        let subscription = self.subscription(index)?;
+        // Acquire: RETIRE, and HEAD.
+        (subscription.lag() == Some(Lag::Hold)).then(|| load_acquire(subscription.head_position()))
+    }
+
+    /// The head and the turn, both of one moment and with nobody's turn under way.
+    pub(super) fn head(&self, subscription: &Subscription) -> Result<(Turn, Place), Corrupt> {
+        for _ in 0..super::ATTEMPTS_MAX {
+            let turn = subscription.load_turn();
+            if turn.share().is_some() {
+                self.finish(subscription, turn)?;
+                continue;
+            }
+            let place = Place {
+                position: subscription.head_position().load(Ordering::Relaxed),
+                sequence: subscription.head_sequence().load(Ordering::Relaxed),
+            };
+            if subscription.is_still(turn) {
+                let plausible = place.position.is_multiple_of(8)
+                    && place.position < COUNT_MAX
+                    && place.sequence < COUNT_MAX;
+                let corrupt = Corrupt { position: place.position, found: place.sequence };
+                return if plausible { Ok((turn, place)) } else { Err(corrupt) };
+            }
+        }
+        Err(self.restless())
+    }
+
+    /// Makes it a share's turn, if it is still nobody's as it was, and then finishes it. `false`
+    /// if somebody else was faster.
+    pub(super) fn take_turn(
+        &self,
+        subscription: &Subscription,
+        turn: Turn,
+        share: ShareIndex,
+    ) -> Result<bool, Corrupt> {
+        let own = turn.of(share);
+        super::crash_point();
+        // Release: TURN. Whoever sees the turn sees what the share is. Acquire: what others did in
+        // earlier turns comes before what we do in ours.
+        let taken = subscription.turn().compare_exchange(
+            turn.0,
+            own.0,
+            // AcqRel: as above.
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if taken.is_err() {
+            return Ok(false);
+        }
+        self.finish(subscription, own)?;
+        Ok(true)
+    }
+
+    /// Does what a turn is for, whoever's it is, unless it is over already.
+    pub(super) fn finish(&self, subscription: &Subscription, turn: Turn) -> Result<(), Corrupt> {
+        let share = turn.share().and_then(|number| self.share_numbered(number));
+        let Some(share) = share else {
+            return Err(Corrupt { position: u64::from(subscription.index.0), found: turn.0 });
+        };
+        let step = share.step();
+        // Acquire: TURN. If any of that was written for a later turn, this one is over.
+        if !subscription.is_still(turn) {
+            return Ok(());
+        }
+        share.mark_as_passed(turn);
+        // AcqRel, whether it succeeds or not: HEAD. Of those who finish the turn each has all that
+        // the others did before what it does next.
+        let both = Ordering::AcqRel;
+        let replace = |word: &AtomicU64, from: u64, to: u64| {
+            super::crash_point();
+            // Acquire: as above.
+            let _ = word.compare_exchange(from, to, both, Ordering::Acquire);
+        };
+        replace(subscription.head_sequence(), step.from.sequence, step.to.sequence);
+        replace(subscription.head_position(), step.from.position, step.to.position);
+        replace(subscription.turn(), turn.0, turn.next().0);
+        Ok(())
+    }
+
+    fn subscription_bit(&self, index: SubscriptionIndex) -> (&AtomicU64, u64) {
+        (self.subscription_map((index.0 / u64::BITS) as usize), 1 << (index.0 % u64::BITS))
+    }
+
+    /// Part of the subscription map: bit `n` is for entry `64 * word + n`.
+    fn subscription_map(&self, word: usize) -> &AtomicU64 {
+        assert!(word < self.geometry.subscription_map_words());
+        // SAFETY: the map has that many words, and `new` checked that the region holds it.
+        unsafe { self.control.u64_at(self.geometry.subscription_map(word).0) }
+    }
+}
+
+impl Subscription {
+    pub(crate) fn index(&self) -> SubscriptionIndex {
+        self.index
+    }
+
+    pub(crate) fn head_position(&self) -> &AtomicU64 {
+        self.word64(word::HEAD_POSITION)
+    }
+
+    pub(crate) fn head_sequence(&self) -> &AtomicU64 {
+        self.word64(word::HEAD_SEQUENCE)
+    }
+
+    pub(crate) fn lag(&self) -> Option<Lag> {
+        Lag::from_code(self.word32(word::LAG).load(Ordering::Relaxed))
+    }
+
+    fn turn(&self) -> &AtomicU64 {
+        self.word64(word::TURN)
+    }
+
+    pub(super) fn load_turn(&self) -> Turn {
+        // Acquire: TURN.
+        Turn(load_acquire(self.turn()))
+    }
+
+    /// Whether it is still that turn, after something was read that belongs to it.
+    pub(super) fn is_still(&self, turn: Turn) -> bool {
+        // Acquire: TURN.
+        fence(Ordering::Acquire);
+        self.turn().load(Ordering::Relaxed) == turn.0
+    }
+
+    /// `word` is one of a subscription's entry.
+    pub(crate) fn word64(&self, word: layout::Word64) -> &AtomicU64 {
+        debug_assert!(word.0 + 8 <= word::SIZE);
+        // SAFETY: `layout` makes words of an entry only within its size.
+        unsafe { self.entry.u64_at(word.0) }
+    }
+
+    /// `word` is one of a subscription's entry.
+    pub(crate) fn word32(&self, word: layout::Word32) -> &AtomicU32 {
+        debug_assert!(word.0 + 4 <= word::SIZE);
+        // SAFETY: as in `word64`.
+        unsafe { self.entry.u32_at(word.0) }
+    }
+}

@@ -1,0 +1,733 @@
+//! Receiving as a member of a named subscription: what to do next, by whom, and when.
+//!
+//! A member works through one share after the other in the order of the stream: that is the short
+//! way. What has to be done again, or in another order, is picked message by message: refused
+//! messages when their pause is over, what others left, keys that wait for each other. Times are
+//! measured by the clock of whoever measures, from when it saw what it measures from; no time that
+//! another process wrote down is ever compared with.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::history::{DeadLetterFile, Letter, Reason};
+use crate::layout::{self, Word64};
+use crate::membership::{self, announce_room, announce_shares};
+use crate::outcome::{Acked, Nacked};
+use crate::registry::{Found, Terms};
+use crate::ring::{
+    Buffer, Corrupt, Lag, Member, MemberIndex, Read, Ring, Run, ShareIndex, Span, State,
+    Subscription, Take,
+};
+use crate::segment::{Lock, Segment};
+use crate::subscribe::{AckMode, Subscribe};
+use crate::sync::Ordering;
+use portion::{Portion, Sight, bits};
+
+mod portion;
+
+/// A member looks so often whether others have died.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// And, while it has nothing to do, so often at what they do.
+const SIGHT_INTERVAL: Duration = Duration::from_millis(1);
+/// A member looks at the clock for that once in so many looks for a message.
+const LOOKS_PER_CLOCK: u32 = 16;
+/// A message whose dead letter could not be written is tried again after so long.
+const LETTER_RETRY: Duration = Duration::from_secs(1);
+
+/// Reads what its member takes.
+#[derive(Debug)]
+pub(crate) struct SharedReader {
+    /// What follows in the current share; without one, where the head was seen last.
+    run: Run,
+    /// The position where the lap of that began.
+    lap: u64,
+    work: Work,
+}
+
+/// What a member has taken and not settled. Its messages refer to it while they are lent, from
+/// whatever thread; all else happens while none is lent.
+#[derive(Debug)]
+pub(crate) struct Work {
+    ring: Ring,
+    segment: Arc<Segment>,
+    /// An opening of its own, to find out who has died.
+    lock: Lock,
+    index: MemberIndex,
+    member: Member,
+    subscription: Subscription,
+    terms: Terms,
+    mode: AckMode,
+    prefetch: u32,
+    dead_letters: Option<DeadLetterFile>,
+    /// The share that is worked through in order, and those of which there is something left, in
+    /// the order of the stream.
+    current: Option<Portion>,
+    left: Vec<Portion>,
+    /// An entry to take the next share with.
+    spare: Option<ShareIndex>,
+    /// The sequences that were missed before the first message.
+    missed: Option<(u64, u64)>,
+    /// What there was of others' shares at the last look at them.
+    seen: Vec<Sight>,
+    seen_at: Option<Instant>,
+    watched_at: Option<Instant>,
+    looks: u32,
+    /// When there will be something to do without a message from the producer.
+    due_at: Option<Instant>,
+    /// Messages that the short way acknowledged, not yet counted in the member's line.
+    acks: u64,
+    /// Taken by whoever settles or refuses messages that are lent.
+    settling: Mutex<()>,
+}
+
+/// A message that is about to be lent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    pub(crate) span: Span,
+    pub(crate) sequence: u64,
+    pub(crate) delivery: u32,
+}
+
+impl SharedReader {
+    pub(crate) fn new(
+        segment: &Arc<Segment>,
+        ring: Ring,
+        index: MemberIndex,
+        found: Found,
+        options: &Subscribe,
+    ) -> Result<Self, Error> {
+        let Found { subscription, terms, missed_from } = found;
+        let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
+        let directory = options.dead_letters.as_deref().or_else(|| segment.history());
+        let file = |directory| {
+            let name = options.name.as_deref().unwrap_or_default();
+            DeadLetterFile::new(directory, segment.name(), segment.identity().instance, name)
+        };
+        let work = Work {
+            segment: Arc::clone(segment),
+            lock: segment.lock_file()?,
+            index,
+            member: ring.member(index),
+            mode: options.ack,
+            prefetch: options.prefetch.0,
+            dead_letters: directory.map(file),
+            current: None,
+            left: Vec::new(),
+            spare: None,
+            missed: missed_from.map(|from| (from, run.sequence())),
+            seen: Vec::new(),
+            seen_at: None,
+            // The first look is at what others left.
+            watched_at: None,
+            looks: LOOKS_PER_CLOCK - 1,
+            due_at: None,
+            acks: 0,
+            settling: Mutex::new(()),
+            ring,
+            subscription,
+            terms,
+        };
+        Ok(Self { run, lap: 0, work })
+    }
+
+    #[inline(always)]
+    pub(crate) fn run(&self) -> &Run {
+        &self.run
+    }
+
+    #[inline(always)]
+    pub(crate) fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// Where the next message begins, as far as that is known.
+    pub(crate) fn position(&self) -> u64 {
+        self.lap + self.run.offset() as u64
+    }
+
+    /// Whether the next message in order is not there yet.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.run.is_at_end()
+    }
+
+    /// The run and the work apart, for a batch whose messages refer to the work.
+    pub(crate) fn split(&mut self) -> (&mut Run, &Work) {
+        (&mut self.run, &self.work)
+    }
+
+    /// Acknowledges what was lent before, if that goes without saying, and hands out the next
+    /// message of the share, if nothing about it is unusual; else [`Self::look`] tells.
+    #[inline(always)]
+    pub(crate) fn try_next(&mut self, buffer: &mut Buffer) -> Option<Span> {
+        let portion = self.work.current.as_ref()?;
+        let mut state = portion.state();
+        if self.work.mode == AckMode::Auto {
+            let lent = portion.lent();
+            state = state.settle(lent);
+            portion.set_lent(0);
+            self.work.acks += count_bits(lent);
+        }
+        let found = self
+            .run
+            .peek()
+            .and_then(|(span, end)| Some((self.work.lend(portion, span, buffer)?, end)));
+        let Some((span, end)) = found else {
+            self.work.replace(portion, state);
+            return None;
+        };
+        let number = state.handed();
+        if !self.work.replace(portion, state.hand_out()) {
+            return None;
+        }
+        portion.set_lent(portion.lent() | 1 << number);
+        self.run.advance(end);
+        Some(span)
+    }
+
+    /// Acknowledges what was lent before, if that goes without saying.
+    pub(crate) fn release(&mut self) {
+        if self.work.mode == AckMode::Auto {
+            for portion in self.work.portions() {
+                let lent = portion.lent();
+                if lent != 0 {
+                    portion.set_lent(0);
+                    // Who is too late is not told: another member has the message by now.
+                    let _ = self.work.settle(portion, lent);
+                }
+            }
+        }
+    }
+
+    /// Looks for a message, wherever it is: in the current share, among what is left of others,
+    /// among what other members left, and at the head.
+    pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
+        let work = &mut self.work;
+        if let Some((from, to)) = work.missed.take() {
+            return Ok(Read::Missed { from, to });
+        }
+        work.due_at = None;
+        work.looks = work.looks.wrapping_add(1);
+        if let Some(read) = self.look_at_current(buffer)? {
+            return Ok(read);
+        }
+        if let Some(read) = self.work.pick(buffer)? {
+            return Ok(read);
+        }
+        if self.work.looks.is_multiple_of(LOOKS_PER_CLOCK)
+            && self.work.is_to_watch(Instant::now())
+            && let Some(read) = self.work.look_at_others(true, buffer)?
+        {
+            return Ok(read);
+        }
+        match self.look_at_head(buffer)? {
+            // Nothing better to do.
+            nothing @ (Read::Empty | Read::Closed) => {
+                let read = self.work.look_at_others(matches!(nothing, Read::Closed), buffer)?;
+                Ok(read.unwrap_or(if self.work.is_something_left() {
+                    Read::Empty
+                } else {
+                    nothing
+                }))
+            }
+            read => Ok(read),
+        }
+    }
+
+    /// What the short way did not do: the rest of the current share, or what is left of it.
+    fn look_at_current(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
+        if self.work.current.as_ref().is_some_and(|portion| !portion.is_handed_out()) {
+            if let Some(span) = self.try_next(buffer) {
+                let sequence = self.run.sequence() - 1;
+                return Ok(Some(Read::Message(Handed { span, sequence, delivery: 1 })));
+            }
+            let work = &self.work;
+            let portion = work.current.as_ref().filter(|portion| !portion.is_lost());
+            if let Some(portion) = portion {
+                let number = portion.state().handed();
+                // Only a subscription that skips can be overtaken; anything else is damage.
+                let Some(missed) = work.miss(portion, number) else {
+                    let (position, found) = (self.position(), self.run.found());
+                    return Err(work.segment.corrupt(Corrupt { position, found }));
+                };
+                self.work.put_aside(&mut self.run);
+                return Ok(Some(missed));
+            }
+        }
+        self.work.put_aside(&mut self.run);
+        Ok(None)
+    }
+
+    /// Takes a share from the head, and hands out its first message.
+    fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
+        let work = &mut self.work;
+        let Some(count_max) = work.room()? else { return Ok(Read::Empty) };
+        let allot = || work.ring.allot(work.index, work.subscription.index());
+        let Some(index) = work.spare.take().or_else(allot) else {
+            // All shares are in use, by messages that wait. Some of them will be due.
+            return Ok(Read::Empty);
+        };
+        let corrupt = |corrupt| work.segment.corrupt(corrupt);
+        let take = work.ring.take(&work.subscription, index, count_max, work.terms.keyed);
+        let extent = match take.map_err(corrupt)? {
+            Take::Taken(extent) => extent,
+            nothing => {
+                work.spare = Some(index);
+                self.run = work.ring.run_at_head(&work.subscription).map_err(corrupt)?;
+                return Ok(if nothing == Take::Closed { Read::Closed } else { Read::Empty });
+            }
+        };
+        self.run = work.ring.run_of(&extent);
+        self.lap = extent.begin.position - self.run.offset() as u64;
+        let portion = Portion::taken(&work.ring, index, extent, work.terms.keyed);
+        let in_order = !portion.is_blocked_at_all();
+        if in_order {
+            work.current = Some(portion);
+        } else {
+            work.keep(portion);
+        }
+        if extent.missed_from < extent.begin.sequence {
+            let (from, to) = (extent.missed_from, extent.begin.sequence);
+            work.count(layout::MISSED, to - from);
+            return Ok(Read::Missed { from, to });
+        }
+        let read = if in_order { self.look_at_current(buffer)? } else { work.pick(buffer)? };
+        Ok(read.unwrap_or(Read::Empty))
+    }
+
+    /// Whether [`Self::look`] would find nothing.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        let work = &self.work;
+        let in_hand = work.current.as_ref().is_some_and(|portion| !portion.is_handed_out());
+        let now = Instant::now();
+        let ripe = || {
+            let ripens_at = |sight: &Sight| work.ripens_at(sight);
+            work.sights(now).iter().filter_map(ripens_at).any(|at| at <= now)
+        };
+        !in_hand && work.ring.is_empty_at_head(&work.subscription).unwrap_or(false) && !ripe()
+    }
+
+    /// How long there will be nothing to do unless the producer sends something.
+    pub(crate) fn idle_time(&self) -> Duration {
+        let due_at = self.work.due_at;
+        due_at.map_or(Duration::MAX, |due_at| due_at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// What is done with messages while they are lent.
+impl Work {
+    pub(crate) fn ack(&self, sequence: u64) -> Result<Acked, Error> {
+        let _settling = self.settling()?;
+        Ok(self.find_lent(sequence).map_or(Acked::Late, |(portion, number)| {
+            portion.set_lent(portion.lent() & !(1 << number));
+            self.settle(portion, 1 << number)
+        }))
+    }
+
+    /// Acknowledges everything that is lent up to a sequence.
+    pub(crate) fn ack_through(&self, sequence: u64) -> Result<Acked, Error> {
+        let _settling = self.settling()?;
+        let mut acked = Acked::Late;
+        for portion in self.portions() {
+            let messages = portion.lent() & portion.through(sequence);
+            if messages != 0 {
+                portion.set_lent(portion.lent() & !messages);
+                if self.settle(portion, messages) == Acked::Done {
+                    acked = Acked::Done;
+                }
+            }
+        }
+        Ok(acked)
+    }
+
+    pub(crate) fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
+        let _settling = self.settling()?;
+        let Some((portion, number)) = self.find_lent(sequence) else { return Ok(Nacked::Late) };
+        let deliveries = portion.deliveries(number);
+        if self.is_last_delivery(deliveries) {
+            let buried = self.bury(portion, number, Reason::Refused)?;
+            portion.set_lent(portion.lent() & !(1 << number));
+            return Ok(match buried {
+                Acked::Done => Nacked::DeadLetter,
+                Acked::Late => Nacked::Late,
+            });
+        }
+        portion.set_lent(portion.lent() & !(1 << number));
+        if !self.show_progress(portion) {
+            return Ok(Nacked::Late);
+        }
+        let pause = self.pause_after(deliveries);
+        portion.retry_at(number, Instant::now() + pause);
+        Ok(Nacked::Retry(pause))
+    }
+
+    pub(crate) fn extend(&self, sequence: u64) -> Result<Acked, Error> {
+        let _settling = self.settling()?;
+        Ok(match self.find_lent(sequence) {
+            Some((portion, _)) if self.show_progress(portion) => Acked::Done,
+            _ => Acked::Late,
+        })
+    }
+
+    /// The next message of the current share, as a part of a batch.
+    #[inline]
+    pub(crate) fn next_in_batch(&self, run: &mut Run) -> Option<Span> {
+        let portion = self.current.as_ref()?;
+        let (span, end) = run.peek()?;
+        let state = portion.state();
+        if !self.replace(portion, state.hand_out()) {
+            return None;
+        }
+        portion.set_lent(portion.lent() | 1 << state.handed());
+        run.advance(end);
+        Some(span)
+    }
+
+    /// Whether payloads are copied out before they are lent: because the writer, or another
+    /// member, may not wait for this one.
+    #[inline(always)]
+    pub(crate) fn copies(&self) -> bool {
+        self.has_lease() || self.skips()
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Keeps other threads from settling meanwhile.
+    fn settling(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        if !self.lock.is_own() {
+            return Err(self.segment.forked());
+        }
+        Ok(self.settling.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn portions(&self) -> impl Iterator<Item = &Portion> {
+        self.current.iter().chain(&self.left)
+    }
+
+    fn find_lent(&self, sequence: u64) -> Option<(&Portion, u32)> {
+        self.portions().find_map(|portion| {
+            let number = portion.number_of(sequence)?;
+            (portion.lent() & (1 << number) != 0).then_some((portion, number))
+        })
+    }
+
+    /// Settles messages; late if another member has taken the share away.
+    fn settle(&self, portion: &Portion, messages: u32) -> Acked {
+        let state = portion.state().settle(messages);
+        if !self.replace(portion, state) {
+            return Acked::Late;
+        }
+        self.count(layout::ACKED, messages.count_ones().into());
+        if self.terms.keyed {
+            announce_shares(&self.ring);
+        }
+        Acked::Done
+    }
+
+    /// Lets those who watch a share see that its member is at work; `false` if they have taken it
+    /// away.
+    fn show_progress(&self, portion: &Portion) -> bool {
+        !self.has_lease() || self.replace(portion, portion.state().owned_by(Some(self.index)))
+    }
+
+    /// Changes a share's state; `false` if another member has taken it away.
+    #[inline(always)]
+    fn replace(&self, portion: &Portion, state: State) -> bool {
+        if self.has_lease() { portion.replace_state(state) } else { portion.store_state(state) }
+    }
+
+    #[inline(always)]
+    fn has_lease(&self) -> bool {
+        self.terms.ack_within.is_some()
+    }
+
+    #[inline(always)]
+    fn skips(&self) -> bool {
+        self.terms.lag == Lag::Skip
+    }
+
+    /// A payload as it is lent, if it is still there.
+    #[inline(always)]
+    fn lend(&self, portion: &Portion, span: Span, buffer: &mut Buffer) -> Option<Span> {
+        if !self.copies() {
+            return Some(span);
+        }
+        let copy = buffer.copy(&self.ring, span);
+        let gone = self.skips() && self.ring.is_below_floor(portion.position_of(span, &self.ring));
+        (!gone).then_some(copy)
+    }
+
+    fn is_last_delivery(&self, deliveries: u32) -> bool {
+        self.terms.deliveries_max.is_some_and(|max| deliveries >= max)
+    }
+
+    fn pause_after(&self, deliveries: u32) -> Duration {
+        let backoff = self.terms.backoff;
+        let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
+        let pause = backoff.first.as_secs_f64() * backoff.factor.powi(times);
+        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max)
+    }
+
+    /// Makes a dead letter of a message, and settles it.
+    fn bury(&self, portion: &Portion, number: u32, reason: Reason) -> Result<Acked, Error> {
+        let span = portion.span(number, &self.ring);
+        let span = span.ok_or_else(|| self.segment.corrupt(portion.corrupt()))?;
+        let mut buffer = Buffer::default();
+        let copy = buffer.copy(&self.ring, span);
+        let position = portion.position_of(span, &self.ring);
+        if self.skips() && self.ring.is_below_floor(position) || !self.show_progress(portion) {
+            return Ok(Acked::Late);
+        }
+        let letter = Letter {
+            sequence: portion.extent().begin.sequence + u64::from(number),
+            key_hash: buffer.key_hash(copy),
+            deliveries: portion.deliveries(number),
+            reason,
+            payload: buffer.payload(copy),
+        };
+        if let Some(file) = &self.dead_letters {
+            // Whoever had it before may have died between the letter and the settling.
+            if reason == Reason::Refused || !file.has(letter.sequence)? {
+                file.append(&letter)?;
+            }
+        }
+        self.count(layout::DEAD_LETTERS, 1);
+        let buried = self.settle(portion, 1 << number);
+        Ok(buried)
+    }
+
+    /// Adds to one of the counts in the member's line, which only this member changes.
+    fn count(&self, word: Word64, more: u64) {
+        let word = self.member.word64(word);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+}
+
+/// What is done while nothing is lent.
+impl Work {
+    /// How many messages more the member may take; `None` while it has as many as it may have.
+    fn room(&self) -> Result<Option<u32>, Error> {
+        let lent: u32 = self.portions().map(|portion| portion.lent().count_ones()).sum();
+        let taken: u32 = self.portions().map(|portion| portion.in_work().count_ones()).sum();
+        if lent >= self.prefetch {
+            return Err(Error::PrefetchFull { queue: self.segment.name().into(), unacked: lent });
+        }
+        Ok(self.prefetch.checked_sub(taken).filter(|&room| room > 0))
+    }
+
+    /// Keeps what is left of the current share for later, and gives back what is done with.
+    fn put_aside(&mut self, run: &mut Run) {
+        self.count(layout::ACKED, self.acks);
+        self.acks = 0;
+        if let Some(portion) = self.current.take() {
+            run.stop();
+            self.count(layout::DELIVERED, portion.state().handed().into());
+            self.keep(portion);
+        }
+        let left = core::mem::take(&mut self.left);
+        for portion in left {
+            if portion.is_lost() {
+                continue;
+            }
+            let state = portion.state();
+            if state.unsettled() == 0 {
+                portion.retire();
+                if self.spare.is_none() {
+                    self.spare = Some(portion.index());
+                } else {
+                    self.replace(&portion, state.owned_by(None));
+                }
+                announce_room(&self.ring);
+            } else if portion.in_work() == 0 {
+                // All that is left waits: whoever is free then may have it.
+                if self.replace(&portion, state.owned_by(None)) {
+                    self.seen.push(portion.sight(self.waiting_since(&portion)));
+                    announce_shares(&self.ring);
+                }
+            } else {
+                self.left.push(portion);
+            }
+        }
+    }
+
+    fn keep(&mut self, portion: Portion) {
+        let position = portion.extent().begin.position;
+        let place = self.left.partition_point(|other| other.extent().begin.position < position);
+        self.left.insert(place, portion);
+    }
+
+    /// Hands out a message of what is left of shares, if there is one whose time has come.
+    fn pick(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
+        let mut due_at = self.due_at;
+        let picked = self
+            .left
+            .iter()
+            .find_map(|portion| self.pick_of(portion, &mut due_at, buffer).transpose());
+        self.due_at = due_at;
+        picked.transpose()
+    }
+
+    fn pick_of(
+        &self,
+        portion: &Portion,
+        due_at: &mut Option<Instant>,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Read<Handed>>, Error> {
+        for number in bits(portion.state().unsettled() & !portion.lent()) {
+            if portion.is_lost() {
+                break;
+            }
+            if let Some(at) = portion.waits_until(number) {
+                note_due(due_at, at);
+                continue;
+            }
+            if portion.is_blocked(number, &self.ring) {
+                continue;
+            }
+            if self.is_last_delivery(portion.deliveries(number)) {
+                if let Err(error) = self.bury(portion, number, Reason::Unacknowledged) {
+                    portion.retry_at(number, Instant::now() + LETTER_RETRY);
+                    return Err(error);
+                }
+                continue;
+            }
+            let span = portion.span(number, &self.ring);
+            let Some(span) = span.and_then(|span| self.lend(portion, span, buffer)) else {
+                let missed = self.miss(portion, number);
+                return missed.map(Some).ok_or_else(|| self.segment.corrupt(portion.corrupt()));
+            };
+            if !self.show_progress(portion) {
+                break;
+            }
+            portion.hand_out_again(number);
+            let delivery = portion.deliveries(number);
+            self.count(layout::DELIVERED, 1);
+            self.count(layout::REDELIVERED, u64::from(delivery > 1));
+            let sequence = portion.extent().begin.sequence + u64::from(number);
+            return Ok(Some(Read::Message(Handed { span, sequence, delivery })));
+        }
+        Ok(None)
+    }
+
+    /// Settles the message as missed, and those behind it that are gone too; `None` if it is there.
+    fn miss(&self, portion: &Portion, number: u32) -> Option<Read<Handed>> {
+        if !self.skips() {
+            return None;
+        }
+        let gone = |number: &u32| {
+            let span = portion.span(*number, &self.ring);
+            span.is_none_or(|span| self.ring.is_below_floor(portion.position_of(span, &self.ring)))
+        };
+        let in_order = bits(portion.state().unsettled() & (u32::MAX << number));
+        let run = in_order.zip(number..).take_while(|(found, due)| found == due);
+        let count = run.map(|(number, _)| number).take_while(gone).count();
+        #[allow(clippy::cast_possible_truncation, reason = "32 at most")]
+        let messages = (((1_u64 << count) - 1) << number) as u32;
+        let from = portion.extent().begin.sequence + u64::from(number);
+        let to = from + count as u64;
+        self.replace(portion, portion.state().settle(messages));
+        self.count(layout::MISSED, count as u64);
+        (count > 0).then_some(Read::Missed { from, to })
+    }
+
+    /// Looks after what other members left, and hands out a message of that. Each look takes lines
+    /// away from members at work, so that an idle one does that now and then.
+    fn look_at_others(
+        &mut self,
+        at_once: bool,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Read<Handed>>, Error> {
+        let now = Instant::now();
+        if self.is_to_watch(now) {
+            self.watched_at = Some(now);
+            let members = self.ring.active_members().filter(|&index| {
+                let of = self.ring.member(index).subscription();
+                index != self.index && of == Some(self.subscription.index())
+            });
+            membership::clear_dead(&self.ring, &self.lock, members)?;
+        }
+        let since = |at: Instant| now.duration_since(at);
+        if at_once || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
+            self.seen = self.sights(now);
+            self.seen_at = Some(now);
+        }
+        let mut ripe = None;
+        for sight in &self.seen {
+            match self.ripens_at(sight) {
+                Some(at) if at <= now => ripe = ripe.or(Some(*sight)),
+                Some(at) => note_due(&mut self.due_at, at),
+                None => {}
+            }
+        }
+        let Some(sight) = ripe else { return Ok(None) };
+        let portion = Portion::inherited(&self.ring, &sight, self.index, self.terms.keyed);
+        match portion.map_err(|corrupt| self.segment.corrupt(corrupt))? {
+            Some(portion) => {
+                for number in bits(portion.waiting()) {
+                    let pause = self.pause_after(portion.deliveries(number));
+                    portion.retry_at(number, sight.since + pause);
+                }
+                self.keep(portion);
+                self.pick(buffer)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn is_to_watch(&self, now: Instant) -> bool {
+        self.watched_at.is_none_or(|at| now.duration_since(at) >= WATCH_INTERVAL)
+    }
+
+    /// The unsettled shares of the subscription that are not this member's, and since when they
+    /// have been as they are.
+    fn sights(&self, now: Instant) -> Vec<Sight> {
+        let found = self
+            .ring
+            .used_shares()
+            .filter_map(|index| Sight::of(&self.ring, index, &self.subscription, now));
+        let of_others = found.filter(|sight| sight.state.owner() != Some(self.index));
+        let known = |sight: Sight| self.seen.iter().find(|seen| seen.is_same(&sight)).copied();
+        of_others.map(|sight| known(sight).unwrap_or(sight)).collect()
+    }
+
+    /// When a share of another member's can be taken over, if nothing happens to it before.
+    fn ripens_at(&self, sight: &Sight) -> Option<Instant> {
+        if !sight.state.is_open() {
+            return self.terms.ack_within.map(|time| sight.since + time);
+        }
+        if sight.state.unsettled() & !sight.waiting != 0 {
+            return Some(sight.since);
+        }
+        let share = self.ring.share(sight.index);
+        let pauses = bits(sight.waiting & sight.state.unsettled())
+            .map(|number| self.pause_after(share.deliveries(number, sight.state)));
+        pauses.min().map(|pause| sight.since + pause)
+    }
+
+    /// Since when the messages of a share wait, if all of them do.
+    fn waiting_since(&self, portion: &Portion) -> Instant {
+        let now = Instant::now();
+        let begin = |(number, at): (u32, Instant)| {
+            at.checked_sub(self.pause_after(portion.deliveries(number))).unwrap_or(now)
+        };
+        portion.retries().into_iter().map(begin).min().unwrap_or(now)
+    }
+
+    /// Whether there are messages that somebody may yet have to be given.
+    fn is_something_left(&self) -> bool {
+        let own = self.portions().any(|portion| portion.state().unsettled() & !portion.lent() != 0);
+        own || !self.seen.is_empty()
+    }
+}
+
+/// Nearly always none or one.
+#[inline(always)]
+fn count_bits(word: u32) -> u64 {
+    if word & word.wrapping_sub(1) == 0 { u64::from(word != 0) } else { word.count_ones().into() }
+}
+
+fn note_due(due_at: &mut Option<Instant>, at: Instant) {
+    *due_at = Some(due_at.map_or(at, |due_at| due_at.min(at)));
+}

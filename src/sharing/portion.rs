@@ -1,0 +1,314 @@
+//! A share as its member sees it, and the shares of others as they look from here.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::ring::{
+    Corrupt, Extent, MemberIndex, Ring, Share, ShareIndex, Span, State, Subscription,
+};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A share of this member's. Only the member changes it, unless others may take it away; so what
+/// is written down here is what stands in the segment.
+#[derive(Debug)]
+pub(super) struct Portion {
+    index: ShareIndex,
+    share: Share,
+    extent: Extent,
+    // Relaxed, all of them: the application's threads synchronise by the lock of who settles.
+    state: AtomicU64,
+    /// Messages that the application has, a bit each.
+    lent: AtomicU32,
+    /// 1 once another member has taken it away.
+    lost: AtomicU32,
+    /// When messages that wait are to be delivered again.
+    retries: Mutex<Vec<(u32, Instant)>>,
+    blockers: Vec<Blocker>,
+}
+
+/// Messages of one key that have to be settled before others of that key are handed out.
+#[derive(Debug)]
+struct Blocker {
+    blocked: u32,
+    share: ShareIndex,
+    ticket: u64,
+    messages: u32,
+}
+
+/// A share of somebody else's, as it has been since some time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    pub(super) index: ShareIndex,
+    ticket: u64,
+    pub(super) state: State,
+    pub(super) waiting: u32,
+    pub(super) since: Instant,
+}
+
+impl Portion {
+    /// A share that was just taken from the head.
+    pub(super) fn taken(ring: &Ring, index: ShareIndex, extent: Extent, keyed: bool) -> Self {
+        let share = ring.share(index);
+        let state = share.load_state();
+        Self::new(ring, index, share, extent, state, keyed)
+    }
+
+    /// Takes a share over that was somebody else's, or nobody's; `None` if it has changed since it
+    /// was seen.
+    pub(super) fn inherited(
+        ring: &Ring,
+        sight: &Sight,
+        heir: MemberIndex,
+        keyed: bool,
+    ) -> Result<Option<Self>, Corrupt> {
+        let extent = ring.extent(sight.index)?;
+        let share = ring.share(sight.index);
+        let state = sight.state.owned_by(Some(heir));
+        if share.replace_state(sight.state, state).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Self::new(ring, sight.index, share, extent, state, keyed)))
+    }
+
+    fn new(
+        ring: &Ring,
+        index: ShareIndex,
+        share: Share,
+        extent: Extent,
+        state: State,
+        keyed: bool,
+    ) -> Self {
+        let blockers = if keyed { blockers(ring, index, &share, &extent) } else { Vec::new() };
+        Self {
+            index,
+            share,
+            extent,
+            state: AtomicU64::new(state.word()),
+            lent: AtomicU32::new(0),
+            lost: AtomicU32::new(0),
+            retries: Mutex::default(),
+            blockers,
+        }
+    }
+
+    pub(super) fn index(&self) -> ShareIndex {
+        self.index
+    }
+
+    pub(super) fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    #[inline(always)]
+    pub(super) fn state(&self) -> State {
+        State::of_word(self.state.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(super) fn lent(&self) -> u32 {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_lent(&self, messages: u32) {
+        self.lent.store(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether every message was handed out once.
+    pub(super) fn is_handed_out(&self) -> bool {
+        self.state().handed() >= self.extent.count
+    }
+
+    /// Lets go of messages that are all settled, and not lent any more.
+    pub(super) fn retire(&self) {
+        self.share.retire();
+    }
+
+    /// Changes the state where nobody else may.
+    #[inline(always)]
+    pub(super) fn store_state(&self, state: State) -> bool {
+        self.share.store_state(state);
+        self.state.store(state.word(), Ordering::Relaxed);
+        true
+    }
+
+    /// Changes the state; `false` if another member has taken the share away.
+    pub(super) fn replace_state(&self, state: State) -> bool {
+        let replaced = !self.is_lost() && self.share.replace_state(self.state(), state).is_ok();
+        if replaced {
+            self.state.store(state.word(), Ordering::Relaxed);
+        } else {
+            self.lost.store(1, Ordering::Relaxed);
+        }
+        replaced
+    }
+
+    /// The number of a message in the share.
+    pub(super) fn number_of(&self, sequence: u64) -> Option<u32> {
+        let number = u32::try_from(sequence.checked_sub(self.extent.begin.sequence)?).ok()?;
+        (number < self.extent.count).then_some(number)
+    }
+
+    /// All messages up to a sequence, a bit each.
+    pub(super) fn through(&self, sequence: u64) -> u32 {
+        match sequence.checked_sub(self.extent.begin.sequence) {
+            None => 0,
+            Some(number) => u32::MAX >> (31 - number.min(31)),
+        }
+    }
+
+    /// Unsettled messages that do not wait, a bit each.
+    pub(super) fn in_work(&self) -> u32 {
+        self.state().unsettled() & !self.waiting()
+    }
+
+    pub(super) fn waiting(&self) -> u32 {
+        self.share.waiting().load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deliveries(&self, number: u32) -> u32 {
+        self.share.deliveries(number, self.state())
+    }
+
+    /// Has a message wait until it is delivered again.
+    pub(super) fn retry_at(&self, number: u32, at: Instant) {
+        self.set_waiting(self.waiting() | 1 << number);
+        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        retries.retain(|(other, _)| *other != number);
+        retries.push((number, at));
+    }
+
+    /// Until when a message waits, if it still does.
+    pub(super) fn waits_until(&self, number: u32) -> Option<Instant> {
+        if self.waiting() & (1 << number) == 0 {
+            return None;
+        }
+        let (_, at) = self.retries().into_iter().find(|(other, _)| *other == number)?;
+        (at > Instant::now()).then_some(at)
+    }
+
+    pub(super) fn retries(&self) -> Vec<(u32, Instant)> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a delivery that is not the first, or not in order.
+    pub(super) fn hand_out_again(&self, number: u32) {
+        self.share.count_retry(number);
+        self.set_waiting(self.waiting() & !(1 << number));
+        self.set_lent(self.lent() | 1 << number);
+    }
+
+    fn set_waiting(&self, messages: u32) {
+        // Relaxed: who takes the share over has it by its state.
+        self.share.waiting().store(messages, Ordering::Relaxed);
+    }
+
+    /// Where a message's payload lies.
+    pub(super) fn span(&self, number: u32, ring: &Ring) -> Option<Span> {
+        let mut run = ring.run_of(&self.extent);
+        (0..number).try_for_each(|_| run.next().map(drop))?;
+        run.next()
+    }
+
+    /// The position of the frame that has a payload.
+    #[inline(always)]
+    pub(super) fn position_of(&self, span: Span, ring: &Ring) -> u64 {
+        ring.position_of(self.extent.begin, span)
+    }
+
+    pub(super) fn corrupt(&self) -> Corrupt {
+        Corrupt { position: self.extent.begin.position, found: self.extent.end }
+    }
+
+    /// How it looks to others, since a time.
+    pub(super) fn sight(&self, since: Instant) -> Sight {
+        let (ticket, waiting) = (self.share.load_ticket(), self.waiting());
+        Sight { index: self.index, ticket, state: self.state(), waiting, since }
+    }
+
+    pub(super) fn is_blocked_at_all(&self) -> bool {
+        !self.blockers.is_empty()
+    }
+
+    /// Whether a message of the same key, earlier in the stream, is unsettled.
+    pub(super) fn is_blocked(&self, number: u32, ring: &Ring) -> bool {
+        self.blockers.iter().any(|blocker| {
+            let share = ring.share(blocker.share);
+            blocker.blocked & (1 << number) != 0
+                && share.load_ticket() == blocker.ticket
+                && share.load_state().unsettled() & blocker.messages != 0
+        })
+    }
+}
+
+/// What has to be settled before messages of a share, for their keys' sake. All shares before it
+/// in the stream were taken before it was, and none is to come.
+fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> Vec<Blocker> {
+    let keys: Vec<u32> =
+        (0..extent.count).map(|number| share.key(number).load(Ordering::Relaxed)).collect();
+    let mut blockers = Vec::new();
+    for other in ring.used_shares() {
+        let theirs = ring.share(other);
+        let ticket = theirs.load_ticket();
+        let of_same = theirs.subscription() == share.subscription() && theirs.is_passed();
+        let Ok(earlier) = ring.extent(other) else { continue };
+        if !of_same || earlier.begin.position > extent.begin.position {
+            continue;
+        }
+        let unsettled = if other == index { u32::MAX } else { theirs.load_state().unsettled() };
+        let unsettled = unsettled & (u32::MAX >> (32 - earlier.count));
+        for (number, &key) in (0..).zip(&keys).filter(|(_, key)| **key != 0) {
+            let before = if other == index { (1 << number) - 1 } else { u32::MAX };
+            let same = bits(unsettled & before)
+                .filter(|&message| theirs.key(message).load(Ordering::Relaxed) == key)
+                .fold(0, |messages, message| messages | 1 << message);
+            // What was read of a share that has been given away since is of no account.
+            if same != 0 && theirs.load_ticket() == ticket {
+                blockers.push(Blocker {
+                    blocked: 1 << number,
+                    share: other,
+                    ticket,
+                    messages: same,
+                });
+            }
+        }
+    }
+    blockers
+}
+
+impl Sight {
+    /// `None` unless it is an unsettled share of the subscription.
+    pub(super) fn of(
+        ring: &Ring,
+        index: ShareIndex,
+        subscription: &Subscription,
+        now: Instant,
+    ) -> Option<Self> {
+        let share = ring.share(index);
+        let (ticket, state) = (share.load_ticket(), share.load_state());
+        let of_it = share.subscription() == Some(subscription.index());
+        let waiting = share.waiting().load(Ordering::Relaxed);
+        (of_it && share.is_passed() && state.unsettled() != 0).then_some(Self {
+            index,
+            ticket,
+            state,
+            waiting,
+            since: now,
+        })
+    }
+
+    /// Whether nothing has happened between two sights.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let facts = |sight: &Self| (sight.index, sight.ticket, sight.state, sight.waiting);
+        facts(self) == facts(other)
+    }
+}
+
+/// The numbers of the set bits, from the lowest.
+pub(super) fn bits(word: u32) -> impl Iterator<Item = u32> {
+    (0..32).filter(move |number| word & (1 << number) != 0)
+}
