@@ -15,7 +15,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::process::{self, Command};
 
-use ringway::{Consumer, Lag, Producer, Queue, QueueOptions, Subscribe};
+use ringway::{AckMode, Consumer, Lag, Producer, Queue, QueueOptions, Subscribe};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -23,7 +23,7 @@ const COUNT: u64 = 64_000;
 const BATCH: u64 = 64;
 
 /// What is counted, and for which sizes.
-const WORKS: [(&str, Work, &[usize]); 8] = [
+const WORKS: [(&str, Work, &[usize]); 11] = [
     ("loop", run_loop, &[8]),
     ("send", send, &[8, 64, 1024]),
     ("send-receive", send_receive, &[8, 64]),
@@ -32,6 +32,9 @@ const WORKS: [(&str, Work, &[usize]); 8] = [
     ("batch", batch, &[8, 64]),
     ("extend", extend, &[8, 64]),
     ("batch-receive", batch_receive, &[8, 64]),
+    ("rounds", rounds, &[64]),
+    ("rounds-shared", rounds_shared, &[64]),
+    ("rounds-acked", rounds_acked, &[64]),
 ];
 
 type Work = fn(&Queue, &[u8], u64) -> Result<(), ringway::Error>;
@@ -134,6 +137,47 @@ fn send_receive(queue: &Queue, payload: &[u8], count: u64) -> Result<(), ringway
 fn skip(queue: &Queue, payload: &[u8], count: u64) -> Result<(), ringway::Error> {
     let consumer = queue.subscribe(&Subscribe::new().on_lag(Lag::Skip))?;
     send_and_receive(queue.producer()?, consumer, payload, count)
+}
+
+/// As many messages sent as a batch has, then as many received.
+fn rounds(queue: &Queue, payload: &[u8], count: u64) -> Result<(), ringway::Error> {
+    send_then_receive(queue, &Subscribe::new(), false, payload, count)
+}
+
+/// The same by a member of a named subscription.
+fn rounds_shared(queue: &Queue, payload: &[u8], count: u64) -> Result<(), ringway::Error> {
+    send_then_receive(queue, &Subscribe::new().named("workers"), false, payload, count)
+}
+
+/// The same, each message acknowledged by name.
+fn rounds_acked(queue: &Queue, payload: &[u8], count: u64) -> Result<(), ringway::Error> {
+    let workers = Subscribe::new().named("workers").ack(AckMode::Manual);
+    send_then_receive(queue, &workers, true, payload, count)
+}
+
+#[inline(never)]
+fn send_then_receive(
+    queue: &Queue,
+    options: &Subscribe,
+    acked: bool,
+    payload: &[u8],
+    count: u64,
+) -> Result<(), ringway::Error> {
+    let mut consumer = queue.subscribe(options)?;
+    let mut producer = queue.producer()?;
+    for _ in 0..count / BATCH {
+        for _ in 0..BATCH {
+            producer.send(payload)?;
+        }
+        for _ in 0..BATCH {
+            let message = consumer.receive()?.message().expect("just sent");
+            black_box(message.payload());
+            if acked {
+                let _ = black_box(message.ack()?);
+            }
+        }
+    }
+    Ok(())
 }
 
 #[inline(never)]

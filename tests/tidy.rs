@@ -7,16 +7,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 19] = [
-    ("queue", "consumer producer info membership subscribe segment error ring wait layout"),
-    ("consumer", "reception membership message subscribe segment outcome error ring wait"),
-    ("producer", "key membership segment outcome error ring wait sys sync layout"),
-    ("reception", "membership message segment outcome error ring wait sys sync layout"),
-    ("info", "segment error ring sync layout"),
+const MODULES: [(&str, &str); 22] = [
+    (
+        "queue",
+        "consumer producer info membership registry subscribe history segment error ring wait layout",
+    ),
+    (
+        "consumer",
+        "reception membership message sharing registry subscribe segment outcome error ring wait",
+    ),
+    ("producer", "key membership registry segment outcome error ring wait sys sync layout"),
+    ("reception", "membership message sharing segment outcome error ring wait sys sync layout"),
+    ("message", "sharing outcome error ring"),
+    ("sharing", "membership registry subscribe history segment outcome error ring sync layout"),
+    ("info", "registry segment error ring sync layout"),
+    ("registry", "membership subscribe segment error ring sync sys layout"),
     ("membership", "segment error ring wait sys sync layout"),
-    ("message", "ring"),
     ("key", ""),
-    ("subscribe", "ring wait"),
+    ("subscribe", "segment error ring wait"),
+    ("history", "error sys layout"),
     ("segment", "error ring region wait sys sync layout"),
     ("outcome", ""),
     ("error", ""),
@@ -30,8 +39,10 @@ const MODULES: [(&str, &str); 19] = [
 ];
 
 /// All that a program takes in which uses the library without the `ringway` program.
-const DEPENDENCIES: [&str; 14] = [
+const DEPENDENCIES: [&str; 15] = [
     "ringway",
+    // The checksum of what is kept on disk; by the processor's own instructions where it has them.
+    "crc32c",
     "crossbeam-utils",
     "libc",
     "shared_memory",
@@ -245,8 +256,10 @@ fn sources() -> Vec<Source> {
 fn library() -> Vec<Source> {
     let mut sources = sources();
     sources.retain(|file| {
-        let name = file.path.file_stem().unwrap_or_default();
-        let is_test = name == "tests" || name.to_string_lossy().ends_with("_tests");
+        let is_test = file.path.iter().any(|part| {
+            let name = Path::new(part).file_stem().unwrap_or_default();
+            name == "tests" || name.to_string_lossy().ends_with("_tests")
+        });
         !file.is_program() && !is_test && file.path != Path::new("lib.rs")
     });
     sources

@@ -24,7 +24,7 @@ const KIND_PADDING: u64 = 2;
 const SEQUENCE_SHIFT: u32 = 36;
 
 /// A frame boundary: where a frame begins or will begin, and its sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) position: u64,
     pub(crate) sequence: u64,

@@ -2,7 +2,8 @@
 //!
 //! It runs on three [`Region`]s and knows no system calls, no names and no errors but
 //! [`Corrupt`]. [`write_side`] appends frames, [`read_side`] follows them, [`index`] finds a
-//! frame to begin with, [`members`] keeps the writer off what readers hold.
+//! frame to begin with, [`members`] keeps the writer off what readers hold; [`subscriptions`] and
+//! [`shares`] divide the stream among those who share it.
 //!
 //! # Positions
 //!
@@ -35,6 +36,9 @@
 //! | JOIN    | writer: store of the licence, fence, load of the members | joiner: store of its member line, fence, load of the licence | at least one sees the other |
 //! | INDEX   | writer: both halves of an entry         | anybody: both halves of an entry    | halves that belong together |
 //! | CLOSE   | writer: store of `closed`               | reader: load of `closed`            | all commits before the end |
+//! | TURN    | member: its share, then the turn        | anybody: the turn, the share, the turn again | what the share is, if it is still its turn |
+//! | HEAD    | whoever finishes a turn: the share's mark, then the head | writer: load of the heads, then of the shares | that a message is in a share before no head holds it |
+//! | PASS    | owner or heir: the share's state        | heir or owner: the share's state    | what was done with the messages |
 //!
 //! Sleeping and waking have two more pairs, stated in [`crate::wait`].
 //!
@@ -72,6 +76,28 @@
 //! **CLOSE** (release store, acquire load). A reader that found 0 at its position and then
 //! `closed` naming that position knows that the stream ended there: `closed` was stored with
 //! all frames before committed, and no frame is committed there before it is taken back.
+//!
+//! **TURN** (release fence, relaxed stores, compare-and-swap with release; acquire load, relaxed
+//! loads, acquire fence, relaxed load). A member writes its share down and then swaps the turn from
+//! nobody's, as it was when it looked at the head, to the share's. The head moves only in turns and
+//! each is counted, so a swap that succeeds says that the head is still where the share begins.
+//! From the swap on the share is taken, whoever finishes the turn. Who does that for another reads
+//! the share and then looks whether it is still its turn: a share is written anew only by a member
+//! that has seen its turn to be over, and whoever reads any of that sees a later turn too. What is
+//! done then may come late: each step replaces a value that occurs once (a count of turns, a
+//! position, a sequence), so that a late one fails.
+//!
+//! **HEAD** (release of the mark, then of the head; acquire load of the head, then acquire loads of
+//! the marks). Messages go one way: from behind the head into a share, where they stay until they
+//! are settled. The head that has moved on carries the mark of the share, so a writer that reads
+//! the heads first and the shares after finds each message in one or the other. A share without
+//! the mark holds nobody: it may never be taken.
+//!
+//! **PASS** (release store or compare-and-swap, acquire load or compare-and-swap). Who owns a share
+//! and what is settled is one word. Where nobody may take a share from a living owner, the owner
+//! just stores it; who takes over from a dead one has the kernel between them. Where somebody may,
+//! both swap, from the word that they have seen: of an ack and a taking over at the same time one
+//! fails. An owner's count of deliveries comes before its next word of the share.
 //!
 //! A writer that takes over from a dead one has the kernel between them: the dead one's lock is
 //! released after its last store, and taken before the next one's first load.

@@ -15,8 +15,9 @@ pub(crate) struct Run {
     limit: usize,
     /// The next frame's.
     sequence: u64,
-    /// What the last frame was like: see [`Self::peek`].
+    /// What the last frame was like: see [`Self::peek`]; and how often that has changed.
     usual: Usual,
+    changes: u32,
     /// The largest size that a payload can have.
     size_max: usize,
 }
@@ -59,7 +60,15 @@ pub(crate) struct Span {
 impl Run {
     /// Nothing can be followed before [`Self::limit_to`].
     pub(super) fn new(frames: Region, offset: usize, sequence: u64, size_max: usize) -> Self {
-        Self { frames, offset, limit: 0, sequence, usual: Usual::of(Shape::default()), size_max }
+        Self {
+            frames,
+            offset,
+            limit: 0,
+            sequence,
+            usual: Usual::of(Shape::default()),
+            changes: 0,
+            size_max,
+        }
     }
 
     /// The same run, as it lies in a copy of the ring's bytes from `self` to `end`.
@@ -191,7 +200,22 @@ impl Run {
     /// Where the payload of the next message lies, which was found to have this shape.
     pub(super) fn learn(&mut self, shape: Shape) -> Span {
         self.usual = Usual::of(shape);
+        self.changes += 1;
         self.usual.span_at(self.offset)
+    }
+
+    /// The shape of the frames so far, if they all had the one that was learnt first.
+    pub(super) fn only_shape(&self) -> Option<Shape> {
+        (self.changes == 1).then_some(self.usual.shape)
+    }
+
+    /// [`Self::next`], where the frame is known to be like the last, and within the limit.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn next_known(&mut self) -> Span {
+        let span = self.usual.span_at(self.offset);
+        self.advance(self.offset + self.usual.frame_size);
+        span
     }
 
     /// Makes the shape with this code the usual one, if a message can have it.
@@ -200,7 +224,7 @@ impl Run {
         let shape = Shape::of_code(code);
         let possible = u32::try_from(code).is_ok() && shape.size <= self.size_max;
         if possible {
-            self.usual = Usual::of(shape);
+            self.learn(shape);
         }
         possible
     }

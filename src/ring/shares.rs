@@ -44,7 +44,7 @@ pub(super) struct Step {
 }
 
 /// What a share consists of. Constant from when it is taken until all of it is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// The first message.
     pub(crate) begin: Place,
@@ -54,6 +54,16 @@ pub(crate) struct Extent {
     /// The first sequence after the share before. Messages from there to the first of this share
     /// were overwritten before anybody took them.
     pub(crate) missed_from: u64,
+    /// What all of its frames are like, if that is known.
+    pub(crate) shape: Option<frame::Shape>,
+}
+
+impl Extent {
+    /// The boundary after it.
+    fn after(&self) -> Place {
+        let sequence = self.begin.sequence + u64::from(self.count);
+        Place { position: self.end, sequence }
+    }
 }
 
 /// What came of an attempt to take a share.
@@ -225,7 +235,8 @@ impl Ring {
             if keyed {
                 self.copy_keys(&share, &extent);
             }
-            if self.take_turn(subscription, turn, index)? {
+            let step = Step { from, to: extent.after() };
+            if self.take_turn(subscription, turn, index, &step) {
                 return Ok(Take::Taken(extent));
             }
         }
@@ -263,12 +274,18 @@ impl Ring {
                 Frame::Uncommitted => return Ok(Survey::Empty),
                 Frame::Padding { end } => place.position = end,
                 Frame::Message { shape, end } => {
-                    let (count, end) = self.stretch(place, shape, end, licence, count_max);
+                    let (run, count) = self.stretch(place, shape, end, licence, count_max);
                     if skips && self.is_below_floor(place.position) {
                         return Ok(Survey::Overtaken);
                     }
-                    let missed_from = head.sequence;
-                    return Ok(Survey::Stretch(Extent { begin: place, end, count, missed_from }));
+                    return Ok(Survey::Stretch(Extent {
+                        begin: place,
+                        end: place.position - self.offset(place.position) as u64
+                            + run.offset() as u64,
+                        count,
+                        missed_from: head.sequence,
+                        shape: run.only_shape(),
+                    }));
                 }
             }
         }
@@ -281,7 +298,7 @@ impl Ring {
         position < self.floor(self.licence().load(Ordering::Relaxed))
     }
 
-    /// How many messages follow each other from one that was found on, and where they end.
+    /// Follows messages from one that was found on, and says how many.
     #[allow(clippy::cast_possible_truncation, reason = "at most the capacity")]
     fn stretch(
         &self,
@@ -290,7 +307,7 @@ impl Ring {
         first_end: u64,
         licence: u64,
         count_max: u32,
-    ) -> (u32, u64) {
+    ) -> (Run, u32) {
         let lap = first.position - self.offset(first.position) as u64;
         let mut run = self.run_from(first);
         run.learn(shape);
@@ -300,7 +317,7 @@ impl Ring {
         while count < count_max && run.next().is_some() {
             count += 1;
         }
-        (count, lap + run.offset() as u64)
+        (run, count)
     }
 
     /// Whether a look at the head would find neither a message nor the end.
@@ -340,6 +357,9 @@ impl Ring {
         let lap = extent.begin.position - self.offset(extent.begin.position) as u64;
         let mut run = self.run_from(extent.begin);
         run.end_at((extent.end - lap) as usize);
+        if let Some(shape) = extent.shape {
+            run.learn(shape);
+        }
         run
     }
 
@@ -457,15 +477,25 @@ impl Share {
             end: load(word::END),
             count: self.word32(word::COUNT).load(Ordering::Relaxed),
             missed_from: load(word::FROM_SEQUENCE),
+            shape: None,
         }
     }
 
-    pub(super) fn mark_as_passed(&self, turn: Turn) {
+    /// Marks the share as passed, on its owner's behalf.
+    pub(super) fn help_to_pass(&self, turn: Turn) {
         crash_point();
         let (from, to) = (turn.count(), turn.count() | PASSED);
-        // AcqRel, whether it succeeds or not: HEAD.
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire); // Acquire: HEAD.
+        // Whether somebody has done it before or not.
+        // AcqRel: HEAD. Acquire: HEAD.
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let _ = self.ticket().compare_exchange(from, to, success, failure);
+    }
+
+    /// Marks the share as passed. Its owner calls this; others who may do it store the same.
+    pub(super) fn pass(&self, turn: Turn) {
+        crash_point();
+        // Release: HEAD.
+        self.ticket().store(turn.count() | PASSED, Ordering::Release);
     }
 
     /// Lets go of the messages of a share that is wholly settled. Its owner calls this when it

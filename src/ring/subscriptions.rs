@@ -8,7 +8,7 @@
 //! turn.
 
 use super::members::set_bits;
-use super::shares::ShareIndex;
+use super::shares::{ShareIndex, Step};
 use super::{Corrupt, Lag, Place, Ring};
 use crate::layout::{self, COUNT_MAX, subscription as word};
 use crate::region::Region;
@@ -139,30 +139,26 @@ impl Ring {
         Err(self.restless())
     }
 
-    /// Makes it a share's turn, if it is still nobody's as it was, and then finishes it. `false`
-    /// if somebody else was faster.
+    /// Makes it a share's turn, if it is still nobody's as it was, and does what a turn is for.
+    /// `false` if somebody else was faster.
     pub(super) fn take_turn(
         &self,
         subscription: &Subscription,
         turn: Turn,
-        share: ShareIndex,
-    ) -> Result<bool, Corrupt> {
-        let own = turn.of(share);
+        index: ShareIndex,
+        step: &Step,
+    ) -> bool {
+        let own = turn.of(index);
         super::crash_point();
-        // Release: TURN. Whoever sees the turn sees what the share is. Acquire: what others did in
+        // AcqRel: TURN. Whoever sees the turn sees what the share is; and what others did in
         // earlier turns comes before what we do in ours.
-        let taken = subscription.turn().compare_exchange(
-            turn.0,
-            own.0,
-            // AcqRel: as above.
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        if taken.is_err() {
-            return Ok(false);
+        let order = Ordering::AcqRel;
+        let taken = subscription.turn().compare_exchange(turn.0, own.0, order, Ordering::Relaxed);
+        if taken.is_ok() {
+            self.share(index).pass(own);
+            subscription.end_turn(own, step);
         }
-        self.finish(subscription, own)?;
-        Ok(true)
+        taken.is_ok()
     }
 
     /// Does what a turn is for, whoever's it is, unless it is over already.
@@ -172,22 +168,11 @@ impl Ring {
             return Err(Corrupt { position: u64::from(subscription.index.0), found: turn.0 });
         };
         let step = share.step();
-        // Acquire: TURN. If any of that was written for a later turn, this one is over.
-        if !subscription.is_still(turn) {
-            return Ok(());
+        // If any of that was written for a later turn, this one is over.
+        if subscription.is_still(turn) {
+            share.help_to_pass(turn);
+            subscription.end_turn(turn, &step);
         }
-        share.mark_as_passed(turn);
-        // AcqRel, whether it succeeds or not: HEAD. Of those who finish the turn each has all that
-        // the others did before what it does next.
-        let both = Ordering::AcqRel;
-        let replace = |word: &AtomicU64, from: u64, to: u64| {
-            super::crash_point();
-            // Acquire: as above.
-            let _ = word.compare_exchange(from, to, both, Ordering::Acquire);
-        };
-        replace(subscription.head_sequence(), step.from.sequence, step.to.sequence);
-        replace(subscription.head_position(), step.from.position, step.to.position);
-        replace(subscription.turn(), turn.0, turn.next().0);
         Ok(())
     }
 
@@ -218,6 +203,21 @@ impl Subscription {
 
     pub(crate) fn lag(&self) -> Option<Lag> {
         Lag::from_code(self.word32(word::LAG).load(Ordering::Relaxed))
+    }
+
+    /// Moves the head as the share of a turn says, and ends the turn, unless that has been done.
+    fn end_turn(&self, turn: Turn, step: &Step) {
+        let replace = |word: &AtomicU64, from: u64, to: u64| {
+            super::crash_point();
+            // Of those who finish a turn each has all that the others did before what it does next,
+            // whether it was first or not.
+            // AcqRel: HEAD. Acquire: HEAD.
+            let (first, not_first) = (Ordering::AcqRel, Ordering::Acquire);
+            let _ = word.compare_exchange(from, to, first, not_first);
+        };
+        replace(self.head_sequence(), step.from.sequence, step.to.sequence);
+        replace(self.head_position(), step.from.position, step.to.position);
+        replace(self.turn(), turn.0, turn.next().0);
     }
 
     fn turn(&self) -> &AtomicU64 {

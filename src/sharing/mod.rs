@@ -16,8 +16,7 @@ use crate::membership::{self, announce_room, announce_shares};
 use crate::outcome::{Acked, Nacked};
 use crate::registry::{Found, Terms};
 use crate::ring::{
-    Buffer, Corrupt, Lag, Member, MemberIndex, Read, Ring, Run, ShareIndex, Span, State,
-    Subscription, Take,
+    Buffer, Corrupt, Lag, Member, MemberIndex, Read, Ring, Run, Span, State, Subscription, Take,
 };
 use crate::segment::{Lock, Segment};
 use crate::subscribe::{AckMode, Subscribe};
@@ -42,6 +41,8 @@ pub(crate) struct SharedReader {
     run: Run,
     /// The position where the lap of that began.
     lap: u64,
+    /// Up to here the frames are known to be alike, and need not be looked at again.
+    known_until: usize,
     work: Work,
 }
 
@@ -62,10 +63,11 @@ pub(crate) struct Work {
     dead_letters: Option<DeadLetterFile>,
     /// The share that is worked through in order, and those of which there is something left, in
     /// the order of the stream.
-    current: Option<Portion>,
-    left: Vec<Portion>,
-    /// An entry to take the next share with.
-    spare: Option<ShareIndex>,
+    current: Option<Box<Portion>>,
+    #[allow(clippy::vec_box, reason = "they move between these three places")]
+    left: Vec<Box<Portion>>,
+    /// One that is done with, to take the next share with.
+    spare: Option<Box<Portion>>,
     /// The sequences that were missed before the first message.
     missed: Option<(u64, u64)>,
     /// What there was of others' shares at the last look at them.
@@ -75,8 +77,8 @@ pub(crate) struct Work {
     looks: u32,
     /// When there will be something to do without a message from the producer.
     due_at: Option<Instant>,
-    /// Messages that the short way acknowledged, not yet counted in the member's line.
-    acks: u64,
+    /// Whether messages are lent where they lie, and acknowledged by the next receive.
+    is_plain: bool,
     /// Taken by whoever settles or refuses messages that are lent.
     settling: Mutex<()>,
 }
@@ -122,13 +124,15 @@ impl SharedReader {
             watched_at: None,
             looks: LOOKS_PER_CLOCK - 1,
             due_at: None,
-            acks: 0,
+            is_plain: options.ack == AckMode::Auto
+                && terms.ack_within.is_none()
+                && terms.lag == Lag::Hold,
             settling: Mutex::new(()),
             ring,
             subscription,
             terms,
         };
-        Ok(Self { run, lap: 0, work })
+        Ok(Self { run, lap: 0, known_until: 0, work })
     }
 
     #[inline(always)]
@@ -160,29 +164,34 @@ impl SharedReader {
     /// message of the share, if nothing about it is unusual; else [`Self::look`] tells.
     #[inline(always)]
     pub(crate) fn try_next(&mut self, buffer: &mut Buffer) -> Option<Span> {
+        if !self.work.is_plain {
+            return self.try_next_with_care(buffer);
+        }
         let portion = self.work.current.as_ref()?;
-        let mut state = portion.state();
-        if self.work.mode == AckMode::Auto {
-            let lent = portion.lent();
-            state = state.settle(lent);
-            portion.set_lent(0);
-            self.work.acks += count_bits(lent);
-        }
-        let found = self
-            .run
-            .peek()
-            .and_then(|(span, end)| Some((self.work.lend(portion, span, buffer)?, end)));
-        let Some((span, end)) = found else {
-            self.work.replace(portion, state);
-            return None;
+        let span = if self.run.offset() < self.known_until {
+            self.run.next_known()
+        } else {
+            self.run.next()?
         };
-        let number = state.handed();
-        if !self.work.replace(portion, state.hand_out()) {
+        portion.settle_and_hand_out();
+        Some(span)
+    }
+
+    /// [`Self::try_next`], where payloads are copied, or messages acknowledged one by one.
+    #[inline(never)]
+    fn try_next_with_care(&mut self, buffer: &mut Buffer) -> Option<Span> {
+        let (span, end) = self.run.peek()?;
+        let work = &self.work;
+        let portion = work.current.as_ref()?;
+        let lent = work.lend(portion, span, buffer)?;
+        let before = if work.mode == AckMode::Auto { portion.lent() } else { 0 };
+        let state = portion.state();
+        if !work.replace(portion, state.settle(before).hand_out()) {
             return None;
         }
-        portion.set_lent(portion.lent() | 1 << number);
+        portion.set_lent(portion.lent() & !before | 1 << state.handed());
         self.run.advance(end);
-        Some(span)
+        Some(lent)
     }
 
     /// Acknowledges what was lent before, if that goes without saying.
@@ -259,27 +268,34 @@ impl SharedReader {
     }
 
     /// Takes a share from the head, and hands out its first message.
+    #[allow(clippy::cast_possible_truncation, reason = "at most a sector and a message")]
     fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
         let work = &mut self.work;
         let Some(count_max) = work.room()? else { return Ok(Read::Empty) };
-        let allot = || work.ring.allot(work.index, work.subscription.index());
-        let Some(index) = work.spare.take().or_else(allot) else {
+        let allot = || {
+            let index = work.ring.allot(work.index, work.subscription.index())?;
+            Some(Box::new(Portion::allotted(&work.ring, index)))
+        };
+        let Some(mut portion) = work.spare.take().or_else(allot) else {
             // All shares are in use, by messages that wait. Some of them will be due.
             return Ok(Read::Empty);
         };
+        let (ring, keyed) = (&work.ring, work.terms.keyed);
         let corrupt = |corrupt| work.segment.corrupt(corrupt);
-        let take = work.ring.take(&work.subscription, index, count_max, work.terms.keyed);
+        let take = ring.take(&work.subscription, portion.index(), count_max, keyed);
         let extent = match take.map_err(corrupt)? {
             Take::Taken(extent) => extent,
             nothing => {
-                work.spare = Some(index);
+                work.spare = Some(portion);
                 self.run = work.ring.run_at_head(&work.subscription).map_err(corrupt)?;
                 return Ok(if nothing == Take::Closed { Read::Closed } else { Read::Empty });
             }
         };
         self.run = work.ring.run_of(&extent);
         self.lap = extent.begin.position - self.run.offset() as u64;
-        let portion = Portion::taken(&work.ring, index, extent, work.terms.keyed);
+        let size = (extent.end - extent.begin.position) as usize;
+        self.known_until = extent.shape.map_or(0, |_| self.run.offset() + size);
+        portion.fill(&work.ring, extent, keyed);
         let in_order = !portion.is_blocked_at_all();
         if in_order {
             work.current = Some(portion);
@@ -372,13 +388,9 @@ impl Work {
     /// The next message of the current share, as a part of a batch.
     #[inline]
     pub(crate) fn next_in_batch(&self, run: &mut Run) -> Option<Span> {
-        let portion = self.current.as_ref()?;
         let (span, end) = run.peek()?;
-        let state = portion.state();
-        if !self.replace(portion, state.hand_out()) {
-            return None;
-        }
-        portion.set_lent(portion.lent() | 1 << state.handed());
+        let portion = self.current.as_ref()?;
+        portion.hand_out();
         run.advance(end);
         Some(span)
     }
@@ -403,7 +415,7 @@ impl Work {
     }
 
     fn portions(&self) -> impl Iterator<Item = &Portion> {
-        self.current.iter().chain(&self.left)
+        self.current.iter().chain(&self.left).map(Box::as_ref)
     }
 
     fn find_lent(&self, sequence: u64) -> Option<(&Portion, u32)> {
@@ -420,6 +432,7 @@ impl Work {
             return Acked::Late;
         }
         self.count(layout::ACKED, messages.count_ones().into());
+        portion.note_counted(messages.count_ones());
         if self.terms.keyed {
             announce_shares(&self.ring);
         }
@@ -493,8 +506,11 @@ impl Work {
                 file.append(&letter)?;
             }
         }
-        self.count(layout::DEAD_LETTERS, 1);
         let buried = self.settle(portion, 1 << number);
+        if buried == Acked::Done {
+            self.count(layout::DEAD_LETTERS, 1);
+            self.count(layout::ACKED, u64::MAX);
+        }
         Ok(buried)
     }
 
@@ -519,40 +535,45 @@ impl Work {
 
     /// Keeps what is left of the current share for later, and gives back what is done with.
     fn put_aside(&mut self, run: &mut Run) {
-        self.count(layout::ACKED, self.acks);
-        self.acks = 0;
         if let Some(portion) = self.current.take() {
             run.stop();
             self.count(layout::DELIVERED, portion.state().handed().into());
-            self.keep(portion);
+            self.count(layout::ACKED, portion.uncounted().into());
+            self.put_back(portion);
         }
-        let left = core::mem::take(&mut self.left);
-        for portion in left {
-            if portion.is_lost() {
-                continue;
-            }
-            let state = portion.state();
-            if state.unsettled() == 0 {
-                portion.retire();
-                if self.spare.is_none() {
-                    self.spare = Some(portion.index());
-                } else {
-                    self.replace(&portion, state.owned_by(None));
-                }
-                announce_room(&self.ring);
-            } else if portion.in_work() == 0 {
-                // All that is left waits: whoever is free then may have it.
-                if self.replace(&portion, state.owned_by(None)) {
-                    self.seen.push(portion.sight(self.waiting_since(&portion)));
-                    announce_shares(&self.ring);
-                }
-            } else {
-                self.left.push(portion);
+        if !self.left.is_empty() {
+            for portion in core::mem::take(&mut self.left) {
+                self.put_back(portion);
             }
         }
     }
 
-    fn keep(&mut self, portion: Portion) {
+    /// Gives a share back, if it is done with, or leaves it to whoever is free, if all that is left
+    /// of it waits; else keeps it.
+    fn put_back(&mut self, portion: Box<Portion>) {
+        let state = portion.state();
+        if portion.is_lost() {
+            return;
+        }
+        if state.unsettled() == 0 {
+            portion.retire();
+            if self.spare.is_none() {
+                self.spare = Some(portion);
+            } else {
+                self.replace(&portion, state.owned_by(None));
+            }
+            announce_room(&self.ring);
+        } else if portion.in_work() == 0 {
+            if self.replace(&portion, state.owned_by(None)) {
+                self.seen.push(portion.sight(self.waiting_since(&portion)));
+                announce_shares(&self.ring);
+            }
+        } else {
+            self.keep(portion);
+        }
+    }
+
+    fn keep(&mut self, portion: Box<Portion>) {
         let position = portion.extent().begin.position;
         let place = self.left.partition_point(|other| other.extent().begin.position < position);
         self.left.insert(place, portion);
@@ -628,6 +649,7 @@ impl Work {
         let from = portion.extent().begin.sequence + u64::from(number);
         let to = from + count as u64;
         self.replace(portion, portion.state().settle(messages));
+        portion.note_counted(messages.count_ones());
         self.count(layout::MISSED, count as u64);
         (count > 0).then_some(Read::Missed { from, to })
     }
@@ -669,7 +691,7 @@ impl Work {
                     let pause = self.pause_after(portion.deliveries(number));
                     portion.retry_at(number, sight.since + pause);
                 }
-                self.keep(portion);
+                self.keep(Box::new(portion));
                 self.pick(buffer)
             }
             None => Ok(None),
@@ -720,12 +742,6 @@ impl Work {
         let own = self.portions().any(|portion| portion.state().unsettled() & !portion.lent() != 0);
         own || !self.seen.is_empty()
     }
-}
-
-/// Nearly always none or one.
-#[inline(always)]
-fn count_bits(word: u32) -> u64 {
-    if word & word.wrapping_sub(1) == 0 { u64::from(word != 0) } else { word.count_ones().into() }
 }
 
 fn note_due(due_at: &mut Option<Instant>, at: Instant) {

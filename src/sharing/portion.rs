@@ -21,6 +21,8 @@ pub(super) struct Portion {
     lent: AtomicU32,
     /// 1 once another member has taken it away.
     lost: AtomicU32,
+    /// Settled messages that are counted already.
+    counted: AtomicU32,
     /// When messages that wait are to be delivered again.
     retries: Mutex<Vec<(u32, Instant)>>,
     blockers: Vec<Blocker>,
@@ -46,11 +48,35 @@ pub(super) struct Sight {
 }
 
 impl Portion {
-    /// A share that was just taken from the head.
-    pub(super) fn taken(ring: &Ring, index: ShareIndex, extent: Extent, keyed: bool) -> Self {
+    /// A share that was just allotted, and has nothing.
+    pub(super) fn allotted(ring: &Ring, index: ShareIndex) -> Self {
         let share = ring.share(index);
         let state = share.load_state();
-        Self::new(ring, index, share, extent, state, keyed)
+        Self {
+            index,
+            share,
+            extent: Extent::default(),
+            state: AtomicU64::new(state.word()),
+            lent: AtomicU32::new(0),
+            lost: AtomicU32::new(0),
+            counted: AtomicU32::new(0),
+            retries: Mutex::default(),
+            blockers: Vec::new(),
+        }
+    }
+
+    /// The share has taken this from the head.
+    pub(super) fn fill(&mut self, ring: &Ring, extent: Extent, keyed: bool) {
+        self.extent = extent;
+        self.state.store(self.share.load_state().word(), Ordering::Relaxed);
+        self.set_lent(0);
+        self.counted.store(0, Ordering::Relaxed);
+        let retries = self.retries.get_mut().unwrap_or_else(PoisonError::into_inner);
+        retries.clear();
+        self.blockers.clear();
+        if keyed {
+            self.blockers = blockers(ring, self.index, &self.share, &extent);
+        }
     }
 
     /// Takes a share over that was somebody else's, or nobody's; `None` if it has changed since it
@@ -63,32 +89,12 @@ impl Portion {
     ) -> Result<Option<Self>, Corrupt> {
         let extent = ring.extent(sight.index)?;
         let share = ring.share(sight.index);
-        let state = sight.state.owned_by(Some(heir));
-        if share.replace_state(sight.state, state).is_err() {
+        if share.replace_state(sight.state, sight.state.owned_by(Some(heir))).is_err() {
             return Ok(None);
         }
-        Ok(Some(Self::new(ring, sight.index, share, extent, state, keyed)))
-    }
-
-    fn new(
-        ring: &Ring,
-        index: ShareIndex,
-        share: Share,
-        extent: Extent,
-        state: State,
-        keyed: bool,
-    ) -> Self {
-        let blockers = if keyed { blockers(ring, index, &share, &extent) } else { Vec::new() };
-        Self {
-            index,
-            share,
-            extent,
-            state: AtomicU64::new(state.word()),
-            lent: AtomicU32::new(0),
-            lost: AtomicU32::new(0),
-            retries: Mutex::default(),
-            blockers,
-        }
+        let mut portion = Self::allotted(ring, sight.index);
+        portion.fill(ring, extent, keyed);
+        Ok(Some(portion))
     }
 
     pub(super) fn index(&self) -> ShareIndex {
@@ -121,6 +127,35 @@ impl Portion {
     /// Whether every message was handed out once.
     pub(super) fn is_handed_out(&self) -> bool {
         self.state().handed() >= self.extent.count
+    }
+
+    /// Settles what is lent, and lends the next message, where nobody else may change the state.
+    #[inline(always)]
+    pub(super) fn settle_and_hand_out(&self) {
+        let state = self.state();
+        self.store_state(state.settle(self.lent()).hand_out());
+        self.set_lent(1 << state.handed());
+    }
+
+    /// Lends one message more, where nobody else may change the state.
+    #[inline(always)]
+    pub(super) fn hand_out(&self) {
+        let state = self.state();
+        self.store_state(state.hand_out());
+        self.set_lent(self.lent() | 1 << state.handed());
+    }
+
+    /// Settled messages were counted.
+    pub(super) fn note_counted(&self, count: u32) {
+        self.counted.store(self.counted.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// How many messages were handed out in order and settled, and are not counted yet.
+    pub(super) fn uncounted(&self) -> u32 {
+        let state = self.state();
+        let handed = u32::MAX.checked_shr(32 - state.handed()).unwrap_or(0);
+        let settled = (handed & !state.unsettled()).count_ones();
+        settled.saturating_sub(self.counted.load(Ordering::Relaxed))
     }
 
     /// Lets go of messages that are all settled, and not lent any more.
