@@ -486,7 +486,8 @@ impl Share {
         crash_point();
         let (from, to) = (turn.count(), turn.count() | PASSED);
         // Whether somebody has done it before or not.
-        // AcqRel: HEAD. Acquire: HEAD.
+        // AcqRel: HEAD.
+        // Acquire: HEAD.
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let _ = self.ticket().compare_exchange(from, to, success, failure);
     }

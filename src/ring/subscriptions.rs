@@ -211,7 +211,8 @@ impl Subscription {
             super::crash_point();
             // Of those who finish a turn each has all that the others did before what it does next,
             // whether it was first or not.
-            // AcqRel: HEAD. Acquire: HEAD.
+            // AcqRel: HEAD.
+            // Acquire: HEAD.
             let (first, not_first) = (Ordering::AcqRel, Ordering::Acquire);
             let _ = word.compare_exchange(from, to, first, not_first);
         };
