@@ -44,8 +44,9 @@
 //! # Linux only, 64 bits, little-endian
 //!
 //! And a kernel of 5.14 or later to be at its best; see `docs/design.md` for what older ones lack.
-//! Features: `cli` (on by default) is the `ringway` program and its dependencies, `zerocopy`
-//! sends and receives plain values.
+//! Features: `cli` (on by default) is the `ringway` program and its dependencies, `workload` (which
+//! `cli` brings) is the laboratory, the module of that name, `zerocopy` sends and receives plain
+//! values.
 //!
 //! # The way of a message
 //!
@@ -100,6 +101,8 @@ mod subscribe;
 mod sync;
 mod sys;
 mod wait;
+#[cfg(all(feature = "workload", not(loom)))]
+pub mod workload;
 
 #[cfg(not(loom))]
 pub use self::{

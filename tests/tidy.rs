@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 22] = [
+const MODULES: [(&str, &str); 23] = [
+    // On its own, and on the public interface at most.
+    ("workload", ""),
     (
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",

@@ -1,0 +1,20 @@
+//! The laboratory: when messages are offered, and how long servers take for them.
+
+mod arrival;
+mod error;
+mod number;
+mod random;
+mod scenario;
+mod service;
+mod shape;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::arrival::{Arrival, Arrivals};
+pub use self::error::Error;
+pub use self::random::Random;
+pub use self::scenario::{Bound, Scenario, WhenFull};
+pub use self::service::{Service, ServiceTimes};
+pub use self::trace::Trace;

@@ -1,0 +1,220 @@
+//! What a queue is asked to do.
+
+use crate::workload::number::{self, NS_PER_S};
+use crate::workload::{Arrival, Error, Service};
+
+const SERVERS_MAX: u32 = 10_000;
+const PLACES_MAX: u32 = 1_000_000;
+const RATE_MIN_PER_S: f64 = 1e-6;
+const RATE_MAX_PER_S: f64 = 1e12;
+
+/// A load within this of 1 is 1: it came about by division.
+const LOAD_ROUNDING: f64 = 1e-12;
+
+/// Messages that come in a pattern at a rate, and servers that share them: first come, first
+/// served, each message by one server.
+///
+/// ```
+/// use ringway::workload::{Bound, Scenario, WhenFull};
+///
+/// let bound = Bound { places: 8, when_full: WhenFull::Reject };
+/// let scenario =
+///     Scenario::new("poisson".parse()?, "exp:20us".parse()?, 60_000.0, 1, Some(bound))?;
+/// assert!((scenario.load() - 1.2).abs() < 1e-12);
+/// # Ok::<(), ringway::workload::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    arrival: Arrival,
+    service: Service,
+    rate_per_s: f64,
+    servers: u32,
+    bound: Option<Bound>,
+    keys: Option<u32>,
+}
+
+/// How many messages can be there at a time, and what becomes of the next one.
+///
+/// ```
+/// use ringway::workload::{Bound, WhenFull};
+/// let bound = Bound { places: 8, when_full: WhenFull::Wait };
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Places for messages, those in service included.
+    pub places: u32,
+    /// What a message does that finds none free.
+    pub when_full: WhenFull,
+}
+
+/// What a message does that finds all places taken.
+///
+/// ```
+/// assert_eq!(ringway::workload::WhenFull::Reject.to_string(), "reject");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is lost.
+    Reject,
+    /// It waits with the producer, and so do all behind it: back-pressure.
+    Wait,
+}
+
+impl std::fmt::Display for WhenFull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reject => "reject",
+            Self::Wait => "wait",
+        })
+    }
+}
+
+impl Scenario {
+    /// Messages at `rate_per_s` on average, from a millionth to 10^12 a second; 1 to 10,000
+    /// servers; a bound of places, if there is one, of a million at most and no less than there
+    /// are servers.
+    ///
+    /// ```
+    /// use ringway::workload::{Arrival, Scenario, Service};
+    ///
+    /// let error = Scenario::new(Arrival::poisson(), Service::none(), -1.0, 1, None).unwrap_err();
+    /// assert_eq!(error.to_string(), "the rate cannot be -1: it is from 0.000001 to 1000000000000");
+    /// ```
+    pub fn new(
+        arrival: Arrival,
+        service: Service,
+        rate_per_s: f64,
+        servers: u32,
+        bound: Option<Bound>,
+    ) -> Result<Self, Error> {
+        let rate_per_s = checked_rate(rate_per_s)?;
+        let servers = number::within("the number of servers", servers, 1, SERVERS_MAX)?;
+        if let Some(bound) = bound {
+            // Fewer places would leave servers without work for ever.
+            number::within("the bound", bound.places, servers, PLACES_MAX)?;
+        }
+        Ok(Self { arrival, service, rate_per_s, servers, bound, keys: None })
+    }
+
+    /// The same, with a key for each message, one of so many, all equally likely. Messages of
+    /// one key are served one after the other, in their order.
+    ///
+    /// ```
+    /// use ringway::workload::{Arrival, Scenario};
+    ///
+    /// let scenario = Scenario::new(Arrival::poisson(), "exp:1us".parse()?, 1e6, 4, None)?;
+    /// assert_eq!(scenario.keyed(100)?.keys(), Some(100));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn keyed(self, keys: u32) -> Result<Self, Error> {
+        let keys = number::within("the number of keys", keys, 1, PLACES_MAX)?;
+        Ok(Self { keys: Some(keys), ..self })
+    }
+
+    /// When messages are offered.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 1.0, 1, None)?;
+    /// assert_eq!(scenario.arrival(), &Arrival::fixed());
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn arrival(&self) -> &Arrival {
+        &self.arrival
+    }
+
+    /// How long each takes.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 1.0, 1, None)?;
+    /// assert_eq!(scenario.service(), &Service::none());
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Messages offered, a second.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 5.0, 1, None)?;
+    /// assert_eq!(scenario.rate_per_s(), 5.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn rate_per_s(&self) -> f64 {
+        self.rate_per_s
+    }
+
+    /// How many serve.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 5.0, 2, None)?;
+    /// assert_eq!(scenario.servers(), 2);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn servers(&self) -> u32 {
+        self.servers
+    }
+
+    /// How many messages can be there, if not any number.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 5.0, 2, None)?;
+    /// assert_eq!(scenario.bound(), None);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn bound(&self) -> Option<Bound> {
+        self.bound
+    }
+
+    /// How many keys messages have, if they have any.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 5.0, 2, None)?;
+    /// assert_eq!(scenario.keys(), None);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn keys(&self) -> Option<u32> {
+        self.keys
+    }
+
+    /// The work offered over what the servers can do: rate times mean service over servers. At 1
+    /// and above a queue without a bound grows without end, unless nothing in it is random.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario};
+    /// let scenario = Scenario::new(Arrival::fixed(), "fixed:1s".parse()?, 1.0, 1, None)?;
+    /// assert_eq!(scenario.load(), 1.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn load(&self) -> f64 {
+        let load = self.offered() / f64::from(self.servers);
+        if (load - 1.0).abs() < LOAD_ROUNDING { 1.0 } else { load }
+    }
+
+    /// How many servers would be busy if there were always one free: rate times mean service.
+    pub(super) fn offered(&self) -> f64 {
+        self.rate_per_s * self.service.mean_ns() / NS_PER_S
+    }
+
+    /// The squared coefficient of variation of the gaps.
+    pub(super) fn arrival_cv2(&self) -> f64 {
+        self.arrival.cv2(self.rate_per_s)
+    }
+}
+
+pub(super) fn checked_rate(rate_per_s: f64) -> Result<f64, Error> {
+    number::within("the rate", rate_per_s, RATE_MIN_PER_S, RATE_MAX_PER_S)
+}
