@@ -1,0 +1,422 @@
+//! What came of a run, from what became of each of its messages.
+
+use hdrhistogram::Histogram;
+
+use crate::workload::number::{self, NS_PER_S, float};
+use crate::workload::theory::little;
+use crate::workload::{Error, Figures, Interval, carries, student_t};
+
+/// Batches that a run is cut into. More of them would be too short to be unlike each other, fewer
+/// would leave the interval wide (B. Schmeiser, 1982).
+const BATCHES: usize = 32;
+
+/// Counts what became of messages within a window of time, cut into 32 batches of the same
+/// length. What lies before is the warm-up: messages of that time count for how many are there
+/// later, and not for waits.
+///
+/// A simulation and a measurement give it the same three moments for each message, in any order.
+///
+/// ```
+/// use ringway::workload::Meter;
+///
+/// // From 1 s on for 10 s. Each second a message that waits 0.2 s, and is served for 0.3 s.
+/// let mut meter = Meter::new(1e9, 10e9, 1)?;
+/// for second in 0..12 {
+///     let intended = 1e9 * f64::from(second) + 0.1e9;
+///     meter.served(intended, intended + 0.2e9, intended + 0.5e9);
+/// }
+/// let measured = meter.measured(0.95)?;
+/// assert_eq!(measured.messages, 10);
+/// assert!((measured.figures.utilisation - 0.3).abs() < 1e-12);
+/// assert!((measured.figures.in_system_mean - 0.5).abs() < 1e-12);
+/// assert!((measured.figures.wait_mean_ns - 0.2e9).abs() < 1e-3);
+/// # Ok::<(), ringway::workload::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Meter {
+    begin_ns: f64,
+    batch_ns: f64,
+    servers: u32,
+    batches: Vec<Batch>,
+    wait: Times,
+    sojourn: Times,
+}
+
+/// Sums over the messages and the time of one batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batch {
+    /// Messages that came in it.
+    accepted: u64,
+    lost: u64,
+    wait_ns: f64,
+    sojourn_ns: f64,
+    /// What lies in it of whatever message.
+    in_system_ns: f64,
+    waiting_ns: f64,
+    busy_ns: f64,
+    departures: u64,
+}
+
+impl Meter {
+    /// A window of `length_ns` from `begin_ns` on, in nanoseconds since any beginning, for so many
+    /// servers. Both are finite, and the length is above 0.
+    ///
+    /// ```
+    /// assert!(ringway::workload::Meter::new(0.0, 0.0, 1).is_err());
+    /// ```
+    pub fn new(begin_ns: f64, length_ns: f64, servers: u32) -> Result<Self, Error> {
+        number::within("the beginning of the window, in ns,", begin_ns, f64::MIN, f64::MAX)?;
+        let length_ns = number::within("the window's length, in ns,", length_ns, 1e-3, f64::MAX)?;
+        let servers = number::within("the number of servers", servers, 1, u32::MAX)?;
+        Ok(Self {
+            begin_ns,
+            batch_ns: length_ns / float(BATCHES as u64),
+            servers,
+            batches: vec![Batch::default(); BATCHES],
+            wait: Times::new()?,
+            sojourn: Times::new()?,
+        })
+    }
+
+    /// A message was intended for the first moment, came into service at the second, and was
+    /// through at the third. What is earlier than the moment before it counts as at that moment;
+    /// what is at no finite moment does not count.
+    ///
+    /// ```
+    /// # let mut meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// meter.served(5.0, 7.0, 10.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn served(&mut self, intended_ns: f64, start_ns: f64, end_ns: f64) {
+        if ![intended_ns, start_ns, end_ns].iter().all(|moment| moment.is_finite()) {
+            return;
+        }
+        let start_ns = start_ns.max(intended_ns);
+        let end_ns = end_ns.max(start_ns);
+        let wait_ns = start_ns - intended_ns;
+        let sojourn_ns = end_ns - intended_ns;
+        if let Some(batch) = self.batch_at(intended_ns) {
+            batch.accepted += 1;
+            batch.wait_ns += wait_ns;
+            batch.sojourn_ns += sojourn_ns;
+            self.wait.record(wait_ns);
+            self.sojourn.record(sojourn_ns);
+        }
+        if let Some(batch) = self.batch_at(end_ns) {
+            batch.departures += 1;
+        }
+        self.spread(intended_ns, end_ns, |batch, ns| batch.in_system_ns += ns);
+        self.spread(intended_ns, start_ns, |batch, ns| batch.waiting_ns += ns);
+        self.spread(start_ns, end_ns, |batch, ns| batch.busy_ns += ns);
+    }
+
+    /// A message that was intended for this moment was refused.
+    ///
+    /// ```
+    /// # let mut meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// meter.lost(5.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn lost(&mut self, intended_ns: f64) {
+        if !intended_ns.is_finite() {
+            return;
+        }
+        if let Some(batch) = self.batch_at(intended_ns) {
+            batch.lost += 1;
+        }
+    }
+
+    /// What all of it comes to, with intervals of this confidence: above 0 and below 1.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// assert_eq!(meter.measured(0.95)?.messages, 0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn measured(&self, confidence: f64) -> Result<Measured, Error> {
+        let whole = self.batches.iter().fold(Batch::default(), Batch::and);
+        let figures = whole.figures(self.servers, self.batch_ns * float(BATCHES as u64));
+        // A batch that no message came in says nothing of waits.
+        let batches: Vec<Figures> = (self.batches.iter())
+            .filter(|batch| batch.accepted > 0)
+            .map(|batch| batch.figures(self.servers, self.batch_ns))
+            .collect();
+        Ok(Measured {
+            figures,
+            half_widths: half_widths(&batches, confidence)?,
+            confidence,
+            messages: whole.accepted,
+            lost: whole.lost,
+            wait: self.wait.clone(),
+            sojourn: self.sojourn.clone(),
+        })
+    }
+
+    fn batch_at(&mut self, at_ns: f64) -> Option<&mut Batch> {
+        let index = (at_ns - self.begin_ns) / self.batch_ns;
+        if index < 0.0 {
+            return None;
+        }
+        self.batches.get_mut(usize::try_from(number::floor(index)).unwrap_or(usize::MAX))
+    }
+
+    /// Gives each batch its part of the time between two moments.
+    fn spread(&mut self, from_ns: f64, to_ns: f64, mut add: impl FnMut(&mut Batch, f64)) {
+        let from = ((from_ns - self.begin_ns) / self.batch_ns).max(0.0);
+        let to = (to_ns - self.begin_ns) / self.batch_ns;
+        let first = usize::try_from(number::floor(from)).unwrap_or(usize::MAX);
+        for (index, batch) in self.batches.iter_mut().enumerate().skip(first) {
+            let begin = float(index as u64);
+            let part = to.min(begin + 1.0) - from.max(begin);
+            if part <= 0.0 {
+                return;
+            }
+            add(batch, part * self.batch_ns);
+        }
+    }
+}
+
+impl Batch {
+    fn and(self, other: &Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            lost: self.lost + other.lost,
+            wait_ns: self.wait_ns + other.wait_ns,
+            sojourn_ns: self.sojourn_ns + other.sojourn_ns,
+            in_system_ns: self.in_system_ns + other.in_system_ns,
+            waiting_ns: self.waiting_ns + other.waiting_ns,
+            busy_ns: self.busy_ns + other.busy_ns,
+            departures: self.departures + other.departures,
+        }
+    }
+
+    fn figures(&self, servers: u32, length_ns: f64) -> Figures {
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let accepted = float(self.accepted);
+        Figures {
+            utilisation: self.busy_ns / length_ns / f64::from(servers),
+            throughput_per_s: float(self.departures) / length_ns * NS_PER_S,
+            loss_share: share(float(self.lost), accepted + float(self.lost)),
+            in_system_mean: self.in_system_ns / length_ns,
+            waiting_mean: self.waiting_ns / length_ns,
+            sojourn_mean_ns: share(self.sojourn_ns, accepted),
+            wait_mean_ns: share(self.wait_ns, accepted),
+        }
+    }
+}
+
+/// The half width of each figure's interval; infinite if there are fewer than two batches.
+fn half_widths(batches: &[Figures], confidence: f64) -> Result<Figures, Error> {
+    let half_width = |figure: fn(&Figures) -> f64| {
+        let batches: Vec<f64> = batches.iter().map(figure).collect();
+        Interval::of_batches(&batches, confidence).map_or(f64::INFINITY, |it| it.half_width)
+    };
+    student_t(1, confidence)?;
+    Ok(Figures {
+        utilisation: half_width(|batch| batch.utilisation),
+        throughput_per_s: half_width(|batch| batch.throughput_per_s),
+        loss_share: half_width(|batch| batch.loss_share),
+        in_system_mean: half_width(|batch| batch.in_system_mean),
+        waiting_mean: half_width(|batch| batch.waiting_mean),
+        sojourn_mean_ns: half_width(|batch| batch.sojourn_mean_ns),
+        wait_mean_ns: half_width(|batch| batch.wait_mean_ns),
+    })
+}
+
+/// What came of a run. Made by [`Meter::measured`], and by a simulation.
+///
+/// ```
+/// use ringway::workload::{Arrival, Plan, Scenario, simulate};
+///
+/// let scenario = Scenario::new(Arrival::poisson(), "exp:1us".parse()?, 500_000.0, 1, None)?;
+/// let measured = simulate(&scenario, &Plan::new().messages(20_000)?)?.measured;
+/// assert!((19_000..21_000).contains(&measured.messages));
+/// assert!((measured.figures.utilisation - 0.5).abs() < 0.03);
+/// # Ok::<(), ringway::workload::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Measured {
+    /// The figures of the whole window.
+    pub figures: Figures,
+    /// How far off each may be, more or less, by batch means. Infinite if there were too few
+    /// messages to tell.
+    pub half_widths: Figures,
+    /// How likely the true figures are within that, 0 to 1.
+    pub confidence: f64,
+    /// Messages that were intended for a moment within the window and were served.
+    pub messages: u64,
+    /// Messages that were intended for a moment within the window and were refused.
+    pub lost: u64,
+    wait: Times,
+    sojourn: Times,
+}
+
+impl Measured {
+    /// The wait in nanoseconds that only `100 - percentile` in a hundred messages exceeded, to
+    /// three digits. `None` if there were too few to say, see [`carries`].
+    ///
+    /// ```
+    /// # let mut meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// for message in 0..1000 {
+    ///     let intended = 1e6 * f64::from(message);
+    ///     meter.served(intended, intended + f64::from(message), intended + 1e6);
+    /// }
+    /// let measured = meter.measured(0.95)?;
+    /// let p90 = measured.wait_percentile_ns(90.0).expect("it is carried");
+    /// assert!((p90 - 900.0).abs() < 2.0);
+    /// assert_eq!(measured.wait_percentile_ns(99.9), None);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wait_percentile_ns(&self, percentile: f64) -> Option<f64> {
+        self.wait.percentile_ns(percentile)
+    }
+
+    /// The same of the sojourn, which ends with the service.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// assert_eq!(meter.measured(0.95)?.sojourn_percentile_ns(50.0), None);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn sojourn_percentile_ns(&self, percentile: f64) -> Option<f64> {
+        self.sojourn.percentile_ns(percentile)
+    }
+
+    /// The longest wait in nanoseconds, to three digits; 0 if there was no message.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// assert_eq!(meter.measured(0.95)?.wait_max_ns(), 0.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wait_max_ns(&self) -> f64 {
+        self.wait.max_ns()
+    }
+
+    /// The longest sojourn in nanoseconds, to three digits; 0 if there was no message.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// assert_eq!(meter.measured(0.95)?.sojourn_max_ns(), 0.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn sojourn_max_ns(&self) -> f64 {
+        self.sojourn.max_ns()
+    }
+
+    /// Little's law as a check on the run itself: how many messages were there on average by
+    /// another count, over how many there must have been by the rate and the mean sojourn. Away
+    /// from 1 by more than the intervals it says that messages are missing from one of the two,
+    /// or that the queue did not settle. `None` if no message was served.
+    ///
+    /// ```
+    /// # let mut meter = ringway::workload::Meter::new(0.0, 10.0, 1)?;
+    /// meter.served(1.0, 2.0, 5.0);
+    /// let measured = meter.measured(0.95)?;
+    /// assert_eq!(measured.little_ratio(0.4), Some(1.0));
+    /// assert_eq!(measured.little_ratio(0.8), Some(2.0));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn little_ratio(&self, in_system_mean: f64) -> Option<f64> {
+        let Figures { throughput_per_s, sojourn_mean_ns, .. } = self.figures;
+        let expected = little(throughput_per_s, sojourn_mean_ns);
+        (expected > 0.0).then(|| in_system_mean / expected)
+    }
+}
+
+/// How often each time came, in picoseconds, to three digits.
+#[derive(Clone, Debug)]
+struct Times(Histogram<u64>);
+
+const PS_PER_NS: f64 = 1000.0;
+
+/// Longer times, of more than 50 days, count as this. The histogram grows as far as it has to.
+const PS_MAX: u64 = 1 << 62;
+
+impl Times {
+    fn new() -> Result<Self, Error> {
+        const DIGITS: u8 = 3;
+        // It refuses digits beyond 5 alone.
+        let histogram = Histogram::new(DIGITS);
+        histogram.map(Self).map_err(|_| Error::bounds("the digits", DIGITS, "from 0 to 5"))
+    }
+
+    fn record(&mut self, ns: f64) {
+        let ps = number::floor(ns * PS_PER_NS + 0.5).min(PS_MAX);
+        // It grows by itself, so that nothing is out of its range.
+        let _ = self.0.record(ps);
+    }
+
+    fn percentile_ns(&self, percentile: f64) -> Option<f64> {
+        let known = percentile >= 0.0 && carries(self.0.len(), percentile);
+        known.then(|| float(self.0.value_at_percentile(percentile)) / PS_PER_NS)
+    }
+
+    fn max_ns(&self) -> f64 {
+        float(self.0.max()) / PS_PER_NS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_across_batches_count_in_each_for_their_part() {
+        // 32 batches of 1 ns. A message from before the window to behind it is in all of them.
+        let mut meter = Meter::new(100.0, 32.0, 2).unwrap();
+        meter.served(50.0, 108.0, 200.0);
+        meter.served(104.5, 104.5, 105.25);
+        meter.lost(99.0);
+        meter.lost(131.5);
+        meter.lost(132.0);
+        let measured = meter.measured(0.95).unwrap();
+        assert_eq!((measured.messages, measured.lost), (1, 1));
+        let figures = measured.figures;
+        assert!((figures.in_system_mean - (32.0 + 0.75) / 32.0).abs() < 1e-12);
+        assert!((figures.waiting_mean - 8.0 / 32.0).abs() < 1e-12);
+        assert!((figures.utilisation - (24.0 + 0.75) / 64.0).abs() < 1e-12);
+        assert!((figures.loss_share - 0.5).abs() < 1e-12);
+        assert!((figures.throughput_per_s - 1e9 / 32.0).abs() < 1e-3);
+        assert!((figures.sojourn_mean_ns - 0.75).abs() < 1e-12);
+        assert!(measured.half_widths.wait_mean_ns.is_infinite(), "one batch has no spread");
+    }
+
+    #[test]
+    fn what_makes_no_sense_does_no_harm() {
+        let mut meter = Meter::new(0.0, 32.0, 1).unwrap();
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 5.0, 1e300];
+        for intended in odd {
+            meter.lost(intended);
+            for start in odd {
+                for end in odd {
+                    meter.served(intended, start, end);
+                }
+            }
+        }
+        let figures = meter.measured(0.95).unwrap().figures;
+        assert!(figures.named().iter().all(|(_, figure)| !figure.is_nan()), "{figures:?}");
+        assert!(meter.measured(1.0).is_err() && meter.measured(f64::NAN).is_err());
+        for (begin, length, servers) in [(f64::NAN, 1.0, 1), (0.0, -1.0, 1), (0.0, 1.0, 0)] {
+            assert!(Meter::new(begin, length, servers).is_err());
+        }
+    }
+
+    #[test]
+    fn times_below_a_nanosecond_and_of_years_are_kept() {
+        let mut times = Times::new().unwrap();
+        for _ in 0..100 {
+            times.record(0.25);
+        }
+        assert_eq!(times.percentile_ns(50.0), Some(0.25));
+        times.record(f64::INFINITY);
+        times.record(1e15);
+        assert!(times.max_ns() > 4e15);
+    }
+}
