@@ -23,8 +23,9 @@
 //!
 //! # A run of one's own
 //!
-//! [`Service::times`] says how long to work on each message; a [`Meter`] takes the three moments of
-//! each and gives [`Measured`]. Latency counts from the intended time throughout.
+//! [`Schedule`] releases messages at the intended times of [`Arrival::times`], on any [`Clock`];
+//! [`Service::times`] says how long to work on each; a [`Meter`] takes the three moments of each
+//! message and gives [`Measured`]. Latency counts from the intended time throughout.
 //!
 //! Nothing here touches a queue, or the machine's clock.
 //!
@@ -40,6 +41,7 @@ mod meter;
 mod number;
 mod random;
 mod scenario;
+mod schedule;
 mod service;
 mod shape;
 mod simulate;
@@ -56,6 +58,7 @@ pub use self::figures::Figures;
 pub use self::meter::{Measured, Meter};
 pub use self::random::Random;
 pub use self::scenario::{Bound, Scenario, WhenFull};
+pub use self::schedule::{Clock, Due, Lateness, MockClock, Schedule};
 pub use self::service::{Service, ServiceTimes};
 pub use self::simulate::{
     Broadcast, BroadcastSimulated, Plan, Simulated, simulate, simulate_broadcast,
