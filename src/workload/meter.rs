@@ -145,6 +145,7 @@ impl Meter {
             figures,
             half_widths: half_widths(&batches, confidence)?,
             confidence,
+            batch_correlation: correlation(&batches),
             messages: whole.accepted,
             lost: whole.lost,
             wait: self.wait.clone(),
@@ -223,6 +224,17 @@ fn half_widths(batches: &[Figures], confidence: f64) -> Result<Figures, Error> {
     })
 }
 
+/// Of each batch's mean sojourn with that of the next one; 0 if there is nothing to compare.
+fn correlation(batches: &[Figures]) -> f64 {
+    let count = float(batches.len().max(1) as u64);
+    let mean = batches.iter().map(|batch| batch.sojourn_mean_ns).sum::<f64>() / count;
+    let off: Vec<f64> = batches.iter().map(|batch| batch.sojourn_mean_ns - mean).collect();
+    let variance: f64 = off.iter().map(|off| off * off).sum();
+    let product: f64 = off.iter().zip(off.iter().skip(1)).map(|(one, next)| one * next).sum();
+    // Equal means differ by rounding.
+    if variance > f64::EPSILON * mean * mean { product / variance } else { 0.0 }
+}
+
 /// What came of a run. Made by [`Meter::measured`], and by a simulation.
 ///
 /// ```
@@ -240,10 +252,15 @@ pub struct Measured {
     /// The figures of the whole window.
     pub figures: Figures,
     /// How far off each may be, more or less, by batch means. Infinite if there were too few
-    /// messages to tell.
+    /// messages to tell. Too narrow if batches are like their neighbours, and without a meaning
+    /// for service times that have no variance.
     pub half_widths: Figures,
     /// How likely the true figures are within that, 0 to 1.
     pub confidence: f64,
+    /// How much the mean sojourn of a batch is like that of the batch before, from -1 to 1. Chance
+    /// alone makes it 0.4 one time in a hundred; more says that the run was too short for its load,
+    /// and the intervals are too narrow.
+    pub batch_correlation: f64,
     /// Messages that were intended for a moment within the window and were served.
     pub messages: u64,
     /// Messages that were intended for a moment within the window and were refused.

@@ -320,6 +320,18 @@ fn intervals_hold_the_truth_about_as_often_as_they_say() {
 }
 
 #[test]
+fn a_run_that_is_too_short_for_its_load_shows_it() {
+    let correlation = |load: f64, messages| {
+        let scenario = scenario("poisson", "exp:1us", load * 1e6, 1);
+        simulate(&scenario, &plan(messages)).unwrap().measured.batch_correlation
+    };
+    let [long, short] = [correlation(0.5, 40_000), correlation(0.995, 5000)];
+    assert!(long.abs() < 0.4 && short > 0.4, "seed {SEED}: {long} {short}");
+    let even = simulate(&scenario("fixed", "fixed:1us", 0.5e6, 1), &plan(1000)).unwrap();
+    assert!(even.measured.batch_correlation.abs() < 1e-9);
+}
+
+#[test]
 fn littles_law_finds_what_is_missing() {
     let scenario = scenario("poisson", "exp:1us", 0.8e6, 1);
     let simulated = simulate(&scenario, &plan(20_000)).unwrap();
