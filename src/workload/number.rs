@@ -1,6 +1,6 @@
 //! Numbers: from texts, within bounds, and from one type to another.
 
-use std::fmt::Display;
+use std::fmt::{Display, LowerExp};
 use std::time::Duration;
 
 use crate::workload::Error;
@@ -44,7 +44,7 @@ pub(super) fn checked_time(what: &'static str, time: Duration) -> Result<Duratio
 }
 
 /// The value, if it is from `least` to `most`. A NaN never is.
-pub(super) fn within<T: PartialOrd + Display + Copy>(
+pub(super) fn within<T: PartialOrd + Display + LowerExp + Copy>(
     what: &'static str,
     value: T,
     least: T,
@@ -53,7 +53,14 @@ pub(super) fn within<T: PartialOrd + Display + Copy>(
     if value >= least && value <= most {
         return Ok(value);
     }
-    Err(Error::bounds(what, value, format_args!("from {least} to {most}")))
+    Err(Error::bounds(what, show(value), format_args!("from {} to {}", show(least), show(most))))
+}
+
+/// A number in full, unless it has more digits than anybody counts.
+fn show(number: impl Display + LowerExp) -> String {
+    const LENGTH_MAX: usize = 13;
+    let full = number.to_string();
+    if full.len() > LENGTH_MAX { format!("{number:e}") } else { full }
 }
 
 /// The shortest text in one unit that [`time`] reads as this very time.

@@ -3,8 +3,6 @@
 use crate::workload::number::{self, NS_PER_S};
 use crate::workload::{Arrival, Error, Service};
 
-const SERVERS_MAX: u32 = 10_000;
-const PLACES_MAX: u32 = 1_000_000;
 const RATE_MIN_PER_S: f64 = 1e-6;
 const RATE_MAX_PER_S: f64 = 1e12;
 
@@ -70,6 +68,20 @@ impl std::fmt::Display for WhenFull {
 }
 
 impl Scenario {
+    /// The most servers.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Scenario::SERVERS_MAX, 10_000);
+    /// ```
+    pub const SERVERS_MAX: u32 = 10_000;
+
+    /// The most places of a bound, and the most keys.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Scenario::PLACES_MAX, 1_000_000);
+    /// ```
+    pub const PLACES_MAX: u32 = 1_000_000;
+
     /// Messages at `rate_per_s` on average, from a millionth to 10^12 a second; 1 to 10,000
     /// servers; a bound of places, if there is one, of a million at most and no less than there
     /// are servers.
@@ -88,10 +100,14 @@ impl Scenario {
         bound: Option<Bound>,
     ) -> Result<Self, Error> {
         let rate_per_s = checked_rate(rate_per_s)?;
-        let servers = number::within("the number of servers", servers, 1, SERVERS_MAX)?;
-        if let Some(bound) = bound {
-            // Fewer places would leave servers without work for ever.
-            number::within("the bound", bound.places, servers, PLACES_MAX)?;
+        let servers = checked_servers(servers)?;
+        if let Some(Bound { places, .. }) = bound {
+            // Fewer would leave servers without work for ever.
+            if !(servers..=Self::PLACES_MAX).contains(&places) {
+                let most = Self::PLACES_MAX;
+                let bounds = format_args!("from {servers}, the number of servers, to {most}");
+                return Err(Error::bounds("the bound", places, bounds));
+            }
         }
         Ok(Self { arrival, service, rate_per_s, servers, bound, keys: None })
     }
@@ -107,7 +123,7 @@ impl Scenario {
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     pub fn keyed(self, keys: u32) -> Result<Self, Error> {
-        let keys = number::within("the number of keys", keys, 1, PLACES_MAX)?;
+        let keys = number::within("the number of keys", keys, 1, Self::PLACES_MAX)?;
         Ok(Self { keys: Some(keys), ..self })
     }
 
@@ -213,6 +229,10 @@ impl Scenario {
     pub(super) fn arrival_cv2(&self) -> f64 {
         self.arrival.cv2(self.rate_per_s)
     }
+}
+
+pub(super) fn checked_servers(servers: u32) -> Result<u32, Error> {
+    number::within("the number of servers", servers, 1, Scenario::SERVERS_MAX)
 }
 
 pub(super) fn checked_rate(rate_per_s: f64) -> Result<f64, Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::workload::arrival::{CV2_MAX, PHASES_MAX};
 use crate::workload::number::{self, NS_PER_S, nanoseconds};
+use crate::workload::scenario::checked_servers;
 use crate::workload::shape::{Sampler, Shape};
 use crate::workload::{Error, Random};
 
@@ -162,7 +163,8 @@ impl Service {
     }
 
     /// The rate, a second, that loads so many servers so much: 1 is all that they can do. An
-    /// error if service takes no time, since no rate is a load then.
+    /// error if service takes no time, since no rate is a load then. The load is from a billionth
+    /// to a million.
     ///
     /// ```
     /// let service: ringway::workload::Service = "exp:1us".parse()?;
@@ -173,6 +175,8 @@ impl Service {
         if self.shape.is_none() {
             return Err(Error::NoLoad);
         }
+        let load = number::within("the load", load, 1e-9, 1e6)?;
+        let servers = checked_servers(servers)?;
         Ok(load * f64::from(servers) * NS_PER_S / self.mean_ns())
     }
 

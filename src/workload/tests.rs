@@ -102,9 +102,14 @@ fn scenarios_have_bounds() {
     for places in [0, 3, u32::MAX] {
         let bound = Bound { places, when_full: WhenFull::Wait };
         let error = scenario(1.0, 4, Some(bound)).unwrap_err();
-        assert!(error.to_string().contains("it is from 4 to 1000000"), "{error}");
+        assert!(
+            error.to_string().contains("it is from 4, the number of servers, to 1000000"),
+            "{error}"
+        );
     }
     assert!(scenario(1.0, 4, None).unwrap().keyed(0).is_err());
+    let error = "exp:1us".parse::<Service>().unwrap().rate_at_load(1e300, 1).unwrap_err();
+    assert_eq!(error.to_string(), "the load cannot be 1e300: it is from 0.000000001 to 1000000");
     assert!(matches!(Service::none().rate_at_load(0.5, 1), Err(Error::NoLoad)));
 }
 

@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use crate::workload::number::{self, float};
 use crate::workload::scenario::checked_rate;
 use crate::workload::simulate::{Arrivals, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks};
-use crate::workload::{Arrival, Error, Measured, Meter, Random, Service};
+use crate::workload::{Arrival, Error, Measured, Meter, Random, Scenario, Service};
 
 const CONSUMERS_MAX: usize = 1000;
-const PLACES_MAX: u32 = 1_000_000;
 
 /// Messages that come in a pattern at a rate, and consumers that each get all of them. The
 /// producer waits while the slowest is a whole ring behind.
@@ -52,7 +51,7 @@ impl Broadcast {
         let rate_per_s = checked_rate(rate_per_s)?;
         number::within("the number of consumers", consumers.len(), 1, CONSUMERS_MAX)?;
         if let Some(places) = places {
-            number::within("the bound", places, 1, PLACES_MAX)?;
+            number::within("the bound", places, 1, Scenario::PLACES_MAX)?;
         }
         Ok(Self { arrival, consumers, rate_per_s, places })
     }

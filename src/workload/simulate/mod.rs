@@ -32,6 +32,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The fewest messages.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Plan::MESSAGES_MIN, 1000);
+    /// ```
+    pub const MESSAGES_MIN: u64 = 1000;
+
+    /// The most messages.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Plan::MESSAGES_MAX, 100_000_000);
+    /// ```
+    pub const MESSAGES_MAX: u64 = 100_000_000;
+
     /// A million messages, seed 1, intervals of 95 %.
     ///
     /// ```
@@ -49,7 +63,12 @@ impl Plan {
     /// assert_eq!(error.to_string(), "the number of messages cannot be 1: it is from 1000 to 100000000");
     /// ```
     pub fn messages(self, messages: u64) -> Result<Self, Error> {
-        let messages = number::within("the number of messages", messages, 1000, 100_000_000)?;
+        let messages = number::within(
+            "the number of messages",
+            messages,
+            Self::MESSAGES_MIN,
+            Self::MESSAGES_MAX,
+        )?;
         Ok(Self { messages, ..self })
     }
 

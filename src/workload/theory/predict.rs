@@ -39,7 +39,7 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 #[must_use]
 pub fn predict(scenario: &Scenario) -> Prediction {
     if scenario.keys().is_some() && scenario.servers() > 1 {
-        return no_closed_form(scenario, "keys keep servers from messages that wait; simulate it");
+        return no_closed_form(scenario, "keys keep free servers from messages that wait");
     }
     if scenario.service().is_none() {
         return without_service(scenario);
@@ -195,7 +195,7 @@ fn general(scenario: &Scenario) -> Formula {
         why: if scenario.arrival().is_trace() {
             "the wait of exponential times, scaled by the variation; it takes the trace's gaps for independent of each other, which they may not be"
         } else {
-            "the wait of exponential times, scaled by the variation; near at high loads, too large when arrivals are even"
+            "the wait of exponential times, scaled by the variation; near at high loads; at low ones too large if arrivals are even"
         },
         wait_mean_ns: markov.wait_mean_ns * variation,
         wait: None,
@@ -247,7 +247,7 @@ fn refusing(scenario: &Scenario, places: u32) -> Prediction {
             ..prediction
         };
     }
-    no_closed_form(scenario, "a bound with these arrivals and this service; simulate it")
+    no_closed_form(scenario, "what finds no place depends on how far each service has got")
 }
 
 /// M/M/c/K, M/M/1/K among them.
