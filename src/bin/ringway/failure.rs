@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ringway::Error;
+use ringway::{Error, workload};
 
 /// An end that is no failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub enum Failure {
     Output(io::Error),
     /// Some of several queues failed, each with an error of its own shown before.
     Some { failed: usize, of: usize, code: u8 },
+    /// Options that do not go together, or a scenario that cannot be.
+    Usage(String),
     /// The system would not do what every system does.
     System { source: io::Error, doing: &'static str },
 }
@@ -69,6 +71,7 @@ impl Failure {
                 _ => 1,
             },
             Self::Some { code, .. } => *code,
+            Self::Usage(_) => 2,
             _ => 1,
         }
     }
@@ -87,6 +90,12 @@ impl From<Error> for Failure {
             _ => None,
         };
         Self::Queue { error, meant }
+    }
+}
+
+impl From<workload::Error> for Failure {
+    fn from(error: workload::Error) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 
@@ -110,7 +119,7 @@ impl fmt::Display for Failure {
                 write!(f, "{error}; did you mean '{name}'?")
             }
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
-            Self::Record(what) => f.write_str(what),
+            Self::Record(what) | Self::Usage(what) => f.write_str(what),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::Output(source) => write!(f, "cannot write to the standard output: {source}"),
             Self::Some { failed, of, .. } => write!(f, "{failed} of {of} queues failed"),

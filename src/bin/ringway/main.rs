@@ -16,6 +16,7 @@ mod interrupt;
 mod layout;
 mod list;
 mod man;
+mod model;
 mod options;
 mod output;
 mod publish;
@@ -56,6 +57,7 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Layout(layout) => layout::run(layout),
         Command::Pub(publish) => publish::run(publish, owner, console),
         Command::Sub(subscribe) => subscribe::run(subscribe, owner, console),
+        Command::Model(model) => model::run(model),
         Command::Completions(completions) => completions::run(completions),
         Command::Man(man) => man::run(man),
     }

@@ -1,6 +1,7 @@
 //! Values of options, from what people write.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use ringway::workload::WhenFull;
 use ringway::{Lag, Start, Wait};
 
 /// What stands between messages.
@@ -47,6 +48,11 @@ pub fn lag() -> impl TypedValueParser<Value = Lag> {
 /// Parses one of the ways to wait, which help and completions list.
 pub fn wait() -> impl TypedValueParser<Value = Wait> {
     one_of(&[("spin", Wait::Spin), ("backoff", Wait::Backoff), ("park", Wait::Park)])
+}
+
+/// Parses what becomes of a message without a place, which help and completions list.
+pub fn when_full() -> impl TypedValueParser<Value = WhenFull> {
+    one_of(&[("reject", WhenFull::Reject), ("wait", WhenFull::Wait)])
 }
 
 fn one_of<T: Copy + Send + Sync>(

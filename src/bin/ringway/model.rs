@@ -1,0 +1,101 @@
+//! `ringway model`: queueing theory, and the simulation beside it.
+
+mod explain;
+mod json;
+mod text;
+
+use ringway::workload::{
+    Bound, Broadcast, BroadcastSimulated, Plan, Prediction, Scenario, Service, Simulated, predict,
+    simulate, simulate_broadcast,
+};
+
+use crate::args::Model;
+use crate::failure::{Ending, Failure};
+use crate::output;
+
+/// The load if nothing else says how many messages come.
+const LOAD: f64 = 0.8;
+
+/// Scenario, theory and simulation of servers that share messages.
+pub struct Shared {
+    pub scenario: Scenario,
+    pub prediction: Prediction,
+    pub simulated: Option<Simulated>,
+    pub seed: u64,
+}
+
+/// Scenario and simulation of consumers that each get all messages.
+pub struct Broadcasted {
+    pub arrival: String,
+    pub consumers: Vec<Service>,
+    pub broadcast: Broadcast,
+    pub places: Option<u32>,
+    pub simulated: BroadcastSimulated,
+    pub seed: u64,
+}
+
+pub fn run(model: &Model) -> Result<Ending, Failure> {
+    let plan = Plan::new().seed(model.seed).messages(model.messages)?;
+    let (value, text) = if model.broadcast {
+        let broadcasted = broadcast(model, &plan)?;
+        (json::broadcast(&broadcasted), text::broadcast(&broadcasted))
+    } else {
+        let shared = share(model, &plan)?;
+        (json::shared(&shared), text::shared(&shared))
+    };
+    if model.json {
+        output::json(&json::with_explanation(value, model.explain))?;
+    } else if model.explain {
+        output::print(format_args!("{text}\n\n{}", explain::text()))?;
+    } else {
+        output::print(text)?;
+    }
+    Ok(Ending::Done)
+}
+
+fn share(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
+    let &[service] = model.service.as_slice() else {
+        let count = model.service.len();
+        return Err(Failure::Usage(format!(
+            "--service is there {count} times: servers that share messages have one, \
+             consumers that get them all (--broadcast) have one each"
+        )));
+    };
+    let rate_per_s = rate(model, &[service], model.servers)?;
+    let bound = model.bound.map(|places| Bound { places, when_full: model.when_full });
+    let scenario = Scenario::new(model.arrival.clone(), service, rate_per_s, model.servers, bound)?;
+    let scenario = match model.keys {
+        Some(keys) => scenario.keyed(keys)?,
+        None => scenario,
+    };
+    let simulated = model.simulate.then(|| simulate(&scenario, plan)).transpose()?;
+    Ok(Shared { prediction: predict(&scenario), scenario, simulated, seed: model.seed })
+}
+
+fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
+    let rate_per_s = rate(model, &model.service, 1)?;
+    let broadcast =
+        Broadcast::new(model.arrival.clone(), model.service.clone(), rate_per_s, model.bound)?;
+    let simulated = simulate_broadcast(&broadcast, plan)?;
+    Ok(Broadcasted {
+        arrival: model.arrival.to_string(),
+        consumers: model.service.clone(),
+        broadcast,
+        places: model.bound,
+        simulated,
+        seed: model.seed,
+    })
+}
+
+/// The rate that was given, or follows from the load of the slowest, or is a trace's own.
+fn rate(model: &Model, services: &[Service], servers: u32) -> Result<f64, Failure> {
+    if let Some(rate) = model.rate {
+        return Ok(rate);
+    }
+    if let (None, Some(own)) = (model.load, model.arrival.own_rate_per_s()) {
+        return Ok(own);
+    }
+    let slowest = services.iter().max_by(|one, other| one.mean_ns().total_cmp(&other.mean_ns()));
+    let slowest = slowest.copied().unwrap_or(Service::none());
+    Ok(slowest.rate_at_load(model.load.unwrap_or(LOAD), servers)?)
+}

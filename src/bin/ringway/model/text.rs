@@ -1,0 +1,318 @@
+//! What the model says, as text.
+
+use ringway::workload::{
+    Basis, Figures, Measured, PERCENTILES, Prediction, Scenario, Service, WhenFull, theory,
+};
+
+use crate::model::{Broadcasted, Shared};
+use crate::output;
+
+pub fn shared(shared: &Shared) -> String {
+    let Shared { scenario, prediction, simulated, seed } = shared;
+    let mut facts = vec![
+        ("arrivals", arrivals_text(scenario)),
+        ("service", service_text(scenario.service())),
+        ("servers", servers_text(scenario)),
+        ("model", model_text(prediction, simulated.is_some())),
+        ("because", prediction.why.to_owned()),
+    ];
+    facts.extend(bound_text(scenario, prediction).map(|text| ("full", text)));
+    facts.extend(growth_text(scenario, prediction).map(|text| ("growth", text)));
+    if let Some(simulated) = simulated {
+        facts.push(("simulated", simulated_text(&simulated.measured, *seed)));
+        facts.extend(warning(&simulated.measured, prediction.stable));
+        let little = simulated.little_ratio().map_or("-".into(), number);
+        facts.push(("checked", format!("L by events over L by Little's law: {little}")));
+    }
+    let measured = simulated.as_ref().map(|simulated| &simulated.measured);
+    let mut text = lines(&facts);
+    if prediction.figures.is_some() || measured.is_some() {
+        text += "\n\n";
+        text += &figures_table(prediction, measured);
+    }
+    if let Some(table) = percentiles_table(prediction, measured) {
+        text += "\n\n";
+        text += &table;
+    }
+    text
+}
+
+pub fn broadcast(broadcasted: &Broadcasted) -> String {
+    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed } = broadcasted;
+    let ring = places.map_or("without an end".into(), |places| format!("of {places} places"));
+    let arrivals = format!("{arrival}, {} a second", number(broadcast.rate_per_s()));
+    let held = format!(
+        "{} of the messages wait for a place with the producer, {} on average of all",
+        share(simulated.full_share),
+        time(simulated.producer_wait_mean_ns)
+    );
+    let mut facts = vec![
+        ("arrivals", arrivals),
+        ("ring", format!("{ring}; load of the slowest consumer {}", number(broadcast.load()))),
+        ("model", "broadcast has no closed form, because the ring couples the consumers".into()),
+        ("full", held),
+        ("simulated", simulated_text(&simulated.consumers[0], *seed)),
+    ];
+    let slowest = simulated
+        .consumers
+        .iter()
+        .max_by(|one, other| one.figures.utilisation.total_cmp(&other.figures.utilisation));
+    facts.extend(slowest.and_then(|slowest| warning(slowest, broadcast.load() < 1.0)));
+    let mut text = lines(&facts);
+    let mut header = vec!["CONSUMER", "SERVICE", "UTILISATION", "W", "+-", "WQ", "+-"];
+    let shown = PERCENTILES.map(|percentile| (percentile, format!("W {percentile} %")));
+    let carried = shown.iter().filter(|(percentile, _)| {
+        simulated.consumers.iter().all(|it| it.sojourn_percentile_ns(*percentile).is_some())
+    });
+    let carried: Vec<_> = carried.collect();
+    header.extend(carried.iter().map(|(_, title)| title.as_str()));
+    let rows = consumers.iter().zip(&simulated.consumers).enumerate();
+    let rows = rows.map(|(index, (service, measured))| {
+        let Figures { utilisation, sojourn_mean_ns, wait_mean_ns, .. } = measured.figures;
+        let mut row = vec![
+            index.to_string(),
+            service.to_string(),
+            share(utilisation),
+            time(sojourn_mean_ns),
+            time(measured.half_widths.sojourn_mean_ns),
+            time(wait_mean_ns),
+            time(measured.half_widths.wait_mean_ns),
+        ];
+        let percentiles = carried.iter().map(|(percentile, _)| *percentile);
+        row.extend(percentiles.map(|it| optional_time(measured.sojourn_percentile_ns(it))));
+        row
+    });
+    text += "\n\n";
+    text += &output::table(&header, &header[2..], rows);
+    text
+}
+
+fn lines(facts: &[(&str, String)]) -> String {
+    let lines: Vec<_> = facts.iter().map(|(name, fact)| format!("{name:<10} {fact}")).collect();
+    lines.join("\n")
+}
+
+fn arrivals_text(scenario: &Scenario) -> String {
+    let (arrival, rate) = (scenario.arrival(), scenario.rate_per_s());
+    format!("{arrival}, {} a second; cv2 {}", number(rate), number(arrival.cv2(rate)))
+}
+
+fn service_text(service: &Service) -> String {
+    format!("{service}, mean {}; cv2 {}", time(service.mean_ns()), number(service.cv2()))
+}
+
+fn servers_text(scenario: &Scenario) -> String {
+    let keys = scenario.keys().map_or(String::new(), |keys| format!("; {keys} keys"));
+    format!("{}, load {}{keys}", scenario.servers(), number(scenario.load()))
+}
+
+fn model_text(prediction: &Prediction, simulated: bool) -> String {
+    let Prediction { model, basis, source, .. } = prediction;
+    match basis {
+        Basis::NoClosedForm if simulated => format!("{model}, no closed form"),
+        Basis::NoClosedForm => format!("{model}, no closed form; --simulate has its numbers"),
+        Basis::Approximation => format!("{model}, ~ marks an approximation ({source})"),
+        _ => format!("{model}, {basis} ({source})"),
+    }
+}
+
+fn bound_text(scenario: &Scenario, prediction: &Prediction) -> Option<String> {
+    let bound = scenario.bound()?;
+    let found = match prediction.full_share {
+        Some(full) => format!("{} of the messages find them taken", share(full)),
+        None => "how many find them taken has no closed form".into(),
+    };
+    let then = match bound.when_full {
+        WhenFull::Reject => "and are lost",
+        WhenFull::Wait => "and wait with the producer: L, W and waits count that too",
+    };
+    Some(format!("{} places; {found} {then}", bound.places))
+}
+
+fn growth_text(scenario: &Scenario, prediction: &Prediction) -> Option<String> {
+    let growth = prediction.growth_per_s;
+    if growth <= 0.0 {
+        return None;
+    }
+    let filled = scenario.bound().map_or(String::new(), |bound| {
+        let capacity = scenario.rate_per_s() - growth;
+        let seconds = theory::time_to_fill_s(bound.places.into(), scenario.rate_per_s(), capacity);
+        format!("; the places are full after {}", time(seconds * 1e9))
+    });
+    Some(format!("{} messages a second more than can be served{filled}", number(growth)))
+}
+
+fn simulated_text(measured: &Measured, seed: u64) -> String {
+    format!(
+        "{} served, {} lost, after a warm-up of a tenth; seed {seed}; +- is {} by batch means",
+        output::count(measured.messages, "message"),
+        measured.lost,
+        share(measured.confidence),
+    )
+}
+
+/// Why the figures are not to be relied on, if there is a reason.
+fn warning(measured: &Measured, stable: bool) -> Option<(&'static str, String)> {
+    // Chance alone hardly ever makes as much of 32 batches.
+    const CORRELATION_MAX: f64 = 0.4;
+    let text = if !stable {
+        "what grows without end depends on how long it ran: see --messages"
+    } else if measured.batch_correlation > CORRELATION_MAX {
+        "the run was short for its load, so that +- says too little: give it more --messages"
+    } else {
+        return None;
+    };
+    Some(("careful", text.into()))
+}
+
+type Show = fn(f64) -> String;
+
+/// The figures in their order: what they are called here, and how they are written.
+const FIGURES: [(&str, Show); 7] = [
+    ("utilisation", share),
+    ("throughput X, a second", number),
+    ("lost", share),
+    ("in the system, L", number),
+    ("waiting, Lq", number),
+    ("sojourn, W", time),
+    ("wait, Wq", time),
+];
+
+fn figures_table(prediction: &Prediction, measured: Option<&Measured>) -> String {
+    let theory = prediction.figures.map(|figures| figures.named());
+    let mut header = vec!["", "THEORY"];
+    if measured.is_some() {
+        header.extend(["SIMULATED", "+-", "RATIO"]);
+    }
+    let rows = FIGURES.into_iter().enumerate().map(|(index, (title, show))| {
+        let predicted = theory.map(|figures| figures[index]);
+        let mut row = vec![title.to_owned()];
+        row.push(predicted.map_or("-".into(), |(name, figure)| {
+            let mark = if prediction.approximates(name) { "~" } else { "" };
+            format!("{mark}{}", show(figure))
+        }));
+        if let Some(measured) = measured {
+            let (_, figure) = measured.figures.named()[index];
+            let (_, half_width) = measured.half_widths.named()[index];
+            let ratio = predicted.map(|(_, predicted)| figure / predicted);
+            let ratio = ratio.filter(|ratio| ratio.is_finite() && *ratio > 0.0);
+            row.extend([show(figure), show(half_width), ratio.map_or("-".into(), number)]);
+        }
+        row
+    });
+    output::table(&header, &header[1..], rows)
+}
+
+/// None if nobody knows any.
+fn percentiles_table(prediction: &Prediction, measured: Option<&Measured>) -> Option<String> {
+    let rows: Vec<_> = PERCENTILES
+        .into_iter()
+        .filter_map(|percentile| {
+            let theory = [
+                prediction.wait_percentile_ns(percentile),
+                prediction.sojourn_percentile_ns(percentile),
+            ];
+            let simulated = measured.map(|measured| {
+                [
+                    measured.wait_percentile_ns(percentile),
+                    measured.sojourn_percentile_ns(percentile),
+                ]
+            });
+            let all: Vec<_> = theory.into_iter().chain(simulated.into_iter().flatten()).collect();
+            let known = all.iter().any(Option::is_some);
+            let cells = std::iter::once(format!("{percentile} %"));
+            known.then(|| cells.chain(all.into_iter().map(optional_time)).collect())
+        })
+        .collect();
+    let mut header = vec!["PERCENTILE", "WAIT", "SOJOURN"];
+    if measured.is_some() {
+        header.extend(["SIMULATED WAIT", "SIMULATED SOJOURN"]);
+    }
+    (!rows.is_empty()).then(|| output::table(&header, &header, rows))
+}
+
+/// Four digits, and no more of them than say something.
+pub fn number(value: f64) -> String {
+    const DIGITS: i32 = 4;
+    if !value.is_finite() {
+        return "infinite".into();
+    }
+    // The exponent, having rounded: 9.9996 is 10.
+    let written = format!("{:.*e}", DIGITS.unsigned_abs() as usize - 1, value);
+    let (digits, exponent) = written.split_once('e').unwrap_or((&written, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if value != 0.0 && !(-4..=14).contains(&exponent) {
+        return format!("{}e{exponent}", trimmed(digits));
+    }
+    let decimals = (DIGITS - 1 - exponent).max(0).unsigned_abs() as usize;
+    trimmed(&format!("{value:.decimals$}")).to_owned()
+}
+
+/// Without zeros that end a fraction.
+fn trimmed(digits: &str) -> &str {
+    if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits }
+}
+
+/// A time, from its nanoseconds, in the unit that suits it.
+pub fn time(ns: f64) -> String {
+    const UNITS: [(f64, &str); 3] = [(1e9, "s"), (1e6, "ms"), (1e3, "us")];
+    // What four digits would round up to the next unit belongs to it.
+    const ROUNDING: f64 = 0.99995;
+    if !ns.is_finite() {
+        return "infinite".into();
+    }
+    let unit = UNITS.into_iter().find(|(size, _)| ns.abs() >= size * ROUNDING);
+    let (size, unit) = unit.unwrap_or((1.0, "ns"));
+    if ns == 0.0 { "0".into() } else { format!("{} {unit}", number(ns / size)) }
+}
+
+fn optional_time(ns: Option<f64>) -> String {
+    ns.map_or("-".into(), time)
+}
+
+/// A part of the whole, from 0 to 1, as a percentage.
+fn share(part: f64) -> String {
+    format!("{} %", number(100.0 * part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_four_digits_at_most() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.8, "0.8"),
+            (1.0 / 3.0, "0.3333"),
+            (9.99996, "10"),
+            (1234.5678, "1235"),
+            (800_000.0, "800000"),
+            (-0.12345, "-0.1235"),
+            (0.000_123_45, "0.0001235"),
+            (1.5e-9, "1.5e-9"),
+            (2e15, "2e15"),
+            (f64::INFINITY, "infinite"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn times_are_in_the_unit_that_suits_them() {
+        for (ns, text) in [
+            (0.0, "0"),
+            (0.25, "0.25 ns"),
+            (999.0, "999 ns"),
+            (999.97, "1 us"),
+            (4e3, "4 us"),
+            (1.5e6, "1.5 ms"),
+            (5e9, "5 s"),
+            (1e13, "10000 s"),
+            (f64::INFINITY, "infinite"),
+        ] {
+            assert_eq!(time(ns), text);
+        }
+    }
+}
