@@ -44,7 +44,7 @@ mod scenario;
 mod schedule;
 mod service;
 mod shape;
-mod simulate;
+mod simulation;
 mod stats;
 pub mod theory;
 mod trace;
@@ -60,7 +60,7 @@ pub use self::random::Random;
 pub use self::scenario::{Bound, Scenario, WhenFull};
 pub use self::schedule::{Clock, Due, Lateness, MockClock, Schedule};
 pub use self::service::{Service, ServiceTimes};
-pub use self::simulate::{
+pub use self::simulation::{
     Broadcast, BroadcastSimulated, Plan, Simulated, simulate, simulate_broadcast,
 };
 pub use self::stats::{Interval, PERCENTILES, TimeAverage, carries, student_t};

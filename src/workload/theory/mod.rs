@@ -3,14 +3,14 @@
 mod chain;
 mod fixed;
 mod laws;
-mod predict;
+mod models;
 mod renewal;
 mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use self::laws::{erlang_b, erlang_c, little, time_to_drain_s, time_to_fill_s};
-pub use self::predict::predict;
+pub use self::models::predict;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::workload::number::float;
-use crate::workload::simulate::{
+use crate::workload::simulation::{
     Arrivals, KEYS, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks,
 };
 use crate::workload::{

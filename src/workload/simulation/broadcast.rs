@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::workload::number::{self, float};
 use crate::workload::scenario::checked_rate;
-use crate::workload::simulate::{Arrivals, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks};
+use crate::workload::simulation::{Arrivals, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks};
 use crate::workload::{Arrival, Error, Measured, Meter, Random, Scenario, Service};
 
 const CONSUMERS_MAX: usize = 1000;
