@@ -20,10 +20,11 @@ const BATCHES: usize = 32;
 /// use ringway::workload::Meter;
 ///
 /// // From 1 s on for 10 s. Each second a message that waits 0.2 s, and is served for 0.3 s.
-/// let mut meter = Meter::new(1e9, 10e9, 1)?;
+/// const MS: u64 = 1_000_000;
+/// let mut meter = Meter::new(1000 * MS, 10_000 * MS, 1)?;
 /// for second in 0..12 {
-///     let intended = 1e9 * f64::from(second) + 0.1e9;
-///     meter.served(intended, intended + 0.2e9, intended + 0.5e9);
+///     let intended = (1000 * second + 100) * MS;
+///     meter.served(intended, intended + 200 * MS, intended + 500 * MS);
 /// }
 /// let measured = meter.measured(0.95)?;
 /// assert_eq!(measured.messages, 10);
@@ -58,15 +59,19 @@ struct Batch {
 }
 
 impl Meter {
-    /// A window of `length_ns` from `begin_ns` on, in nanoseconds since any beginning, for so many
-    /// servers. Both are finite, and the length is above 0.
+    /// A window of `length_ns` from `begin_ns` on, in nanoseconds since the beginning of the run,
+    /// for so many servers. Neither the length nor the number of servers is 0.
     ///
     /// ```
-    /// assert!(ringway::workload::Meter::new(0.0, 0.0, 1).is_err());
+    /// assert!(ringway::workload::Meter::new(0, 0, 1).is_err());
     /// ```
-    pub fn new(begin_ns: f64, length_ns: f64, servers: u32) -> Result<Self, Error> {
-        number::within("the beginning of the window, in ns,", begin_ns, f64::MIN, f64::MAX)?;
-        let length_ns = number::within("the window's length, in ns,", length_ns, 1e-3, f64::MAX)?;
+    pub fn new(begin_ns: u64, length_ns: u64, servers: u32) -> Result<Self, Error> {
+        let length_ns = number::within("the window's length, in ns,", length_ns, 1, u64::MAX)?;
+        Self::over(float(begin_ns), float(length_ns), servers)
+    }
+
+    /// The same, for times with fractions. The length is above 0.
+    pub(super) fn over(begin_ns: f64, length_ns: f64, servers: u32) -> Result<Self, Error> {
         let servers = number::within("the number of servers", servers, 1, u32::MAX)?;
         Ok(Self {
             begin_ns,
@@ -79,18 +84,29 @@ impl Meter {
     }
 
     /// A message was intended for the first moment, came into service at the second, and was
-    /// through at the third. What is earlier than the moment before it counts as at that moment;
-    /// what is at no finite moment does not count.
+    /// through at the third. What is earlier than the moment before it counts as at that moment.
     ///
     /// ```
-    /// # let mut meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
-    /// meter.served(5.0, 7.0, 10.0);
+    /// # let mut meter = ringway::workload::Meter::new(0, 1000, 1)?;
+    /// meter.served(5, 7, 10);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
-    pub fn served(&mut self, intended_ns: f64, start_ns: f64, end_ns: f64) {
-        if ![intended_ns, start_ns, end_ns].iter().all(|moment| moment.is_finite()) {
-            return;
-        }
+    pub fn served(&mut self, intended_ns: u64, start_ns: u64, end_ns: u64) {
+        self.count_served(float(intended_ns), float(start_ns), float(end_ns));
+    }
+
+    /// A message that was intended for this moment was refused.
+    ///
+    /// ```
+    /// # let mut meter = ringway::workload::Meter::new(0, 1000, 1)?;
+    /// meter.lost(5);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn lost(&mut self, intended_ns: u64) {
+        self.count_lost(float(intended_ns));
+    }
+
+    pub(super) fn count_served(&mut self, intended_ns: f64, start_ns: f64, end_ns: f64) {
         let start_ns = start_ns.max(intended_ns);
         let end_ns = end_ns.max(start_ns);
         let wait_ns = start_ns - intended_ns;
@@ -110,17 +126,7 @@ impl Meter {
         self.spread(start_ns, end_ns, |batch, ns| batch.busy_ns += ns);
     }
 
-    /// A message that was intended for this moment was refused.
-    ///
-    /// ```
-    /// # let mut meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
-    /// meter.lost(5.0);
-    /// # Ok::<(), ringway::workload::Error>(())
-    /// ```
-    pub fn lost(&mut self, intended_ns: f64) {
-        if !intended_ns.is_finite() {
-            return;
-        }
+    pub(super) fn count_lost(&mut self, intended_ns: f64) {
         if let Some(batch) = self.batch_at(intended_ns) {
             batch.lost += 1;
         }
@@ -129,7 +135,7 @@ impl Meter {
     /// What all of it comes to, with intervals of this confidence: above 0 and below 1.
     ///
     /// ```
-    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
     /// assert_eq!(meter.measured(0.95)?.messages, 0);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
@@ -274,10 +280,10 @@ impl Measured {
     /// three digits. `None` if there were too few to say, see [`carries`].
     ///
     /// ```
-    /// # let mut meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// # let mut meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
     /// for message in 0..1000 {
-    ///     let intended = 1e6 * f64::from(message);
-    ///     meter.served(intended, intended + f64::from(message), intended + 1e6);
+    ///     let intended = 1_000_000 * message;
+    ///     meter.served(intended, intended + message, intended + 5000);
     /// }
     /// let measured = meter.measured(0.95)?;
     /// let p90 = measured.wait_percentile_ns(90.0).expect("it is carried");
@@ -293,7 +299,7 @@ impl Measured {
     /// The same of the sojourn, which ends with the service.
     ///
     /// ```
-    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
     /// assert_eq!(meter.measured(0.95)?.sojourn_percentile_ns(50.0), None);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
@@ -305,7 +311,7 @@ impl Measured {
     /// The longest wait in nanoseconds, to three digits; 0 if there was no message.
     ///
     /// ```
-    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
     /// assert_eq!(meter.measured(0.95)?.wait_max_ns(), 0.0);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
@@ -317,7 +323,7 @@ impl Measured {
     /// The longest sojourn in nanoseconds, to three digits; 0 if there was no message.
     ///
     /// ```
-    /// # let meter = ringway::workload::Meter::new(0.0, 1e9, 1)?;
+    /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
     /// assert_eq!(meter.measured(0.95)?.sojourn_max_ns(), 0.0);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
@@ -332,8 +338,8 @@ impl Measured {
     /// or that the queue did not settle. `None` if no message was served.
     ///
     /// ```
-    /// # let mut meter = ringway::workload::Meter::new(0.0, 10.0, 1)?;
-    /// meter.served(1.0, 2.0, 5.0);
+    /// # let mut meter = ringway::workload::Meter::new(0, 10, 1)?;
+    /// meter.served(1, 2, 5);
     /// let measured = meter.measured(0.95)?;
     /// assert_eq!(measured.little_ratio(0.4), Some(1.0));
     /// assert_eq!(measured.little_ratio(0.8), Some(2.0));
@@ -387,12 +393,12 @@ mod tests {
     #[test]
     fn messages_across_batches_count_in_each_for_their_part() {
         // 32 batches of 1 ns. A message from before the window to behind it is in all of them.
-        let mut meter = Meter::new(100.0, 32.0, 2).unwrap();
-        meter.served(50.0, 108.0, 200.0);
-        meter.served(104.5, 104.5, 105.25);
-        meter.lost(99.0);
-        meter.lost(131.5);
-        meter.lost(132.0);
+        let mut meter = Meter::new(100, 32, 2).unwrap();
+        meter.served(50, 108, 200);
+        meter.count_served(104.5, 104.5, 105.25);
+        meter.lost(99);
+        meter.lost(131);
+        meter.lost(132);
         let measured = meter.measured(0.95).unwrap();
         assert_eq!((measured.messages, measured.lost), (1, 1));
         let figures = measured.figures;
@@ -407,8 +413,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_does_no_harm() {
-        let mut meter = Meter::new(0.0, 32.0, 1).unwrap();
-        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 5.0, 1e300];
+        let mut meter = Meter::new(10, 32, 1).unwrap();
+        let odd = [0, 1, 10, 11, 41, 42, u64::MAX];
         for intended in odd {
             meter.lost(intended);
             for start in odd {
@@ -417,12 +423,13 @@ mod tests {
                 }
             }
         }
-        let figures = meter.measured(0.95).unwrap().figures;
-        assert!(figures.named().iter().all(|(_, figure)| !figure.is_nan()), "{figures:?}");
+        let measured = meter.measured(0.95).unwrap();
+        let figures = measured.figures;
+        assert!(figures.named().iter().all(|(_, figure)| *figure >= 0.0), "{figures:?}");
+        assert_eq!((measured.messages, measured.lost), (3 * 49, 3));
         assert!(meter.measured(1.0).is_err() && meter.measured(f64::NAN).is_err());
-        for (begin, length, servers) in [(f64::NAN, 1.0, 1), (0.0, -1.0, 1), (0.0, 1.0, 0)] {
-            assert!(Meter::new(begin, length, servers).is_err());
-        }
+        assert!(Meter::new(0, 1, 0).is_err() && Meter::new(0, 0, 1).is_err());
+        assert!(Meter::new(u64::MAX, u64::MAX, u32::MAX).is_ok());
     }
 
     #[test]

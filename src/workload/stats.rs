@@ -86,8 +86,8 @@ impl Interval {
 /// use ringway::workload::TimeAverage;
 ///
 /// // One message from 2 to 6, another from 3 to 5: six in all within ten.
-/// let mut average = TimeAverage::new(0.0, 10.0);
-/// for (at_ns, change) in [(2.0, 1), (3.0, 1), (5.0, -1), (6.0, -1)] {
+/// let mut average = TimeAverage::new(0, 10);
+/// for (at_ns, change) in [(2, 1), (3, 1), (5, -1), (6, -1)] {
 ///     average.change(at_ns, change);
 /// }
 /// assert_eq!(average.mean(), 0.6);
@@ -103,14 +103,19 @@ pub struct TimeAverage {
 }
 
 impl TimeAverage {
-    /// From one moment to another, in nanoseconds since any beginning; at level 0 before the
-    /// first change.
+    /// From one moment to another, in nanoseconds since the beginning of the run; at level 0
+    /// before the first change.
     ///
     /// ```
-    /// assert_eq!(ringway::workload::TimeAverage::new(0.0, 1.0).mean(), 0.0);
+    /// assert_eq!(ringway::workload::TimeAverage::new(0, 1).mean(), 0.0);
     /// ```
     #[must_use]
-    pub fn new(begin_ns: f64, end_ns: f64) -> Self {
+    pub fn new(begin_ns: u64, end_ns: u64) -> Self {
+        Self::over(float(begin_ns), float(end_ns.max(begin_ns)))
+    }
+
+    /// The same, for times with fractions. The end is not before the beginning.
+    pub(super) fn over(begin_ns: f64, end_ns: f64) -> Self {
         Self { begin_ns, end_ns, now_ns: f64::NEG_INFINITY, level: 0, area: 0.0 }
     }
 
@@ -118,26 +123,32 @@ impl TimeAverage {
     /// those before and after the window too; one that is late counts from the last one on.
     ///
     /// ```
-    /// let mut average = ringway::workload::TimeAverage::new(0.0, 1.0);
-    /// average.change(-5.0, 3);
+    /// let mut average = ringway::workload::TimeAverage::new(10, 20);
+    /// average.change(5, 3);
     /// assert_eq!(average.mean(), 3.0);
     /// ```
-    pub fn change(&mut self, at_ns: f64, by: i64) {
-        self.area += self.area_until(at_ns);
-        self.now_ns = self.now_ns.max(at_ns);
-        self.level += by;
+    pub fn change(&mut self, at_ns: u64, by: i64) {
+        self.change_at(float(at_ns), by);
     }
 
-    /// The average over the whole window, if nothing changes any more.
+    pub(super) fn change_at(&mut self, at_ns: f64, by: i64) {
+        self.area += self.area_until(at_ns);
+        self.now_ns = self.now_ns.max(at_ns);
+        self.level = self.level.saturating_add(by);
+    }
+
+    /// The average over the whole window, if nothing changes any more; 0 if the window has no
+    /// length.
     ///
     /// ```
-    /// let mut average = ringway::workload::TimeAverage::new(0.0, 4.0);
-    /// average.change(3.0, 1);
+    /// let mut average = ringway::workload::TimeAverage::new(0, 4);
+    /// average.change(3, 1);
     /// assert_eq!(average.mean(), 0.25);
     /// ```
     #[must_use]
     pub fn mean(&self) -> f64 {
-        (self.area + self.area_until(self.end_ns)) / (self.end_ns - self.begin_ns)
+        let length_ns = self.end_ns - self.begin_ns;
+        if length_ns > 0.0 { (self.area + self.area_until(self.end_ns)) / length_ns } else { 0.0 }
     }
 
     fn area_until(&self, at_ns: f64) -> f64 {
@@ -234,15 +245,21 @@ mod tests {
 
     #[test]
     fn time_averages_count_what_lies_in_the_window() {
-        let mut average = TimeAverage::new(10.0, 20.0);
-        average.change(5.0, 2);
-        average.change(12.0, -1);
-        average.change(25.0, -1);
+        let mut average = TimeAverage::new(10, 20);
+        average.change(5, 2);
+        average.change(12, -1);
+        average.change(25, -1);
         assert!((average.mean() - 1.2).abs() < 1e-12);
         // One that is late goes back in time no further than the last.
-        let mut average = TimeAverage::new(0.0, 10.0);
-        average.change(6.0, 1);
-        average.change(3.0, 1);
+        let mut average = TimeAverage::new(0, 10);
+        average.change(6, 1);
+        average.change(3, 1);
         assert!((average.mean() - 0.8).abs() < 1e-12);
+        for (begin, end) in [(5, 5), (7, 3), (u64::MAX, u64::MAX)] {
+            let mut average = TimeAverage::new(begin, end);
+            average.change(4, i64::MAX);
+            average.change(u64::MAX, i64::MAX);
+            assert!(average.mean().abs() <= 0.0);
+        }
     }
 }

@@ -127,7 +127,7 @@ pub fn simulate_broadcast(broadcast: &Broadcast, plan: &Plan) -> Result<Broadcas
     let mut readers = Vec::with_capacity(broadcast.consumers.len());
     for (service, stream) in broadcast.consumers.iter().zip(SERVICES..) {
         let times = service.times(Random::new(plan.seed, stream));
-        readers.push((times, Meter::new(begin_ns, length_ns, 1)?, 0));
+        readers.push((times, Meter::over(begin_ns, length_ns, 1)?, 0));
     }
     let places = broadcast.places.map_or(usize::MAX, |places| places as usize);
     let mut arrivals = Arrivals::new(&broadcast.arrival, broadcast.rate_per_s, plan.seed);
@@ -153,7 +153,7 @@ pub fn simulate_broadcast(broadcast: &Broadcast, plan: &Plan) -> Result<Broadcas
             let start = sent.max(*ready);
             *ready = start.saturating_add(next_service(service));
             read_by_all = read_by_all.max(*ready);
-            meter.served(to_ns(arrival), to_ns(start), to_ns(*ready));
+            meter.count_served(to_ns(arrival), to_ns(start), to_ns(*ready));
         }
         if places < usize::MAX {
             ring.push_back(read_by_all);

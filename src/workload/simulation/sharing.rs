@@ -70,7 +70,7 @@ impl Simulated {
 /// ```
 pub fn simulate(scenario: &Scenario, plan: &Plan) -> Result<Simulated, Error> {
     let (begin_ns, length_ns) = plan.window_ns(scenario.rate_per_s());
-    let meter = Meter::new(begin_ns, length_ns, scenario.servers())?;
+    let meter = Meter::over(begin_ns, length_ns, scenario.servers())?;
     let mut system = System {
         begin: to_ticks(begin_ns),
         places: scenario.bound().map_or(usize::MAX, |bound| bound.places as usize),
@@ -83,7 +83,7 @@ pub fn simulate(scenario: &Scenario, plan: &Plan) -> Result<Simulated, Error> {
         keys: scenario.keys().map(|keys| Keys::new(keys, Random::new(plan.seed, KEYS))),
         service: scenario.service().times(Random::new(plan.seed, SERVICES)),
         meter,
-        there: TimeAverage::new(begin_ns, begin_ns + length_ns),
+        there: TimeAverage::over(begin_ns, begin_ns + length_ns),
         offered: 0,
         came: 0,
         found_full: 0,
@@ -159,8 +159,8 @@ impl System {
     }
 
     fn finish(&mut self, InService { end, start, message }: &InService) {
-        self.meter.served(to_ns(message.arrival), to_ns(*start), to_ns(*end));
-        self.there.change(to_ns(*end), -1);
+        self.meter.count_served(to_ns(message.arrival), to_ns(*start), to_ns(*end));
+        self.there.change_at(to_ns(*end), -1);
         self.free += 1;
         self.inside -= 1;
         if let Some(next) = self.keys.as_mut().and_then(|keys| keys.release(message.key)) {
@@ -180,10 +180,10 @@ impl System {
         self.came += u64::from(arrival >= self.begin);
         self.found_full += u64::from(full && arrival >= self.begin);
         if full && self.rejects {
-            self.meter.lost(to_ns(arrival));
+            self.meter.count_lost(to_ns(arrival));
             return;
         }
-        self.there.change(to_ns(arrival), 1);
+        self.there.change_at(to_ns(arrival), 1);
         if full {
             self.outside.push_back(message);
         } else {

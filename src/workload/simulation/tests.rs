@@ -117,13 +117,13 @@ fn one_server_is_lindleys_recursion() {
         let scenario = scenario(arrival, service, 0.7e6, 1);
         let simulated = simulate(&scenario, &plan(20_000)).unwrap();
         let (begin_ns, length_ns) = plan(20_000).window_ns(0.7e6);
-        let mut meter = Meter::new(begin_ns, length_ns, 1).unwrap();
+        let mut meter = Meter::over(begin_ns, length_ns, 1).unwrap();
         let mut gaps = scenario.arrival().gaps(0.7e6, Random::new(SEED, super::ARRIVALS));
         let mut services = scenario.service().times(Random::new(SEED, super::SERVICES));
         let (mut now, mut wait) = (gaps.next_ns(), 0.0);
         while now < begin_ns + length_ns {
             let service = services.next_ns();
-            meter.served(now, now + wait, now + wait + service);
+            meter.count_served(now, now + wait, now + wait + service);
             let gap = gaps.next_ns();
             wait = (wait + service - gap).max(0.0);
             now += gap;
