@@ -142,16 +142,16 @@ impl Meter {
     pub fn measured(&self, confidence: f64) -> Result<Measured, Error> {
         let whole = self.batches.iter().fold(Batch::default(), Batch::and);
         let figures = whole.figures(self.servers, self.batch_ns * float(BATCHES as u64));
+        let of = |batch: &Batch| batch.figures(self.servers, self.batch_ns);
+        let all: Vec<Figures> = self.batches.iter().map(of).collect();
         // A batch that no message came in says nothing of waits.
-        let batches: Vec<Figures> = (self.batches.iter())
-            .filter(|batch| batch.accepted > 0)
-            .map(|batch| batch.figures(self.servers, self.batch_ns))
-            .collect();
+        let waits = self.batches.iter().filter(|batch| batch.accepted > 0);
+        let waits: Vec<Figures> = waits.map(of).collect();
         Ok(Measured {
             figures,
-            half_widths: half_widths(&batches, confidence)?,
+            half_widths: half_widths(&all, &waits, confidence)?,
             confidence,
-            batch_correlation: correlation(&batches),
+            batch_correlation: correlation(&waits),
             messages: whole.accepted,
             lost: whole.lost,
             wait: self.wait.clone(),
@@ -212,21 +212,23 @@ impl Batch {
     }
 }
 
-/// The half width of each figure's interval; infinite if there are fewer than two batches.
-fn half_widths(batches: &[Figures], confidence: f64) -> Result<Figures, Error> {
-    let half_width = |figure: fn(&Figures) -> f64| {
-        let batches: Vec<f64> = batches.iter().map(figure).collect();
-        Interval::of_batches(&batches, confidence).map_or(f64::INFINITY, |it| it.half_width)
-    };
+/// The half width of each figure's interval, by all batches, or by those with messages if it is
+/// about messages; infinite if fewer than two of them had any.
+fn half_widths(all: &[Figures], waits: &[Figures], confidence: f64) -> Result<Figures, Error> {
     student_t(1, confidence)?;
+    let half_width = |batches: &[Figures], figure: fn(&Figures) -> f64| {
+        let batches: Vec<f64> = batches.iter().map(figure).collect();
+        let interval = Interval::of_batches(&batches, confidence).ok();
+        interval.filter(|_| waits.len() > 1).map_or(f64::INFINITY, |it| it.half_width)
+    };
     Ok(Figures {
-        utilisation: half_width(|batch| batch.utilisation),
-        throughput_per_s: half_width(|batch| batch.throughput_per_s),
-        loss_share: half_width(|batch| batch.loss_share),
-        in_system_mean: half_width(|batch| batch.in_system_mean),
-        waiting_mean: half_width(|batch| batch.waiting_mean),
-        sojourn_mean_ns: half_width(|batch| batch.sojourn_mean_ns),
-        wait_mean_ns: half_width(|batch| batch.wait_mean_ns),
+        utilisation: half_width(all, |batch| batch.utilisation),
+        throughput_per_s: half_width(all, |batch| batch.throughput_per_s),
+        loss_share: half_width(all, |batch| batch.loss_share),
+        in_system_mean: half_width(all, |batch| batch.in_system_mean),
+        waiting_mean: half_width(all, |batch| batch.waiting_mean),
+        sojourn_mean_ns: half_width(waits, |batch| batch.sojourn_mean_ns),
+        wait_mean_ns: half_width(waits, |batch| batch.wait_mean_ns),
     })
 }
 

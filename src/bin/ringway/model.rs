@@ -22,6 +22,8 @@ pub struct Shared {
     pub prediction: Prediction,
     pub simulated: Option<Simulated>,
     pub seed: u64,
+    /// How many messages were to be simulated.
+    pub messages: u64,
 }
 
 /// Scenario and simulation of consumers that each get all messages.
@@ -32,6 +34,8 @@ pub struct Broadcasted {
     pub places: Option<u32>,
     pub simulated: BroadcastSimulated,
     pub seed: u64,
+    /// How many messages were to be simulated.
+    pub messages: u64,
 }
 
 pub fn run(model: &Model) -> Result<Ending, Failure> {
@@ -69,7 +73,8 @@ fn share(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
         None => scenario,
     };
     let simulated = model.simulate.then(|| simulate(&scenario, plan)).transpose()?;
-    Ok(Shared { prediction: predict(&scenario), scenario, simulated, seed: model.seed })
+    let (seed, messages) = (model.seed, model.messages);
+    Ok(Shared { prediction: predict(&scenario), scenario, simulated, seed, messages })
 }
 
 fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
@@ -84,6 +89,7 @@ fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
         places: model.bound,
         simulated,
         seed: model.seed,
+        messages: model.messages,
     })
 }
 

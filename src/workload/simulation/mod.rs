@@ -126,7 +126,7 @@ fn to_ns(ticks: Ticks) -> f64 {
     ticks / TICKS_PER_NS
 }
 
-/// The nearest. No longer than the age of the world, because nobody waits for what is longer.
+/// The nearest, and 10^18 seconds for all that is longer.
 fn to_ticks(ns: f64) -> Ticks {
     const LONGEST: f64 = 1e30;
     #[allow(

@@ -36,6 +36,12 @@ impl Chain {
         self.probabilities[self.probabilities.len() - 1]
     }
 
+    /// The probability that a place is free. One less [`Self::full`], and right also when that is
+    /// nearly one.
+    pub(super) fn free(&self) -> f64 {
+        self.accepted().iter().sum()
+    }
+
     /// The mean number of messages, and of those that wait.
     pub(super) fn means(&self) -> (f64, f64) {
         let mean_above = |servers: usize| {
@@ -52,10 +58,9 @@ impl Chain {
     pub(super) fn tails(&self, service_ns: f64) -> (Tail, Tail) {
         let servers = float(self.servers as u64);
         let step_ns = service_ns / servers;
-        let accepted = &self.probabilities[..self.probabilities.len() - 1];
-        let found: f64 = accepted.iter().sum();
+        let found = self.free();
         // More than m ends are to be waited for if it finds m + c others or more.
-        let mut waits: Vec<f64> = accepted.iter().skip(self.servers).copied().collect();
+        let mut waits: Vec<f64> = self.accepted().iter().skip(self.servers).copied().collect();
         let mut more = 0.0;
         for probability in waits.iter_mut().rev() {
             more += *probability / found;
@@ -71,5 +76,10 @@ impl Chain {
             more_before = more;
         }
         (Tail::steps(step_ns, waits, 0.0), Tail::steps(step_ns, sojourns, not_its_own))
+    }
+
+    /// The probabilities of the numbers that a message finds which gets a place.
+    fn accepted(&self) -> &[f64] {
+        &self.probabilities[..self.probabilities.len() - 1]
     }
 }

@@ -41,7 +41,8 @@ pub struct Prediction {
     pub source: &'static str,
     /// Why this one, and what to know about it.
     pub why: &'static str,
-    /// Whether the queue settles, instead of growing without end.
+    /// Whether the queue settles, instead of growing without end; as far as that is known if there
+    /// is no closed form.
     pub stable: bool,
     /// How much the queue grows, in messages a second: what comes less what can be served. 0 if
     /// it is stable.

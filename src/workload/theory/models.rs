@@ -38,11 +38,11 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 /// ```
 #[must_use]
 pub fn predict(scenario: &Scenario) -> Prediction {
-    if scenario.keys().is_some() && scenario.servers() > 1 {
-        return no_closed_form(scenario, "keys keep free servers from messages that wait");
-    }
     if scenario.service().is_none() {
         return without_service(scenario);
+    }
+    if scenario.keys().is_some() && scenario.servers() > 1 {
+        return no_closed_form(scenario, "keys keep free servers from messages that wait");
     }
     match scenario.bound() {
         Some(Bound { places, when_full: WhenFull::Reject }) => refusing(scenario, places),
@@ -255,7 +255,7 @@ fn bounded_markov(scenario: &Scenario, places: u32) -> Prediction {
     let service_ns = scenario.service().mean_ns();
     let chain = Chain::new(scenario.servers(), scenario.offered(), places);
     let loss_share = chain.full();
-    let throughput_per_s = scenario.rate_per_s() * (1.0 - loss_share);
+    let throughput_per_s = scenario.rate_per_s() * chain.free();
     let (in_system_mean, waiting_mean) = chain.means();
     let mean_ns = |count: f64| count / throughput_per_s * NS_PER_S;
     let (wait, sojourn) = chain.tails(service_ns);
@@ -327,13 +327,18 @@ fn without_service(scenario: &Scenario) -> Prediction {
 
 fn no_closed_form(scenario: &Scenario, why: &'static str) -> Prediction {
     let bound = scenario.bound().filter(|bound| bound.when_full == WhenFull::Reject);
+    // No more servers can work at a time than there are keys.
+    let servers = scenario.servers().min(scenario.keys().unwrap_or(u32::MAX));
+    let excess = scenario.offered() - f64::from(servers);
+    let stable = bound.is_some() || excess < 0.0;
+    let growth = excess.max(0.0) / scenario.service().mean_ns() * NS_PER_S;
     Prediction {
         model: notation(scenario, bound.map(|bound| bound.places)),
         basis: Basis::NoClosedForm,
         source: "none",
         why,
-        stable: bound.is_some() || scenario.load() < 1.0,
-        growth_per_s: 0.0,
+        stable,
+        growth_per_s: if stable { 0.0 } else { growth },
         figures: None,
         full_share: None,
         wait: None,

@@ -380,6 +380,31 @@ fn the_right_model_is_chosen() {
 }
 
 #[test]
+fn no_more_servers_work_than_there_are_keys() {
+    for (rate, keys, stable, growth) in
+        [(1.5, 2, true, 0.0), (2.0, 2, false, 0.0), (2.5, 2, false, 0.5), (3.9, 9, true, 0.0)]
+    {
+        let prediction = predict(&scenario("poisson", "exp:1s", rate, 4).keyed(keys).unwrap());
+        assert_eq!((prediction.figures, prediction.stable), (None, stable), "{rate} {keys}");
+        assert_close(prediction.growth_per_s, growth, 1e-12);
+    }
+}
+
+/// From as much less than all to a single place free: the parts that are small stay right.
+#[test]
+fn a_bound_is_right_at_any_load() {
+    for load in [1e-6, 1e6] {
+        let scenario = bounded(&scenario("poisson", "exp:1s", load, 1), 4, WhenFull::Reject);
+        let figures = figures(&scenario);
+        // One server: P_n is the load to the power of n.
+        let sum: f64 = (0..=4).map(|n| load.powi(n)).sum();
+        let served = load * (0..4).map(|n| load.powi(n)).sum::<f64>() / sum;
+        assert_close(figures.loss_share, load.powi(4) / sum, 1e-12);
+        assert_close(figures.throughput_per_s, served, 1e-12);
+    }
+}
+
+#[test]
 fn service_without_a_variance_makes_the_mean_wait_infinite_and_nothing_else() {
     let prediction = predict(&scenario("poisson", "pareto:1s,1.5", 0.5, 1));
     let figures = prediction.figures.unwrap();

@@ -9,7 +9,7 @@ use crate::model::{Broadcasted, Shared, explain};
 const SCHEMA_VERSION: u32 = 1;
 
 pub fn shared(shared: &Shared) -> Value {
-    let Shared { scenario, prediction, simulated, seed } = shared;
+    let Shared { scenario, prediction, simulated, seed, .. } = shared;
     json!({
         "schema_version": SCHEMA_VERSION,
         "kind": "shared",
@@ -21,7 +21,7 @@ pub fn shared(shared: &Shared) -> Value {
 }
 
 pub fn broadcast(broadcasted: &Broadcasted) -> Value {
-    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed } = broadcasted;
+    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed, .. } = broadcasted;
     let measured = consumers.iter().zip(&simulated.consumers).map(|(consumer, measured)| {
         let mut value = measurement(measured);
         value.insert("service".into(), service(consumer));

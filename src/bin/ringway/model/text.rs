@@ -8,7 +8,7 @@ use crate::model::{Broadcasted, Shared};
 use crate::output;
 
 pub fn shared(shared: &Shared) -> String {
-    let Shared { scenario, prediction, simulated, seed } = shared;
+    let Shared { scenario, prediction, simulated, seed, messages } = shared;
     let mut facts = vec![
         ("arrivals", arrivals_text(scenario)),
         ("service", service_text(scenario.service())),
@@ -20,7 +20,7 @@ pub fn shared(shared: &Shared) -> String {
     facts.extend(growth_text(scenario, prediction).map(|text| ("growth", text)));
     if let Some(simulated) = simulated {
         facts.push(("simulated", simulated_text(&simulated.measured, *seed)));
-        facts.extend(warning(&simulated.measured, prediction.stable));
+        facts.extend(warning(&simulated.measured, *messages, prediction.stable));
         let little = simulated.little_ratio().map_or("-".into(), number);
         facts.push(("checked", format!("L by events over L by Little's law: {little}")));
     }
@@ -38,7 +38,8 @@ pub fn shared(shared: &Shared) -> String {
 }
 
 pub fn broadcast(broadcasted: &Broadcasted) -> String {
-    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed } = broadcasted;
+    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed, messages } =
+        broadcasted;
     let ring = places.map_or("without an end".into(), |places| format!("of {places} places"));
     let arrivals = format!("{arrival}, {} a second", number(broadcast.rate_per_s()));
     let held = format!(
@@ -57,7 +58,7 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         .consumers
         .iter()
         .max_by(|one, other| one.figures.utilisation.total_cmp(&other.figures.utilisation));
-    facts.extend(slowest.and_then(|slowest| warning(slowest, broadcast.load() < 1.0)));
+    facts.extend(slowest.and_then(|slowest| warning(slowest, *messages, broadcast.load() < 1.0)));
     let mut text = lines(&facts);
     let mut header = vec!["CONSUMER", "SERVICE", "UTILISATION", "W", "+-", "WQ", "+-"];
     let shown = PERCENTILES.map(|percentile| (percentile, format!("W {percentile} %")));
@@ -151,11 +152,20 @@ fn simulated_text(measured: &Measured, seed: u64) -> String {
     )
 }
 
-/// Why the figures are not to be relied on, if there is a reason.
-fn warning(measured: &Measured, stable: bool) -> Option<(&'static str, String)> {
+/// Why the figures are not to be relied on, if there is a reason. So many messages should have
+/// come.
+fn warning(measured: &Measured, asked: u64, stable: bool) -> Option<(&'static str, String)> {
+    // A part that says that the arrivals had no time to come to their rate.
+    const CAME_MIN: f64 = 0.8;
+    const CAME_MAX: f64 = 1.25;
     // Chance alone hardly ever makes as much of 32 batches.
     const CORRELATION_MAX: f64 = 0.4;
-    let text = if !stable {
+    let came = measured.messages + measured.lost;
+    #[allow(clippy::cast_precision_loss, reason = "both are far below 2^53")]
+    let part = came as f64 / asked as f64;
+    let text = if !(CAME_MIN..CAME_MAX).contains(&part) {
+        "the run was short for its arrivals, which did not come to their rate: see --messages"
+    } else if !stable {
         "what grows without end depends on how long it ran: see --messages"
     } else if measured.batch_correlation > CORRELATION_MAX {
         "the run was short for its load, so that +- says too little: give it more --messages"
@@ -194,8 +204,10 @@ fn figures_table(prediction: &Prediction, measured: Option<&Measured>) -> String
         if let Some(measured) = measured {
             let (_, figure) = measured.figures.named()[index];
             let (_, half_width) = measured.half_widths.named()[index];
-            let ratio = predicted.map(|(_, predicted)| figure / predicted);
-            let ratio = ratio.filter(|ratio| ratio.is_finite() && *ratio > 0.0);
+            let finite = predicted.filter(|(_, predicted)| predicted.is_finite());
+            let ratio = finite.map(|(_, predicted)| figure / predicted);
+            // Nothing over nothing is no ratio.
+            let ratio = ratio.filter(|ratio| ratio.is_finite());
             row.extend([show(figure), show(half_width), ratio.map_or("-".into(), number)]);
         }
         row
@@ -272,7 +284,7 @@ fn optional_time(ns: Option<f64>) -> String {
 
 /// A part of the whole, from 0 to 1, as a percentage.
 fn share(part: f64) -> String {
-    format!("{} %", number(100.0 * part))
+    if part.is_finite() { format!("{} %", number(100.0 * part)) } else { number(part) }
 }
 
 #[cfg(test)]
