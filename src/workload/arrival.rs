@@ -21,9 +21,9 @@ pub(super) const CV2_MAX: f64 = 1e6;
 /// |---|---|
 /// | `poisson` | exponential: a Poisson process |
 /// | `fixed` | all the same |
-/// | `erlang:K` | sums of K exponential phases: more even than a Poisson process |
-/// | `hyper:CV2` | of two exponential lengths, with this squared coefficient of variation: less even |
-/// | `onoff:ON,OFF` | bursts: a Poisson process while on; on and off for exponential times of these means |
+/// | `erlang:K` | sums of K exponential phases: more even than Poisson |
+/// | `hyper:CV2` | of two exponential lengths, with this squared coefficient of variation |
+/// | `onoff:ON,OFF` | bursts: Poisson while on; on and off for exponential times of these means |
 /// | `trace:FILE` | as recorded, over and over; see [`Trace`] |
 ///
 /// ```

@@ -31,8 +31,8 @@
 //!
 //! # Units
 //!
-//! Times are nanoseconds (`_ns`), rates are a second (`_per_s`), parts of a whole (`_share`, and the
-//! utilisation) are from 0 to 1, percentiles from 0 to 100.
+//! Times are nanoseconds (`_ns`), rates are a second (`_per_s`), parts of a whole (`_share`, and
+//! the utilisation) are from 0 to 1, percentiles from 0 to 100.
 
 mod arrival;
 mod error;

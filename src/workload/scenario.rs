@@ -90,7 +90,7 @@ impl Scenario {
     /// use ringway::workload::{Arrival, Scenario, Service};
     ///
     /// let error = Scenario::new(Arrival::poisson(), Service::none(), -1.0, 1, None).unwrap_err();
-    /// assert_eq!(error.to_string(), "the rate cannot be -1: it is from 0.000001 to 1000000000000");
+    /// assert!(error.to_string().starts_with("the rate cannot be -1: it is from 0.000001 to "));
     /// ```
     pub fn new(
         arrival: Arrival,

@@ -79,7 +79,8 @@ impl Trace {
     /// Reads gaps from their lines, 256 MiB of them at most. The name is for display.
     ///
     /// ```
-    /// let error = ringway::workload::Trace::from_lines("x", "1\n2 parsec".as_bytes()).unwrap_err();
+    /// let lines = "1\n2 parsec".as_bytes();
+    /// let error = ringway::workload::Trace::from_lines("x", lines).unwrap_err();
     /// assert_eq!(
     ///     error.to_string(),
     ///     "trace 'x' cannot be replayed: line 2, '2 parsec', is no gap: it is a number of \

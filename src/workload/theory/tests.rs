@@ -529,7 +529,8 @@ proptest! {
         places in proptest::option::of(0_u32..50),
     ) {
         let rate = load * f64::from(servers);
-        let bound = places.map(|more| Bound { places: servers + more, when_full: WhenFull::Reject });
+        let when_full = WhenFull::Reject;
+        let bound = places.map(|more| Bound { places: servers + more, when_full });
         let scenario = Scenario::new(arrival, service, rate, servers, bound).unwrap();
         if let Some(figures) = predict(&scenario).figures {
             let Figures { throughput_per_s: x, utilisation, .. } = figures;
@@ -594,7 +595,8 @@ proptest! {
         fixed in any::<bool>(),
     ) {
         let service: Service = if fixed { "fixed:1s" } else { "exp:1s" }.parse().unwrap();
-        let bound = places.map(|more| Bound { places: servers + more, when_full: WhenFull::Reject });
+        let when_full = WhenFull::Reject;
+        let bound = places.map(|more| Bound { places: servers + more, when_full });
         let rate = load * f64::from(servers);
         let prediction = predict(&Scenario::new(arrival, service, rate, servers, bound).unwrap());
         let mut before = (0.0, 0.0);
