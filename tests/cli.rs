@@ -2,72 +2,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{BufRead, Read, Write};
+use std::process::Stdio;
 
 use ringway::{Queue, QueueOptions, Start, Subscribe};
 use serde_json::Value;
+use support::program::{
+    await_consumers, await_words, code, print, print_json, ringway, run, run_with, said, signal,
+};
 use support::{Name, watchdog};
-
-fn ringway(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-    command.args(arguments).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs it to its end, with this input.
-fn run_with(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = ringway(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    // It may end before it has read all.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
-fn run(arguments: &[&str]) -> Output {
-    run_with(arguments, b"")
-}
-
-/// What it printed, having succeeded.
-fn print(arguments: &[&str]) -> Vec<u8> {
-    let output = run(arguments);
-    assert_eq!(code(&output), 0, "{arguments:?}: {}", said(&output));
-    output.stdout
-}
-
-fn print_json(arguments: &[&str]) -> Value {
-    serde_json::from_slice(&print(arguments)).unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit, not a signal")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Waits until the program has said something with these words in it.
-fn await_words(child: &mut Child, words: &str) {
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains(words)), "it never said {words:?}");
-    // What it says later has a place to go.
-    std::thread::spawn(move || lines.for_each(drop));
-}
-
-/// Waits until so many consumers live.
-fn await_consumers(name: &str, count: usize) {
-    let queue = Queue::open(name).unwrap();
-    while queue.info().unwrap().consumers.iter().filter(|consumer| consumer.alive).count() != count
-    {
-        std::thread::yield_now();
-    }
-}
-
-fn signal(child: &Child, signal: i32) {
-    // SAFETY: our child, which nobody has waited for yet.
-    assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
-}
 
 #[test]
 fn lines_arrive_as_they_were_sent() {

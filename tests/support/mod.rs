@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::print_stderr, reason = "how tests speak")]
 
+#[cfg(feature = "cli")]
+pub(crate) mod program;
 pub(crate) mod schema;
 
 use std::io::{BufRead, BufReader, Lines};

@@ -1,6 +1,7 @@
 //! What the program takes, and nothing else.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use clap_complete::Shell;
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 use ringway::{Lag, Start, Wait};
 
-use crate::options::{self, Delimiter};
+use crate::options::{self, Backoff, Delimiter};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done; also when whoever read the output has gone
   1    failed
   2    wrong usage
-  3    no such queue, or no permission to use it
+  3    no such queue or subscription, or no permission to use it
   4    messages were missed, or the queue is corrupt
   5    a time limit was over
   130  interrupted (Ctrl-C)";
@@ -91,6 +92,14 @@ pub enum Command {
     Pub(Pub),
     /// Receive messages
     Sub(Sub),
+    /// List a queue's named subscriptions
+    Subscriptions(Subscriptions),
+    /// Remove a named subscription that has no members
+    Unsubscribe(Unsubscribe),
+    /// Move a named subscription that has no members elsewhere in the stream
+    Seek(Seek),
+    /// Look after messages that were given up
+    DeadLetters(DeadLetters),
     /// Say what queueing theory makes of a load, and simulate it
     Model(Model),
     /// Print a completion script for a shell
@@ -107,8 +116,14 @@ pub struct Create {
     #[arg(short, long, value_name = "SIZE", default_value = "16MiB")]
     pub capacity: ByteSize,
     /// How many consumers there can be at a time
-    #[arg(short, long, value_name = "COUNT", default_value_t = 64)]
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1024)]
     pub members: u32,
+    /// How many named subscriptions there can be
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    pub subscriptions: u32,
+    /// Keep dead letters in this directory, which is made if it is not there
+    #[arg(long, value_name = "DIRECTORY")]
+    pub history: Option<PathBuf>,
     /// Permissions: who may read can observe, who may write can do everything
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = options::mode)]
     pub mode: u32,
@@ -171,7 +186,8 @@ pub struct Layout {
 Examples:
   tail -F access.log | ringway pub log --create
   find . -print0 | ringway pub files -D '\\0' --close
-  ringway pub orders 'one message' 'another one'")]
+  ringway pub orders 'one message' 'another one'
+  ringway pub orders --key-field 2 < orders.txt")]
 pub struct Pub {
     /// The queue
     pub name: String,
@@ -198,6 +214,15 @@ pub struct Pub {
     /// End after so many messages
     #[arg(short = 'n', long, value_name = "NUMBER")]
     pub count: Option<u64>,
+    /// Give every message this key
+    #[arg(long, value_name = "KEY", conflicts_with = "key_field")]
+    pub key: Option<OsString>,
+    /// Take each message's key from this field of it, counted from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub key_field: Option<NonZeroUsize>,
+    /// What stands between fields: a character; blanks if none is given
+    #[arg(long, value_name = "CHARACTER", requires = "key_field", value_parser = options::byte)]
+    pub key_separator: Option<u8>,
     /// Wait for so many subscriptions before the first message
     #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
     pub wait_for: usize,
@@ -211,7 +236,11 @@ pub struct Pub {
 Examples:
   ringway sub log --from -10
   ringway sub orders --from oldest -e -f jsonl | jq .data
-  ringway sub orders --observe --timeout 5s")]
+  ringway sub orders --observe --timeout 5s
+  ringway sub orders --as workers --exec ./work.sh --max-deliveries 5
+
+A command of --exec finds what it works on in RINGWAY_QUEUE, RINGWAY_SUBSCRIPTION,
+RINGWAY_SEQUENCE, RINGWAY_DELIVERY (1 for the first) and RINGWAY_KEY_HASH.")]
 pub struct Sub {
     /// The queue
     pub name: String,
@@ -233,10 +262,11 @@ pub struct Sub {
     /// How to print messages
     #[arg(short, long, default_value = "raw")]
     pub format: Format,
-    /// A whole ring behind: hold the producer, or skip what is overwritten
-    #[arg(long, value_name = "POLICY", default_value = "hold", value_parser = options::lag())]
+    /// A whole ring behind: hold the producer, or skip what is overwritten [default: hold, or what
+    /// the subscription is made with]
+    #[arg(long, value_name = "POLICY", value_parser = options::lag())]
     #[arg(conflicts_with = "observe")]
-    pub lag: Lag,
+    pub lag: Option<Lag>,
     /// Look on without being counted; skips what is overwritten
     #[arg(long, conflicts_with = "create")]
     pub observe: bool,
@@ -249,6 +279,54 @@ pub struct Sub {
     /// Make the queue if there is none
     #[arg(long)]
     pub create: bool,
+    #[command(flatten)]
+    pub member: Member,
+}
+
+/// What makes a consumer a member of a named subscription.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sharing the messages with others")]
+pub struct Member {
+    /// Be a member of the subscription of this name: its members share the messages, and its place
+    /// outlives them. It is made, with what is asked for here, if it is not there
+    #[arg(long = "as", value_name = "SUBSCRIPTION", conflicts_with = "observe")]
+    pub subscription: Option<String>,
+    /// How many messages to have that are not acknowledged [default: 32, with --exec 1]
+    #[arg(long, value_name = "NUMBER", requires = "subscription")]
+    pub prefetch: Option<u32>,
+    /// When messages are acknowledged: when they are written, or when the standard input says so:
+    /// ack, ack-through, nack or extend, and a sequence, a line each
+    #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
+    pub ack: Ack,
+    /// Run a command for each message instead of writing it: the payload is its input; it
+    /// acknowledges by exiting with 0, and refuses by anything else
+    #[arg(long, value_name = "COMMAND", requires = "subscription")]
+    #[arg(conflicts_with_all = ["ack", "format", "delimiter"])]
+    pub exec: Option<OsString>,
+    /// Hand messages of one key to one member at a time, in order
+    #[arg(long, requires = "subscription")]
+    pub keyed: bool,
+    /// Make a message a dead letter that was delivered so often in vain
+    #[arg(long, value_name = "NUMBER", requires = "subscription")]
+    pub max_deliveries: Option<u32>,
+    /// Pause before a refused message is delivered again: the first pause, the factor from each
+    /// to the next, and the longest; 100ms:2:1m where only the first is given
+    #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]", requires = "subscription")]
+    #[arg(value_parser = options::backoff)]
+    pub backoff: Option<Backoff>,
+    /// Pass messages on to others if a member shows no progress for so long
+    #[arg(long, value_name = "TIME", requires = "subscription")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub ack_within: Option<Duration>,
+    /// Where dead letters go, if not to the queue's history
+    #[arg(long, value_name = "DIRECTORY", requires = "subscription")]
+    pub dead_letters: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ack {
+    Auto,
+    Manual,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -257,6 +335,80 @@ pub enum Format {
     Raw,
     /// A line of JSON each: sequence, length, and data, or base64 if it is not UTF-8
     Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub struct Subscriptions {
+    /// The queue
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Unsubscribe {
+    /// The queue
+    pub name: String,
+    /// The subscription
+    pub subscription: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Seek {
+    /// The queue
+    pub name: String,
+    /// The subscription
+    pub subscription: String,
+    /// Where to go on: oldest, newest, a sequence, or -N for the last N messages
+    #[arg(allow_hyphen_values = true, value_parser = options::start)]
+    pub start: Start,
+}
+
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    #[command(subcommand)]
+    pub action: DeadLetterAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetterAction {
+    /// List them
+    Ls(LettersOf),
+    /// Print their payloads
+    Show(SomeLetters),
+    /// Send them to the queue again, and drop them
+    SendAgain(SomeLetters),
+    /// Mark them as dealt with
+    Drop(SomeLetters),
+}
+
+/// The dead letters of a subscription.
+#[derive(Debug, Args)]
+pub struct LettersOf {
+    /// The queue
+    pub name: String,
+    /// The subscription
+    pub subscription: String,
+    /// Where they are, if not in the queue's history
+    #[arg(long, value_name = "DIRECTORY")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Some dead letters of a subscription.
+#[derive(Debug, Args)]
+pub struct SomeLetters {
+    #[command(flatten)]
+    pub of: LettersOf,
+    /// Which: numbers that `dead-letters ls` lists
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub ids: Vec<u64>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]

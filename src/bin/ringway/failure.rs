@@ -1,5 +1,6 @@
 //! How the program ends: what it answers when all went well, and when it did not.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -42,6 +43,10 @@ pub enum Failure {
     Record(String),
     /// A file could not be written.
     File { source: io::Error, path: PathBuf },
+    /// A dead letter that is not there.
+    NoLetter(String),
+    /// A command that was to be run for messages is none, by what the shell says.
+    Command { command: OsString, code: i32 },
     /// The standard output could not be written.
     Output(io::Error),
     /// Some of several queues failed, each with an error of its own shown before.
@@ -63,13 +68,17 @@ impl Failure {
             _ if self.is_closed_pipe() => 0,
             Self::Queue { error, .. } => match error {
                 Error::NotFound { .. }
+                | Error::NoSuchSubscription { .. }
                 | Error::PermissionDenied { .. }
                 | Error::Foreign { .. }
                 | Error::Stale { .. } => 3,
                 Error::Corrupt { .. } => 4,
-                Error::InvalidName { .. } | Error::InvalidOption { .. } => 2,
+                Error::InvalidName { .. }
+                | Error::InvalidSubscription { .. }
+                | Error::InvalidOption { .. } => 2,
                 _ => 1,
             },
+            Self::NoLetter(_) => 3,
             Self::Some { code, .. } => *code,
             Self::Usage(_) => 2,
             _ => 1,
@@ -86,7 +95,12 @@ impl From<Failure> for ExitCode {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let meant = match &error {
-            Error::NotFound { queue } => similar_name(queue),
+            Error::NotFound { queue } => {
+                most_similar(queue, ringway::Queue::list().unwrap_or_default())
+            }
+            Error::NoSuchSubscription { queue, subscription } => {
+                most_similar(subscription, names_of_subscriptions(queue))
+            }
             _ => None,
         };
         Self::Queue { error, meant }
@@ -99,10 +113,15 @@ impl From<workload::Error> for Failure {
     }
 }
 
-/// The queue whose name is most like one that does not exist, if any is much like it.
-fn similar_name(name: &str) -> Option<String> {
+fn names_of_subscriptions(queue: &str) -> Vec<String> {
+    let info = ringway::Queue::open(queue).and_then(|queue| queue.info());
+    let subscriptions = info.map(|info| info.subscriptions).unwrap_or_default();
+    subscriptions.into_iter().map(|subscription| subscription.name).collect()
+}
+
+/// The name that is most like one that does not exist, if any is much like it.
+fn most_similar(name: &str, names: Vec<String>) -> Option<String> {
     const SIMILAR: f64 = 0.8;
-    let names = ringway::Queue::list().unwrap_or_default();
     names
         .into_iter()
         .map(|other| (strsim::jaro_winkler(name, &other), other))
@@ -119,8 +138,13 @@ impl fmt::Display for Failure {
                 write!(f, "{error}; did you mean '{name}'?")
             }
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
-            Self::Record(what) | Self::Usage(what) => f.write_str(what),
+            Self::NoLetter(what) | Self::Record(what) | Self::Usage(what) => f.write_str(what),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Command { command, code } => write!(
+                f,
+                "the shell cannot run '{}': it ended with {code}; the message went back",
+                command.display()
+            ),
             Self::Output(source) => write!(f, "cannot write to the standard output: {source}"),
             Self::Some { failed, of, .. } => write!(f, "{failed} of {of} queues failed"),
             Self::System { source, doing } => write!(f, "cannot {doing}: {source}"),

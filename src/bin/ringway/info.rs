@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use crate::args;
 use crate::failure::{Ending, Failure};
 use crate::output::{self, bytes, time};
+use crate::subscriptions;
 
-const HEADER: [&str; 9] =
-    ["MEMBER", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "MISSED", "SLEEPS", "SINCE"];
+const HEADER: [&str; 10] =
+    ["MEMBER", "OF", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "MISSED", "SLEEPS", "SINCE"];
 
 pub fn run(info: &args::Info, owner: Option<u32>) -> Result<Ending, Failure> {
     let found = open(&info.name, owner)?.info()?;
@@ -40,6 +41,8 @@ pub fn as_json(info: &Info) -> Value {
         "message_size_max_bytes": info.message_size_max,
         "segment_size_bytes": info.segment_size,
         "members": info.members,
+        "subscriptions_max": info.subscriptions_max,
+        "history": info.history,
         "owner": info.owner,
         "mode": format!("{:04o}", info.mode),
         "created_at": time(info.created_at),
@@ -61,6 +64,7 @@ pub fn as_json(info: &Info) -> Value {
             "alive": consumer.alive,
             "pid": consumer.pid,
             "since": time(consumer.since),
+            "subscription": consumer.subscription,
             "lag": consumer.lag.to_string(),
             "position": consumer.position,
             "lag_bytes": consumer.lag_bytes,
@@ -70,6 +74,7 @@ pub fn as_json(info: &Info) -> Value {
             "sleeps": consumer.sleeps,
             "late_wakes": consumer.late_wakes,
         })).collect::<Value>(),
+        "subscriptions": subscriptions::as_json(info),
     })
 }
 
@@ -92,7 +97,9 @@ fn as_text(info: &Info) -> String {
         ("producer", info.producer.as_ref().map_or("none yet".into(), producer_text)),
         ("stream", stream_text(info)),
         ("licence", format!("{}, floor {}", info.licence, info.floor)),
+        ("history", history_text(info)),
         ("consumers", format!("{} of {}", info.consumers.len(), info.members)),
+        ("named", format!("{} of {}", info.subscriptions.len(), info.subscriptions_max)),
     ];
     let mut text = facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n");
     if !info.consumers.is_empty() {
@@ -103,7 +110,15 @@ fn as_text(info: &Info) -> String {
             info.consumers.iter().map(row),
         );
     }
+    if !info.subscriptions.is_empty() {
+        text += "\n\n";
+        text += &subscriptions::table(info);
+    }
     text
+}
+
+fn history_text(info: &Info) -> String {
+    info.history.as_ref().map_or("none".into(), |path| path.display().to_string())
 }
 
 fn producer_text(producer: &ProducerInfo) -> String {
@@ -130,6 +145,7 @@ fn row(consumer: &ConsumerInfo) -> Vec<String> {
     };
     vec![
         consumer.member.to_string(),
+        consumer.subscription.clone().unwrap_or("-".into()),
         consumer.pid.to_string(),
         state.into(),
         consumer.lag.to_string(),

@@ -9,6 +9,7 @@
 mod args;
 mod completions;
 mod create;
+mod dead_letters;
 mod failure;
 mod gc;
 mod info;
@@ -16,13 +17,18 @@ mod interrupt;
 mod layout;
 mod list;
 mod man;
+mod member;
 mod model;
 mod options;
 mod output;
 mod publish;
 mod records;
 mod remove;
+mod seek;
+mod sink;
 mod subscribe;
+mod subscriptions;
+mod unsubscribe;
 
 use std::process::ExitCode;
 
@@ -57,6 +63,10 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Layout(layout) => layout::run(layout),
         Command::Pub(publish) => publish::run(publish, owner, console),
         Command::Sub(subscribe) => subscribe::run(subscribe, owner, console),
+        Command::Subscriptions(subscriptions) => subscriptions::run(subscriptions, owner, console),
+        Command::Unsubscribe(unsubscribe) => unsubscribe::run(unsubscribe, owner, console),
+        Command::Seek(seek) => seek::run(seek, owner, console),
+        Command::DeadLetters(letters) => dead_letters::run(&letters.action, owner, console),
         Command::Model(model) => model::run(model),
         Command::Completions(completions) => completions::run(completions),
         Command::Man(man) => man::run(man),

@@ -1,5 +1,7 @@
 //! Values of options, from what people write.
 
+use std::time::Duration;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ringway::workload::WhenFull;
 use ringway::{Lag, Start, Wait};
@@ -23,6 +25,47 @@ pub fn delimiter(text: &str) -> Result<Delimiter, String> {
             &[byte] => Ok(Delimiter::Byte(byte)),
             _ => Err("it is one byte, '\\n', '\\0', '\\t', or len32".into()),
         },
+    }
+}
+
+/// One byte, as it is or as an escape.
+pub fn byte(text: &str) -> Result<u8, String> {
+    match delimiter(text) {
+        Ok(Delimiter::Byte(byte)) => Ok(byte),
+        _ => Err("it is one byte, '\\n', '\\0' or '\\t'".into()),
+    }
+}
+
+/// Pauses between deliveries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    pub first: Duration,
+    pub factor: f64,
+    pub max: Duration,
+}
+
+pub fn backoff(text: &str) -> Result<Backoff, String> {
+    const FACTOR: f64 = 2.0;
+    const MAX: Duration = Duration::from_secs(60);
+    let parts: Vec<_> = text.split(':').collect();
+    let time = |part: &str| {
+        humantime::parse_duration(part).map_err(|error| format!("'{part}' is no time: {error}"))
+    };
+    let factor =
+        |part: &str| part.parse().map_err(|_| format!("'{part}' is no factor, such as 1.5"));
+    match parts[..] {
+        [first] => {
+            let first = time(first)?;
+            Ok(Backoff { first, factor: FACTOR, max: first.max(MAX) })
+        }
+        [first, by] => {
+            let first = time(first)?;
+            Ok(Backoff { first, factor: factor(by)?, max: first.max(MAX) })
+        }
+        [first, by, max] => {
+            Ok(Backoff { first: time(first)?, factor: factor(by)?, max: time(max)? })
+        }
+        _ => Err("it is FIRST, FIRST:FACTOR or FIRST:FACTOR:MAX, such as 100ms:2:1m".into()),
     }
 }
 
@@ -93,6 +136,21 @@ mod tests {
         assert_eq!(delimiter("len32"), Ok(Delimiter::Length));
         for bad in ["", "ab", "len16", "ä"] {
             assert!(delimiter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn backoffs_have_up_to_three_parts() {
+        let of = |first, factor, max| {
+            let (first, max) = (Duration::from_millis(first), Duration::from_millis(max));
+            Ok(Backoff { first, factor, max })
+        };
+        assert_eq!(backoff("100ms"), of(100, 2.0, 60_000));
+        assert_eq!(backoff("2m"), of(120_000, 2.0, 120_000));
+        assert_eq!(backoff("1s:1.5"), of(1000, 1.5, 60_000));
+        assert_eq!(backoff("10ms:1:10ms"), of(10, 1.0, 10));
+        for bad in ["", "fast", "1s:", "1s:x", "1s:2:", "1s:2:1m:1", "1s:2:x"] {
+            assert!(backoff(bad).is_err(), "{bad:?}");
         }
     }
 

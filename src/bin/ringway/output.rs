@@ -1,7 +1,7 @@
 //! How the program speaks: data on the standard output, everything else on the standard error.
 
 use std::io::{self, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anstyle::{AnsiColor, Style};
 use bytesize::ByteSize;
@@ -90,6 +90,22 @@ pub fn bytes(count: u64) -> String {
 /// A moment for people and programs alike: `2026-11-21T10:00:00Z`.
 pub fn time(moment: SystemTime) -> String {
     humantime::format_rfc3339_seconds(moment).to_string()
+}
+
+/// A time for people, to the precision that they read: `2m 5s`, `310ms`.
+pub fn duration(time: Duration) -> String {
+    const MS: Duration = Duration::from_millis(1);
+    let precise = match time {
+        _ if time >= Duration::from_secs(10) => Duration::from_secs(time.as_secs()),
+        _ if time >= MS => Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(0)),
+        _ => time,
+    };
+    humantime::format_duration(precise).to_string()
+}
+
+/// A time for programs.
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// "1 message", "2 messages".

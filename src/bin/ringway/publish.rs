@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use ringway::{Producer, Queue, QueueOptions, Sent, Wait};
+use ringway::{Producer, Queue, QueueOptions, Sent, Wait, key_hash};
 
 use crate::args::Pub;
 use crate::failure::{Ending, Failure};
@@ -27,7 +27,9 @@ pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending
     let mut source = Source::of(publish, queue.message_size_max(), &interrupt)?;
     let mut producer = queue.producer()?;
     producer.set_wait(Wait::Park);
-    let mut sender = Sender { queue, producer, interrupt: &interrupt, console, sent: 0 };
+    let keys = Keys::of(publish);
+    let mut sender =
+        Sender { queue, producer, keys, interrupt: &interrupt, console, sent: 0, keyless: 0 };
     sender.wait_for(publish.wait_for)?;
     let ended = sender.send_all(&mut source, publish.rate, publish.count);
     let sent = output::count(sender.sent, "message");
@@ -42,6 +44,10 @@ pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending
     if publish.close {
         sender.producer.close()?;
     }
+    if let Some(number) = publish.key_field.filter(|_| sender.keyless > 0) {
+        let keyless = output::count(sender.keyless, "message");
+        console.note(format_args!("{keyless} had no field {number}, and went without a key"));
+    }
     console.note(format_args!("sent {sent} to '{}'", publish.name));
     Ok(Ending::Done)
 }
@@ -50,9 +56,12 @@ pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending
 struct Sender<'a> {
     queue: Queue,
     producer: Producer,
+    keys: Keys,
     interrupt: &'a Interrupt,
     console: Console,
     sent: u64,
+    /// How many should have had a key, and did not.
+    keyless: u64,
 }
 
 impl Sender<'_> {
@@ -92,10 +101,12 @@ impl Sender<'_> {
             if self.interrupt.signal().is_some() {
                 break;
             }
-            if let Sent::Full | Sent::TimedOut = self.producer.try_send(&message)? {
-                self.send_when_there_is_room(&message)?;
+            let key = self.keys.hash_of(&message);
+            if let Sent::Full | Sent::TimedOut = self.try_send(key, &message, Duration::ZERO)? {
+                self.send_when_there_is_room(key, &message)?;
             }
             self.sent += 1;
+            self.keyless += u64::from(key.is_none() && self.keys.are_wanted());
         }
         Ok(())
     }
@@ -111,7 +122,25 @@ impl Sender<'_> {
         }
     }
 
-    fn send_when_there_is_room(&mut self, message: &[u8]) -> Result<(), Failure> {
+    fn try_send(
+        &mut self,
+        key: Option<u64>,
+        payload: &[u8],
+        patience: Duration,
+    ) -> Result<Sent, ringway::Error> {
+        let message = self.producer.message();
+        let message = match key {
+            Some(hash) => message.key_hash(hash),
+            None => message,
+        };
+        if patience.is_zero() {
+            message.try_send(payload)
+        } else {
+            message.send_timeout(payload, patience)
+        }
+    }
+
+    fn send_when_there_is_room(&mut self, key: Option<u64>, message: &[u8]) -> Result<(), Failure> {
         /// How long a signal goes unseen at most.
         const SLICE: Duration = Duration::from_millis(100);
         /// To be held for longer is worth a word.
@@ -119,7 +148,7 @@ impl Sender<'_> {
         let begin = Instant::now();
         let mut noted = false;
         while self.interrupt.signal().is_none() {
-            if let Sent::Sequence(_) = self.producer.send_timeout(message, SLICE)? {
+            if let Sent::Sequence(_) = self.try_send(key, message, SLICE)? {
                 return Ok(());
             }
             if !noted && begin.elapsed() >= UNREMARKABLE {
@@ -136,8 +165,7 @@ impl Sender<'_> {
             && !holders.is_empty()
         {
             let (name, holders) = (self.queue.name(), holders.join("; "));
-            let seconds = Duration::from_secs(time.as_secs());
-            let time = humantime::format_duration(seconds);
+            let time = output::duration(time);
             self.console
                 .note(format_args!("held at '{name}' for {time}, a ring ahead of {holders}"));
         }
@@ -145,6 +173,43 @@ impl Sender<'_> {
 
     fn sleep(&self, time: Duration) -> Result<(), Failure> {
         self.interrupt.sleep(time).map_err(|source| Failure::System { source, doing: "sleep" })
+    }
+}
+
+/// Where the keys of messages come from.
+enum Keys {
+    None,
+    Same(u64),
+    /// The field of this number, from 0, between such bytes, or between blanks.
+    Field(usize, Option<u8>),
+}
+
+impl Keys {
+    fn of(publish: &Pub) -> Self {
+        match (&publish.key, publish.key_field) {
+            (Some(key), _) => Self::Same(key_hash(key.as_bytes())),
+            (None, Some(number)) => Self::Field(number.get() - 1, publish.key_separator),
+            (None, None) => Self::None,
+        }
+    }
+
+    fn are_wanted(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    fn hash_of(&self, message: &[u8]) -> Option<u64> {
+        match *self {
+            Self::None => None,
+            Self::Same(hash) => Some(hash),
+            Self::Field(number, Some(separator)) => {
+                message.split(|&byte| byte == separator).nth(number).map(key_hash)
+            }
+            Self::Field(number, None) => message
+                .split(u8::is_ascii_whitespace)
+                .filter(|field| !field.is_empty())
+                .nth(number)
+                .map(key_hash),
+        }
     }
 }
 

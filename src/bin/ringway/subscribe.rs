@@ -1,24 +1,21 @@
-//! `ringway sub`: from a queue to the standard output.
+//! `ringway sub`: from a queue to the standard output, or to whatever a member is to do.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ringway::{Consumer, Lag, Message, Observer, Queue, QueueOptions, Received, Subscribe};
-use serde_json::json;
+use ringway::{Consumer, Error, Lag, Message, Observer, Queue, QueueOptions, Received, Subscribe};
 
-use crate::args::{Format, Sub};
+use crate::args::Sub;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::{Interrupt, is_abandoned};
-use crate::options::Delimiter;
+use crate::member;
 use crate::output::{self, Console};
-use crate::records;
+use crate::sink::Sink;
 
 /// A signal, or that nobody reads the output any more, goes unseen for so long at most.
-const SLICE: Duration = Duration::from_millis(100);
+pub const SLICE: Duration = Duration::from_millis(100);
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let queue = if subscribe.create {
@@ -28,10 +25,10 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
     };
     let interrupt = Interrupt::catch()?;
     let mut end = ReceivingEnd::of(&queue, subscribe)?;
-    let mut sink = Sink::new(subscribe.format, subscribe.delimiter);
+    let mut handler = handler(&queue, subscribe, &interrupt, console)?;
     let mut tally = Tally::default();
-    let ending = follow(&mut end, subscribe, &interrupt, &mut sink, &mut tally, console)?;
-    sink.flush()?;
+    let ending = follow(&mut end, subscribe, &interrupt, &mut *handler, &mut tally, console)?;
+    handler.finish(&end)?;
     let Tally { received, bytes, missed } = tally;
     if ending != Ending::Done || missed > 0 {
         console.note(format_args!(
@@ -42,7 +39,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
             end.next_sequence(),
         ));
     }
-    let skips = subscribe.observe || subscribe.lag == Lag::Skip;
+    let skips = subscribe.observe || subscribe.lag == Some(Lag::Skip);
     Ok(if ending == Ending::Done && missed > 0 && !skips { Ending::Missed } else { ending })
 }
 
@@ -53,27 +50,84 @@ struct Tally {
     missed: u64,
 }
 
+/// What is done with messages.
+pub trait Handler {
+    /// Takes the next message.
+    fn take(&mut self, message: Message<'_>) -> Result<(), Failure>;
+
+    /// Does what was put off, before more is received; all of it if nothing was there.
+    fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure>;
+
+    /// Does the rest, when no more will be received.
+    fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure>;
+}
+
+/// What a handler wants to be done next.
+pub enum Next {
+    /// Receive, and wait so long for a message if it comes to that.
+    Receive(Duration),
+    /// Ask again; it has more messages than it may have, and has waited for a while.
+    Ask,
+    /// End.
+    End,
+}
+
+fn handler<'a>(
+    queue: &'a Queue,
+    subscribe: &'a Sub,
+    interrupt: &'a Interrupt,
+    console: Console,
+) -> Result<Box<dyn Handler + 'a>, Failure> {
+    if subscribe.member.subscription.is_some() {
+        return member::handler(queue, subscribe, interrupt, console);
+    }
+    Ok(Box::new(Sink::new(subscribe.format, subscribe.delimiter, false)))
+}
+
+/// Messages are written, and nobody waits for an answer.
+impl Handler for Sink {
+    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
+        self.write(message)
+    }
+
+    fn settle(&mut self, _end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
+        if was_idle {
+            self.flush()?;
+        }
+        Ok(Next::Receive(SLICE))
+    }
+
+    fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
+        self.flush()
+    }
+}
+
 fn follow(
     end: &mut ReceivingEnd,
     subscribe: &Sub,
     interrupt: &Interrupt,
-    sink: &mut Sink,
+    handler: &mut dyn Handler,
     tally: &mut Tally,
     console: Console,
 ) -> Result<Ending, Failure> {
     let mut last = Instant::now();
-    let mut wait = false;
+    let mut was_idle = false;
     while subscribe.count.is_none_or(|count| tally.received < count) {
         if let Some(signal) = interrupt.signal() {
             return Ok(Ending::Interrupted(signal));
         }
-        let received = if wait { end.receive_timeout(SLICE)? } else { end.try_receive()? };
-        wait = false;
+        let received = match handler.settle(end, was_idle)? {
+            Next::Receive(time) if was_idle => end.receive_timeout(time)?,
+            Next::Receive(_) => end.try_receive()?,
+            Next::Ask => Received::TimedOut,
+            Next::End => return Ok(Ending::Done),
+        };
+        was_idle = false;
         match received {
             Received::Message(message) => {
-                sink.write(message)?;
                 tally.received += 1;
                 tally.bytes += message.payload().len() as u64;
+                handler.take(message)?;
                 if subscribe.timeout.is_some() {
                     last = Instant::now();
                 }
@@ -85,8 +139,7 @@ fn follow(
             }
             Received::Closed => return Ok(Ending::Done),
             Received::Empty | Received::TimedOut => {
-                sink.flush()?;
-                if subscribe.exit_on_end {
+                if subscribe.exit_on_end && end.is_at_end()? {
                     return Ok(Ending::Done);
                 }
                 if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
@@ -95,7 +148,7 @@ fn follow(
                 if is_abandoned(io::stdout().as_fd()) {
                     return Ok(Ending::Done);
                 }
-                wait = true;
+                was_idle = true;
             }
         }
     }
@@ -103,78 +156,68 @@ fn follow(
 }
 
 /// A consumer or an observer.
-enum ReceivingEnd {
+pub enum ReceivingEnd {
     Consumer(Consumer),
+    Member { consumer: Consumer, queue: Queue, subscription: String },
     Observer(Observer),
 }
 
 impl ReceivingEnd {
     fn of(queue: &Queue, subscribe: &Sub) -> Result<Self, Failure> {
-        Ok(if subscribe.observe {
-            Self::Observer(queue.observe_with(subscribe.from, subscribe.wait)?)
-        } else {
-            let options =
-                Subscribe::new().from(subscribe.from).on_lag(subscribe.lag).wait(subscribe.wait);
-            Self::Consumer(queue.subscribe(&options)?)
+        if subscribe.observe {
+            return Ok(Self::Observer(queue.observe_with(subscribe.from, subscribe.wait)?));
+        }
+        let options = Subscribe::new().from(subscribe.from).wait(subscribe.wait);
+        let options = match subscribe.lag {
+            Some(lag) => options.on_lag(lag),
+            None => options,
+        };
+        Ok(match &subscribe.member.subscription {
+            None => Self::Consumer(queue.subscribe(&options)?),
+            Some(name) => {
+                let consumer =
+                    queue.subscribe(&member::options(options, name, &subscribe.member))?;
+                Self::Member { consumer, queue: queue.clone(), subscription: name.clone() }
+            }
         })
     }
 
-    fn try_receive(&mut self) -> Result<Received<Message<'_>>, ringway::Error> {
+    fn try_receive(&mut self) -> Result<Received<Message<'_>>, Error> {
         match self {
-            Self::Consumer(consumer) => consumer.try_receive(),
+            Self::Consumer(consumer) | Self::Member { consumer, .. } => consumer.try_receive(),
             Self::Observer(observer) => observer.try_receive(),
         }
     }
 
-    fn receive_timeout(&mut self, time: Duration) -> Result<Received<Message<'_>>, ringway::Error> {
+    fn receive_timeout(&mut self, time: Duration) -> Result<Received<Message<'_>>, Error> {
         match self {
-            Self::Consumer(consumer) => consumer.receive_timeout(time),
+            Self::Consumer(consumer) | Self::Member { consumer, .. } => {
+                consumer.receive_timeout(time)
+            }
             Self::Observer(observer) => observer.receive_timeout(time),
         }
     }
 
     fn next_sequence(&self) -> u64 {
         match self {
-            Self::Consumer(consumer) => consumer.next_sequence(),
+            Self::Consumer(consumer) | Self::Member { consumer, .. } => consumer.next_sequence(),
             Self::Observer(observer) => observer.next_sequence(),
         }
     }
-}
 
-/// Where the messages go.
-struct Sink {
-    output: BufWriter<StdoutLock<'static>>,
-    format: Format,
-    delimiter: Delimiter,
-}
-
-impl Sink {
-    const BUFFER_SIZE: usize = 64 << 10;
-
-    fn new(format: Format, delimiter: Delimiter) -> Self {
-        let output = BufWriter::with_capacity(Self::BUFFER_SIZE, io::stdout().lock());
-        Self { output, format, delimiter }
+    /// Whether nothing is left, now that nothing was there to receive.
+    fn is_at_end(&self) -> Result<bool, Error> {
+        let Self::Member { queue, subscription, .. } = self else { return Ok(true) };
+        let subscriptions = queue.info()?.subscriptions;
+        let of_ours = subscriptions.iter().find(|found| found.name == *subscription);
+        Ok(of_ours.is_none_or(|found| found.waiting == 0))
     }
 
-    fn write(&mut self, message: Message<'_>) -> Result<(), Failure> {
-        match self.format {
-            Format::Raw => records::write(&mut self.output, message.payload(), self.delimiter),
-            Format::Jsonl => writeln!(self.output, "{}", as_json(message)),
+    /// The consumer, whose messages are acknowledged.
+    pub fn consumer(&self) -> Option<&Consumer> {
+        match self {
+            Self::Consumer(consumer) | Self::Member { consumer, .. } => Some(consumer),
+            Self::Observer(_) => None,
         }
-        .map_err(Failure::Output)
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.output.flush().map_err(Failure::Output)
-    }
-}
-
-fn as_json(message: Message<'_>) -> serde_json::Value {
-    let (sequence, payload) = (message.sequence(), message.payload());
-    if let Ok(text) = str::from_utf8(payload) {
-        json!({ "sequence": sequence, "length": payload.len(), "data": text })
-    } else {
-        let base64 = STANDARD.encode(payload);
-        json!({ "sequence": sequence, "length": payload.len(), "base64": base64 })
     }
 }

@@ -1,0 +1,114 @@
+//! `ringway subscriptions`.
+
+use ringway::{Info, SubscriptionInfo};
+use serde_json::{Value, json};
+
+use crate::args::Subscriptions;
+use crate::failure::{Ending, Failure};
+use crate::info::open;
+use crate::output::{self, Console, bytes, time};
+
+const HEADER: [&str; 14] = [
+    "NAME",
+    "MEMBERS",
+    "STATE",
+    "HEAD",
+    "UNACKED",
+    "WAITING",
+    "BEHIND",
+    "BYTES",
+    "AGE",
+    "DELIVERED",
+    "AGAIN",
+    "ACKED",
+    "DEAD",
+    "MISSED",
+];
+
+pub fn run(
+    subscriptions: &Subscriptions,
+    owner: Option<u32>,
+    console: Console,
+) -> Result<Ending, Failure> {
+    let name = &subscriptions.name;
+    let info = open(name, owner)?.info()?;
+    if subscriptions.json {
+        output::json(&as_json(&info))?;
+    } else if info.subscriptions.is_empty() {
+        console.note(format_args!(
+            "queue '{name}' has no named subscriptions; `ringway sub {name} --as SUBSCRIPTION` makes one"
+        ));
+    } else {
+        output::print(table(&info))?;
+    }
+    Ok(Ending::Done)
+}
+
+/// The subscription of that name, if there is one.
+pub fn find<'a>(info: &'a Info, name: &str) -> Option<&'a SubscriptionInfo> {
+    info.subscriptions.iter().find(|subscription| subscription.name == name)
+}
+
+pub fn table(info: &Info) -> String {
+    let numbers: Vec<_> =
+        HEADER.into_iter().filter(|title| !["NAME", "STATE"].contains(title)).collect();
+    output::table(&HEADER, &numbers, info.subscriptions.iter().map(row))
+}
+
+fn row(subscription: &SubscriptionInfo) -> Vec<String> {
+    let SubscriptionInfo { members_alive, holds_producer, .. } = subscription;
+    let state = match (holds_producer, members_alive) {
+        (true, _) => "holds the producer",
+        (false, 0) => "idle",
+        (false, _) => "alive",
+    };
+    let age = subscription.lag_time.filter(|_| subscription.lag_messages != Some(0));
+    vec![
+        subscription.name.clone(),
+        members_alive.to_string(),
+        state.into(),
+        subscription.head_sequence.to_string(),
+        subscription.unacked.to_string(),
+        subscription.waiting.to_string(),
+        subscription.lag_messages.map_or("over a ring".into(), |count| count.to_string()),
+        bytes(subscription.lag_bytes),
+        age.map_or("-".into(), output::duration),
+        subscription.delivered.to_string(),
+        subscription.redelivered.to_string(),
+        subscription.acked.to_string(),
+        subscription.dead_letters.to_string(),
+        subscription.missed.to_string(),
+    ]
+}
+
+/// All of it, with units in the names.
+pub fn as_json(info: &Info) -> Value {
+    info.subscriptions
+        .iter()
+        .map(|subscription| {
+            json!({
+                "name": subscription.name,
+                "lag": subscription.lag.to_string(),
+                "keyed": subscription.keyed,
+                "deliveries_max": subscription.deliveries_max,
+                "ack_within_ns": subscription.ack_within.map(output::nanoseconds),
+                "created_at": time(subscription.created_at),
+                "members_alive": subscription.members_alive,
+                "left_at": subscription.left_at.map(time),
+                "head_sequence": subscription.head_sequence,
+                "head_position": subscription.head_position,
+                "unacked_messages": subscription.unacked,
+                "waiting_messages": subscription.waiting,
+                "lag_messages": subscription.lag_messages,
+                "lag_bytes": subscription.lag_bytes,
+                "lag_time_ns": subscription.lag_time.map(output::nanoseconds),
+                "holds_producer": subscription.holds_producer,
+                "deliveries": subscription.delivered,
+                "redeliveries": subscription.redelivered,
+                "acked_messages": subscription.acked,
+                "dead_letters": subscription.dead_letters,
+                "missed_messages": subscription.missed,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,408 @@
+//! Named subscriptions, as the program's users see them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use ringway::{Queue, QueueOptions, key_hash};
+use serde_json::{Value, json};
+use support::program::{
+    await_words, code, print, print_json, ringway, run, run_with, said, signal,
+};
+use support::{Name, Random, watchdog};
+
+/// A directory that goes away with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn of(name: &Name) -> Self {
+        Self(std::env::temp_dir().join(&**name))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(output: &[u8]) -> &str {
+    str::from_utf8(output).unwrap()
+}
+
+fn lines_of_json(output: &[u8]) -> Vec<Value> {
+    text(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn subscription(queue: &str, name: &str) -> Value {
+    let all = print_json(&["subscriptions", queue, "--json"]);
+    all.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
+}
+
+fn numbers(count: u32) -> Vec<u8> {
+    (0..count).flat_map(|n| format!("{n}\n").into_bytes()).collect()
+}
+
+#[test]
+fn members_share_the_lines_and_the_place_outlives_them() {
+    let _watchdog = watchdog();
+    let name = Name::new("share");
+    Queue::create(&name, &QueueOptions::new().capacity(256 << 10)).unwrap();
+    print(&["sub", &name, "--as", "workers", "-e"]);
+    let members: Vec<_> = (0..3)
+        .map(|_| {
+            let member = ringway(&["sub", &name, "--as", "workers"]).spawn().unwrap();
+            std::thread::spawn(|| member.wait_with_output().unwrap())
+        })
+        .collect();
+    let sent = run_with(&["pub", &name, "--wait-for", "3", "--close"], &numbers(30_000));
+    assert_eq!(code(&sent), 0, "{}", said(&sent));
+    let mut received = Vec::new();
+    for member in members {
+        let output = member.join().unwrap();
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        received.extend(text(&output.stdout).lines().map(|line| line.parse::<u32>().unwrap()));
+    }
+    received.sort_unstable();
+    assert!(received.into_iter().eq(0..30_000));
+
+    run_with(&["pub", &name], b"one more\n");
+    let shown = subscription(&name, "workers");
+    assert_eq!((&shown["lag_messages"], &shown["members_alive"]), (&1.into(), &0.into()));
+    assert_eq!(print(&["sub", &name, "--as", "workers", "-e"]), b"one more\n");
+    assert_eq!(subscription(&name, "workers")["acked_messages"], 30_001);
+}
+
+#[test]
+fn a_member_that_is_killed_loses_nothing() {
+    const COUNT: u32 = 20_000;
+    let _watchdog = watchdog();
+    let mut random = Random::from_environment();
+    let name = Name::new("killed");
+    Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    print(&["sub", &name, "--as", "w", "-e"]);
+    let mut producer = ringway(&["pub", &name, "--close"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || input.write_all(&numbers(COUNT)));
+    let mut received = BTreeMap::<u32, u32>::new();
+    let mut kills = 0;
+    loop {
+        let mut member = ringway(&["sub", &name, "--as", "w"]).spawn().unwrap();
+        let mut output = BufReader::new(member.stdout.take().unwrap());
+        let until_kill = random.below(u64::from(COUNT) / 10);
+        let mut line = String::new();
+        let mut count = 0;
+        while output.read_line(&mut line).unwrap() > 0 {
+            // Half a line was not acknowledged.
+            if let Some(number) = line.strip_suffix('\n') {
+                *received.entry(number.parse().unwrap()).or_default() += 1;
+            }
+            line.clear();
+            count += 1;
+            if count == until_kill {
+                member.kill().unwrap();
+            }
+        }
+        match member.wait().unwrap().code() {
+            Some(0) => break,
+            Some(code) => panic!("ended with {code}"),
+            None => kills += 1,
+        }
+    }
+    writer.join().unwrap().unwrap();
+    assert!(producer.wait().unwrap().success());
+    assert!(received.keys().copied().eq(0..COUNT), "{} of {COUNT}", received.len());
+    let again = received.values().filter(|&&times| times > 1).count();
+    assert!(again <= kills * 32, "{again} came again, for {kills} kills");
+}
+
+#[test]
+fn a_command_acknowledges_by_success_and_what_it_never_does_is_a_dead_letter() {
+    let _watchdog = watchdog();
+    let name = Name::new("exec");
+    let directory = Directory::of(&name);
+    print(&["create", &name, "-q", "--history", directory.path()]);
+    run_with(&["pub", &name], b"good\npoison\n\nbetter\n");
+    let command = "read -r m; echo \"$m|$RINGWAY_SEQUENCE|$RINGWAY_DELIVERY|$RINGWAY_SUBSCRIPTION\"; \
+                   test \"$m\" != poison";
+    let done = run(&[
+        "sub",
+        &name,
+        "--as",
+        "w",
+        "--from",
+        "oldest",
+        "-e",
+        "--exec",
+        command,
+        "--max-deliveries",
+        "3",
+        "--backoff",
+        "1ms:2:10ms",
+    ]);
+    assert_eq!(code(&done), 0, "{}", said(&done));
+    let mut lines: Vec<_> = text(&done.stdout).lines().collect();
+    lines.sort_unstable();
+    let expected =
+        ["better|3|1|w", "good|0|1|w", "poison|1|1|w", "poison|1|2|w", "poison|1|3|w", "|2|1|w"];
+    assert_eq!(lines, expected);
+    let words =
+        "message 1, delivery 3: the command failed (exit status: 1); it is a dead letter now";
+    assert!(said(&done).contains(words), "{}", said(&done));
+
+    let letters = print_json(&["dead-letters", "ls", &name, "w", "--json"]);
+    assert_eq!(letters.as_array().unwrap().len(), 1);
+    let letter = &letters[0];
+    assert_eq!(
+        [&letter["sequence"], &letter["deliveries"], &letter["size_bytes"]],
+        [&json!(1), &json!(3), &json!(6)]
+    );
+    let id = letter["id"].to_string();
+    assert_eq!(print(&["dead-letters", "show", &name, "w", &id]), b"poison\n");
+    let table = print(&["dead-letters", "ls", &name, "w"]);
+    assert!(text(&table).contains("refused"), "{}", text(&table));
+
+    // Somebody mended what was wrong with it.
+    print(&["dead-letters", "send-again", &name, "w", "--all"]);
+    assert_eq!(print_json(&["dead-letters", "ls", &name, "w", "--json"]), json!([]));
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e", "--exec", "cat"]), b"poison");
+
+    let none = run(&["dead-letters", "drop", &name, "w", &id]);
+    assert_eq!(code(&none), 3);
+    assert!(said(&none).contains("has no dead letter"), "{}", said(&none));
+}
+
+#[test]
+fn dead_letters_lie_where_a_member_was_told_to_put_them() {
+    let _watchdog = watchdog();
+    let name = Name::new("letters");
+    let directory = Directory::of(&name);
+    run_with(&["pub", &name, "--create"], b"a\nb\n");
+    let member = |options: &[&str]| {
+        let all = ["sub", &*name, "--as", "w", "--from", "oldest", "-e", "--exec", "exit 7"];
+        run(&[&all, options].concat())
+    };
+    let nowhere = member(&["--max-deliveries", "1"]);
+    assert_eq!(code(&nowhere), 2);
+    assert!(said(&nowhere).contains("a place for dead letters"), "{}", said(&nowhere));
+    let done = member(&["--max-deliveries", "1", "--dead-letters", directory.path()]);
+    assert_eq!(code(&done), 0, "{}", said(&done));
+    assert_eq!(code(&run(&["dead-letters", "ls", &name, "w"])), 2);
+    let within = ["w", "--dir", directory.path()];
+    let listed = print_json(&[&["dead-letters", "ls", &name, "--json"], &within[..]].concat());
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let shown = print(&[&["dead-letters", "show", &name, "--all", "--json"], &within[..]].concat());
+    let data: Vec<_> = lines_of_json(&shown).iter().map(|one| one["data"].clone()).collect();
+    assert_eq!(data, ["a", "b"]);
+    let first = listed[0]["id"].to_string();
+    let dropped =
+        print_json(&[&["dead-letters", "drop", &name, "--json"], &within[..], &[&first]].concat());
+    assert_eq!(dropped, json!([listed[0]["id"]]));
+    let left = print_json(&[&["dead-letters", "ls", &name, "--json"], &within[..]].concat());
+    assert_eq!(left, json!([listed[1]]));
+}
+
+#[test]
+fn a_command_that_is_none_harms_no_message() {
+    let _watchdog = watchdog();
+    let name = Name::new("no-command");
+    run_with(&["pub", &name, "--create"], b"a\n");
+    let options = ["sub", &name, "--as", "w", "--from", "oldest", "-e", "--exec"];
+    let failed = run(&[&options[..], &["./no-such-command"]].concat());
+    assert_eq!(code(&failed), 1);
+    assert!(said(&failed).contains("cannot run './no-such-command'"), "{}", said(&failed));
+    // A command may end before it has read its input, and may not read it at all.
+    run_with(&["pub", &name, "-D", "\\0"], &vec![b'x'; 1 << 20]);
+    assert_eq!(print(&[&options[..], &["echo $RINGWAY_DELIVERY"]].concat()), b"2\n1\n");
+}
+
+/// Starts a member that is told by the test what to do with its messages.
+fn dialogue(name: &str, options: &[&str]) -> Child {
+    let all = ["sub", name, "--as", "w", "--ack", "manual", "-f", "jsonl", "--from", "oldest"];
+    ringway(&[&all, options].concat()).stdin(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn the_standard_input_says_what_is_acknowledged() {
+    let _watchdog = watchdog();
+    let name = Name::new("dialogue");
+    let directory = Directory::of(&name);
+    print(&["create", &name, "-q", "--history", directory.path()]);
+    run_with(&["pub", &name], &numbers(6));
+    let mut member = dialogue(&name, &["--prefetch", "2", "--max-deliveries", "2"]);
+    let mut input = member.stdin.take().unwrap();
+    let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
+    let mut next = || -> (u64, u64) {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        (line["sequence"].as_u64().unwrap(), line["delivery"].as_u64().unwrap())
+    };
+    assert_eq!((next(), next()), ((0, 1), (1, 1)));
+    // It has as many as it may have.
+    writeln!(input, "ack-through 1").unwrap();
+    assert_eq!((next(), next()), ((2, 1), (3, 1)));
+    writeln!(input, "  nack   2 \n\nextend 3").unwrap();
+    assert_eq!(next(), (2, 2));
+    writeln!(input, "nack 2\nack 3\nack 3").unwrap();
+    assert_eq!((next(), next()), ((4, 1), (5, 1)));
+    writeln!(input, "ack 4").unwrap();
+    await_words(&mut member, "'ack 3' is too late");
+    // What has no answer goes back.
+    drop(input);
+    assert!(member.wait().unwrap().success());
+    let shown = subscription(&name, "w");
+    assert_eq!((&shown["dead_letters"], &shown["acked_messages"]), (&1.into(), &4.into()));
+    let rest = print(&["sub", &name, "--as", "w", "-e", "-f", "jsonl"]);
+    assert_eq!(
+        lines_of_json(&rest),
+        [json!({ "sequence": 5, "delivery": 2, "length": 1, "data": "5" })]
+    );
+}
+
+#[test]
+fn what_means_nothing_ends_a_dialogue() {
+    let _watchdog = watchdog();
+    let name = Name::new("nonsense");
+    run_with(&["pub", &name, "--create"], &numbers(1));
+    let long = "a".repeat(1000);
+    for nonsense in ["jump 0", "ack", "ack zero", "ack 0 0", "\u{1b}[2J", &long, &"a b ".repeat(99)]
+    {
+        let mut member = dialogue(&name, &[]);
+        let mut input = member.stdin.take().unwrap();
+        writeln!(input, "extend 99\n{nonsense}").unwrap();
+        let output = member.wait_with_output().unwrap();
+        assert_eq!(code(&output), 1, "{nonsense:?}");
+        assert!(said(&output).contains("is none of ack, ack-through"), "{}", said(&output));
+        assert!(!said(&output).contains('\u{1b}'));
+    }
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"0\n");
+}
+
+#[test]
+fn a_signal_ends_a_member_when_its_command_has() {
+    let _watchdog = watchdog();
+    let name = Name::new("signal");
+    let directory = Directory::of(&name);
+    std::fs::create_dir(directory.path()).unwrap();
+    run_with(&["pub", &name, "--create"], b"a\nb\n");
+    let go = format!("{}/go", directory.path());
+    let command = format!("cat; echo; while ! test -e {go}; do sleep 0.01; done; echo done");
+    let options = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
+    let mut member = ringway(&options).spawn().unwrap();
+    let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "a");
+    signal(&member, libc::SIGTERM);
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "done");
+    assert_eq!(code(&member.wait_with_output().unwrap()), 128 + libc::SIGTERM);
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"b\n");
+}
+
+#[test]
+fn subscriptions_are_listed_moved_and_removed() {
+    let _watchdog = watchdog();
+    let name = Name::new("looked-after");
+    let made = print_json(&["create", &name, "--subscriptions", "2", "--members", "8", "--json"]);
+    assert_eq!(made["subscriptions"], 2);
+    let size = made["segment_size_bytes"].as_u64().unwrap();
+    assert!(size > made["capacity_bytes"].as_u64().unwrap());
+    run_with(&["pub", &name], &numbers(10));
+    for subscription in ["one", "two"] {
+        print(&["sub", &name, "--as", subscription, "--from", "oldest", "-n", "4"]);
+    }
+    let table = print(&["subscriptions", &name]);
+    let rows: Vec<_> = text(&table).lines().map(|line| line.split_whitespace()).collect();
+    assert_eq!(rows.len(), 3);
+    let row: Vec<_> = rows[1].clone().collect();
+    assert_eq!(row[..4], ["one", "0", "idle", "10"]);
+    let shown = print_json(&["info", &name, "--json"]);
+    assert_eq!(shown["subscriptions"][1]["lag_messages"], 6);
+
+    let full = run(&["sub", &name, "--as", "three", "-e"]);
+    assert_eq!(code(&full), 1);
+    assert!(said(&full).contains("subscriptions"), "{}", said(&full));
+    print(&["seek", &name, "one", "-2"]);
+    assert_eq!(print(&["sub", &name, "--as", "one", "-e"]), b"8\n9\n");
+    print(&["seek", &name, "one", "oldest"]);
+    assert_eq!(print(&["sub", &name, "--as", "one", "-e"]), numbers(10));
+
+    let mut member = ringway(&["sub", &name, "--as", "two"]).spawn().unwrap();
+    let mut first = [0; 2];
+    std::io::Read::read_exact(member.stdout.as_mut().unwrap(), &mut first).unwrap();
+    for command in [&["unsubscribe", &name, "two"][..], &["seek", &name, "two", "0"]] {
+        let refused = run(command);
+        assert_eq!(code(&refused), 1);
+        assert!(said(&refused).contains("1 live member"), "{}", said(&refused));
+    }
+    signal(&member, libc::SIGINT);
+    member.wait().unwrap();
+    print(&["unsubscribe", &name, "two"]);
+    for (command, words) in [
+        (&["unsubscribe", &name, "two"][..], "no subscription 'two'"),
+        (&["unsubscribe", &name, "onee"], "did you mean 'one'?"),
+        (&["seek", &name, "two", "0"], "no subscription 'two'"),
+    ] {
+        let missing = run(command);
+        assert_eq!(code(&missing), 3);
+        assert!(said(&missing).contains(words), "{}", said(&missing));
+    }
+}
+
+#[test]
+fn wrong_wishes_for_a_subscription_are_refused() {
+    let _watchdog = watchdog();
+    let name = Name::new("wishes");
+    print(&["create", &name, "-q"]);
+    print(&["sub", &name, "--as", "w", "-e"]);
+    for (options, expected, words) in [
+        (&["--prefetch", "4"][..], 2, "--as"),
+        (&["--exec", "true"], 2, "--as"),
+        (&["--as", "w", "--observe"], 2, "--observe"),
+        (&["--as", "w", "--exec", "true", "--ack", "manual"], 2, "--ack"),
+        (&["--as", "a/b"], 2, "cannot name a subscription"),
+        (&["--as", ""], 2, "cannot name a subscription"),
+        (&["--as", "w", "--prefetch", "0"], 2, "prefetch"),
+        (&["--as", "w", "--ack-within", "soon"], 2, "--ack-within"),
+        (&["--as", "w", "--backoff", "1s:0.5"], 2, "backoff"),
+        (&["--as", "w", "--lag", "skip"], 1, "lag policy is hold"),
+        (&["--as", "w", "--keyed"], 1, "keyed is false"),
+    ] {
+        let output = run(&[&["sub", &*name, "-e"], options].concat());
+        assert_eq!(code(&output), expected, "{options:?}: {}", said(&output));
+        assert!(said(&output).contains(words), "{options:?}: {}", said(&output));
+    }
+    for arguments in [&["--key", "a", "--key-field", "1"][..], &["--key-field", "0"]] {
+        assert_eq!(code(&run(&[&["pub", &*name, "x"], arguments].concat())), 2);
+    }
+    let none = run(&["subscriptions", "no-such-queue"]);
+    assert_eq!(code(&none), 3);
+}
+
+#[test]
+fn keys_come_from_an_option_or_a_field() {
+    let _watchdog = watchdog();
+    let name = Name::new("keys");
+    let hashes = |options: &[&str], input: &[u8], count: &str| -> Vec<Value> {
+        let sent = run_with(&[&["pub", &*name, "--create"], options].concat(), input);
+        assert_eq!(code(&sent), 0, "{}", said(&sent));
+        let from = format!("-{count}");
+        let received = print(&["sub", &name, "--from", &from, "-e", "-f", "jsonl"]);
+        lines_of_json(&received).iter().map(|line| line["key_hash"].clone()).collect()
+    };
+    let hash = |key: &[u8]| Value::from(format!("{:016x}", key_hash(key)));
+    let (a, b, empty, none) = (hash(b"a"), hash(b"b"), hash(b""), Value::Null);
+    assert_eq!(hashes(&[], b"x\ny\n", "2"), [none.clone(), none.clone()]);
+    assert_eq!(hashes(&["--key", "a"], b"x\ny\n", "2"), [a.clone(), a.clone()]);
+    let found = hashes(&["--key-field", "2"], b"x  a y\n b\n\tx b\n", "3");
+    assert_eq!(found, [a.clone(), none, b.clone()]);
+    let separated = ["--key-field", "2", "--key-separator", ","];
+    assert_eq!(hashes(&separated, b"x,a,y\n,,\nx,b\n", "3"), [a, empty, b]);
+    let sent = run_with(&["pub", &name, "--key-field", "3"], b"x y\n");
+    assert!(said(&sent).contains("1 message had no field 3"), "{}", said(&sent));
+}
