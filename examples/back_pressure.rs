@@ -4,7 +4,7 @@
 //! $ cargo run --example back_pressure
 //! A consumer that holds:
 //!   after 65 messages the ring is full
-//!   held by [0]; our consumer is 0
+//!   held by consumer 0 (process 4711); ours is consumer 0
 //!   sent with 100ms of patience: TimedOut
 //!   10 received, sent again: Sequence(65)
 //! A consumer that skips:
