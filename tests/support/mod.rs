@@ -6,6 +6,7 @@
 #[cfg(feature = "cli")]
 pub(crate) mod program;
 pub(crate) mod schema;
+pub(crate) mod segment;
 
 use std::io::{BufRead, BufReader, Lines};
 use std::ops::Deref;

@@ -1,0 +1,56 @@
+//! Small segments, and where their fields lie.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use ringway::{Queue, QueueOptions, layout};
+
+use super::Name;
+
+pub(crate) const CAPACITY: u64 = 64 << 10;
+pub(crate) const MEMBERS: u32 = 8;
+pub(crate) const SUBSCRIPTIONS: u32 = 2;
+/// What the three regions are aligned to.
+pub(crate) const REGION_ALIGN: u64 = 64 << 10;
+
+pub(crate) fn options() -> QueueOptions {
+    QueueOptions::new().capacity(CAPACITY).members(MEMBERS).subscriptions(SUBSCRIPTIONS)
+}
+
+pub(crate) fn new_queue(purpose: &str) -> (Name, Queue) {
+    let name = Name::new(purpose);
+    let queue = Queue::create(&name, &options()).expect("a queue");
+    (name, queue)
+}
+
+/// The bytes of a new segment.
+pub(crate) fn new_image() -> Vec<u8> {
+    let (name, _queue) = new_queue("image");
+    fs::read(name.path()).expect("a file")
+}
+
+/// Where a field lies in its part of the segment.
+pub(crate) fn field(part: &str, name: &str) -> Range<usize> {
+    let field = layout::fields().find(|field| (field.part, field.name) == (part, name));
+    let field = field.expect("a field of the format");
+    field.offset..field.offset + field.size
+}
+
+pub(crate) fn header(name: &str) -> Range<usize> {
+    field("Header", name)
+}
+
+pub(crate) fn header_word(image: &[u8], name: &str) -> u64 {
+    u64::from_le_bytes(image[header(name)].try_into().expect("a field of 8 bytes"))
+}
+
+/// Gives the memory of a part of a file back.
+pub(crate) fn punch_hole(file: &File, offset: u64, size: u64) {
+    let [offset, size] = [offset, size].map(|count| libc::off_t::try_from(count).unwrap());
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: a call on an open file.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, size) };
+    assert_eq!(result, 0, "no hole: {}", io::Error::last_os_error());
+}
