@@ -215,6 +215,8 @@ pub struct ConsumerInfo {
     /// Messages that it has not received or not given back; unknown when it is more than a ring
     /// behind.
     pub lag_messages: Option<u64>,
+    /// Messages that it has taken from its named subscription and not acknowledged.
+    pub unacked: u64,
     /// Whether the producer cannot go on because of it.
     pub holds_producer: bool,
     /// Messages that it was too slow for.
@@ -237,6 +239,7 @@ impl Info {
         let end = ring.end().map_err(corrupt)?;
         let oldest = ring.oldest().map_err(corrupt)?;
         let licence = ring.licence().load(Ordering::Relaxed);
+        let subscriptions = SubscriptionInfo::all(segment, &ring, end);
         let epoch = ring.header64(layout::EPOCH).load(Ordering::Relaxed);
         let producer = (epoch > 0).then(|| ProducerInfo {
             alive: segment.producer_lives(),
@@ -269,9 +272,9 @@ impl Info {
             floor: ring.floor(licence),
             consumers: consumers
                 .into_iter()
-                .map(|index| ConsumerInfo::of(segment, &ring, index, end))
+                .map(|index| ConsumerInfo::of(segment, &ring, index, end, &subscriptions))
                 .collect(),
-            subscriptions: SubscriptionInfo::all(segment, &ring, end),
+            subscriptions,
         })
     }
 }
@@ -354,18 +357,28 @@ impl SubscriptionInfo {
 }
 
 impl ConsumerInfo {
-    fn of(segment: &Segment, ring: &Ring, index: MemberIndex, end: Place) -> Self {
+    fn of(
+        segment: &Segment,
+        ring: &Ring,
+        index: MemberIndex,
+        end: Place,
+        subscriptions: &[SubscriptionInfo],
+    ) -> Self {
         let member = ring.member(index);
         let lag = member.lag().unwrap_or(Lag::Skip);
-        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
         let subscription = member.subscription().and_then(|index| ring.subscription(index));
-        let (position, sequence) = match &subscription {
-            None => whereabouts(ring, &member, lag, end),
-            Some(subscription) => {
-                let position = load_acquire(subscription.head_position());
-                (position, Some(load_acquire(subscription.head_sequence())))
-            }
+        let subscription = subscription.as_ref().map(registry::read_name);
+        let shared = subscriptions.iter().find(|info| Some(&info.name) == subscription.as_ref());
+        let (position, lag_bytes, lag_messages) = if let Some(shared) = shared {
+            (shared.head_position, shared.lag_bytes, shared.lag_messages)
+        } else {
+            let (position, sequence) = whereabouts(ring, &member, lag, end);
+            let lag_messages = sequence.map(|sequence| end.sequence.saturating_sub(sequence));
+            (position, end.position.saturating_sub(position), lag_messages)
         };
+        let states = ring.used_shares().map(|index| ring.share(index).load_state());
+        let owned = states.filter(|state| state.owner() == Some(index));
+        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
         Self {
             member: index.get(),
             alive: segment.member_lives(index),
@@ -373,10 +386,11 @@ impl ConsumerInfo {
             since: time(member.word64(layout::SINCE).load(Ordering::Relaxed)),
             lag,
             position,
-            lag_bytes: end.position.saturating_sub(position),
-            lag_messages: sequence.map(|sequence| end.sequence.saturating_sub(sequence)),
+            lag_bytes,
+            lag_messages,
+            unacked: owned.map(|state| u64::from(state.unsettled().count_ones())).sum(),
             holds_producer: subscription.is_none() && lag == Lag::Hold && position < floor,
-            subscription: subscription.as_ref().map(registry::read_name),
+            subscription,
             missed: member.word64(layout::MISSED).load(Ordering::Relaxed),
             sleeps: member.word64(layout::SLEEPS).load(Ordering::Relaxed),
             late_wakes: member.word32(layout::LATE_WAKES).load(Ordering::Relaxed),

@@ -123,6 +123,8 @@ struct Ends {
     producer: Producer,
     held: Consumer,
     skipping: Consumer,
+    /// Of a named subscription.
+    shared: Consumer,
     observer: Observer,
     queue: Queue,
     name: Name,
@@ -133,11 +135,12 @@ impl Ends {
         let (name, queue) = new_queue(purpose);
         let held = queue.subscribe(&Subscribe::new()).unwrap();
         let skipping = queue.subscribe(&Subscribe::new().on_lag(Lag::Skip)).unwrap();
+        let shared = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
         let observer = queue.observe(Start::Newest).unwrap();
         let mut producer = queue.producer().unwrap();
         producer.send(b"first").unwrap();
         producer.send(b"before").unwrap();
-        let mut ends = Self { producer, held, skipping, observer, queue, name };
+        let mut ends = Self { producer, held, skipping, shared, observer, queue, name };
         // So all know that there is more, and where.
         ends.assert_next(0, b"first");
         ends
@@ -148,6 +151,7 @@ impl Ends {
     fn assert_next(&mut self, sequence: u64, payload: &[u8]) {
         assert_message(self.held.receive(), sequence, payload);
         assert_message(self.skipping.receive(), sequence, payload);
+        assert_message(self.shared.receive(), sequence, payload);
         assert_message(self.observer.receive(), sequence, payload);
     }
 
@@ -158,7 +162,7 @@ impl Ends {
         assert_eq!(info.next_sequence, 2);
         assert!(!info.closed && !info.removed);
         let consumers: Vec<_> = info.consumers.iter().map(|consumer| consumer.member).collect();
-        assert_eq!(consumers, [self.held.member(), self.skipping.member()]);
+        assert_eq!(consumers, [&self.held, &self.skipping, &self.shared].map(Consumer::member));
         for consumer in info.consumers {
             assert!(consumer.alive);
             assert_eq!((consumer.lag_messages, consumer.pid), (Some(2), std::process::id()));
@@ -166,7 +170,7 @@ impl Ends {
         assert!(matches!(self.queue.producer(), Err(Error::ProducerAlive { .. })));
         assert!(matches!(
             Queue::remove(&self.name),
-            Err(Error::InUse { consumers: 2, producer: true, .. })
+            Err(Error::InUse { consumers: 3, producer: true, .. })
         ));
         assert_eq!(self.queue.clear_dead().unwrap(), 0);
 
@@ -223,11 +227,16 @@ fn has_no_handles(_: &[&str]) {
     let mut ends = Ends::open("handles");
     let Some(child) = fork() else {
         end(move || {
-            let Ends { mut producer, held, skipping, observer, queue, name } = ends;
+            let Ends { mut producer, held, skipping, shared, observer, queue, name } = ends;
             assert_no_producer(&mut producer);
             assert_forked(producer.close());
-            assert_no_consumer(held);
-            assert_no_consumer(skipping);
+            assert_forked(shared.ack(0));
+            assert_forked(shared.ack_through(0));
+            assert_forked(shared.nack(0));
+            assert_forked(shared.extend(0));
+            for consumer in [held, skipping, shared] {
+                assert_no_consumer(consumer);
+            }
             assert_no_observer(observer);
             drop(queue);
             std::mem::forget(name);
@@ -311,12 +320,12 @@ fn drops_all(_: &[&str]) {
     for way in 0..2 {
         let Some(child) = fork() else {
             end(move || {
-                let Ends { producer, held, skipping, observer, queue, name } = ends;
+                let Ends { producer, held, skipping, shared, observer, queue, name } = ends;
                 std::mem::forget(name);
                 if way == 0 {
-                    drop((held, skipping, observer, producer, queue));
+                    drop((held, skipping, shared, observer, producer, queue));
                 } else {
-                    std::mem::forget((held, skipping, observer, producer, queue));
+                    std::mem::forget((held, skipping, shared, observer, producer, queue));
                 }
             })
         };
@@ -337,9 +346,9 @@ fn keeps_numbers(_: &[&str]) {
     let Some(child) = fork() else {
         end(move || {
             let files: Vec<_> = (0..16).map(|_| File::open("/dev/null").unwrap()).collect();
-            let Ends { producer, held, skipping, observer, queue, name } = ends;
+            let Ends { producer, held, skipping, shared, observer, queue, name } = ends;
             std::mem::forget(name);
-            drop((producer, held, skipping, observer, queue));
+            drop((producer, held, skipping, shared, observer, queue));
             for file in files {
                 let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
                 assert_eq!(path.expect("an open file"), Path::new("/dev/null"));
@@ -481,8 +490,8 @@ fn opens_anew(_: &[&str]) {
                 assert_message(consumer.receive(), 0, b"first");
                 assert_message(observer.receive(), 1, b"before");
                 let consumers = queue.info().unwrap().consumers;
-                assert_eq!(consumers.len(), 3);
-                assert_eq!(consumers[2].pid, std::process::id());
+                assert_eq!(consumers.len(), 4);
+                assert_eq!(consumers[3].pid, std::process::id());
                 assert!(matches!(queue.producer(), Err(Error::ProducerAlive { .. })));
                 assert_eq!(queue.clear_dead().unwrap(), 0);
             }
@@ -505,7 +514,8 @@ fn opens_anew(_: &[&str]) {
         consumers.map(|consumer| (consumer.pid, consumer.alive)).collect::<Vec<_>>()
     };
     let (parent, child_id) = (std::process::id(), child.0.cast_unsigned());
-    assert_eq!(members(&ends.queue), [(parent, true), (parent, true), (child_id, true)]);
+    let [own, child_lives, child_is_dead] = [(parent, true), (child_id, true), (child_id, false)];
+    assert_eq!(members(&ends.queue), [own, own, own, child_lives]);
     ends.assert_next(1, b"before");
     ends.assert_next(2, b"the parent's");
     let Ends { producer, mut held, queue, .. } = ends;
@@ -514,7 +524,7 @@ fn opens_anew(_: &[&str]) {
     sent.take();
     assert_message(held.receive(), 3, b"the child's");
     child.finish();
-    assert_eq!(members(&queue), [(parent, true), (parent, true), (child_id, false)]);
+    assert_eq!(members(&queue), [own, own, own, child_is_dead]);
     assert_eq!(queue.clear_dead().unwrap(), 1);
     assert_eq!(queue.producer().unwrap().send(b"next").unwrap(), 4);
 }

@@ -8,8 +8,10 @@ use crate::failure::{Ending, Failure};
 use crate::output::{self, bytes, time};
 use crate::subscriptions;
 
-const HEADER: [&str; 10] =
-    ["MEMBER", "OF", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "MISSED", "SLEEPS", "SINCE"];
+const HEADER: [&str; 11] = [
+    "MEMBER", "OF", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "UNACKED", "MISSED", "SLEEPS",
+    "SINCE",
+];
 
 pub fn run(info: &args::Info, owner: Option<u32>) -> Result<Ending, Failure> {
     let found = open(&info.name, owner)?.info()?;
@@ -69,6 +71,7 @@ pub fn as_json(info: &Info) -> Value {
             "position": consumer.position,
             "lag_bytes": consumer.lag_bytes,
             "lag_messages": consumer.lag_messages,
+            "unacked_messages": consumer.unacked,
             "holds_producer": consumer.holds_producer,
             "missed_messages": consumer.missed,
             "sleeps": consumer.sleeps,
@@ -106,7 +109,7 @@ fn as_text(info: &Info) -> String {
         text += "\n\n";
         text += &output::table(
             &HEADER,
-            &["MEMBER", "PROCESS", "BEHIND", "BYTES", "MISSED", "SLEEPS"],
+            &["MEMBER", "PROCESS", "BEHIND", "BYTES", "UNACKED", "MISSED", "SLEEPS"],
             info.consumers.iter().map(row),
         );
     }
@@ -151,6 +154,7 @@ fn row(consumer: &ConsumerInfo) -> Vec<String> {
         consumer.lag.to_string(),
         consumer.lag_messages.map_or("over a ring".into(), |count| count.to_string()),
         bytes(consumer.lag_bytes),
+        consumer.unacked.to_string(),
         consumer.missed.to_string(),
         consumer.sleeps.to_string(),
         time(consumer.since),
