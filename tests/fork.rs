@@ -41,7 +41,8 @@ fn play_alone(role: &str) {
 
 fn new_queue(purpose: &str) -> (Name, Queue) {
     let name = Name::new(purpose);
-    let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).expect("a queue");
+    let options = QueueOptions::new().capacity(64 << 10).members(64);
+    let queue = Queue::create(&name, &options).expect("a queue");
     (name, queue)
 }
 
