@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::history::Past;
 use crate::membership::{Membership, announce_room};
 use crate::message::{Batch, Message};
 use crate::outcome::{Acked, Nacked, Received};
@@ -68,16 +69,22 @@ impl Consumer {
                 options,
             )?))
         } else {
-            match options.lag.unwrap_or_default() {
+            let lag = options.lag.unwrap_or_default();
+            let join = |place: Place| ring.join(index, lag, place.position);
+            let copied = |begin| CopyReader::new(ring.clone(), Some(ring.member(index)), begin);
+            match lag {
                 Lag::Hold => {
-                    let join = |place: Place| ring.join(index, Lag::Hold, place.position);
                     let begin = ring.begin_holding(options.start, join).map_err(explain)?;
                     Reader::Held(HeldReader::new(ring.clone(), index, begin))
                 }
+                Lag::Spill => {
+                    let begin = ring.begin_holding(options.start, join).map_err(explain)?;
+                    Reader::Copied(copied(begin).spilling())
+                }
                 Lag::Skip => {
                     let begin = ring.begin(options.start).map_err(explain)?;
-                    ring.join(index, Lag::Skip, begin.place.position);
-                    Reader::Copied(CopyReader::new(ring.clone(), Some(ring.member(index)), begin))
+                    join(begin.place);
+                    Reader::Copied(copied(begin))
                 }
             }
         };
@@ -86,7 +93,12 @@ impl Consumer {
         announce_room(ring);
         let segment = Arc::clone(segment);
         // From here on the mapping is the reception's: nothing may fail with the membership alive.
+        let past = (options.lag == Some(Lag::Spill)).then(|| Past::of(&segment, None)).flatten();
         let reception = Reception::new(segment, mapping, reader, member, witness, options.wait);
+        let reception = match past {
+            Some(past) => reception.with_past(past),
+            None => reception,
+        };
         Ok(Self { membership, reception })
     }
 

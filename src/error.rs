@@ -67,6 +67,18 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The history directory, or a file in it, belongs to another queue, or to one that was there
+    /// before.
+    ForeignHistory {
+        /// The queue.
+        queue: Box<str>,
+        /// The directory or the file.
+        path: PathBuf,
+        /// Whose it is.
+        theirs: Box<str>,
+        /// Whose it should be.
+        ours: Box<str>,
+    },
     /// The handle was made before a fork, in the parent.
     Forked {
         /// The queue.
@@ -112,6 +124,18 @@ pub enum Error {
         theirs: u16,
         /// This build's.
         ours: u16,
+    },
+    /// A file of the queue's log holds something that no ringway writes. Nothing at or after that
+    /// place was handed over.
+    LogDamaged {
+        /// The queue.
+        queue: Box<str>,
+        /// The file.
+        path: PathBuf,
+        /// Bytes from its start.
+        offset: u64,
+        /// What is wrong.
+        what: Box<str>,
     },
     /// Every place for a consumer is taken by a live one.
     MembersFull {
@@ -260,11 +284,13 @@ impl Error {
             | Self::Corrupt { queue, .. }
             | Self::File { queue, .. }
             | Self::Foreign { queue, .. }
+            | Self::ForeignHistory { queue, .. }
             | Self::Forked { queue }
             | Self::InUse { queue, .. }
             | Self::InvalidOption { queue, .. }
             | Self::InvalidSubscription { queue, .. }
             | Self::LayoutMismatch { queue, .. }
+            | Self::LogDamaged { queue, .. }
             | Self::MembersFull { queue, .. }
             | Self::MessageTooLarge { queue, .. }
             | Self::NoSpace { queue, .. }
@@ -321,6 +347,11 @@ impl fmt::Display for Error {
             Self::Foreign { queue, what } => {
                 write!(f, "what stands at the name of queue '{queue}' is {what}; it is left alone")
             }
+            Self::ForeignHistory { queue, path, theirs, ours } => write!(
+                f,
+                "{} belongs to {theirs}, not to {ours}; give queue '{queue}' another history directory",
+                path.display()
+            ),
             Self::Forked { queue } => write!(
                 f,
                 "this handle of queue '{queue}' belongs to the process that forked; open the queue anew in the child"
@@ -354,6 +385,11 @@ impl fmt::Display for Error {
                 } else {
                     "this build is older: use the newer one here too"
                 }
+            ),
+            Self::LogDamaged { queue, path, offset, what } => write!(
+                f,
+                "the log of queue '{queue}' is damaged: {} at byte {offset}: {what}; look at it with `ringway log verify`, mend it with `ringway log repair`",
+                path.display()
             ),
             Self::MembersFull { queue, members } => write!(
                 f,

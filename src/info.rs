@@ -412,7 +412,9 @@ fn whereabouts(ring: &Ring, member: &Member, lag: Lag, end: Place) -> (u64, Opti
                 position = again;
                 unmoved
             }
-            Lag::Skip => position >= ring.floor(ring.licence().load(Ordering::Relaxed)),
+            Lag::Skip | Lag::Spill => {
+                position >= ring.floor(ring.licence().load(Ordering::Relaxed))
+            }
         };
         if whole {
             return (position, Some(sequence));

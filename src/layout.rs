@@ -26,8 +26,10 @@ pub const MAJOR: u16 = 1;
 pub const MINOR: u16 = 0;
 
 pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
-/// Features that a build must know to attach. None exist yet; every set bit is refused.
-pub(crate) const FEATURES_KNOWN: u32 = 0;
+/// A feature that a build must know to attach: messages carry a time and a checksum.
+const FEATURE_JOURNAL: u32 = 1;
+/// All of those; every other bit is refused.
+pub(crate) const FEATURES_KNOWN: u32 = FEATURE_JOURNAL;
 
 /// The largest page size of a Linux that runs with 64-bit words.
 pub(crate) const REGION_ALIGN: usize = 64 << 10;
@@ -144,7 +146,7 @@ pub fn commit_word_bits() -> &'static [(&'static str, u32, u32, &'static str)] {
             "extensions",
             29,
             3,
-            "which words lie between this one and the payload: 1 key hash, 2 and 4 reserved",
+            "which words lie between this one and the payload: 1 key hash, 2 time, 4 checksum",
         ),
         ("kind", 32, 4, "1 message, 2 padding; a word of 0 is a frame that is not committed"),
         ("sequence", 36, 28, "low bits of the message's sequence; of padding, of the next one's"),
@@ -207,7 +209,14 @@ part! {
         0x060 creator_pid: u32 = "creator" "for display";
         0x064 shares: u32 = "creator" "entries in the share table";
         0x068 control_size: u64 = "creator" "bytes of the control region's tables";
-        0x070 _reserved_identity: [u8; 144] = "nobody" "zero";
+        0x070 history_id: [u8; 16] = "creator" "random, of the history directory; zeros: there is none";
+        0x080 history_max: u64 = "creator" "bytes that the history may take; all ones: no limit";
+        0x088 at_limit: u32 = "creator" "what gives way at that limit: 0 the producer, 1 the oldest messages";
+        0x08c journal: u32 = "creator" "0 no journal, 1 written, 2 synced every so often, 3 synced always";
+        0x090 sync_every: u64 = "creator" "nanoseconds between two syncs of the journal";
+        0x098 keep_for: u64 = "creator" "nanoseconds that the journal keeps its files; 0: for ever";
+        0x0a0 first_position: u64 = "creator" "the first message's position";
+        0x0a8 _reserved_identity: [u8; 88] = "nobody" "zero";
         0x100 licence: u64 = "producer" "position up to which the producer may write; never goes back";
         0x108 _reserved_licence: [u8; 120] = "nobody" "zero";
         0x180 epoch: u64 = "producer" "how many producers there have been";
@@ -216,8 +225,12 @@ part! {
         0x194 producer_pid: u32 = "producer" "for display";
         0x198 produced_since: u64 = "producer" "nanoseconds since 1970 when it took over, for display";
         0x1a0 _reserved_state: [u8; 96] = "nobody" "zero";
-        0x200 durable: u64 = "journal" "position up to which the history is synced; 0 without a journal";
-        0x208 _reserved_durable: [u8; 120] = "nobody" "zero";
+        0x200 written: u64 = "historian" "position up to which the history has the stream";
+        0x208 written_from: u64 = "historian" "position from which on it has it, without a gap";
+        0x210 durable: u64 = "historian" "position up to which the journal is as safe as was asked for";
+        0x218 durable_sequence: u64 = "historian" "sequence of the first message that is not";
+        0x220 journal_failed: u32 = "historian" "1: a sync has failed, and nothing is durable any more";
+        0x224 _reserved_history: [u8; 92] = "nobody" "zero";
         0x280 sectors: [u64; 64] = "producer" "the sector index: 16 x SectorStart";
         0x480 history: [u8; 1024] = "creator" "path of the history directory, padded with zeros; zeros: there is none";
     }
@@ -350,6 +363,11 @@ pub(crate) const fn sector_recorded_at(sector: usize) -> Word64 {
 }
 
 pub(crate) const HISTORY_OFFSET: usize = offset_of!(Header, history);
+pub(crate) const WRITTEN: Word64 = Word64(offset_of!(Header, written));
+pub(crate) const WRITTEN_FROM: Word64 = Word64(offset_of!(Header, written_from));
+pub(crate) const DURABLE: Word64 = Word64(offset_of!(Header, durable));
+pub(crate) const DURABLE_SEQUENCE: Word64 = Word64(offset_of!(Header, durable_sequence));
+pub(crate) const JOURNAL_FAILED: Word32 = Word32(offset_of!(Header, journal_failed));
 
 pub(crate) const DATA_EVENT: Word32 = Word32(offset_of!(Control, data_event));
 pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));
@@ -474,6 +492,12 @@ impl Geometry {
         Ok(Self { capacity, tables })
     }
 
+    /// Whether a ring can have so many bytes.
+    #[cfg(not(loom))]
+    pub(crate) fn is_capacity(bytes: u64) -> bool {
+        (CAPACITY_MIN..=CAPACITY_MAX).contains(&bytes) && bytes.is_power_of_two()
+    }
+
     /// A ring too small for a segment, for tests that look at every byte of it.
     #[cfg(test)]
     pub(crate) fn tiny(capacity: u64, tables: Tables) -> Self {
@@ -577,7 +601,52 @@ pub(crate) struct Identity {
     pub(crate) instance: [u8; 16],
     pub(crate) created_at: u64,
     pub(crate) first_sequence: u64,
+    /// A multiple of the capacity.
+    pub(crate) first_position: u64,
     pub(crate) creator_pid: u32,
+    pub(crate) keeping: Keeping,
+}
+
+/// What a queue keeps of its messages on disk. The times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keeping {
+    /// Of the history directory; zeros if there is none.
+    pub(crate) history_id: [u8; 16],
+    pub(crate) size_max: u64,
+    /// Whether the oldest messages go when that is reached; else the producer waits.
+    pub(crate) drops_oldest: bool,
+    pub(crate) journal: Option<JournalCode>,
+    /// How long files are kept at least; 0 is for ever.
+    pub(crate) keep_for: u64,
+}
+
+/// When a journal's messages are safe, as the segment says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JournalCode {
+    Written,
+    SyncedEvery(u64),
+    SyncedAlways,
+}
+
+impl JournalCode {
+    fn of(code: u32, every: u64) -> Result<Option<Self>, IdentityError> {
+        match code {
+            0 => Ok(None),
+            1 => Ok(Some(Self::Written)),
+            2 => Ok(Some(Self::SyncedEvery(every))),
+            3 => Ok(Some(Self::SyncedAlways)),
+            _ => Err(IdentityError::Geometry(format!("its journal is of an unknown kind, {code}"))),
+        }
+    }
+
+    fn words(code: Option<Self>) -> (u32, u64) {
+        match code {
+            None => (0, 0),
+            Some(Self::Written) => (1, 0),
+            Some(Self::SyncedEvery(every)) => (2, every),
+            Some(Self::SyncedAlways) => (3, 0),
+        }
+    }
 }
 
 /// Why the first bytes of an object are not an identity that this build can use.
@@ -620,6 +689,30 @@ impl Identity {
         put(offset_of!(Header, created_at), &self.created_at.to_le_bytes());
         put(offset_of!(Header, first_sequence), &self.first_sequence.to_le_bytes());
         put(offset_of!(Header, creator_pid), &self.creator_pid.to_le_bytes());
+        let keeping = &self.keeping;
+        let (journal, sync_every) = JournalCode::words(keeping.journal);
+        let features = if keeping.journal.is_some() { FEATURE_JOURNAL } else { 0 };
+        put(offset_of!(Header, features_required), &features.to_le_bytes());
+        put(offset_of!(Header, history_id), &keeping.history_id);
+        put(offset_of!(Header, history_max), &keeping.size_max.to_le_bytes());
+        put(offset_of!(Header, at_limit), &u32::from(keeping.drops_oldest).to_le_bytes());
+        put(offset_of!(Header, journal), &journal.to_le_bytes());
+        put(offset_of!(Header, sync_every), &sync_every.to_le_bytes());
+        put(offset_of!(Header, keep_for), &keeping.keep_for.to_le_bytes());
+        for position in [
+            offset_of!(Header, first_position),
+            offset_of!(Header, written),
+            offset_of!(Header, written_from),
+            offset_of!(Header, durable),
+            sector_position(0).0,
+        ] {
+            put(position, &self.first_position.to_le_bytes());
+        }
+        // Up to here everything may be written, and nothing below is there.
+        let licence =
+            if self.first_position == 0 { 0 } else { self.first_position + geometry.capacity };
+        put(offset_of!(Header, licence), &licence.to_le_bytes());
+        put(offset_of!(Header, durable_sequence), &self.first_sequence.to_le_bytes());
         for sector in 1..SECTORS {
             put(sector_position(sector).0, &NO_POSITION.to_le_bytes());
         }
@@ -677,13 +770,30 @@ impl Identity {
                 "a first sequence of {first_sequence} is not below 2^61"
             )));
         }
+        let first_position = u64_at(offset_of!(Header, first_position));
+        if first_position >= FIRST_SEQUENCE_MAX || !first_position.is_multiple_of(geometry.capacity)
+        {
+            return Err(IdentityError::Geometry(format!(
+                "a first position of {first_position} is no start of a lap below 2^61"
+            )));
+        }
+        let journal = u32_at(offset_of!(Header, journal));
+        let keeping = Keeping {
+            history_id: array(bytes, offset_of!(Header, history_id)),
+            size_max: u64_at(offset_of!(Header, history_max)),
+            drops_oldest: u32_at(offset_of!(Header, at_limit)) != 0,
+            journal: JournalCode::of(journal, u64_at(offset_of!(Header, sync_every)))?,
+            keep_for: u64_at(offset_of!(Header, keep_for)),
+        };
         Ok(Self {
             geometry,
             minor: u16_at(offset_of!(Header, minor)),
             instance: array(bytes, offset_of!(Header, instance)),
             created_at: u64_at(offset_of!(Header, created_at)),
             first_sequence,
+            first_position,
             creator_pid: u32_at(offset_of!(Header, creator_pid)),
+            keeping,
         })
     }
 }
@@ -722,7 +832,15 @@ mod tests {
             instance: [7; 16],
             created_at: 1_700_000_000_000_000_000,
             first_sequence: 42,
+            first_position: 3 << 20,
             creator_pid: 1,
+            keeping: Keeping {
+                history_id: [9; 16],
+                size_max: 1 << 30,
+                drops_oldest: true,
+                journal: Some(JournalCode::SyncedEvery(100_000_000)),
+                keep_for: 0,
+            },
         }
     }
 

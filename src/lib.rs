@@ -114,7 +114,7 @@ pub use self::{
     message::{Batch, Message},
     outcome::{Acked, Holder, Nacked, Received, Sent},
     producer::{Claim, Outgoing, Producer, SendBatch},
-    queue::{Queue, QueueOptions},
+    queue::{AtLimit, Queue, QueueOptions},
     ring::{Lag, Start},
     subscribe::{AckMode, Subscribe},
     wait::Wait,

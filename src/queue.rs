@@ -8,7 +8,7 @@ use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
 use crate::history::{self, DeadLetterFile, DeadLetters};
 use crate::info::Info;
-use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Tables};
+use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, Tables};
 use crate::membership;
 use crate::producer::Producer;
 use crate::registry::{self, Registry};
@@ -578,6 +578,23 @@ pub struct QueueOptions {
     mode: u32,
     first_sequence: u64,
     history: Option<PathBuf>,
+    history_max: u64,
+    at_limit: AtLimit,
+}
+
+/// What gives way when a queue's history has the size that it may have.
+///
+/// ```
+/// assert_eq!(ringway::AtLimit::default(), ringway::AtLimit::Hold);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AtLimit {
+    /// The producer: it waits as for a consumer that holds it.
+    #[default]
+    Hold,
+    /// The oldest messages: whoever has not read them misses them, and is told which.
+    DropOldest,
 }
 
 impl QueueOptions {
@@ -594,6 +611,8 @@ impl QueueOptions {
             mode: 0o600,
             first_sequence: 0,
             history: None,
+            history_max: u64::MAX,
+            at_limit: AtLimit::Hold,
         }
     }
 
@@ -626,13 +645,28 @@ impl QueueOptions {
         Self { subscriptions: count, ..self }
     }
 
-    /// A directory for what the queue keeps on disk: dead letters. It is made if it is not there.
+    /// A directory for what the queue keeps on disk: messages that consumers with
+    /// [`Lag::Spill`](crate::Lag::Spill) have not read, and dead letters. It is made if it is not
+    /// there, and belongs to queues of this name from then on.
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().history("/var/lib/orders");
     /// ```
     pub fn history(self, directory: impl AsRef<Path>) -> Self {
         Self { history: Some(directory.as_ref().into()), ..self }
+    }
+
+    /// Bytes that the messages on disk may take, and what happens then; without a limit until set.
+    /// Files go whole, so it makes sense from several times 16 MiB, and several capacities, on.
+    ///
+    /// ```
+    /// use ringway::{AtLimit, QueueOptions};
+    ///
+    /// let options = QueueOptions::new().history("/var/lib/orders");
+    /// let options = options.history_max(1 << 30, AtLimit::DropOldest);
+    /// ```
+    pub fn history_max(self, bytes: u64, at_limit: AtLimit) -> Self {
+        Self { history_max: bytes, at_limit, ..self }
     }
 
     /// The segment's permissions, as `chmod` writes them; the process's umask has no part in
@@ -679,12 +713,19 @@ impl QueueOptions {
                 self.first_sequence
             )));
         }
-        let history = match &self.history {
+        let adopted = match &self.history {
             None => None,
-            Some(path) => Some(history::prepare(path, queue)?),
+            Some(path) => Some(history::adopt(path, queue)?),
         };
-        let first_sequence = self.first_sequence;
-        Ok(Birth { geometry, mode: self.mode, first_sequence, history })
+        let (history, history_id) = adopted.unzip();
+        let keeping = Keeping {
+            history_id: history_id.unwrap_or_default(),
+            size_max: self.history_max,
+            drops_oldest: self.at_limit == AtLimit::DropOldest,
+            ..Keeping::default()
+        };
+        let (first_sequence, first_position) = (self.first_sequence, 0);
+        Ok(Birth { geometry, mode: self.mode, first_sequence, first_position, keeping, history })
     }
 }
 

@@ -7,11 +7,14 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use crate::error::Error;
+use crate::history::{Past, PastRead};
 use crate::layout;
 use crate::membership::announce_room;
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
-use crate::ring::{Buffer, CopyReader, HeldReader, Member, Read, Ring, Run, Span};
+use crate::ring::{
+    Buffer, CopyReader, HeldReader, Lag, Member, Place, Read, Ring, Run, Span, Start,
+};
 use crate::segment::{Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
 use crate::sync::{Ordering, fence};
@@ -33,6 +36,8 @@ pub(crate) struct Reception {
     /// those of the others; a held reader's stay where they are.
     buffer: Buffer,
     batch_buffer: Buffer,
+    /// Where it finds what has left the ring, if it may look there.
+    past: Option<Box<Past>>,
     /// The consumer's line in the member table; an observer has none.
     member: Option<Member>,
     wait: Wait,
@@ -65,6 +70,7 @@ impl Reception {
             witness,
             buffer: Buffer::default(),
             batch_buffer: Buffer::default(),
+            past: None,
             member,
             wait,
             stand_off: StandOff::new(),
@@ -72,6 +78,11 @@ impl Reception {
             segment,
             _mapping: mapping,
         }
+    }
+
+    /// The same reception, of one who reads what has left the ring.
+    pub(crate) fn with_past(self, past: Past) -> Self {
+        Self { past: Some(Box::new(past)), ..self }
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -185,8 +196,10 @@ impl Reception {
         received: &mut Result<Received<Message<'_>>, Error>,
     ) -> bool {
         let Some(found) = self.receive_slowly(patience).transpose() else { return false };
+        let past = self.past.as_ref().filter(|past| past.is_entered());
         *received = found.map(|found| {
             found.map(|handed| match &*self.reader {
+                reader if let Some(past) = past => lend(past.base(), handed.span, reader.run()),
                 Reader::Held(reader) => {
                     let run = reader.track().run();
                     lend(run.base(), handed.span, run)
@@ -282,12 +295,15 @@ impl Reception {
     }
 
     fn look(&mut self) -> Result<Read<Handed>, Error> {
-        let read = match &mut *self.reader {
-            Reader::Held(reader) => reader.look(),
-            Reader::Copied(reader) => reader.look(&mut self.buffer),
-            Reader::Shared(reader) => return reader.look(&mut self.buffer),
+        let read = match self.look_at_past()? {
+            Some(read) => read,
+            None => match &mut *self.reader {
+                Reader::Held(reader) => reader.look(),
+                Reader::Copied(reader) => reader.look(&mut self.buffer),
+                Reader::Shared(reader) => return reader.look(&mut self.buffer),
+            }
+            .map_err(|corrupt| self.segment.corrupt(corrupt))?,
         };
-        let read = read.map_err(|corrupt| self.segment.corrupt(corrupt))?;
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
             // Relaxed: only this consumer stores it, and others only show it.
             let missed = member.word64(layout::MISSED);
@@ -296,6 +312,51 @@ impl Reception {
         }
         let sequence = self.reader.run().sequence().wrapping_sub(1);
         Ok(read.map(|span| Handed { span, sequence, delivery: 1 }))
+    }
+
+    /// What comes next, if it has left the ring and is to be had all the same.
+    fn look_at_past(&mut self) -> Result<Option<Read>, Error> {
+        let Some(past) = &mut self.past else { return Ok(None) };
+        if let Reader::Copied(reader) = &*self.reader
+            && reader.is_overtaken()
+            && !past.is_entered()
+        {
+            past.enter(reader.track().place());
+        }
+        let corrupt = |corrupt| self.segment.corrupt(corrupt);
+        let ring = self.reader.ring().clone();
+        while past.is_entered() {
+            let read = past.read(&ring)?;
+            self.reader.move_to(past.place());
+            match read {
+                PastRead::Message(span) => return Ok(Some(Read::Message(span))),
+                PastRead::Missed { from, to } => return Ok(Some(Read::Missed { from, to })),
+                PastRead::Present(place) => {
+                    let join = |index| ring.join(index, Lag::Hold, place.position);
+                    let floor = past.holder().map_or(0, join);
+                    if floor <= place.position {
+                        past.leave();
+                    }
+                }
+                PastRead::Gone => {
+                    let from = past.place().sequence;
+                    let begin = match past.holder() {
+                        None => ring.oldest().map_err(corrupt)?,
+                        Some(index) => {
+                            let join = |place: Place| ring.join(index, Lag::Hold, place.position);
+                            let begin = ring.begin_holding(Start::Oldest, join);
+                            begin.map_err(|error| self.segment.start_error(error))?.place
+                        }
+                    };
+                    past.leave();
+                    self.reader.move_to(begin);
+                    if from < begin.sequence {
+                        return Ok(Some(Read::Missed { from, to: begin.sequence }));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Sleeps until called, so long at most. If the end of the time came first although a call was
@@ -378,6 +439,15 @@ impl Reader {
             Self::Held(reader) => reader.track().run(),
             Self::Copied(reader) => reader.track().run(),
             Self::Shared(reader) => reader.run(),
+        }
+    }
+
+    /// Goes elsewhere. Members of named subscriptions go where their shares are.
+    fn move_to(&mut self, place: Place) {
+        match self {
+            Self::Held(reader) => reader.move_to(place),
+            Self::Copied(reader) => reader.move_to(place),
+            Self::Shared(_) => {}
         }
     }
 

@@ -188,7 +188,7 @@ impl<'a> Registry<'a> {
         let place_head = |place| self.ring.place_head(subscription, place);
         match lag {
             Lag::Hold => self.ring.begin_holding(start, place_head),
-            Lag::Skip => {
+            Lag::Skip | Lag::Spill => {
                 let begin = self.ring.begin(start)?;
                 place_head(begin.place);
                 Ok(begin)

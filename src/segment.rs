@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::error::Error;
-use crate::layout::{self, Geometry, Identity, IdentityError};
+use crate::layout::{self, Geometry, Identity, IdentityError, Keeping};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
 use crate::sync::{Ordering, fence};
@@ -25,10 +25,12 @@ const PREFIX: &str = "ringway.";
 const NAME_SIZE_MAX: usize = 200;
 
 /// The bytes that are locked to show that somebody lives, one for the producer and one for each
-/// member, and that somebody changes the subscription table. They need not exist in the file.
+/// member, and that somebody changes the subscription table or appends to the history. They need not
+/// exist in the file.
 const PRODUCER_BYTE: u64 = 0;
 const MEMBERS_BYTE: u64 = 1;
 const REGISTRY_BYTE: u64 = 1 << 20;
+const HISTORIAN_BYTE: u64 = REGISTRY_BYTE + 1;
 /// All of them, however many members there are: for `fcntl`, a count of 0 is "and all beyond".
 const ALL_BYTES: (u64, u64) = (PRODUCER_BYTE, 0);
 
@@ -46,6 +48,8 @@ pub(crate) struct Birth {
     pub(crate) geometry: Geometry,
     pub(crate) mode: u32,
     pub(crate) first_sequence: u64,
+    pub(crate) first_position: u64,
+    pub(crate) keeping: Keeping,
     /// Shorter than the header's field, and absolute.
     pub(crate) history: Option<PathBuf>,
 }
@@ -77,6 +81,8 @@ impl Segment {
             instance,
             created_at: process::now_for_display(),
             first_sequence: birth.first_sequence,
+            first_position: birth.first_position,
+            keeping: birth.keeping,
             creator_pid: std::process::id(),
         };
         let file = file::create_unnamed(DIRECTORY.as_ref(), birth.mode).map_err(os("create"))?;
@@ -478,6 +484,11 @@ impl Lock {
     /// Takes the lock of who changes the subscription table; `false` while another one has it.
     pub(crate) fn try_registry(&self) -> Result<bool, Error> {
         self.try_bytes(REGISTRY_BYTE, 1)
+    }
+
+    /// Takes the lock of who appends to the history; `false` while another one has it.
+    pub(crate) fn try_historian(&self) -> Result<bool, Error> {
+        self.try_bytes(HISTORIAN_BYTE, 1)
     }
 
     /// Gives a member's lock up again.

@@ -247,6 +247,16 @@ impl Subscribe {
     }
 
     fn fault(&self, has_history: bool) -> Option<Box<str>> {
+        if self.lag == Some(Lag::Spill) {
+            if !has_history {
+                return Some(
+                    "what a consumer that spills has not read goes to a history directory, and the queue has none".into(),
+                );
+            }
+            if self.name.is_some() {
+                return Some("a named subscription holds the producer, or skips".into());
+            }
+        }
         let within = |time: Duration| (Duration::from_nanos(1)..=TIME_MAX).contains(&time);
         let Prefetch(prefetch) = self.prefetch;
         if self.name.is_none() && self.wants_shares() {

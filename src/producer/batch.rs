@@ -86,7 +86,7 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[inline]
     pub fn push_keyed(&mut self, key: &[u8], payload: &[u8]) -> Result<(), Error> {
-        let extensions = Extensions { key: Some(key_hash(key)) };
+        let extensions = Extensions { key: Some(key_hash(key)), ..Extensions::NONE };
         if self.push_now(extensions, payload) {
             Ok(())
         } else {

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use crate::error::Error;
+use crate::history::{Historian, Kept};
 use crate::layout;
 use crate::membership;
 use crate::outcome::{Holder, Sent};
 use crate::registry;
-use crate::ring::{Extensions, MemberIndex, Shape, Writer};
+use crate::ring::{Extensions, Keeps, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::{fork::Witness, process};
@@ -59,6 +60,10 @@ pub struct Producer {
     cleared_at: Option<Instant>,
     held_since: Option<Instant>,
     reserves: u32,
+    /// Once something has gone to the history.
+    historian: Option<Historian>,
+    /// When it was last tried to become that.
+    tried_at: Option<Instant>,
     lock: Lock,
     segment: Arc<Segment>,
     /// Last: the writer's view is of this.
@@ -81,7 +86,9 @@ impl Producer {
         if segment.is_stale() {
             return Err(segment.stale());
         }
-        let mut writer = Writer::recover(ring).map_err(|corrupt| segment.corrupt(corrupt))?;
+        let writer = Writer::recover(ring).map_err(|corrupt| segment.corrupt(corrupt))?;
+        let keeps = if segment.history().is_some() { Keeps::Lagging } else { Keeps::Nothing };
+        let mut writer = writer.keeping(keeps);
         let ring = writer.ring();
         let epoch = ring.header64(layout::EPOCH);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -102,6 +109,8 @@ impl Producer {
             cleared_at: None,
             held_since: None,
             reserves: 0,
+            historian: None,
+            tried_at: None,
             lock,
             segment: Arc::clone(segment),
             _mapping: mapping,
@@ -556,13 +565,41 @@ impl Producer {
         self.look_around_sometimes()?;
         let patience = patience.begin();
         while !reserve(&mut self.writer, shape) {
+            if self.keep()? {
+                continue;
+            }
             self.held_since.get_or_insert_with(Instant::now);
             if !self.wait_for_room(patience)? {
                 return Ok(false);
             }
         }
         self.held_since = None;
+        if let Some(historian) = &mut self.historian {
+            historian.tidy()?;
+        }
         Ok(true)
+    }
+
+    /// Has what is about to be overwritten in the history, if anybody needs it; `false` if that was
+    /// not what was missing, or cannot be done now.
+    fn keep(&mut self) -> Result<bool, Error> {
+        if self.writer.must_keep().is_none() {
+            return Ok(false);
+        }
+        self.clear_dead_holders()?;
+        let now = Instant::now();
+        let tried_lately = |last| now.duration_since(last) < CLEAR_INTERVAL;
+        if self.historian.is_none() && !self.tried_at.is_some_and(tried_lately) {
+            self.tried_at = Some(now);
+            self.historian = Historian::take(&self.segment, self.writer.ring())?;
+        }
+        match (self.writer.must_keep(), &mut self.historian) {
+            (None, _) => Ok(true),
+            (Some(until), Some(historian)) => {
+                Ok(historian.keep(until)? == Kept::Done && self.writer.must_keep().is_none())
+            }
+            (Some(_), None) => Ok(false),
+        }
     }
 
     fn wait_for_room(&mut self, patience: Patience) -> Result<bool, Error> {
@@ -570,6 +607,7 @@ impl Producer {
         let mut pace = Pace::for_room(self.wait, patience, sector_size);
         loop {
             self.clear_dead_holders()?;
+            self.keep()?;
             if self.writer.has_room() {
                 return Ok(true);
             }

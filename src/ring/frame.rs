@@ -53,6 +53,14 @@ impl ExtensionSet {
     /// A hash of the message's key: messages of one key keep their order in a keyed
     /// subscription.
     pub(crate) const KEY: Self = Self(1);
+    /// When the message was sent, nanoseconds since 1970.
+    pub(crate) const TIME: Self = Self(2);
+    /// A checksum of all that is in the frame, and of where it stands: see [`Check`].
+    pub(crate) const CHECK: Self = Self(4);
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     #[inline(always)]
     pub(crate) const fn contains(self, other: Self) -> bool {
@@ -75,20 +83,72 @@ impl ExtensionSet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extensions {
     pub(crate) key: Option<u64>,
+    pub(crate) time: Option<u64>,
+    /// What to make a checksum with, which comes last.
+    pub(crate) check: Option<Check>,
 }
 
 impl Extensions {
-    pub(crate) const NONE: Self = Self { key: None };
+    pub(crate) const NONE: Self = Self { key: None, time: None, check: None };
 
     #[inline(always)]
     pub(crate) fn set(self) -> ExtensionSet {
-        if self.key.is_some() { ExtensionSet::KEY } else { ExtensionSet::default() }
+        let bit = |is_there, set: ExtensionSet| if is_there { set.0 } else { 0 };
+        ExtensionSet(
+            bit(self.key.is_some(), ExtensionSet::KEY)
+                | bit(self.time.is_some(), ExtensionSet::TIME)
+                | bit(self.check.is_some(), ExtensionSet::CHECK),
+        )
     }
 
-    /// In the order in which they lie in the frame.
+    /// In the order in which they lie in the frame, but for the checksum.
     #[inline(always)]
     pub(crate) fn words(self) -> impl Iterator<Item = u64> {
-        self.key.into_iter()
+        self.key.into_iter().chain(self.time)
+    }
+}
+
+/// Makes and checks the checksums of frames: CRC-32C of the history's id, the position, the
+/// sequence, the frame's words and its payload. So a frame that was moved, or is of another time
+/// or log, is as wrong as one with another bit in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    seed: u32,
+}
+
+impl Check {
+    pub(crate) fn new(history_id: &[u8; 16]) -> Self {
+        Self { seed: crc32c::crc32c(history_id) }
+    }
+
+    /// The checksum's word. `words` are those before it in the frame: the commit word and the
+    /// other extensions, three at most.
+    #[inline]
+    pub(crate) fn sum(self, place: Place, words: impl Iterator<Item = u64>, payload: &[u8]) -> u64 {
+        let mut head = [0; 40];
+        let mut size = 0;
+        for word in [place.position, place.sequence].into_iter().chain(words) {
+            if let Some(bytes) = head.get_mut(size..size + 8) {
+                bytes.copy_from_slice(&word.to_le_bytes());
+                size += 8;
+            }
+        }
+        let sum = crc32c::crc32c_append(self.seed, &head[..size]);
+        crc32c::crc32c_append(sum, payload).into()
+    }
+
+    /// Whether a frame of this shape, all words of it, has the checksum that it has to have.
+    pub(crate) fn is_right(self, shape: Shape, place: Place, frame: &[u64]) -> bool {
+        if !shape.extensions.contains(ExtensionSet::CHECK) {
+            return false;
+        }
+        let (head, payload) = frame.split_at(shape.payload_offset() / HEADER_SIZE);
+        let Some((found, words)) = head.split_last() else { return false };
+        // SAFETY: any words are bytes, and those of a slice lie side by side.
+        let bytes =
+            unsafe { core::slice::from_raw_parts(payload.as_ptr().cast(), size_of_val(payload)) };
+        let payload: &[u8] = bytes;
+        self.sum(place, words.iter().copied(), &payload[..shape.size]) == *found
     }
 }
 

@@ -78,7 +78,7 @@ impl Ring {
     }
 
     /// Lets `pick` choose among the entries that are whole now.
-    fn find(
+    pub(super) fn find(
         &self,
         pick: impl Fn(&mut dyn Iterator<Item = Place>) -> Option<Place>,
     ) -> Result<Place, Corrupt> {

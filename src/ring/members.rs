@@ -28,6 +28,10 @@ pub enum Lag {
     /// It loses the messages that were overwritten, and is told which. Payloads are copied out
     /// of the ring and checked before they are handed over.
     Skip,
+    /// What it has not read goes to the queue's [history](crate::QueueOptions::history) before it
+    /// is overwritten, and it reads that from there; nobody waits for it. Payloads are copied as
+    /// those of [`Skip`](Self::Skip).
+    Spill,
 }
 
 impl Lag {
@@ -35,6 +39,7 @@ impl Lag {
         match code {
             0 => Some(Self::Skip),
             1 => Some(Self::Hold),
+            2 => Some(Self::Spill),
             _ => None,
         }
     }
@@ -43,6 +48,7 @@ impl Lag {
         match self {
             Self::Skip => 0,
             Self::Hold => 1,
+            Self::Spill => 2,
         }
     }
 }
@@ -52,6 +58,7 @@ impl core::fmt::Display for Lag {
         f.write_str(match self {
             Self::Hold => "hold",
             Self::Skip => "skip",
+            Self::Spill => "spill",
         })
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! It runs on three [`Region`]s and knows no system calls, no names and no errors but
 //! [`Corrupt`]. [`write_side`] appends frames, [`read_side`] follows them, [`index`] finds a
-//! frame to begin with, [`members`] keeps the writer off what readers hold; [`subscriptions`] and
-//! [`shares`] divide the stream among those who share it.
+//! frame to begin with, [`members`] keeps the writer off what readers hold, [`keeping`] off what a
+//! history has to have first; [`subscriptions`] and [`shares`] divide the stream among those who
+//! share it.
 //!
 //! # Positions
 //!
@@ -38,6 +39,7 @@
 //! | CLOSE   | writer: store of `closed`               | reader: load of `closed`            | all commits before the end |
 //! | TURN    | member: its share, then the turn        | anybody: the turn, the share, the turn again | what the share is, if it is still its turn |
 //! | HEAD    | whoever finishes a turn: the share's mark, then the head | writer: load of the heads, then of the shares | that a message is in a share before no head holds it |
+//! | KEEP    | historian: store of `written`            | writer, readers of files: load of `written` | the end of the historian's loads; what is in the files |
 //! | PASS    | owner or heir: the share's state        | heir or owner: the share's state    | what was done with the messages |
 //!
 //! Sleeping and waking have two more pairs, stated in [`crate::wait`].
@@ -93,6 +95,11 @@
 //! the heads first and the shares after finds each message in one or the other. A share without
 //! the mark holds nobody: it may never be taken.
 //!
+//! **KEEP** (release store, acquire load). The historian copies frames from the ring to the files and
+//! then says up to where. The writer that finds that may overwrite them: the historian's loads are
+//! behind it. A reader that finds it finds the frames in the files. The position never goes back;
+//! one that is stale is too low, and costs a look.
+//!
 //! **PASS** (release store or compare-and-swap, acquire load or compare-and-swap). Who owns a share
 //! and what is settled is one word. Where nobody may take a share from a living owner, the owner
 //! just stores it; who takes over from a dead one has the kernel between them. Where somebody may,
@@ -104,6 +111,7 @@
 
 pub(crate) mod frame;
 mod index;
+mod keeping;
 mod members;
 mod read_side;
 mod run;
@@ -120,7 +128,8 @@ mod tests;
 pub use self::members::Lag;
 pub use self::start::Start;
 
-pub(crate) use self::frame::{ExtensionSet, Extensions, Place, Shape};
+pub(crate) use self::frame::{Check, ExtensionSet, Extensions, Place, Shape};
+pub(crate) use self::keeping::Keeps;
 pub(crate) use self::members::{Member, MemberIndex};
 pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read};
 pub(crate) use self::run::{Run, Span};

@@ -88,6 +88,13 @@ impl HeldReader {
         self.track.run.next()
     }
 
+    /// Goes elsewhere: to a boundary that the caller holds.
+    #[cfg(not(loom))]
+    pub(crate) fn move_to(&mut self, place: Place) {
+        self.track.move_to(place);
+        self.release_at = self.track.ring.sector_end(place.position);
+    }
+
     /// Looks at what comes next, whatever it is.
     #[cold]
     pub(crate) fn look(&mut self) -> Result<Read, Corrupt> {
@@ -122,11 +129,32 @@ pub(crate) struct CopyReader {
     track: Track,
     /// Shows how far it is, if the queue knows of it.
     member: Option<Member>,
+    /// Whether what is overwritten before it gets there is to be had elsewhere.
+    spills: bool,
 }
 
 impl CopyReader {
     pub(crate) fn new(ring: Ring, member: Option<Member>, begin: Begin) -> Self {
-        Self { track: Track::new(ring, begin), member }
+        Self { track: Track::new(ring, begin), member, spills: false }
+    }
+
+    /// A reader that finds nothing where something was overwritten, instead of skipping it: see
+    /// [`Self::is_overtaken`].
+    #[cfg(not(loom))]
+    pub(crate) fn spilling(self) -> Self {
+        Self { spills: true, ..self }
+    }
+
+    /// Whether what comes next has been overwritten, and is to be had elsewhere.
+    #[cfg(not(loom))]
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.spills && self.track.position() < self.track.ring.current_floor()
+    }
+
+    /// Goes elsewhere. The boundary may be overwritten by the time it looks.
+    #[cfg(not(loom))]
+    pub(crate) fn move_to(&mut self, place: Place) {
+        self.track.move_to(place);
     }
 
     pub(crate) fn track(&self) -> &Track {
@@ -137,7 +165,7 @@ impl CopyReader {
     #[inline(always)]
     pub(crate) fn release(&mut self) {
         if let Some(member) = &self.member {
-            // Relaxed: nobody relies on it.
+            // Relaxed: nobody relies on more than that it is not too high.
             member.cursor().store(self.track.position(), Ordering::Relaxed);
         }
     }
@@ -165,6 +193,9 @@ impl CopyReader {
             let (word, licence) = self.track.word_and_licence();
             if self.track.position() < self.track.ring.floor(licence) {
                 // LICENCE: whatever the word is, it is not of this frame.
+                if self.spills {
+                    return Ok(Read::Empty);
+                }
                 if let Some(missed) = self.track.skip()? {
                     return Ok(missed);
                 }
@@ -262,7 +293,7 @@ impl Track {
         self.lap + self.run.offset() as u64
     }
 
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place { position: self.position(), sequence: self.run.sequence() }
     }
 

@@ -57,6 +57,13 @@ pub(crate) struct Span {
     pub(crate) extensions_size: usize,
 }
 
+impl Span {
+    /// The payload's of a frame that begins at an offset.
+    pub(crate) fn of(shape: Shape, offset: usize) -> Self {
+        Usual::of(shape).span_at(offset)
+    }
+}
+
 impl Run {
     /// Nothing can be followed before [`Self::limit_to`].
     pub(super) fn new(frames: Region, offset: usize, sequence: u64, size_max: usize) -> Self {

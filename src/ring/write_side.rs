@@ -4,7 +4,7 @@
 //! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
-use super::{Corrupt, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
+use super::{Corrupt, Keeps, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::layout;
 use crate::sync::{Ordering, fence};
 
@@ -18,6 +18,8 @@ pub(crate) struct Writer {
     granted: u64,
     /// The licence that was last asked for.
     wanted: u64,
+    /// What has to be in the files before it is overwritten.
+    keeps: Keeps,
 }
 
 /// Where writing goes on, by offsets in the ring: within a lap nothing has to be masked.
@@ -69,7 +71,12 @@ impl Writer {
         let offset = ring.offset(place.position);
         let lap = place.position - offset as u64;
         let head = Head { offset, limit: 0, sequence: place.sequence, lap, recorded_until };
-        Ok(Self { head, ring, granted: 0, wanted: 0 })
+        Ok(Self { head, ring, granted: 0, wanted: 0, keeps: Keeps::Nothing })
+    }
+
+    /// The same writer, of a queue that keeps messages on disk.
+    pub(crate) fn keeping(self, keeps: Keeps) -> Self {
+        Self { keeps, ..self }
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -115,7 +122,16 @@ impl Writer {
         let end = offset + shape.frame_size();
         assert!(end <= limit, "the claim was larger");
         self.ring.extend(offset, extensions);
-        self.ring.commit(Filled { offset, end, word: frame::message_word(shape, sequence) });
+        let word = frame::message_word(shape, sequence);
+        #[cfg(not(loom))]
+        if let Some(check) = extensions.check {
+            let words = core::iter::once(word).chain(extensions.words());
+            let payload = self.ring.payloads().wrapping_add(offset + shape.payload_offset());
+            // SAFETY: RESERVE: the claim's bytes, which nobody else reads or writes yet.
+            let payload = unsafe { core::slice::from_raw_parts(payload, size) };
+            self.ring.set_check(offset, shape, check.sum(self.place(), words, payload));
+        }
+        self.ring.commit(Filled { offset, end, word });
         self.head.advance(end);
         sequence
     }
@@ -149,14 +165,29 @@ impl Writer {
 
     /// Whether the room is there that [`Self::reserve`] did not find.
     pub(crate) fn has_room(&self) -> bool {
-        self.is_granted(self.wanted)
+        self.is_kept() && self.is_granted(self.wanted)
     }
 
-    /// The members of their own that stand in the way of what was last asked for.
+    /// Up to where the files have to have the stream for the room that [`Self::reserve`] did not
+    /// find, if they have not.
+    pub(crate) fn must_keep(&self) -> Option<u64> {
+        (!self.is_kept()).then(|| self.ring.floor(self.wanted))
+    }
+
+    fn is_kept(&self) -> bool {
+        self.ring.is_kept(self.keeps, self.ring.floor(self.wanted))
+    }
+
+    /// The members of their own that stand in the way of what was last asked for. Those that spill
+    /// do while the files have not what they need.
     pub(crate) fn holding_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
         let stands = |held: Option<u64>| held.is_some_and(|position| self.is_in_the_way(position));
         let members = self.ring.active_members();
-        members.filter(move |&index| stands(self.ring.held_by_member(index)))
+        let spilling = if self.is_kept() { None } else { Some(self.ring.spilling_members()) };
+        let spilling = spilling.into_iter().flatten();
+        members
+            .filter(move |&index| stands(self.ring.held_by_member(index)))
+            .chain(spilling.filter(|&(_, at)| self.is_in_the_way(at)).map(|(index, _)| index))
     }
 
     /// The named subscriptions that do, by their heads or by shares.
@@ -225,6 +256,10 @@ impl Writer {
     /// Raises the licence to cover `end`, then asks the holding members whether they mind.
     fn ask(&mut self, end: u64) -> bool {
         self.wanted = end.next_multiple_of(self.ring.geometry().sector_size());
+        // First of all: a reader takes what is below the floor to be in the files.
+        if !self.is_kept() {
+            return false;
+        }
         if self.ring.licence().load(Ordering::Relaxed) < self.wanted {
             crash_point();
             // Relaxed: LICENCE and JOIN order it by the fence.
@@ -232,7 +267,8 @@ impl Writer {
         }
         // SeqCst: JOIN. It is also LICENCE's release fence.
         fence(Ordering::SeqCst);
-        let granted = self.is_granted(self.wanted);
+        // Once more: a member may have joined meanwhile.
+        let granted = self.has_room();
         if granted {
             self.granted = self.wanted;
         }
@@ -265,6 +301,11 @@ impl Head {
         // reader relies on bytes there.
         unsafe { ring.frames.copy_in(offset + shape.payload_offset(), payload) };
         let word = frame::message_word(shape, self.sequence);
+        if let Some(check) = extensions.check {
+            let words = core::iter::once(word).chain(extensions.words());
+            let sum = check.sum(self.place(), words, payload);
+            ring.set_check(offset, shape, sum);
+        }
         self.advance(end);
         Some(Filled { offset, end, word })
     }
@@ -293,6 +334,14 @@ impl Ring {
             // Relaxed: the frame's commit word carries it.
             self.word_at(offset + (1 + index) * HEADER_SIZE).store(word, Ordering::Relaxed);
         }
+    }
+
+    /// Writes the checksum of a frame that begins at an offset.
+    #[inline]
+    fn set_check(&self, offset: usize, shape: Shape, sum: u64) {
+        let before_payload = offset + shape.payload_offset() - HEADER_SIZE;
+        // Relaxed: the frame's commit word carries it.
+        self.word_at(before_payload).store(sum, Ordering::Relaxed);
     }
 
     /// Makes a frame visible.

@@ -85,6 +85,34 @@ pub(crate) fn space_left(file: &File) -> io::Result<u64> {
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
+/// Writes `size` bytes of memory to a file, all of them or an error.
+///
+/// # Safety
+/// The memory is readable for so long. It may be a segment's, of which nobody makes a slice.
+pub(crate) unsafe fn write_all_from(
+    file: &File,
+    bytes: *const u8,
+    size: usize,
+    offset: u64,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < size {
+        let at = libc::off_t::try_from(offset + done as u64).map_err(io::Error::other)?;
+        let from = bytes.wrapping_add(done).cast();
+        // SAFETY: by the caller's promise.
+        let written = unsafe { libc::pwrite(file.as_raw_fd(), from, size - done, at) };
+        match usize::try_from(written) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => done += written,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+    Ok(())
+}
+
 /// Locks `count` bytes from `first` for this opening of the file; `false` if another opening
 /// has a lock on one of them. The lock goes with the last copy of the opening, at the latest
 /// when the process dies (open file description locks, `fcntl(2)`).

@@ -85,7 +85,7 @@ pub fn start(text: &str) -> Result<Start, String> {
 
 /// Parses one of the policies, which help and completions list.
 pub fn lag() -> impl TypedValueParser<Value = Lag> {
-    one_of(&[("hold", Lag::Hold), ("skip", Lag::Skip)])
+    one_of(&[("hold", Lag::Hold), ("skip", Lag::Skip), ("spill", Lag::Spill)])
 }
 
 /// Parses one of the ways to wait, which help and completions list.

@@ -217,7 +217,7 @@ fn keys_arrive_beside_their_payloads_and_plain_messages_between_them() {
         let payload = payload(sequence, (sequence % 100) as usize);
         // Runs of each kind, so that guesses are right, and changes, so that they are wrong.
         let key = ((sequence / 5) % 2 == 0).then_some(sequence ^ 0x5555);
-        let extensions = Extensions { key };
+        let extensions = Extensions { key, ..Extensions::NONE };
         let shape = Shape { extensions: extensions.set(), size: payload.len() };
         if sequence % 7 == 0 {
             assert!(writer.reserve(shape));

@@ -1,0 +1,234 @@
+//! The log: the ring's own stream, laid out straight in files.
+//!
+//! A file is named by the position of its first byte of the stream, in decimal: byte
+//! `position - base + 4096` of it is byte `position` of the stream, frames and padding as they
+//! were in the ring. So the ring's frame parser reads it, nothing needs an index, and what is
+//! appended comes straight from the ring. A file ends where the stream's position is a multiple
+//! of the span, which is a multiple of the ring's capacity: no frame crosses the end of a lap, and
+//! so none crosses the end of a file. Where one file ends early, and the next begins further on,
+//! the sequences still follow each other: a queue that was made anew goes on at the start of a lap.
+//!
+//! ```text
+//!  0  magic, 8 bytes                       40  base: position of the first byte
+//!  8  version, u32                         48  sequence of the first message
+//! 12  CRC-32C of what follows, u32         56  time, ns since 1970
+//! 16  id of the history, 16 bytes          64  flags, u32: 1 frames carry checksums
+//! 32  capacity of the ring                 68  length of the queue's name, u16; 70 the name
+//! ```
+//!
+//! The rest of the first 4096 bytes is zero. All numbers are little-endian.
+
+mod read;
+mod write;
+
+pub(crate) use self::read::{LogRead, LogReader};
+pub(crate) use self::write::LogWriter;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::layout::{COUNT_MAX, Geometry};
+use crate::ring::{Check, Place};
+use crate::sys::process;
+
+/// Where the stream's bytes begin in a file.
+pub(crate) const HEADER_SIZE: u64 = 4096;
+const MAGIC: [u8; 8] = *b"RINGWLOG";
+const VERSION: u32 = 1;
+const CHECKED_FROM: usize = 16;
+const NAME_OFFSET: usize = 70;
+const FLAG_CHECKED: u32 = 1;
+/// Files span as much of the stream at least.
+const SPAN_MIN: u64 = 16 << 20;
+const SUFFIX: &str = ".log";
+
+/// The log of one queue: which files belong to it, and what they hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) directory: PathBuf,
+    pub(crate) queue: Box<str>,
+    /// Of the history directory that it is in.
+    pub(crate) id: [u8; 16],
+    /// The ring's.
+    pub(crate) capacity: u64,
+    /// What the checksums of frames are made with, if they have any.
+    pub(crate) check: Option<Check>,
+}
+
+/// One file of a log, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogFile {
+    pub(crate) base: u64,
+    pub(crate) path: PathBuf,
+}
+
+/// What the first bytes of a file say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    pub(crate) id: [u8; 16],
+    pub(crate) queue: Box<str>,
+    pub(crate) capacity: u64,
+    pub(crate) begin: Place,
+    pub(crate) time: u64,
+    pub(crate) checked: bool,
+}
+
+impl Log {
+    /// The files there are, in the order of the stream. Others in the directory are left alone.
+    pub(crate) fn files(&self) -> Result<Vec<LogFile>, Error> {
+        let failed = |error| self.failed("read", &self.directory, error);
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let base = name.strip_suffix(SUFFIX).and_then(|base| base.parse().ok());
+            files.extend(base.filter(|&base| base < COUNT_MAX).map(|base| LogFile { base, path }));
+        }
+        files.sort_unstable_by_key(|file| file.base);
+        Ok(files)
+    }
+
+    pub(crate) fn path(&self, base: u64) -> PathBuf {
+        self.directory.join(format!("{base:020}{SUFFIX}"))
+    }
+
+    /// The position where the file that has `position` ends at the latest.
+    pub(crate) fn limit(&self, position: u64) -> u64 {
+        (position | (span(self.capacity) - 1)) + 1
+    }
+
+    /// Reads a file's header; `None` if the file is gone.
+    pub(crate) fn open(&self, file: &LogFile) -> Result<Option<(File, FileHeader)>, Error> {
+        let open = match File::open(&file.path) {
+            Ok(open) => open,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed("open", &file.path, error)),
+        };
+        let mut bytes = [0; HEADER_SIZE as usize];
+        match open.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(self.damaged(&file.path, 0, "its header is cut short"));
+            }
+            Err(error) => return Err(self.failed("read", &file.path, error)),
+        }
+        let header = FileHeader::parse(&bytes).map_err(|what| self.damaged(&file.path, 0, what))?;
+        if header.id != self.id {
+            return Err(self.foreign(&file.path, header.id));
+        }
+        if (header.capacity, header.begin.position) != (self.capacity, file.base) {
+            let what = "its header is of another file, or of a ring of another capacity";
+            return Err(self.damaged(&file.path, 0, what));
+        }
+        Ok(Some((open, header)))
+    }
+
+    pub(crate) fn failed(&self, doing: &'static str, path: &Path, source: io::Error) -> Error {
+        Error::File { queue: self.queue.clone(), doing, path: path.into(), source }
+    }
+
+    /// An error about a byte of a file.
+    pub(crate) fn damaged(&self, path: &Path, offset: u64, what: &str) -> Error {
+        Error::LogDamaged {
+            queue: self.queue.clone(),
+            path: path.into(),
+            offset,
+            what: what.into(),
+        }
+    }
+
+    fn foreign(&self, path: &Path, theirs: [u8; 16]) -> Error {
+        Error::ForeignHistory {
+            queue: self.queue.clone(),
+            path: path.into(),
+            theirs: format!("history {}", hex(&theirs)).into(),
+            ours: format!("history {}", hex(&self.id)).into(),
+        }
+    }
+}
+
+/// Bytes of the stream that a file has at most.
+fn span(capacity: u64) -> u64 {
+    capacity.max(SPAN_MIN)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl FileHeader {
+    fn new(log: &Log, begin: Place) -> Self {
+        Self {
+            id: log.id,
+            queue: log.queue.clone(),
+            capacity: log.capacity,
+            begin,
+            time: process::now_for_display(),
+            checked: log.check.is_some(),
+        }
+    }
+
+    fn bytes(&self) -> [u8; HEADER_SIZE as usize] {
+        let mut bytes = [0; HEADER_SIZE as usize];
+        let mut put = |offset: usize, field: &[u8]| {
+            bytes[offset..offset + field.len()].copy_from_slice(field);
+        };
+        put(0, &MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(16, &self.id);
+        put(32, &self.capacity.to_le_bytes());
+        put(40, &self.begin.position.to_le_bytes());
+        put(48, &self.begin.sequence.to_le_bytes());
+        put(56, &self.time.to_le_bytes());
+        put(64, &(if self.checked { FLAG_CHECKED } else { 0 }).to_le_bytes());
+        let name = self.queue.as_bytes();
+        put(68, &u16::try_from(name.len()).unwrap_or(0).to_le_bytes());
+        put(NAME_OFFSET, name);
+        let check = crc32c::crc32c(&bytes[CHECKED_FROM..]);
+        bytes[12..16].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// Reads what another process wrote; the error says what is wrong with it.
+    pub(crate) fn parse(bytes: &[u8; HEADER_SIZE as usize]) -> Result<Self, &'static str> {
+        let u32_at = |offset: usize| {
+            bytes[offset..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+        };
+        let u64_at = |offset: usize| {
+            bytes[offset..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        if bytes[..8] != MAGIC {
+            return Err("it does not begin like a file of a log");
+        }
+        if u32_at(8) != VERSION {
+            return Err("its format is one that this build does not know");
+        }
+        if u32_at(12) != crc32c::crc32c(&bytes[CHECKED_FROM..]) {
+            return Err("its header does not match its checksum");
+        }
+        let length = usize::from(u16::from_le_bytes([bytes[68], bytes[69]]));
+        let name = bytes.get(NAME_OFFSET..NAME_OFFSET + length);
+        let queue = name.and_then(|name| std::str::from_utf8(name).ok());
+        let queue = queue.ok_or("its header names no queue")?.into();
+        let (capacity, begin) = (u64_at(32), Place { position: u64_at(40), sequence: u64_at(48) });
+        let possible = Geometry::is_capacity(capacity)
+            && begin.position.is_multiple_of(8)
+            && begin.position < COUNT_MAX
+            && begin.sequence < COUNT_MAX;
+        if !possible {
+            return Err("its header has sizes that no log has");
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&bytes[16..32]);
+        let checked = u32_at(64) & FLAG_CHECKED != 0;
+        Ok(Self { id, queue, capacity, begin, time: u64_at(56), checked })
+    }
+}

@@ -1,0 +1,217 @@
+//! Appending to a log, straight from the ring.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+
+use super::{FileHeader, HEADER_SIZE, Log};
+use crate::error::Error;
+use crate::ring::{Place, Ring};
+use crate::sys::file;
+
+/// The end of a log that grows. Whoever makes one holds the historian's lock.
+#[derive(Debug)]
+pub(crate) struct LogWriter {
+    log: Log,
+    /// The file that is appended to, and the position of its first byte.
+    file: Option<(File, u64)>,
+    /// Where the next frame goes.
+    end: Place,
+    /// Bytes of all files.
+    size: u64,
+    /// Whether the directory has names that are not synced.
+    has_new_names: bool,
+}
+
+impl LogWriter {
+    /// A new log, or what comes before another.
+    pub(crate) fn begin(log: Log, end: Place) -> Result<Self, Error> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&log.directory);
+        made.map_err(|error| log.failed("make the directory", &log.directory, error))?;
+        Ok(Self { log, file: None, end, size: 0, has_new_names: false })
+    }
+
+    /// A log that ends at a frame boundary: what stands behind it is cut off.
+    pub(crate) fn go_on(log: Log, end: Place) -> Result<Self, Error> {
+        let mut writer = Self::begin(log, end)?;
+        for found in writer.log.files()? {
+            if found.base >= end.position {
+                writer.remove(found.base)?;
+                continue;
+            }
+            let facts = fs::metadata(&found.path);
+            writer.size += facts.map_or(0, |facts| facts.len());
+            if end.position < writer.log.limit(found.base) {
+                writer.reopen(found.base)?;
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Whether the file that the end lies in is not there any more.
+    pub(crate) fn has_lost_its_file(&self) -> bool {
+        match &self.file {
+            Some((file, _)) => file.metadata().is_ok_and(|facts| facts.nlink() == 0),
+            None => {
+                self.log.limit(self.end.position) - self.end.position
+                    != super::span(self.log.capacity)
+            }
+        }
+    }
+
+    pub(crate) fn lost(&self) -> Error {
+        let base = self.file.as_ref().map_or(self.end.position, |(_, base)| *base);
+        self.log.failed("find the end of", &self.log.path(base), io::ErrorKind::NotFound.into())
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Up to where the stream is in the log.
+    pub(crate) fn end(&self) -> Place {
+        self.end
+    }
+
+    /// Bytes of all its files.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Begins anew elsewhere, without anything that was there.
+    pub(crate) fn restart(&mut self, place: Place) -> Result<(), Error> {
+        self.file = None;
+        for found in self.log.files()? {
+            self.remove(found.base)?;
+        }
+        (self.end, self.size) = (place, 0);
+        Ok(())
+    }
+
+    /// Appends the ring's frames up to `to`, which lies in the lap of the end, or ends it. If that
+    /// fails, the log ends where it did.
+    pub(crate) fn append(&mut self, ring: &Ring, to: Place) -> Result<(), Error> {
+        let from = self.end;
+        let (file, base) = match self.file.take() {
+            Some((file, base)) if from.position < self.log.limit(base) => (file, base),
+            _ => self.begin_file()?,
+        };
+        let offset = from.position - base + HEADER_SIZE;
+        let written = ring.write_out(from.position, to.position, |bytes, size| {
+            // SAFETY: the ring's, which stay as they are: its writer waits for this.
+            unsafe { file::write_all_from(&file, bytes, size, offset) }
+        });
+        if let Err(error) = written {
+            let failure = self.log.failed("append to", &self.log.path(base), error);
+            // A part of it is not to be found by anybody. If that fails too, the next one cuts.
+            let _ = file.set_len(offset);
+            self.file = Some((file, base));
+            return Err(failure);
+        }
+        self.file = Some((file, base));
+        self.size += to.position - from.position;
+        self.end = to;
+        Ok(())
+    }
+
+    /// Has everything that was appended on the disk, names included. Not to be tried again if it
+    /// fails: what the system could not write it may have forgotten.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        if self.has_new_names {
+            let synced = File::open(&self.log.directory).and_then(|directory| directory.sync_all());
+            synced.map_err(|error| self.log.failed("sync", &self.log.directory, error))?;
+            self.has_new_names = false;
+        }
+        if let Some((file, base)) = &self.file {
+            if self.has_lost_its_file() {
+                return Err(self.lost());
+            }
+            file.sync_data()
+                .map_err(|error| self.log.failed("sync", &self.log.path(*base), error))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files that end at or before a position, and returns the position of what is
+    /// the first byte of the log then.
+    pub(crate) fn remove_below(&mut self, position: u64) -> Result<u64, Error> {
+        let files = self.log.files()?;
+        for (index, file) in files.iter().enumerate() {
+            let next = files.get(index + 1).map(|next| next.base);
+            if next.unwrap_or(self.end.position) > position {
+                return Ok(file.base);
+            }
+            if next.is_none() {
+                self.file = None;
+            }
+            self.remove(file.base)?;
+        }
+        Ok(self.end.position)
+    }
+
+    /// Removes the oldest file, unless it is the one that is appended to, and returns the position
+    /// of what is the first byte then.
+    pub(crate) fn remove_oldest(&mut self) -> Result<Option<u64>, Error> {
+        match &self.log.files()?[..] {
+            [oldest, next, ..] => {
+                let next = next.base;
+                self.remove(oldest.base)?;
+                Ok(Some(next))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn remove(&mut self, base: u64) -> Result<(), Error> {
+        let path = self.log.path(base);
+        let size = fs::metadata(&path).map_or(0, |facts| facts.len());
+        match fs::remove_file(&path) {
+            Ok(()) => {
+                self.size = self.size.saturating_sub(size);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.log.failed("remove", &path, error)),
+        }
+    }
+
+    /// Makes the file that begins at the end. What is appended before the next one is in it.
+    fn begin_file(&mut self) -> Result<(File, u64), Error> {
+        if self.log.check.is_some() {
+            // Of the file before nobody will think again.
+            self.sync()?;
+        }
+        let base = self.end.position;
+        let path = self.log.path(base);
+        let open =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = open.map_err(|error| self.log.failed("make", &path, error))?;
+        let header = FileHeader::new(&self.log, self.end).bytes();
+        if let Err(error) = file.write_all_at(&header, 0) {
+            let _ = fs::remove_file(&path);
+            return Err(self.log.failed("append to", &path, error));
+        }
+        self.size += HEADER_SIZE;
+        self.has_new_names = true;
+        Ok((file, base))
+    }
+
+    fn reopen(&mut self, base: u64) -> Result<(), Error> {
+        let path = self.log.path(base);
+        let failed = |error| self.log.failed("open", &path, error);
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let before = file.metadata().map_err(failed)?.len();
+        let due = self.end.position - base + HEADER_SIZE;
+        if before < due {
+            return Err(self.log.damaged(
+                &path,
+                before,
+                "it ends before what the queue says it has",
+            ));
+        }
+        file.set_len(due).map_err(failed)?;
+        self.size -= before - due;
+        self.file = Some((file, base));
+        Ok(())
+    }
+}

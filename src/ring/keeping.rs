@@ -1,0 +1,130 @@
+//! What a history has to have before the writer overwrites it.
+//!
+//! The *historian* is whoever appends to the files: the producer itself, or a journaler. It says in
+//! the header from where on and up to where they have the stream.
+
+use super::frame::{self, Frame};
+use super::{Corrupt, Lag, MemberIndex, Place, Ring};
+use crate::layout;
+use crate::sync::{Ordering, fence, load_acquire};
+
+/// What has to be in the files before it is overwritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    #[default]
+    Nothing,
+    /// What members that spill have not read yet.
+    Lagging,
+    Everything,
+}
+
+impl Ring {
+    /// Up to where the files have the stream.
+    pub(crate) fn written(&self) -> u64 {
+        // Acquire: KEEP.
+        load_acquire(self.header64(layout::WRITTEN))
+    }
+
+    /// From where on they have it.
+    pub(crate) fn written_from(&self) -> u64 {
+        load_acquire(self.header64(layout::WRITTEN_FROM))
+    }
+
+    /// The floor at this moment.
+    pub(crate) fn current_floor(&self) -> u64 {
+        self.floor(self.licence().load(Ordering::Relaxed))
+    }
+
+    /// The historian has appended up to a position.
+    pub(crate) fn set_written(&self, position: u64) {
+        // Release: KEEP.
+        self.header64(layout::WRITTEN).store(position, Ordering::Release);
+    }
+
+    /// What is below a position is not in the files any more, or never was.
+    pub(crate) fn set_written_from(&self, position: u64) {
+        self.header64(layout::WRITTEN_FROM).store(position, Ordering::Release);
+    }
+
+    /// The lowest position that a member which spills has not read up to.
+    pub(crate) fn lowest_spilling(&self) -> Option<u64> {
+        self.spilling_members().map(|(_, position)| position).min()
+    }
+
+    /// The members that spill, and how far they are.
+    pub(crate) fn spilling_members(&self) -> impl Iterator<Item = (MemberIndex, u64)> + '_ {
+        self.active_members().filter_map(|index| {
+            let member = self.member(index);
+            // Acquire: RETIRE.
+            let position = || load_acquire(member.cursor());
+            (member.lag() == Some(Lag::Spill)).then(|| (index, position()))
+        })
+    }
+
+    /// Whether everything below a position that has to be in the files is there.
+    pub(super) fn is_kept(&self, keeps: Keeps, floor: u64) -> bool {
+        match keeps {
+            Keeps::Nothing => true,
+            Keeps::Lagging => self.lowest_spilling().is_none_or(|needed| {
+                let from = self.written_from();
+                needed >= floor || (self.written() >= floor && self.is_had_from(needed, from))
+            }),
+            Keeps::Everything => self.written() >= floor,
+        }
+    }
+
+    /// Whether files that begin at `from` have as much of what is needed as can be had: what is
+    /// neither in them nor in the ring is gone.
+    pub(crate) fn is_had_from(&self, needed: u64, from: u64) -> bool {
+        from <= needed || needed < self.current_floor()
+    }
+
+    /// The first boundary in the sector of a boundary that is not overwritten.
+    pub(crate) fn sector_start(&self, position: u64) -> Result<Place, Corrupt> {
+        let sector_end = self.sector_end(position);
+        self.find(|places| {
+            let mut in_sector = places.filter(|place| {
+                self.sector_end(place.position) == sector_end && place.position <= position
+            });
+            in_sector.next()
+        })
+    }
+
+    /// Follows committed frames to the first boundary at or after `until`, or to the end of the
+    /// lap, or to the end of what is committed, whichever comes first. The caller knows that none
+    /// of them is overwritten meanwhile.
+    pub(crate) fn follow(&self, from: Place, until: u64) -> Result<Place, Corrupt> {
+        let mut place = from;
+        while place.position < until {
+            let word = self.frame_word(place.position).load(Ordering::Relaxed);
+            // Acquire: PUBLISH.
+            fence(Ordering::Acquire);
+            let licence = self.licence().load(Ordering::Relaxed);
+            match frame::parse(word, place, self.capacity(), licence)? {
+                Frame::Uncommitted => break,
+                Frame::Message { end, .. } => {
+                    place = Place { position: end, sequence: place.sequence + 1 };
+                }
+                Frame::Padding { end } => {
+                    place.position = end;
+                    break;
+                }
+            }
+        }
+        Ok(place)
+    }
+
+    /// Hands the bytes between two boundaries of one lap to `write`: where they lie, and how many
+    /// they are.
+    #[cfg(not(loom))]
+    pub(crate) fn write_out<T>(
+        &self,
+        from: u64,
+        to: u64,
+        write: impl FnOnce(*const u8, usize) -> T,
+    ) -> T {
+        let (offset, size) = (self.offset(from), usize::try_from(to - from).unwrap_or(usize::MAX));
+        let bytes = self.frames.slice(offset, size);
+        write(bytes.address(), size)
+    }
+}
