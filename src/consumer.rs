@@ -10,7 +10,7 @@ use crate::message::{Batch, Message};
 use crate::outcome::{Acked, Nacked, Received};
 use crate::reception::{Reader, Reception};
 use crate::registry::Registry;
-use crate::ring::{CopyReader, HeldReader, Lag, Place, Start};
+use crate::ring::{CopyReader, HeldReader, Lag, MemberIndex, Place, Ring, Start};
 use crate::segment::{Access, Segment};
 use crate::sharing::SharedReader;
 use crate::subscribe::Subscribe;
@@ -54,6 +54,12 @@ impl Consumer {
         let mapping = segment.map(Access::Consume)?;
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
+        let lag = options.lag.unwrap_or_default();
+        let holder = (lag == Lag::Hold).then_some(index);
+        let (past, start) = look_back(segment, ring, options.start, holder)?;
+        let in_files = past.as_ref().is_some_and(Past::is_entered);
+        let past = past.filter(|_| in_files || lag == Lag::Spill);
+        let past = past.map(|past| past.durable_only(options.durable_only));
         let explain = |error| segment.start_error(error);
         let reader = if let Some(name) = &options.name {
             let registry = Registry::lock(segment, ring)?;
@@ -69,22 +75,28 @@ impl Consumer {
                 options,
             )?))
         } else {
-            let lag = options.lag.unwrap_or_default();
             let join = |place: Place| ring.join(index, lag, place.position);
+            let (start, only) = (start, options.durable_only);
             let copied = |begin| CopyReader::new(ring.clone(), Some(ring.member(index)), begin);
             match lag {
+                Lag::Hold if in_files => {
+                    // Holds nobody before it is in the ring.
+                    let begin = ring.begin(Start::Newest).map_err(explain)?;
+                    ring.join(index, Lag::Skip, begin.place.position);
+                    Reader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
+                }
                 Lag::Hold => {
-                    let begin = ring.begin_holding(options.start, join).map_err(explain)?;
-                    Reader::Held(HeldReader::new(ring.clone(), index, begin))
+                    let begin = ring.begin_holding(start, join).map_err(explain)?;
+                    Reader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
                 }
                 Lag::Spill => {
-                    let begin = ring.begin_holding(options.start, join).map_err(explain)?;
-                    Reader::Copied(copied(begin).spilling())
+                    let begin = ring.begin_holding(start, join).map_err(explain)?;
+                    Reader::Copied(copied(begin).spilling().durable_only(only))
                 }
                 Lag::Skip => {
-                    let begin = ring.begin(options.start).map_err(explain)?;
+                    let begin = ring.begin(start).map_err(explain)?;
                     join(begin.place);
-                    Reader::Copied(copied(begin))
+                    Reader::Copied(copied(begin).durable_only(only))
                 }
             }
         };
@@ -93,13 +105,8 @@ impl Consumer {
         announce_room(ring);
         let segment = Arc::clone(segment);
         // From here on the mapping is the reception's: nothing may fail with the membership alive.
-        let past = (options.lag == Some(Lag::Spill)).then(|| Past::of(&segment, None)).flatten();
         let reception = Reception::new(segment, mapping, reader, member, witness, options.wait);
-        let reception = match past {
-            Some(past) => reception.with_past(past),
-            None => reception,
-        };
-        Ok(Self { membership, reception })
+        Ok(Self { membership, reception: reception.with_past(past) })
     }
 
     /// Waits for the next message, and lends it. Never [`Received::Empty`] or
@@ -410,11 +417,14 @@ impl Observer {
         let witness = segment.witness(1)?;
         let mapping = segment.map(Access::Observe)?;
         let ring = mapping.ring();
+        let (past, start) = look_back(segment, &ring, start, None)?;
+        let past = past.filter(Past::is_entered);
+        let start = if past.is_some() { Start::Newest } else { start };
         let begin = ring.begin(start).map_err(|error| segment.start_error(error))?;
         let reader = Reader::Copied(CopyReader::new(ring, None, begin));
         let segment = Arc::clone(segment);
         let reception = Reception::new(segment, mapping, reader, None, witness, wait);
-        Ok(Self { reception })
+        Ok(Self { reception: reception.with_past(past) })
     }
 
     /// As [`Consumer::receive`].
@@ -508,4 +518,27 @@ impl Observer {
     pub fn next_sequence(&self) -> u64 {
         self.reception.next_sequence()
     }
+}
+
+/// Where somebody begins who may have to begin in the files; what a time comes to as a sequence.
+fn look_back(
+    segment: &Segment,
+    ring: &Ring,
+    start: Start,
+    holder: Option<MemberIndex>,
+) -> Result<(Option<Past>, Start), Error> {
+    let mut past = Past::of(segment, holder);
+    if segment.identity().keeping.journal.is_none() {
+        if let Start::Time(_) = start {
+            return Err(Error::NoJournal { queue: segment.name().into() });
+        }
+        return Ok((past, start));
+    }
+    let Some(past_of_journal) = &mut past else { return Ok((past, start)) };
+    let start = match start {
+        Start::Time(time) => Start::Sequence(past_of_journal.sequence_since(time, ring)?),
+        start => start,
+    };
+    past_of_journal.begin(start, ring)?;
+    Ok((past, start))
 }

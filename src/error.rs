@@ -125,6 +125,16 @@ pub enum Error {
         /// This build's.
         ours: u16,
     },
+    /// The queue has a journaler already, or somebody writes in its place at this moment.
+    JournalerAlive {
+        /// The queue.
+        queue: Box<str>,
+    },
+    /// A sync of the queue's journal has failed. Nothing that was not durable by then will be.
+    JournalFailed {
+        /// The queue.
+        queue: Box<str>,
+    },
     /// A file of the queue's log holds something that no ringway writes. Nothing at or after that
     /// place was handed over.
     LogDamaged {
@@ -152,6 +162,11 @@ pub enum Error {
         size: usize,
         /// The most that fit.
         limit: u64,
+    },
+    /// The queue was made without a journal.
+    NoJournal {
+        /// The queue.
+        queue: Box<str>,
     },
     /// The shared memory has no room for the segment.
     NoSpace {
@@ -290,7 +305,10 @@ impl Error {
             | Self::InvalidOption { queue, .. }
             | Self::InvalidSubscription { queue, .. }
             | Self::LayoutMismatch { queue, .. }
+            | Self::JournalFailed { queue }
+            | Self::JournalerAlive { queue }
             | Self::LogDamaged { queue, .. }
+            | Self::NoJournal { queue }
             | Self::MembersFull { queue, .. }
             | Self::MessageTooLarge { queue, .. }
             | Self::NoSpace { queue, .. }
@@ -341,6 +359,9 @@ impl fmt::Display for Error {
                 f,
                 "queue '{queue}' is corrupt: {what}; stop its users, then remove it with `ringway rm {queue}`"
             ),
+            Self::File { queue, doing, path, source } if queue.is_empty() => {
+                write!(f, "cannot {doing} {}: {source}", path.display())
+            }
             Self::File { queue, doing, path, source } => {
                 write!(f, "cannot {doing} {} for queue '{queue}': {source}", path.display())
             }
@@ -386,6 +407,16 @@ impl fmt::Display for Error {
                     "this build is older: use the newer one here too"
                 }
             ),
+            Self::JournalFailed { queue } => write!(
+                f,
+                "the disk has failed the journal of queue '{queue}': what was durable is, nothing more will be; mend the disk, then remove the queue with `ringway rm {queue}` and create it anew with the same history"
+            ),
+            Self::JournalerAlive { queue } => {
+                write!(f, "queue '{queue}' has a journaler already; there can be one at a time")
+            }
+            Self::LogDamaged { queue, path, what, .. } if queue.is_empty() => {
+                write!(f, "{}: {what}", path.display())
+            }
             Self::LogDamaged { queue, path, offset, what } => write!(
                 f,
                 "the log of queue '{queue}' is damaged: {} at byte {offset}: {what}; look at it with `ringway log verify`, mend it with `ringway log repair`",
@@ -398,6 +429,10 @@ impl fmt::Display for Error {
             Self::MessageTooLarge { queue, size, limit } => write!(
                 f,
                 "a message of {size} bytes is too large for queue '{queue}', which takes {limit} (an eighth of its capacity); send it in parts, or create the queue with a larger capacity"
+            ),
+            Self::NoJournal { queue } => write!(
+                f,
+                "queue '{queue}' has no journal; create it with one (`ringway create --history DIR --journal ..`)"
             ),
             Self::NoSpace { queue, needed, available } => write!(
                 f,

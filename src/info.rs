@@ -1,9 +1,11 @@
 //! What a queue tells whoever asks.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
+use crate::history::Journal;
 use crate::layout::{self, Word64, subscription as word};
 use crate::registry::{self, Terms};
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
@@ -50,6 +52,15 @@ pub struct Info {
     pub subscriptions_max: u32,
     /// The directory of what it keeps on disk, if it has one.
     pub history: Option<PathBuf>,
+    /// When messages are safe there, if all of them go there.
+    pub journal: Option<Journal>,
+    /// Whether somebody writes the journal at this moment.
+    pub journaler_alive: bool,
+    /// The sequence of the first message that is not durable yet, in a queue with a journal.
+    pub durable_sequence: Option<u64>,
+    /// The positions from which and up to which the files have the stream; empty if they have
+    /// nothing.
+    pub history_range: Range<u64>,
     /// User number of the owner.
     pub owner: u32,
     /// Permissions.
@@ -247,6 +258,7 @@ impl Info {
             epoch,
             since: time(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
         });
+        let journal = identity.keeping.journal;
         Ok(Self {
             name: segment.name().to_owned(),
             instance_id: identity.instance,
@@ -258,6 +270,10 @@ impl Info {
             members: geometry.tables().members,
             subscriptions_max: geometry.tables().subscriptions,
             history: segment.history().map(Into::into),
+            journal: journal.map(Journal::of_code),
+            journaler_alive: journal.is_some() && segment.historian_lives(),
+            durable_sequence: journal.map(|_| ring.durable_sequence()),
+            history_range: ring.written_from()..ring.written(),
             owner,
             mode,
             created_at: time(identity.created_at),

@@ -665,8 +665,9 @@ impl Identity {
     pub(crate) const SIZE: usize = offset_of!(Header, licence);
 
     /// The header region of a new segment: the identity, and an index that knows where the
-    /// first frame will begin. All other bytes of a new segment are zero.
-    pub(crate) fn birth_image(&self) -> [u8; Header::SIZE] {
+    /// first frame will begin. All other bytes of a new segment are zero. The history may have
+    /// something from `written_from` on.
+    pub(crate) fn birth_image(&self, written_from: u64) -> [u8; Header::SIZE] {
         let mut image = [0; Header::SIZE];
         let mut put = |offset: usize, bytes: &[u8]| {
             image[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -702,12 +703,12 @@ impl Identity {
         for position in [
             offset_of!(Header, first_position),
             offset_of!(Header, written),
-            offset_of!(Header, written_from),
             offset_of!(Header, durable),
             sector_position(0).0,
         ] {
             put(position, &self.first_position.to_le_bytes());
         }
+        put(offset_of!(Header, written_from), &written_from.to_le_bytes());
         // Up to here everything may be written, and nothing below is there.
         let licence =
             if self.first_position == 0 { 0 } else { self.first_position + geometry.capacity };
@@ -845,7 +846,7 @@ mod tests {
     }
 
     fn image() -> [u8; Identity::SIZE] {
-        array(&identity().birth_image(), 0)
+        array(&identity().birth_image(0), 0)
     }
 
     fn with(offset: usize, bytes: &[u8]) -> Result<Identity, IdentityError> {

@@ -108,7 +108,10 @@ pub mod workload;
 pub use self::{
     consumer::{Consumer, Observer},
     error::Error,
-    history::{DeadLetter, DeadLetters, Reason},
+    history::{
+        Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, DeadLetter, DeadLetters, Journal,
+        JournalThread, Journaler, LogCut, Reason, Verified,
+    },
     info::{ConsumerInfo, Info, ProducerInfo, SubscriptionInfo},
     key::key_hash,
     message::{Batch, Message},

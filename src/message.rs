@@ -1,6 +1,7 @@
 //! What a consumer is lent: a message, or a batch of them.
 
 use core::fmt;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::outcome::{Acked, Nacked};
@@ -32,6 +33,8 @@ pub struct Message<'a> {
     payload: &'a [u8],
     sequence: u64,
     key_hash: Option<u64>,
+    /// Nanoseconds since 1970.
+    time: Option<u64>,
     delivery: u32,
     /// Of a member's message: where it is acknowledged.
     work: Option<&'a Work>,
@@ -53,8 +56,12 @@ impl<'a> Message<'a> {
             // SAFETY: a word of the set lies there, by the caller's promise.
             span.extensions.contains(one).then(|| u64::from_le_bytes(unsafe { word.read() }))
         };
-        let key_hash = extension(ExtensionSet::KEY);
-        Self { payload, sequence, key_hash, delivery: 1, work: None }
+        let (mut key_hash, mut time) = (None, None);
+        if span.extensions_size > 0 {
+            key_hash = extension(ExtensionSet::KEY);
+            time = extension(ExtensionSet::TIME);
+        }
+        Self { payload, sequence, key_hash, time, delivery: 1, work: None }
     }
 
     /// A member's message.
@@ -103,6 +110,25 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn key_hash(&self) -> Option<u64> {
         self.key_hash
+    }
+
+    /// When it was sent, by the clock of whoever sent it: in a queue with a
+    /// [journal](crate::QueueOptions::journal).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-message-time");
+    /// # let queue = Queue::create("doc-message-time", &QueueOptions::new())?;
+    /// queue.producer()?.send(b"without a time")?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert_eq!(observer.receive()?.message().unwrap().time(), None);
+    /// # Queue::force_remove("doc-message-time")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn time(&self) -> Option<SystemTime> {
+        self.time.map(|time| SystemTime::UNIX_EPOCH + Duration::from_nanos(time))
     }
 
     /// How often it has been delivered, this time included: 1 is the first. From 256 on, at least

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
-use crate::history::{self, DeadLetterFile, DeadLetters};
+use crate::history::{self, DeadLetterFile, DeadLetters, Journal, Journaler, LogCut, Recovered};
 use crate::info::Info;
 use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, Tables};
 use crate::membership;
@@ -58,6 +59,10 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn create(name: &str, options: &QueueOptions) -> Result<Self, Error> {
+        if Segment::exists(name)? {
+            // Before its history is touched.
+            return Err(Error::AlreadyExists { queue: name.into() });
+        }
         let segment = Segment::create(name, &options.birth(name)?)?;
         Ok(Self { segment: Arc::new(segment) })
     }
@@ -495,6 +500,60 @@ impl Queue {
         self.segment.history()
     }
 
+    /// Becomes the one who writes the queue's journal.
+    ///
+    /// # Errors
+    /// [`Error::NoJournal`] if the queue was made without one, [`Error::JournalerAlive`] while
+    /// there is another, [`Error::File`], [`Error::LogDamaged`], [`Error::PermissionDenied`],
+    /// [`Error::Stale`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-queue-journaler");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-queue-journaler");
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// let queue = Queue::create("doc-queue-journaler", &options)?;
+    /// let journal = queue.journaler()?.spawn();
+    /// assert!(matches!(queue.journaler(), Err(Error::JournalerAlive { .. })));
+    /// # journal.stop()?;
+    /// # Queue::force_remove("doc-queue-journaler")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn journaler(&self) -> Result<Journaler, Error> {
+        Journaler::attach(&self.segment)
+    }
+
+    /// The sequence of the first message that is not durable yet, at this moment; `None` in a
+    /// queue without a journal, or if the segment cannot be read any more. See [`Journaler`] for an
+    /// example.
+    #[must_use]
+    pub fn durable_sequence(&self) -> Option<u64> {
+        self.segment.identity().keeping.journal?;
+        self.segment.durable_sequence()
+    }
+
+    /// What was cut off at the end of the journal when this handle created the queue: a message
+    /// that was not written whole when the machine stopped, say.
+    ///
+    /// ```
+    /// use ringway::{Journal, Queue, QueueOptions};
+    ///
+    /// # let _ = Queue::force_remove("doc-log-cut");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-log-cut");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// let queue = Queue::create("doc-log-cut", &options)?;
+    /// assert_eq!(queue.log_cut(), None);
+    /// # Queue::force_remove("doc-log-cut")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn log_cut(&self) -> Option<&LogCut> {
+        self.segment.log_cut()
+    }
+
     /// The queue's name.
     ///
     /// ```
@@ -580,6 +639,8 @@ pub struct QueueOptions {
     history: Option<PathBuf>,
     history_max: u64,
     at_limit: AtLimit,
+    journal: Option<Journal>,
+    keep_for: Duration,
 }
 
 /// What gives way when a queue's history has the size that it may have.
@@ -613,6 +674,8 @@ impl QueueOptions {
             history: None,
             history_max: u64::MAX,
             at_limit: AtLimit::Hold,
+            journal: None,
+            keep_for: Duration::ZERO,
         }
     }
 
@@ -669,6 +732,35 @@ impl QueueOptions {
         Self { history_max: bytes, at_limit, ..self }
     }
 
+    /// Has every message go to the history directory, with the time it was sent at and a checksum,
+    /// and says when it is safe there: see [`Journaler`]. Takes 16 bytes more of the ring for each
+    /// message.
+    ///
+    /// When the queue is gone, after a restart of the machine say, one that is created with the
+    /// same name and directory goes on where the journal ends.
+    ///
+    /// ```
+    /// use ringway::{Journal, QueueOptions};
+    ///
+    /// let options = QueueOptions::new().history("/var/lib/orders").journal(Journal::SyncedAlways);
+    /// ```
+    pub fn journal(self, journal: Journal) -> Self {
+        Self { journal: Some(journal), ..self }
+    }
+
+    /// How long the journal's files are kept after they were last written to; for ever until set.
+    ///
+    /// ```
+    /// use ringway::{Journal, QueueOptions};
+    /// use std::time::Duration;
+    ///
+    /// let options = QueueOptions::new().history("/var/lib/orders").journal(Journal::Written);
+    /// let options = options.keep_for(Duration::from_secs(7 * 24 * 3600));
+    /// ```
+    pub fn keep_for(self, time: Duration) -> Self {
+        Self { keep_for: time, ..self }
+    }
+
     /// The segment's permissions, as `chmod` writes them; the process's umask has no part in
     /// it. Whoever may read can observe, whoever may write too can produce and consume, and is
     /// trusted by all others.
@@ -713,19 +805,41 @@ impl QueueOptions {
                 self.first_sequence
             )));
         }
+        if self.journal.is_some() && self.history.is_none() {
+            return Err(invalid("a journal needs a history directory".into()));
+        }
         let adopted = match &self.history {
             None => None,
             Some(path) => Some(history::adopt(path, queue)?),
         };
+        let (mut first_sequence, mut first_position) = (self.first_sequence, 0);
+        let (mut written_from, mut log_cut) = (None, None);
+        if let (Some(_), Some((directory, id))) = (self.journal, &adopted) {
+            let recovered = history::recover(directory, queue, *id, geometry.capacity())?;
+            if let Some(Recovered { from, end, cut }) = recovered {
+                first_position = end.position.next_multiple_of(geometry.capacity());
+                first_sequence = end.sequence;
+                (written_from, log_cut) = (Some(from), cut);
+            }
+        }
         let (history, history_id) = adopted.unzip();
         let keeping = Keeping {
             history_id: history_id.unwrap_or_default(),
             size_max: self.history_max,
             drops_oldest: self.at_limit == AtLimit::DropOldest,
-            ..Keeping::default()
+            journal: self.journal.map(Journal::code),
+            keep_for: u64::try_from(self.keep_for.as_nanos()).unwrap_or(u64::MAX),
         };
-        let (first_sequence, first_position) = (self.first_sequence, 0);
-        Ok(Birth { geometry, mode: self.mode, first_sequence, first_position, keeping, history })
+        Ok(Birth {
+            geometry,
+            mode: self.mode,
+            first_sequence,
+            first_position,
+            written_from: written_from.unwrap_or(first_position),
+            keeping,
+            history,
+            log_cut,
+        })
     }
 }
 

@@ -81,8 +81,11 @@ impl Reception {
     }
 
     /// The same reception, of one who reads what has left the ring.
-    pub(crate) fn with_past(self, past: Past) -> Self {
-        Self { past: Some(Box::new(past)), ..self }
+    pub(crate) fn with_past(mut self, past: Option<Past>) -> Self {
+        if let Some(past) = past.as_ref().filter(|past| past.is_entered()) {
+            self.reader.move_to(past.place());
+        }
+        Self { past: past.map(Box::new), ..self }
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -249,7 +252,7 @@ impl Reception {
                 self.look_around_sometimes()?;
                 return Ok(Some(Received::Empty));
             }
-            if self.reader.run().poll(POLLS_PER_LOOK) {
+            if self.reader.sees_all() && self.reader.run().poll(POLLS_PER_LOOK) {
                 return Ok(None);
             }
             match pace.next() {
@@ -317,6 +320,9 @@ impl Reception {
     /// What comes next, if it has left the ring and is to be had all the same.
     fn look_at_past(&mut self) -> Result<Option<Read>, Error> {
         let Some(past) = &mut self.past else { return Ok(None) };
+        if let Some((from, to)) = past.missed() {
+            return Ok(Some(Read::Missed { from, to }));
+        }
         if let Reader::Copied(reader) = &*self.reader
             && reader.is_overtaken()
             && !past.is_entered()
@@ -331,6 +337,7 @@ impl Reception {
             match read {
                 PastRead::Message(span) => return Ok(Some(Read::Message(span))),
                 PastRead::Missed { from, to } => return Ok(Some(Read::Missed { from, to })),
+                PastRead::NotYet => return Ok(Some(Read::Empty)),
                 PastRead::Present(place) => {
                     let join = |index| ring.join(index, Lag::Hold, place.position);
                     let floor = past.holder().map_or(0, join);
@@ -405,6 +412,9 @@ impl Reception {
 
     /// Whether the next look would find nothing.
     fn is_caught_up(&self) -> bool {
+        if let Some(past) = self.past.as_ref().filter(|past| past.is_entered()) {
+            return past.is_at_end(self.reader.ring());
+        }
         match &*self.reader {
             Reader::Held(reader) => reader.is_caught_up(),
             Reader::Copied(reader) => reader.is_caught_up(),
@@ -439,6 +449,15 @@ impl Reader {
             Self::Held(reader) => reader.track().run(),
             Self::Copied(reader) => reader.track().run(),
             Self::Shared(reader) => reader.run(),
+        }
+    }
+
+    /// Whether every frame that is there is seen.
+    fn sees_all(&self) -> bool {
+        match self {
+            Self::Held(reader) => !reader.track().is_durable_only(),
+            Self::Copied(reader) => !reader.track().is_durable_only(),
+            Self::Shared(_) => true,
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::error::Error;
+use crate::history::LogCut;
 use crate::layout::{self, Geometry, Identity, IdentityError, Keeping};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
@@ -49,9 +50,13 @@ pub(crate) struct Birth {
     pub(crate) mode: u32,
     pub(crate) first_sequence: u64,
     pub(crate) first_position: u64,
+    /// Of what there is in the history before it.
+    pub(crate) written_from: u64,
     pub(crate) keeping: Keeping,
     /// Shorter than the header's field, and absolute.
     pub(crate) history: Option<PathBuf>,
+    /// What its journal lost at the end.
+    pub(crate) log_cut: Option<LogCut>,
 }
 
 /// An open segment, checked when it was opened.
@@ -65,6 +70,7 @@ pub(crate) struct Segment {
     owner: u32,
     mode: u32,
     history: Option<PathBuf>,
+    log_cut: Option<LogCut>,
 }
 
 impl Segment {
@@ -94,7 +100,8 @@ impl Segment {
             }
             _ => Error::os(name, "reserve the memory of", error),
         })?;
-        file.write_all_at(&identity.birth_image(), 0).map_err(os("initialise"))?;
+        file.write_all_at(&identity.birth_image(birth.written_from), 0)
+            .map_err(os("initialise"))?;
         if let Some(path) = &birth.history {
             let bytes = path.as_os_str().as_bytes();
             file.write_all_at(bytes, layout::HISTORY_OFFSET as u64).map_err(os("initialise"))?;
@@ -113,7 +120,14 @@ impl Segment {
             owner: facts.uid(),
             mode: facts.mode() & 0o7777,
             history: birth.history.clone(),
+            log_cut: birth.log_cut.clone(),
         })
+    }
+
+    /// Whether something stands at the name.
+    pub(crate) fn exists(name: &str) -> Result<bool, Error> {
+        check_name(name)?;
+        Ok(std::fs::symlink_metadata(path(name)).is_ok())
     }
 
     /// Opens a segment, for reading alone if that is all that its mode allows.
@@ -194,6 +208,11 @@ impl Segment {
         self.history.as_deref()
     }
 
+    /// What was cut off at the end of the journal when the segment was made by this process.
+    pub(crate) fn log_cut(&self) -> Option<&LogCut> {
+        self.log_cut.as_ref()
+    }
+
     /// Whether the name was taken away, or given to another. Asks the file, not the name, which
     /// may be out of sight (`chroot`).
     pub(crate) fn is_stale(&self) -> bool {
@@ -249,8 +268,19 @@ impl Segment {
         read.map_or(0, |()| u32::from_le_bytes(pid))
     }
 
+    /// The sequence of the first message that is not durable.
+    pub(crate) fn durable_sequence(&self) -> Option<u64> {
+        let mut sequence = [0; 8];
+        self.file.read_exact_at(&mut sequence, layout::DURABLE_SEQUENCE.0 as u64).ok()?;
+        Some(u64::from_le_bytes(sequence))
+    }
+
     pub(crate) fn producer_lives(&self) -> bool {
         self.is_locked(PRODUCER_BYTE)
+    }
+
+    pub(crate) fn historian_lives(&self) -> bool {
+        self.is_locked(HISTORIAN_BYTE)
     }
 
     pub(crate) fn member_lives(&self, index: MemberIndex) -> bool {
@@ -446,7 +476,8 @@ impl Object {
         let path = PathBuf::from(OsStr::from_bytes(&history[..end]));
         // Nothing else is ever written there; and what is relative leads anywhere.
         let history = path.is_absolute().then_some(path);
-        Ok(Segment { name, file, writable, identity, inode, owner, mode, history })
+        let log_cut = None;
+        Ok(Segment { name, file, writable, identity, inode, owner, mode, history, log_cut })
     }
 }
 

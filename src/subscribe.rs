@@ -49,6 +49,7 @@ pub struct Subscribe {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) ack_within: Option<Duration>,
     pub(crate) dead_letters: Option<PathBuf>,
+    pub(crate) durable_only: bool,
 }
 
 /// When a message counts as acknowledged.
@@ -238,8 +239,21 @@ impl Subscribe {
         Self { dead_letters: Some(directory.as_ref().into()), ..self }
     }
 
+    /// Receives messages only once they are durable: in a queue with a
+    /// [journal](crate::QueueOptions::journal).
+    ///
+    /// ```
+    /// let options = ringway::Subscribe::new().durable_only();
+    /// ```
+    pub fn durable_only(self) -> Self {
+        Self { durable_only: true, ..self }
+    }
+
     /// Whether all of it can be had.
     pub(crate) fn check(&self, segment: &Segment) -> Result<(), Error> {
+        if self.durable_only && segment.identity().keeping.journal.is_none() {
+            return Err(Error::NoJournal { queue: segment.name().into() });
+        }
         match self.fault(segment.history().is_some()) {
             None => Ok(()),
             Some(what) => Err(Error::InvalidOption { queue: segment.name().into(), what }),
@@ -247,6 +261,11 @@ impl Subscribe {
     }
 
     fn fault(&self, has_history: bool) -> Option<Box<str>> {
+        if self.durable_only && self.name.is_some() {
+            return Some(
+                "a named subscription does not wait for its messages to be durable".into(),
+            );
+        }
         if self.lag == Some(Lag::Spill) {
             if !has_history {
                 return Some(
@@ -303,6 +322,7 @@ impl Subscribe {
             lag: self.lag,
             wait: self.wait,
             dead_letters: self.dead_letters.clone(),
+            durable_only: self.durable_only,
             ..Self::default()
         };
         *self != plain

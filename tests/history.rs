@@ -5,9 +5,10 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
-use ringway::{AtLimit, Consumer, Error, Holder, Lag, Queue, QueueOptions, Received, Sent, Start};
-use ringway::{Producer, Subscribe};
+use ringway::{Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Producer, Queue};
+use ringway::{QueueOptions, Received, Sent, Start, Subscribe};
 use support::{Name, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
@@ -139,8 +140,8 @@ fn two_who_are_behind_by_different_distances_both_get_everything() {
 
 #[test]
 fn at_the_limit_the_producer_waits_or_the_oldest_go() {
-    let _alive = watchdog();
     const LIMIT: u64 = 40 << 20;
+    let _alive = watchdog();
     for at_limit in [AtLimit::Hold, AtLimit::DropOldest] {
         let (name, directory) = (Name::new("limit"), Directory::new("limit"));
         let queue = Queue::create(&name, &options(&directory).history_max(LIMIT, at_limit));
@@ -154,28 +155,23 @@ fn at_the_limit_the_producer_waits_or_the_oldest_go() {
         }
         let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
         assert!(directory.files("spill").iter().map(size).sum::<u64>() <= LIMIT);
-        match at_limit {
-            AtLimit::Hold => {
-                assert!(sent < 2 * LIMIT / 8000);
-                let holders = producer.held_by();
-                let [Holder::Consumer { member, .. }] = holders[..] else { panic!("{holders:?}") };
-                assert_eq!(member, slow.member());
-                for sequence in 0..sent {
-                    let message = slow.try_receive().unwrap().message().unwrap();
-                    assert_eq!((message.sequence(), message.payload()), (sequence, &block[..]));
-                }
-                assert_eq!(producer.try_send(&block).unwrap(), Sent::Sequence(sent));
-            }
-            _ => {
-                let Received::Missed { from: 0, to } = slow.try_receive().unwrap() else {
-                    panic!("nothing was missed")
-                };
-                for sequence in to..sent {
-                    let message = slow.try_receive().unwrap().message().unwrap();
-                    assert_eq!(message.sequence(), sequence);
-                }
-            }
+        let mut next = 0;
+        if at_limit == AtLimit::Hold {
+            assert!(sent < 2 * LIMIT / 8000);
+            let holders = producer.held_by();
+            let [Holder::Consumer { member, .. }] = holders[..] else { panic!("{holders:?}") };
+            assert_eq!(member, slow.member());
+        } else {
+            let received = slow.try_receive().unwrap();
+            let Received::Missed { from: 0, to } = received else { panic!("{received:?}") };
+            next = to;
         }
+        while next < sent {
+            let message = slow.try_receive().unwrap().message().unwrap();
+            assert_eq!((message.sequence(), message.payload()), (next, &block[..]));
+            next += 1;
+        }
+        assert_eq!(producer.try_send(&block).unwrap(), Sent::Sequence(sent));
     }
 }
 
@@ -201,4 +197,225 @@ fn who_spills_needs_a_directory_and_a_place_of_its_own() {
     let queue = Queue::create(&name, &QueueOptions::new().capacity(CAPACITY)).unwrap();
     let error = queue.subscribe(&spilling()).unwrap_err();
     assert!(matches!(&error, Error::InvalidOption { .. }), "{error:?}");
+}
+
+fn journalled(directory: &Directory, journal: Journal) -> QueueOptions {
+    options(directory).journal(journal)
+}
+
+#[test]
+fn everything_that_was_sent_is_in_the_journal() {
+    let _alive = watchdog();
+    for journal in
+        [Journal::Written, Journal::SyncedEvery(Duration::from_millis(20)), Journal::SyncedAlways]
+    {
+        let (name, directory) = (Name::new("journal"), Directory::new("journal"));
+        let queue = Queue::create(&name, &journalled(&directory, journal)).unwrap();
+        let thread = queue.journaler().unwrap().spawn();
+        assert!(matches!(queue.journaler(), Err(Error::JournalerAlive { .. })));
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 5000);
+        assert!(producer.flush(Duration::from_secs(60)).unwrap());
+        assert_eq!(queue.durable_sequence(), Some(5000));
+        send_until(&mut producer, 5010);
+        thread.stop().unwrap();
+        assert_eq!(queue.durable_sequence(), Some(5010));
+        let archive = Archive::open(&directory.0).unwrap();
+        let mut next = 0;
+        for message in archive.messages(0).unwrap() {
+            let message = message.unwrap();
+            assert_eq!((message.sequence, message.payload), (next, payload(next)));
+            next += 1;
+        }
+        assert_eq!(next, 5010);
+    }
+}
+
+#[test]
+fn without_a_journaler_the_producer_writes_what_it_overwrites() {
+    let _alive = watchdog();
+    let (name, directory) = (Name::new("no-journaler"), Directory::new("no-journaler"));
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 3000);
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    receive_until(&mut consumer, 3000);
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    // It holds the producer from now on, as any.
+    while producer.try_send(&payload(producer.next_sequence())).unwrap() != Sent::Full {}
+    let end = producer.next_sequence();
+    receive_until(&mut consumer, end);
+    send_until(&mut producer, end + 10);
+    receive_until(&mut consumer, end + 10);
+}
+
+#[test]
+fn a_queue_that_is_made_anew_goes_on_where_its_journal_ends() {
+    let _alive = watchdog();
+    let (name, directory) = (Name::new("anew"), Directory::new("anew"));
+    let mut end = 0;
+    // Also with rings of other sizes.
+    for (round, capacity) in [CAPACITY, CAPACITY, 4 * CAPACITY, 2 * CAPACITY].iter().enumerate() {
+        let options = journalled(&directory, Journal::SyncedAlways).capacity(*capacity);
+        let queue = Queue::create(&name, &options).unwrap();
+        assert_eq!(queue.log_cut(), None);
+        let mut producer = queue.producer().unwrap();
+        assert_eq!(producer.next_sequence(), end);
+        for start in [Start::Oldest, Start::Sequence(0)] {
+            let mut consumer = queue.subscribe(&Subscribe::new().from(start)).unwrap();
+            receive_until(&mut consumer, end);
+            assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+        }
+        end += 700 + 50 * round as u64;
+        send_until(&mut producer, end);
+        let mut observer = queue.observe(Start::Last(end - 3)).unwrap();
+        let message = observer.receive().unwrap().message().unwrap();
+        assert_eq!((message.sequence(), message.payload()), (3, &payload(3)[..]));
+        let mut consumer = queue.subscribe(&spilling()).unwrap();
+        receive_until(&mut consumer, end);
+        assert!(producer.flush(Duration::from_secs(60)).unwrap());
+        assert_eq!(queue.durable_sequence(), Some(end));
+        Queue::force_remove(&name).unwrap();
+    }
+}
+
+#[test]
+fn a_time_leads_to_the_first_message_since() {
+    let _alive = watchdog();
+    let (name, directory) = (Name::new("time"), Directory::new("time"));
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let mut times = Vec::new();
+    for end in (100..4000).step_by(100) {
+        std::thread::sleep(Duration::from_millis(1));
+        times.push((SystemTime::now(), producer.next_sequence()));
+        send_until(&mut producer, end);
+    }
+    for (time, sequence) in times {
+        let mut observer = queue.observe(Start::Time(time)).unwrap();
+        let message = observer.receive().unwrap().message().unwrap();
+        assert_eq!(message.sequence(), sequence);
+        assert!(message.time().unwrap() >= time);
+    }
+    let mut observer = queue.observe(Start::Time(SystemTime::now())).unwrap();
+    assert_eq!(observer.try_receive().unwrap(), Received::Empty);
+    let (name, plain) = (Name::new("no-time"), QueueOptions::new().capacity(CAPACITY));
+    let plain = Queue::create(&name, &plain).unwrap();
+    let error = plain.observe(Start::Time(SystemTime::now())).unwrap_err();
+    assert!(matches!(error, Error::NoJournal { .. }), "{error:?}");
+}
+
+#[test]
+fn who_wants_durable_messages_sees_no_others() {
+    let _alive = watchdog();
+    let (name, directory) = (Name::new("durable"), Directory::new("durable"));
+    let queue = Queue::create(&name, &journalled(&directory, Journal::SyncedAlways)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let mut consumers = [Lag::Hold, Lag::Skip, Lag::Spill].map(|lag| {
+        let options = Subscribe::new().from(Start::Oldest).on_lag(lag).durable_only();
+        queue.subscribe(&options).unwrap()
+    });
+    for end in (10..500).step_by(10) {
+        send_until(&mut producer, end);
+        for consumer in &mut consumers {
+            assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+        }
+        assert!(producer.flush(Duration::from_secs(60)).unwrap());
+        for consumer in &mut consumers {
+            receive_until(consumer, end);
+        }
+    }
+}
+
+/// A journal of so many messages, and its only file.
+fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
+    let (name, directory) = (Name::new(purpose), Directory::new(purpose));
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for sequence in 0..messages {
+        producer.message().key_hash(sequence).send(&[7; 5]).unwrap();
+    }
+    assert!(producer.flush(Duration::from_secs(60)).unwrap());
+    drop(producer);
+    Queue::remove(&name).unwrap();
+    let file = directory.files("log").remove(0);
+    (name, directory, file)
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
+    const FRAME: u64 = 8 + 3 * 8 + 8;
+    let _alive = watchdog();
+    let (name, directory, file) = small_journal("torn", 10);
+    let whole = fs::read(&file).unwrap();
+    assert_eq!(whole.len() as u64, 4096 + 10 * FRAME);
+    for size in whole.len() as u64 - 3 * FRAME..=whole.len() as u64 {
+        fs::write(&file, &whole[..usize::try_from(size).unwrap()]).unwrap();
+        let messages = (size - 4096) / FRAME;
+        let torn_size = (size - 4096) % FRAME;
+        let archive = Archive::open(&directory.0).unwrap();
+        let verified = archive.verify().unwrap();
+        assert!(verified.is_whole(), "{verified:?}");
+        assert_eq!((verified.messages, verified.torn_size), (messages, torn_size));
+        assert_eq!(archive.messages(0).unwrap().map(Result::unwrap).count() as u64, messages);
+        let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+        let cut = queue.log_cut();
+        assert_eq!(cut.map_or(0, |cut| cut.size), torn_size);
+        if let Some(cut) = cut {
+            assert_eq!((&cut.path, cut.offset), (&file, 4096 + messages * FRAME));
+            assert_eq!(fs::read(&cut.kept_in).unwrap().len() as u64, torn_size);
+        }
+        assert_eq!(queue.producer().unwrap().next_sequence(), messages);
+        Queue::remove(&name).unwrap();
+    }
+}
+
+#[test]
+fn no_bit_of_a_journal_can_flip_unnoticed() {
+    let _alive = watchdog();
+    let (name, directory, file) = small_journal("bits", 6);
+    let whole = fs::read(&file).unwrap();
+    let expected: Vec<_> = {
+        let archive = Archive::open(&directory.0).unwrap();
+        archive.messages(0).unwrap().map(Result::unwrap).collect()
+    };
+    // All that means something, and some of the zeros behind the header.
+    let bits = (0..8 * 160).chain((8 * 160..8 * 4096).step_by(97)).chain(8 * 4096..8 * whole.len());
+    for bit in bits {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &flipped).unwrap();
+        let archive = Archive::open(&directory.0).unwrap();
+        let Ok(messages) = archive.messages(0) else { continue };
+        // As many as are whole from the beginning on, and then the end or an error.
+        let (mut read, mut error) = (Vec::new(), None);
+        for message in messages {
+            match message {
+                Ok(message) => read.push(message),
+                Err(found) => error = Some(found),
+            }
+        }
+        assert_eq!(read, expected[..read.len()], "bit {bit}");
+        let damaged = matches!(error, None | Some(Error::LogDamaged { .. }));
+        assert!(damaged || matches!(error, Some(Error::ForeignHistory { .. })), "{error:?}");
+        // The last message's looks torn; of any other the damage is told. What pads a payload
+        // means nothing.
+        let frame = (bit / 8).checked_sub(4096).map(|at| at / 40);
+        let is_padding = (bit / 8).checked_sub(4096).is_some_and(|at| at % 40 >= 37);
+        assert_eq!(error.is_none(), is_padding || frame == Some(5), "bit {bit}: {error:?}");
+        assert_eq!(read.len() == 6, is_padding, "bit {bit}");
+    }
+    // A queue is not made over damage; it is after a repair.
+    let mut damaged = whole.clone();
+    damaged[4096 + 2 * 40 + 33] ^= 1;
+    fs::write(&file, &damaged).unwrap();
+    let error = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap_err();
+    let Error::LogDamaged { path, offset, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((path, *offset), (&file, 4096 + 2 * 40));
+    let archive = Archive::open(&directory.0).unwrap();
+    assert_eq!(archive.repair_plan().unwrap(), std::slice::from_ref(&file));
+    assert_eq!(archive.repair().unwrap().len(), 1);
+    assert!(archive.verify().unwrap().is_whole());
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    assert_eq!(queue.producer().unwrap().next_sequence(), 2);
 }

@@ -7,18 +7,19 @@
 //! dead-letters/    a file for each subscription
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::log::{Log, hex};
+use super::log::{Log, LogCut, hex};
 use crate::error::Error;
-use crate::layout::HISTORY_PATH_SIZE;
-use crate::ring::Check;
+use crate::layout::{HISTORY_PATH_SIZE, Identity};
+use crate::ring::{Check, Place};
 use crate::segment::Segment;
-use crate::sys::process;
+use crate::sys::fork::OwnFile;
+use crate::sys::{file, process};
 
 const IDENTITY: &str = "identity";
 const FIRST_LINE: &str = "ringway history 1";
@@ -45,12 +46,7 @@ pub(crate) fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16])
             });
         }
         Ok(None) => {
-            return Err(Error::LogDamaged {
-                queue: queue.into(),
-                path: identity,
-                offset: 0,
-                what: "it is not the identity of a history directory".into(),
-            });
+            return Err(not_an_identity(queue, identity));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("read", &identity)(error)),
@@ -60,6 +56,11 @@ pub(crate) fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16])
     let text = format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(&id));
     write_whole(&identity, text.as_bytes()).map_err(failed("make", &identity))?;
     Ok((path, id))
+}
+
+fn not_an_identity(queue: &str, path: PathBuf) -> Error {
+    let what = "it is not the identity of a history directory".into();
+    Error::LogDamaged { queue: queue.into(), path, offset: 0, what }
 }
 
 fn prepare(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
@@ -113,13 +114,92 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Where a queue's messages lie on disk; `None` if it has no history directory.
 pub(super) fn log_of(segment: &Segment) -> Option<Log> {
-    let keeping = &segment.identity().keeping;
-    let journal = keeping.journal.is_some();
-    Some(Log {
-        directory: segment.history()?.join(if journal { "log" } else { "spill" }),
-        queue: segment.name().into(),
-        id: keeping.history_id,
-        capacity: segment.geometry().capacity(),
-        check: journal.then(|| Check::new(&keeping.history_id)),
+    let Identity { keeping, first_position, first_sequence, .. } = *segment.identity();
+    let (directory, id) = (segment.history()?, keeping.history_id);
+    let capacity = segment.geometry().capacity();
+    let log = journal_in(directory, segment.name(), id, capacity);
+    let resumed_at = Place { position: first_position, sequence: first_sequence };
+    let log = Log { resumed_at, ..log };
+    Some(match keeping.journal {
+        Some(_) => log,
+        None => Log { directory: directory.join("spill"), check: None, ..log },
     })
+}
+
+/// The journal of a history directory.
+pub(super) fn journal_in(directory: &Path, queue: &str, id: [u8; 16], capacity: u64) -> Log {
+    let directory = directory.join("log");
+    let check = Some(Check::new(&id));
+    Log { directory, queue: queue.into(), id, capacity, check, resumed_at: Place::default() }
+}
+
+/// Held by whoever appends to a directory's journal, or cuts it.
+#[derive(Debug)]
+pub(super) struct DirectoryLock(OwnFile);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        if self.0.is_own() {
+            // As for the locks of a segment: a child that was forked just now has a copy.
+            let _ = file::unlock(&self.0, 0, 1);
+        }
+    }
+}
+
+/// Has a directory to oneself; `None` while somebody else has.
+pub(super) fn lock(directory: &Path, queue: &str) -> Result<Option<DirectoryLock>, Error> {
+    let path = directory.join(IDENTITY);
+    let open = OwnFile::open(|| OpenOptions::new().read(true).write(true).open(&path));
+    let locked =
+        open.and_then(|file| Ok(file::try_lock(&file, 0, 1)?.then_some(DirectoryLock(file))));
+    locked.map_err(|source| Error::File { queue: queue.into(), doing: "lock", path, source })
+}
+
+/// The queue that a directory belongs to, and its id.
+pub(super) fn owner(directory: &Path, queue: &str) -> Result<(String, [u8; 16]), Error> {
+    let path = directory.join(IDENTITY);
+    match read_identity(&path) {
+        Ok(Some(owner)) => Ok(owner),
+        Ok(None) => Err(not_an_identity(queue, path)),
+        Err(source) => Err(Error::File { queue: queue.into(), doing: "read", path, source }),
+    }
+}
+
+/// What a journal has.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The position of its first byte.
+    pub(crate) from: u64,
+    pub(crate) end: Place,
+    pub(crate) cut: Option<LogCut>,
+}
+
+/// Finds where a queue that is about to be made goes on, if there is a journal; what is torn there
+/// is cut off.
+pub(crate) fn recover(
+    directory: &Path,
+    queue: &str,
+    id: [u8; 16],
+    capacity: u64,
+) -> Result<Option<Recovered>, Error> {
+    let log = journal_in(directory, queue, id, capacity);
+    let Some(_lock) = lock(directory, queue)? else {
+        return Err(Error::JournalerAlive { queue: queue.into() });
+    };
+    let mut cut = None;
+    while let Some(end) = log.find_end()? {
+        let Some(torn) = end.torn else {
+            let from = log.files()?.first().map_or(end.place.position, |file| file.base);
+            return Ok(Some(Recovered { from, end: end.place, cut }));
+        };
+        // The file before a torn header may end in the middle too.
+        cut = Some(log.cut(&torn)?);
+    }
+    Ok(None)
+}
+
+/// What the checksums of a queue's messages are made with, if it has a journal.
+pub(crate) fn check_of(segment: &Segment) -> Option<Check> {
+    let keeping = &segment.identity().keeping;
+    keeping.journal.map(|_| Check::new(&keeping.history_id))
 }

@@ -6,11 +6,13 @@
 //! the slowest of them is, and are removed once nobody needs them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::directory::log_of;
+use super::directory::{self, DirectoryLock, log_of};
 use super::log::{Log, LogWriter};
 use crate::error::Error;
-use crate::layout::Keeping;
+use crate::layout::{JournalCode, Keeping};
+use crate::membership::announce_shares;
 use crate::ring::{Corrupt, Place, Ring};
 use crate::segment::{Lock, Segment};
 
@@ -22,8 +24,9 @@ pub(crate) struct Historian {
     writer: LogWriter,
     /// Of a mapping that outlives this.
     ring: Ring,
-    /// Held for as long as this lives.
+    /// Held for as long as this lives: the queue's lock, and the directory's of a journal.
     lock: Lock,
+    _directory: Option<DirectoryLock>,
 }
 
 /// What came of an attempt to have the files go further.
@@ -42,7 +45,22 @@ impl Historian {
         if !lock.try_historian()? {
             return Ok(None);
         }
+        if segment.is_stale() {
+            // The files may be those of the queue that came after it.
+            return Err(segment.stale());
+        }
         let keeping = segment.identity().keeping;
+        let mut directory = None;
+        if let (Some(_), Some(path)) = (keeping.journal, segment.history()) {
+            directory = directory::lock(path, segment.name())?;
+            if directory.is_none() {
+                return Ok(None);
+            }
+            let (_, id) = directory::owner(path, segment.name())?;
+            if id != keeping.history_id {
+                return Err(log.foreign(path, id));
+            }
+        }
         let corrupt = |corrupt| segment.corrupt(corrupt);
         let (from, written) = (ring.written_from(), ring.written());
         let ring_end = ring.end().map_err(corrupt)?;
@@ -64,35 +82,71 @@ impl Historian {
             return Err(writer.lost());
         }
         let (segment, ring) = (Arc::clone(segment), ring.clone());
-        Ok(Some(Self { segment, keeping, writer, ring, lock }))
+        Ok(Some(Self { segment, keeping, writer, ring, lock, _directory: directory }))
     }
 
-    /// Has the files go up to the first boundary at or after `until`, as far as somebody needs it.
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Up to where the stream is in the files.
+    pub(super) fn end(&self) -> Place {
+        self.writer.end()
+    }
+
+    /// Has the files go up to the first boundary at or after `until`, as far as somebody needs it
+    /// and it is committed.
     pub(crate) fn keep(&mut self, until: u64) -> Result<Kept, Error> {
-        let needed = match self.keeping.journal {
-            Some(_) => self.ring.written_from(),
-            None => match self.ring.lowest_spilling() {
-                Some(needed) => needed,
-                None => return Ok(Kept::Done),
-            },
-        };
-        if self.keeping.journal.is_none() {
-            self.begin_at(needed)?;
+        if self.ring.has_journal_failed() {
+            return Err(Error::JournalFailed { queue: self.segment.name().into() });
         }
-        while self.writer.end().position < until {
-            let to =
-                self.ring.follow(self.writer.end(), until).map_err(|error| self.corrupt(error))?;
-            if to == self.writer.end() {
+        if self.keeping.journal.is_none() {
+            match self.ring.lowest_spilling() {
+                Some(needed) => self.begin_at(needed)?,
+                None => return Ok(Kept::Done),
+            }
+        }
+        while self.end().position < until {
+            let to = self.ring.follow(self.end(), until).map_err(|error| self.corrupt(error))?;
+            if to == self.end() {
                 break;
             }
-            let size = to.position - self.writer.end().position;
-            if !self.make_space(needed, size)? {
+            if !self.make_space(to.position - self.end().position)? {
                 return Ok(Kept::Full);
             }
             self.writer.append(&self.ring, to)?;
             self.ring.set_written(to.position);
         }
         Ok(Kept::Done)
+    }
+
+    /// Has everything in the files as safe as the queue was made to have it, and says so.
+    pub(crate) fn make_durable(&mut self) -> Result<(), Error> {
+        let end = self.end();
+        if self.is_all_durable() {
+            return Ok(());
+        }
+        if self.keeping.journal != Some(JournalCode::Written)
+            && let Err(error) = self.writer.sync()
+        {
+            self.ring.set_journal_failed();
+            return Err(error);
+        }
+        self.ring.set_durable(end);
+        // Whoever waits for durable messages waits as for any.
+        announce_shares(&self.ring);
+        Ok(())
+    }
+
+    pub(super) fn is_all_durable(&self) -> bool {
+        self.ring.durable() >= self.end().position
+    }
+
+    /// Whether something is committed that is not in the files.
+    pub(super) fn is_behind(&self) -> bool {
+        let end = self.end();
+        // What is corrupt is for the next append to tell.
+        !self.ring.follow(end, end.position + 1).is_ok_and(|to| to == end)
     }
 
     /// Removes the files, if nobody needs them.
@@ -136,21 +190,30 @@ impl Historian {
     }
 
     /// Whether there is space for so many bytes more, after some have gone that are not needed.
-    fn make_space(&mut self, needed: u64, size: u64) -> Result<bool, Error> {
-        let limit = self.keeping.size_max;
-        let from = self.ring.written_from();
-        if needed >= self.log().limit(from) {
-            let from = self.writer.remove_below(needed)?;
-            self.ring.set_written_from(from);
+    fn make_space(&mut self, size: u64) -> Result<bool, Error> {
+        let spilling = self.ring.lowest_spilling();
+        if self.keeping.journal.is_none() {
+            let needed = spilling.unwrap_or(u64::MAX);
+            if needed >= self.log().limit(self.ring.written_from()) {
+                let from = self.writer.remove_below(needed)?;
+                self.ring.set_written_from(from);
+            }
         }
-        while self.writer.size() + size > limit {
-            if !self.keeping.drops_oldest {
-                return Ok(false);
+        while self.writer.size() + size > self.keeping.size_max || self.has_too_old_a_file() {
+            let first_ends = self.log().limit(self.ring.written_from());
+            if !self.keeping.drops_oldest && spilling.is_some_and(|needed| needed < first_ends) {
+                return Ok(self.writer.size() + size <= self.keeping.size_max);
             }
             let Some(from) = self.writer.remove_oldest()? else { break };
             self.ring.set_written_from(from);
         }
         Ok(true)
+    }
+
+    /// Whether the oldest file was last written to longer ago than files are kept.
+    fn has_too_old_a_file(&mut self) -> bool {
+        let keep_for = Duration::from_nanos(self.keeping.keep_for);
+        !keep_for.is_zero() && self.writer.oldest_age().is_some_and(|age| age > keep_for)
     }
 
     fn log(&self) -> &Log {

@@ -1,18 +1,23 @@
 //! What is kept on disk: messages that some have not read, or all of them; and dead letters.
 //!
 //! [`directory`] is the place, [`log`] the files with the stream's own bytes. The [`historian`]
-//! copies them out of the ring before they are overwritten; the [`past`] is where readers find
-//! them. Dead letters lie in files of their own ([`dead_letters`]).
+//! copies them out of the ring before they are overwritten, a [`journal`] as soon as it can; the
+//! [`past`] is where readers find them. Dead letters lie in files of their own ([`dead_letters`]).
 
+mod archive;
 mod dead_letters;
 mod directory;
 mod historian;
+mod journal;
 mod log;
 mod past;
 
+pub use self::archive::{Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Verified};
 pub use self::dead_letters::{DeadLetter, DeadLetters, Reason};
+pub use self::journal::{Journal, JournalThread, Journaler};
+pub use self::log::LogCut;
 
 pub(crate) use self::dead_letters::{DeadLetterFile, Letter};
-pub(crate) use self::directory::adopt;
+pub(crate) use self::directory::{Recovered, adopt, check_of, recover};
 pub(crate) use self::historian::{Historian, Kept};
 pub(crate) use self::past::{Past, PastRead};

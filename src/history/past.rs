@@ -1,9 +1,11 @@
 //! Reading what is not in the ring any more.
 
+use std::time::SystemTime;
+
 use super::directory::log_of;
 use super::log::{LogRead, LogReader};
 use crate::error::Error;
-use crate::ring::{MemberIndex, Place, Ring, Span};
+use crate::ring::{MemberIndex, Place, Ring, Span, Start};
 use crate::segment::Segment;
 
 /// A reader's way through the files, for as long as it is there.
@@ -13,6 +15,10 @@ pub(crate) struct Past {
     is_entered: bool,
     /// The member that holds the producer once it is back, if it is of that kind.
     holder: Option<MemberIndex>,
+    /// Whether what is not durable is as if it were not there.
+    durable_only: bool,
+    /// The sequence that was asked for at the beginning, if it was gone, until that is told.
+    missed_from: Option<u64>,
 }
 
 /// What a look at the past came to.
@@ -24,6 +30,8 @@ pub(crate) enum PastRead {
     Missed { from: u64, to: u64 },
     /// The ring has what comes next.
     Present(Place),
+    /// It is there, but not durable yet, and nothing else will do.
+    NotYet,
     /// Neither the files nor the ring have it.
     Gone,
 }
@@ -32,7 +40,11 @@ impl Past {
     /// `None` if the queue has no history directory.
     pub(crate) fn of(segment: &Segment, holder: Option<MemberIndex>) -> Option<Self> {
         let reader = LogReader::new(log_of(segment)?, Place::default());
-        Some(Self { reader, is_entered: false, holder })
+        Some(Self { reader, is_entered: false, holder, durable_only: false, missed_from: None })
+    }
+
+    pub(crate) fn durable_only(self, only: bool) -> Self {
+        Self { durable_only: only, ..self }
     }
 
     pub(crate) fn holder(&self) -> Option<MemberIndex> {
@@ -65,18 +77,90 @@ impl Past {
     /// What comes next. Where the files end, the ring goes on: they are ahead of the floor.
     pub(crate) fn read(&mut self, ring: &Ring) -> Result<PastRead, Error> {
         loop {
-            let end = ring.written();
+            let end = self.end(ring);
             match self.reader.next(end)? {
                 LogRead::Message(span) => return Ok(PastRead::Message(span)),
                 LogRead::Missed { from, to } => return Ok(PastRead::Missed { from, to }),
-                LogRead::Gone => return Ok(PastRead::Gone),
                 LogRead::End if self.place().position >= ring.current_floor() => {
                     return Ok(PastRead::Present(self.place()));
                 }
                 // They have grown meanwhile.
-                LogRead::End if ring.written() > end => {}
-                LogRead::End => return Ok(PastRead::Gone),
+                LogRead::End if self.end(ring) > end => {}
+                LogRead::End if self.durable_only => return Ok(PastRead::NotYet),
+                LogRead::End | LogRead::Gone => return Ok(PastRead::Gone),
             }
         }
+    }
+
+    /// Whether [`Self::read`] would say that it is not there yet.
+    pub(crate) fn is_at_end(&self, ring: &Ring) -> bool {
+        let position = self.place().position;
+        position >= self.end(ring) && position < ring.current_floor()
+    }
+
+    fn end(&self, ring: &Ring) -> u64 {
+        let written = ring.written();
+        if self.durable_only { written.min(ring.durable()) } else { written }
+    }
+
+    /// What was missed before the beginning, once.
+    pub(crate) fn missed(&mut self) -> Option<(u64, u64)> {
+        let from = self.missed_from.take()?;
+        Some((from, self.place().sequence))
+    }
+
+    /// Enters the files where a reader of a journal begins, if that is not in the ring any more.
+    pub(crate) fn begin(&mut self, start: Start, ring: &Ring) -> Result<(), Error> {
+        let corrupt = |corrupt| self.reader.corrupt(corrupt);
+        let oldest = ring.oldest().map_err(corrupt)?;
+        let target = match start {
+            Start::Newest | Start::Time(_) => return Ok(()),
+            Start::Oldest => 0,
+            Start::Sequence(sequence) => sequence,
+            Start::Last(count) => ring.end().map_err(corrupt)?.sequence.saturating_sub(count),
+        };
+        if target >= oldest.sequence {
+            return Ok(());
+        }
+        let Some(first) = self.reader.go_to_file(|header| header.begin.sequence <= target)? else {
+            return Ok(());
+        };
+        if first.position >= oldest.position {
+            return Ok(());
+        }
+        while self.place().sequence < target {
+            match self.reader.next(ring.written())? {
+                LogRead::Message(_) | LogRead::Missed { .. } => {}
+                LogRead::End | LogRead::Gone => return Ok(()),
+            }
+        }
+        self.is_entered = true;
+        let is_gone = matches!(start, Start::Sequence(_)) && first.sequence > target;
+        self.missed_from = is_gone.then_some(target);
+        Ok(())
+    }
+
+    /// The sequence of the first message that was sent at a time or later, or the next one's.
+    pub(crate) fn sequence_since(&mut self, time: SystemTime, ring: &Ring) -> Result<u64, Error> {
+        const ATTEMPTS_MAX: u32 = 100;
+        let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+        if self.reader.go_to_file(|header| header.time <= time)?.is_some() {
+            while let LogRead::Message(span) = self.reader.next(ring.written())? {
+                if self.reader.time(span).is_some_and(|found| found >= time) {
+                    return Ok(self.place().sequence - 1);
+                }
+            }
+        }
+        let in_files = self.place();
+        for _ in 0..ATTEMPTS_MAX {
+            let oldest = ring.oldest().map_err(|corrupt| self.reader.corrupt(corrupt))?;
+            let from = if oldest.position > in_files.position { oldest } else { in_files };
+            let found = ring.sequence_since(from, time);
+            if let Some(found) = found.map_err(|corrupt| self.reader.corrupt(corrupt))? {
+                return Ok(found);
+            }
+        }
+        Ok(ring.end().map_err(|corrupt| self.reader.corrupt(corrupt))?.sequence)
     }
 }

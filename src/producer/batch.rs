@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{FORKED, Producer};
+use super::{BY_SLEEPERS, FORKED, Producer, STAMPED};
 use crate::error::Error;
 use crate::key::key_hash;
 use crate::ring::{Extensions, Shape, Staging};
@@ -115,8 +115,11 @@ impl<'a> SendBatch<'a> {
         &mut self,
         payloads: impl IntoIterator<Item = P>,
     ) -> Result<(), Error> {
-        self.producer.check_process()?;
+        let fences = self.producer.check_process()?;
         let mut payloads = payloads.into_iter();
+        if fences == STAMPED {
+            return payloads.try_for_each(|payload| self.push(payload.as_ref()));
+        }
         while let Some(refused) =
             self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
         {
@@ -144,7 +147,7 @@ impl<'a> SendBatch<'a> {
     #[inline]
     pub fn try_push(&mut self, payload: &[u8]) -> Result<bool, Error> {
         while !self.push_now(Extensions::NONE, payload) {
-            let shape = Shape { size: payload.len(), ..Shape::default() };
+            let shape = self.producer.shape(Extensions::NONE, payload.len());
             if !self.make_room(shape, Patience::None)? {
                 return Ok(false);
             }
@@ -211,14 +214,25 @@ impl<'a> SendBatch<'a> {
 
     #[inline(always)]
     fn push_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
-        self.producer.fences.value() != FORKED
+        let fences = self.producer.fences.value();
+        if fences < BY_SLEEPERS {
+            return self.push_stamped_now(fences, extensions, payload);
+        }
+        self.staging.try_append(self.producer.writer.ring(), extensions, payload)
+    }
+
+    /// [`Self::push_now`] in a queue with a journal.
+    #[inline(never)]
+    fn push_stamped_now(&mut self, fences: u32, extensions: Extensions, payload: &[u8]) -> bool {
+        let extensions = self.producer.stamp(extensions);
+        fences != FORKED
             && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
     }
 
     #[cold]
     #[inline(never)]
     fn push_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<(), Error> {
-        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        let shape = self.producer.shape(extensions, payload.len());
         while !self.push_now(extensions, payload) {
             self.make_room(shape, Patience::Endless)?;
         }

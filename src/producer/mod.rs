@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use crate::error::Error;
-use crate::history::{Historian, Kept};
+use crate::history::{self, Historian, Kept};
 use crate::layout;
 use crate::membership;
 use crate::outcome::{Holder, Sent};
 use crate::registry;
-use crate::ring::{Extensions, Keeps, MemberIndex, Shape, Writer};
+use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::{fork::Witness, process};
@@ -26,10 +26,12 @@ use crate::wait::{Event, Next, Pace, Patience, Wait};
 /// A producer that is held looks so often whether those who hold it still live.
 const CLEAR_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The values of [`Producer::fences`].
+/// The values of [`Producer::fences`]. The short way is for those from [`BY_SLEEPERS`] on.
 const FORKED: u32 = 0;
-const BY_SLEEPERS: u32 = 1;
-const BY_PRODUCER: u32 = 2;
+/// Messages carry a time and a checksum; the fence is the producer's.
+const STAMPED: u32 = 1;
+const BY_SLEEPERS: u32 = 2;
+const BY_PRODUCER: u32 = 3;
 
 /// The one handle that sends to a queue.
 ///
@@ -60,10 +62,12 @@ pub struct Producer {
     cleared_at: Option<Instant>,
     held_since: Option<Instant>,
     reserves: u32,
+    /// What to make checksums with, in a queue with a journal.
+    check: Option<Check>,
     /// Once something has gone to the history.
     historian: Option<Historian>,
-    /// When it was last tried to become that.
-    tried_at: Option<Instant>,
+    /// When another one was last found to do that.
+    refused_at: Option<Instant>,
     lock: Lock,
     segment: Arc<Segment>,
     /// Last: the writer's view is of this.
@@ -87,15 +91,24 @@ impl Producer {
             return Err(segment.stale());
         }
         let writer = Writer::recover(ring).map_err(|corrupt| segment.corrupt(corrupt))?;
-        let keeps = if segment.history().is_some() { Keeps::Lagging } else { Keeps::Nothing };
+        let keeps = match segment.history() {
+            Some(_) if segment.identity().keeping.journal.is_some() => Keeps::Everything,
+            Some(_) => Keeps::Lagging,
+            None => Keeps::Nothing,
+        };
         let mut writer = writer.keeping(keeps);
         let ring = writer.ring();
         let epoch = ring.header64(layout::EPOCH);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
         ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
-        let registered = process::register_for_global_barrier();
-        let fences = if registered { BY_SLEEPERS } else { BY_PRODUCER };
+        let check = history::check_of(segment);
+        let registered = check.is_none() && process::register_for_global_barrier();
+        let fences = match check {
+            Some(_) => STAMPED,
+            None if registered => BY_SLEEPERS,
+            None => BY_PRODUCER,
+        };
         ring.header32(layout::BARRIER).store(registered.into(), Ordering::Release);
         // SeqCst: WAKE. Whoever announced a sleep by what was right for the last producer is
         // called; whoever does later finds what is right for this one.
@@ -109,8 +122,9 @@ impl Producer {
             cleared_at: None,
             held_since: None,
             reserves: 0,
+            check,
             historian: None,
-            tried_at: None,
+            refused_at: None,
             lock,
             segment: Arc::clone(segment),
             _mapping: mapping,
@@ -334,6 +348,91 @@ impl Producer {
         Outgoing::new(self)
     }
 
+    /// Waits until everything that was sent is durable, so long at most; `false` if the time came
+    /// first. Where no journaler lives, this writes itself.
+    ///
+    /// # Errors
+    /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
+    /// [`Error::Stale`].
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-flush");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-flush");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// let queue = Queue::create("doc-flush", &options)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"one")?;
+    /// producer.send(b"two")?;
+    /// assert!(producer.flush(Duration::from_secs(60))?);
+    /// assert_eq!(queue.durable_sequence(), Some(2));
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-flush")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn flush(&mut self, timeout: Duration) -> Result<bool, Error> {
+        self.check_process()?;
+        if self.check.is_none() {
+            return Err(Error::NoJournal { queue: self.queue_name().into() });
+        }
+        let end = self.writer.place().position;
+        let mut pace = Pace::for_message(Wait::Backoff, Patience::Lasting(timeout).begin());
+        loop {
+            if self.writer.ring().durable() >= end {
+                return Ok(true);
+            }
+            if self.writer.ring().has_journal_failed() {
+                return Err(Error::JournalFailed { queue: self.queue_name().into() });
+            }
+            if let Some(historian) = self.historian()? {
+                historian.keep(end)?;
+                historian.make_durable()?;
+                // For a journaler that is about to come.
+                self.historian = None;
+                continue;
+            }
+            if pace.next() == Next::TimedOut {
+                return Ok(false);
+            }
+            if pace.looks_around() {
+                self.look_around()?;
+            }
+        }
+    }
+
+    /// [Sends](Self::send) a message, and waits until it is durable, for as long as that takes.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send) and [`flush`](Self::flush). After an error of the latter kind the
+    /// message was sent, and may or may not become durable.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-send-durable");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-send-durable");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// let queue = Queue::create("doc-send-durable", &options)?;
+    /// let mut producer = queue.producer()?;
+    /// let sequence = producer.send_durable(b"one")?;
+    /// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-send-durable")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn send_durable(&mut self, payload: &[u8]) -> Result<u64, Error> {
+        if self.check.is_none() {
+            return Err(Error::NoJournal { queue: self.queue_name().into() });
+        }
+        let sequence = self.send(payload)?;
+        while !self.flush(Duration::MAX)? {}
+        Ok(sequence)
+    }
+
     /// Ends the stream: consumers that have received everything before are told
     /// [`Received::Closed`](crate::Received::Closed). A later producer takes it up again.
     ///
@@ -464,12 +563,41 @@ impl Producer {
     #[inline(always)]
     fn send_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let fences = self.fences.value();
-        if fences == FORKED {
-            return None;
+        if fences < BY_SLEEPERS {
+            return self.send_stamped_now(fences, extensions, payload);
         }
         let sequence = self.writer.try_append(extensions, payload)?;
         self.call_sleepers(fences);
         Some(sequence)
+    }
+
+    /// [`Self::send_now`] in a queue with a journal.
+    #[inline(never)]
+    fn send_stamped_now(
+        &mut self,
+        fences: u32,
+        extensions: Extensions,
+        payload: &[u8],
+    ) -> Option<u64> {
+        if fences == FORKED {
+            return None;
+        }
+        let extensions = self.stamp(extensions);
+        let sequence = self.writer.try_append(extensions, payload)?;
+        self.call_sleepers(fences);
+        Some(sequence)
+    }
+
+    /// With all that messages of this queue carry.
+    fn stamp(&self, extensions: Extensions) -> Extensions {
+        match self.check {
+            None => extensions,
+            check => Extensions { time: Some(process::now_for_display()), check, ..extensions },
+        }
+    }
+
+    fn shape(&self, extensions: Extensions, size: usize) -> Shape {
+        Shape { extensions: self.stamp(extensions).set(), size }
     }
 
     /// Waits for room, then sends. What comes before the message was sent, if it was, comes
@@ -477,7 +605,7 @@ impl Producer {
     #[cold]
     #[inline(never)]
     fn send_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<u64, Error> {
-        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        let shape = self.shape(extensions, payload.len());
         loop {
             self.make_room(shape, Patience::Endless, Writer::reserve)?;
             if let Some(sequence) = self.send_now(extensions, payload) {
@@ -497,7 +625,7 @@ impl Producer {
             if let Some(sequence) = self.send_now(extensions, payload) {
                 return Ok(Some(sequence));
             }
-            let shape = Shape { extensions: extensions.set(), size: payload.len() };
+            let shape = self.shape(extensions, payload.len());
             if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
             }
@@ -507,6 +635,7 @@ impl Producer {
     #[inline]
     fn claim_with(&mut self, extensions: Extensions, size: usize) -> Result<Claim<'_>, Error> {
         self.check_process()?;
+        let extensions = self.stamp(extensions);
         let shape = Shape { extensions: extensions.set(), size };
         loop {
             if let Some(offset) = self.writer.try_claim(shape) {
@@ -523,10 +652,11 @@ impl Producer {
         patience: Patience,
     ) -> Result<Option<Claim<'_>>, Error> {
         self.check_process()?;
-        let shape = Shape { size, ..Shape::default() };
+        let extensions = self.stamp(Extensions::NONE);
+        let shape = Shape { extensions: extensions.set(), size };
         loop {
             if let Some(offset) = self.writer.try_claim(shape) {
-                return Ok(Some(Claim::new(self, Extensions::NONE, offset, size)));
+                return Ok(Some(Claim::new(self, extensions, offset, size)));
             }
             if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
@@ -587,19 +717,26 @@ impl Producer {
             return Ok(false);
         }
         self.clear_dead_holders()?;
+        let Some(until) = self.writer.must_keep() else { return Ok(true) };
+        let has_journal = self.check.is_some();
+        let Some(historian) = self.historian()? else { return Ok(false) };
+        let kept = historian.keep(until);
+        if has_journal {
+            // For a journaler that is about to come.
+            self.historian = None;
+        }
+        Ok(kept? == Kept::Done && self.writer.must_keep().is_none())
+    }
+
+    /// Who appends to the history, if that can be the producer.
+    fn historian(&mut self) -> Result<Option<&mut Historian>, Error> {
         let now = Instant::now();
-        let tried_lately = |last| now.duration_since(last) < CLEAR_INTERVAL;
-        if self.historian.is_none() && !self.tried_at.is_some_and(tried_lately) {
-            self.tried_at = Some(now);
+        let refused_lately = |last| now.duration_since(last) < CLEAR_INTERVAL;
+        if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
             self.historian = Historian::take(&self.segment, self.writer.ring())?;
+            self.refused_at = self.historian.is_none().then_some(now);
         }
-        match (self.writer.must_keep(), &mut self.historian) {
-            (None, _) => Ok(true),
-            (Some(until), Some(historian)) => {
-                Ok(historian.keep(until)? == Kept::Done && self.writer.must_keep().is_none())
-            }
-            (Some(_), None) => Ok(false),
-        }
+        Ok(self.historian.as_mut())
     }
 
     fn wait_for_room(&mut self, patience: Patience) -> Result<bool, Error> {

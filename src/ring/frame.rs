@@ -58,10 +58,6 @@ impl ExtensionSet {
     /// A checksum of all that is in the frame, and of where it stands: see [`Check`].
     pub(crate) const CHECK: Self = Self(4);
 
-    pub(crate) const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
     #[inline(always)]
     pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -212,6 +208,12 @@ pub(crate) fn padding_word(size: usize, next_sequence: u64) -> u64 {
 pub(crate) fn sequence_before(word: u64, end: u64) -> u64 {
     let low_bits = u64::MAX >> SEQUENCE_SHIFT;
     end.saturating_sub(end.wrapping_sub(word >> SEQUENCE_SHIFT) & low_bits)
+}
+
+/// The first sequence from `start` on with the low bits that a commit word has.
+pub(crate) fn sequence_after(word: u64, start: u64) -> u64 {
+    let low_bits = u64::MAX >> SEQUENCE_SHIFT;
+    start + ((word >> SEQUENCE_SHIFT).wrapping_sub(start) & low_bits)
 }
 
 /// Padding stands where a frame did not fit. So it never begins a lap, and whoever follows the

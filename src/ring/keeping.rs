@@ -46,6 +46,33 @@ impl Ring {
         self.header64(layout::WRITTEN_FROM).store(position, Ordering::Release);
     }
 
+    /// Up to where messages are as safe as the queue was made to have them.
+    pub(crate) fn durable(&self) -> u64 {
+        // Acquire: KEEP.
+        load_acquire(self.header64(layout::DURABLE))
+    }
+
+    /// The sequence of the first message that is not.
+    pub(crate) fn durable_sequence(&self) -> u64 {
+        load_acquire(self.header64(layout::DURABLE_SEQUENCE))
+    }
+
+    pub(crate) fn set_durable(&self, place: Place) {
+        // Release: KEEP, for both.
+        self.header64(layout::DURABLE_SEQUENCE).store(place.sequence, Ordering::Release);
+        self.header64(layout::DURABLE).store(place.position, Ordering::Release);
+    }
+
+    /// Whether a sync has failed: what the system could not write it may have forgotten, so that
+    /// nothing can be durable any more.
+    pub(crate) fn has_journal_failed(&self) -> bool {
+        self.header32(layout::JOURNAL_FAILED).load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn set_journal_failed(&self) {
+        self.header32(layout::JOURNAL_FAILED).store(1, Ordering::Relaxed);
+    }
+
     /// The lowest position that a member which spills has not read up to.
     pub(crate) fn lowest_spilling(&self) -> Option<u64> {
         self.spilling_members().map(|(_, position)| position).min()

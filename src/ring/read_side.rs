@@ -56,6 +56,13 @@ impl HeldReader {
         &self.track
     }
 
+    /// A reader that sees what is durable, and no more.
+    #[cfg(not(loom))]
+    pub(crate) fn durable_only(mut self, only: bool) -> Self {
+        self.track.durable_only = only;
+        self
+    }
+
     /// What comes next, to be followed further by the caller.
     #[inline(always)]
     pub(crate) fn run(&mut self) -> &mut Run {
@@ -159,6 +166,13 @@ impl CopyReader {
 
     pub(crate) fn track(&self) -> &Track {
         &self.track
+    }
+
+    /// A reader that sees what is durable, and no more.
+    #[cfg(not(loom))]
+    pub(crate) fn durable_only(mut self, only: bool) -> Self {
+        self.track.durable_only = only;
+        self
     }
 
     /// Shows that everything before the next message has been used.
@@ -266,6 +280,8 @@ pub(crate) struct Track {
     ring: Ring,
     /// The sequence that was asked for at the beginning, if it was gone, until that is told.
     missed_from: Option<u64>,
+    /// Whether what is not durable is as if it were not there.
+    durable_only: bool,
 }
 
 impl Track {
@@ -275,7 +291,12 @@ impl Track {
         let size_max = ring.geometry().message_size_max() as usize;
         #[allow(clippy::clone_on_copy, reason = "the model checks' regions are no copies")]
         let run = Run::new(ring.frames.clone(), offset, place.sequence, size_max);
-        Self { run, lap: place.position - offset as u64, ring, missed_from }
+        let lap = place.position - offset as u64;
+        Self { run, lap, ring, missed_from, durable_only: false }
+    }
+
+    pub(crate) fn is_durable_only(&self) -> bool {
+        self.durable_only
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -303,8 +324,16 @@ impl Track {
         self.run.move_to(offset, place.sequence);
     }
 
+    /// The commit word of the next frame, or 0 if it is too early to see it.
+    fn word(&self) -> u64 {
+        if self.durable_only && self.position() >= self.ring.durable() {
+            return 0;
+        }
+        self.run.word().load(Ordering::Relaxed)
+    }
+
     fn word_and_licence(&self) -> (u64, u64) {
-        let word = self.run.word().load(Ordering::Relaxed);
+        let word = self.word();
         // Acquire: PUBLISH, and LICENCE.
         fence(Ordering::Acquire);
         (word, self.ring.licence().load(Ordering::Relaxed))
@@ -323,7 +352,11 @@ impl Track {
             }
             Frame::Message { shape, end } => {
                 // No more than a sector at once: see `HeldReader::has_passed_sector`.
-                let known_end = licence.min(self.ring.sector_end(place.position));
+                let mut known_end = licence.min(self.ring.sector_end(place.position));
+                if self.durable_only {
+                    // Of the word behind, nothing is said.
+                    known_end = known_end.min(self.ring.durable() + HEADER_SIZE as u64);
+                }
                 self.run.limit_to((known_end - self.lap) as usize);
                 Ok(Some((self.run.learn(shape), (end - self.lap) as usize)))
             }
@@ -366,8 +399,7 @@ impl Track {
     }
 
     fn is_caught_up(&self) -> bool {
-        let word = self.run.word().load(Ordering::Relaxed);
-        self.missed_from.is_none() && word == 0 && self.uncommitted() == Read::Empty
+        self.missed_from.is_none() && self.word() == 0 && self.uncommitted() == Read::Empty
     }
 }
 

@@ -1,5 +1,9 @@
 //! Where a reader begins.
 
+use std::time::SystemTime;
+
+#[cfg(not(loom))]
+use super::ExtensionSet;
 use super::frame::{self, Frame, Place};
 use super::{ATTEMPTS_MAX, Corrupt, Ring};
 use crate::sync::{Ordering, fence};
@@ -33,6 +37,9 @@ pub enum Start {
     Sequence(u64),
     /// So many messages before the next one to be sent, or as many as there are.
     Last(u64),
+    /// The first message that was sent at this time or later, by the clock of whoever sent it. Only
+    /// in a queue with a [journal](crate::QueueOptions::journal), whose messages have times.
+    Time(SystemTime),
 }
 
 /// Where a reader begins, and what it has missed by then.
@@ -126,7 +133,8 @@ impl Ring {
                 let oldest = self.oldest()?;
                 (oldest, oldest.sequence)
             }
-            Start::Newest => (self.newest()?, u64::MAX),
+            // Whoever has times looks a sequence up before it gets here.
+            Start::Newest | Start::Time(_) => (self.newest()?, u64::MAX),
             Start::Sequence(sequence) => (self.before(sequence)?, sequence),
             Start::Last(count) => {
                 let sequence = self.end()?.sequence.saturating_sub(count);
@@ -155,6 +163,44 @@ impl Ring {
                 }
                 _ => begin_at(place),
             },
+        }
+    }
+
+    /// The sequence of the first message from a boundary on that was sent at a time, in nanoseconds
+    /// since 1970, or later; the next one's if there is none. Nothing if the writer overwrote the
+    /// way.
+    #[cfg(not(loom))]
+    pub(crate) fn sequence_since(&self, from: Place, time: u64) -> Result<Option<u64>, Corrupt> {
+        let mut place = from;
+        loop {
+            let word = self.frame_word(place.position).load(Ordering::Relaxed);
+            // Acquire: PUBLISH, and LICENCE.
+            fence(Ordering::Acquire);
+            let licence = self.licence().load(Ordering::Relaxed);
+            if place.position < self.floor(licence) {
+                return Ok(None);
+            }
+            let end = match frame::parse(word, place, self.capacity(), licence)? {
+                Frame::Uncommitted => return Ok(Some(place.sequence)),
+                Frame::Padding { end } => {
+                    place.position = end;
+                    continue;
+                }
+                Frame::Message { shape, end } => {
+                    let has_time = shape.extensions.contains(ExtensionSet::TIME);
+                    let distance = shape.extensions.distance(ExtensionSet::TIME);
+                    let at = place.position + (shape.payload_offset() - distance) as u64;
+                    if has_time && self.frame_word(at).load(Ordering::Relaxed) >= time {
+                        // Acquire: LICENCE.
+                        fence(Ordering::Acquire);
+                        let licence = self.licence().load(Ordering::Relaxed);
+                        let whole = place.position >= self.floor(licence);
+                        return Ok(whole.then_some(place.sequence));
+                    }
+                    end
+                }
+            };
+            place = Place { position: end, sequence: place.sequence + 1 };
         }
     }
 

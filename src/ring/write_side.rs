@@ -84,7 +84,7 @@ impl Writer {
     }
 
     /// Where the next frame will begin, and its sequence.
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.head.place()
     }
 

@@ -19,9 +19,13 @@
 //! The rest of the first 4096 bytes is zero. All numbers are little-endian.
 
 mod read;
+mod recover;
 mod write;
 
+pub use self::recover::LogCut;
+
 pub(crate) use self::read::{LogRead, LogReader};
+pub(crate) use self::recover::Torn;
 pub(crate) use self::write::LogWriter;
 
 use std::fs::{self, File};
@@ -36,6 +40,7 @@ use crate::sys::process;
 
 /// Where the stream's bytes begin in a file.
 pub(crate) const HEADER_SIZE: u64 = 4096;
+const HEADER_BYTES: usize = 4096;
 const MAGIC: [u8; 8] = *b"RINGWLOG";
 const VERSION: u32 = 1;
 const CHECKED_FROM: usize = 16;
@@ -52,10 +57,12 @@ pub(crate) struct Log {
     pub(crate) queue: Box<str>,
     /// Of the history directory that it is in.
     pub(crate) id: [u8; 16],
-    /// The ring's.
+    /// The ring's. What was written before the queue was made anew may be of another.
     pub(crate) capacity: u64,
     /// What the checksums of frames are made with, if they have any.
     pub(crate) check: Option<Check>,
+    /// Where the queue began when it was made, or made anew. What is before that ends earlier.
+    pub(crate) resumed_at: Place,
 }
 
 /// One file of a log, by its name.
@@ -102,7 +109,7 @@ impl Log {
 
     /// The position where the file that has `position` ends at the latest.
     pub(crate) fn limit(&self, position: u64) -> u64 {
-        (position | (span(self.capacity) - 1)) + 1
+        limit(self.capacity, position)
     }
 
     /// Reads a file's header; `None` if the file is gone.
@@ -112,7 +119,7 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.failed("open", &file.path, error)),
         };
-        let mut bytes = [0; HEADER_SIZE as usize];
+        let mut bytes = [0; HEADER_BYTES];
         match open.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -124,9 +131,8 @@ impl Log {
         if header.id != self.id {
             return Err(self.foreign(&file.path, header.id));
         }
-        if (header.capacity, header.begin.position) != (self.capacity, file.base) {
-            let what = "its header is of another file, or of a ring of another capacity";
-            return Err(self.damaged(&file.path, 0, what));
+        if header.begin.position != file.base {
+            return Err(self.damaged(&file.path, 0, "its header is of another file"));
         }
         Ok(Some((open, header)))
     }
@@ -145,7 +151,7 @@ impl Log {
         }
     }
 
-    fn foreign(&self, path: &Path, theirs: [u8; 16]) -> Error {
+    pub(crate) fn foreign(&self, path: &Path, theirs: [u8; 16]) -> Error {
         Error::ForeignHistory {
             queue: self.queue.clone(),
             path: path.into(),
@@ -155,13 +161,17 @@ impl Log {
     }
 }
 
+fn limit(capacity: u64, position: u64) -> u64 {
+    (position | (span(capacity) - 1)) + 1
+}
+
 /// Bytes of the stream that a file has at most.
 fn span(capacity: u64) -> u64 {
     capacity.max(SPAN_MIN)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn hex(bytes: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_le_bytes(*bytes).swap_bytes())
 }
 
 impl FileHeader {
@@ -176,8 +186,8 @@ impl FileHeader {
         }
     }
 
-    fn bytes(&self) -> [u8; HEADER_SIZE as usize] {
-        let mut bytes = [0; HEADER_SIZE as usize];
+    fn bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
         let mut put = |offset: usize, field: &[u8]| {
             bytes[offset..offset + field.len()].copy_from_slice(field);
         };
@@ -198,7 +208,7 @@ impl FileHeader {
     }
 
     /// Reads what another process wrote; the error says what is wrong with it.
-    pub(crate) fn parse(bytes: &[u8; HEADER_SIZE as usize]) -> Result<Self, &'static str> {
+    pub(crate) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, &'static str> {
         let u32_at = |offset: usize| {
             bytes[offset..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{HEADER_SIZE, Log};
+use super::{FileHeader, HEADER_SIZE, Log, LogFile};
 use crate::error::Error;
 use crate::ring::frame::{self, Frame};
-use crate::ring::{Place, Shape, Span};
+use crate::ring::{Corrupt, ExtensionSet, Place, Shape, Span};
 
 /// Bytes that are read at a time.
 const CHUNK_SIZE: u64 = 256 << 10;
@@ -32,12 +32,30 @@ pub(crate) enum LogRead {
 pub(crate) struct LogReader {
     log: Log,
     place: Place,
-    /// The file that has the place, if it is open, and the position of its first byte.
-    file: Option<(File, u64)>,
+    /// The file that has the place, if it is open.
+    file: Option<Open>,
     /// Bytes of the file, aligned as they were in the ring: of so many from a position on.
     chunk: Vec<u64>,
     chunk_begin: u64,
     chunk_size: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    path: PathBuf,
+    /// The positions of its first byte, and where it ends at the latest.
+    base: u64,
+    limit: u64,
+    /// Of the ring that its frames were in.
+    capacity: u64,
+}
+
+impl Open {
+    fn new(path: &Path, (file, header): (File, FileHeader)) -> Self {
+        let (base, capacity) = (header.begin.position, header.capacity);
+        Self { file, path: path.into(), base, limit: super::limit(capacity, base), capacity }
+    }
 }
 
 /// Why a frame could not be read.
@@ -58,10 +76,6 @@ impl LogReader {
         self.place
     }
 
-    pub(crate) fn log(&self) -> &Log {
-        &self.log
-    }
-
     /// Where the spans count from.
     pub(crate) fn base(&self) -> *const u8 {
         self.chunk.as_ptr().cast()
@@ -72,6 +86,53 @@ impl LogReader {
         (self.place, self.file, self.chunk_size) = (place, None, 0);
     }
 
+    /// Goes to the beginning of the last file whose header is as wanted, or else of the first there
+    /// is; nothing if there is none.
+    pub(crate) fn go_to_file(
+        &mut self,
+        is_wanted: impl Fn(&FileHeader) -> bool,
+    ) -> Result<Option<Place>, Error> {
+        let mut first = None;
+        for file in self.log.files()?.iter().rev() {
+            let Some((_, header)) = self.log.open(file)? else { continue };
+            first = Some(header.begin);
+            if is_wanted(&header) {
+                break;
+            }
+        }
+        if let Some(first) = first {
+            self.move_to(first);
+        }
+        Ok(first)
+    }
+
+    /// The extension word of a message that was read just now, if it has that.
+    #[allow(clippy::cast_possible_truncation, reason = "at most a chunk")]
+    fn extension(&self, span: Span, one: ExtensionSet) -> Option<u64> {
+        let index = (span.offset - span.extensions.distance(one)) / 8;
+        span.extensions.contains(one).then(|| self.chunk[index])
+    }
+
+    /// When a message was sent that was read just now, nanoseconds since 1970.
+    pub(crate) fn time(&self, span: Span) -> Option<u64> {
+        self.extension(span, ExtensionSet::TIME)
+    }
+
+    pub(crate) fn key_hash(&self, span: Span) -> Option<u64> {
+        self.extension(span, ExtensionSet::KEY)
+    }
+
+    pub(crate) fn payload(&self, span: Span) -> &[u8] {
+        &bytes_of_const(&self.chunk)[span.offset..span.offset + span.size]
+    }
+
+    /// An error about what lies in the segment.
+    pub(crate) fn corrupt(&self, corrupt: Corrupt) -> Error {
+        let Corrupt { position, found } = corrupt;
+        let what = format!("at position {position} stands {found:#018x}").into();
+        Error::Corrupt { queue: self.log.queue.clone(), what }
+    }
+
     /// The next message below the position `end`, a frame boundary up to which the log is known to
     /// go.
     pub(crate) fn next(&mut self, end: u64) -> Result<LogRead, Error> {
@@ -79,10 +140,7 @@ impl LogReader {
             if self.place.position >= end {
                 return Ok(LogRead::End);
             }
-            if self
-                .file
-                .as_ref()
-                .is_none_or(|(_, base)| self.place.position >= self.log.limit(*base))
+            if self.file.as_ref().is_none_or(|open| self.place.position >= open.limit)
                 && let Some(found) = self.find_file()?
             {
                 return Ok(found);
@@ -103,7 +161,8 @@ impl LogReader {
         let place = self.place;
         self.load(WORD_SIZE, end)?;
         let word = self.word_at(place.position);
-        let parsed = frame::parse(word, place, self.log.capacity, u64::MAX);
+        let capacity = self.file.as_ref().map_or(self.log.capacity, |open| open.capacity);
+        let parsed = frame::parse(word, place, capacity, u64::MAX);
         let (shape, frame_end) = match parsed {
             Ok(Frame::Message { shape, end: frame_end }) if frame_end <= end => (shape, frame_end),
             Ok(Frame::Padding { end: lap_end }) => {
@@ -129,9 +188,18 @@ impl LogReader {
     }
 
     fn fault(&self, what: &str) -> Fault {
-        let base = self.file.as_ref().map_or(0, |(_, base)| *base);
-        let offset = self.place.position - base + HEADER_SIZE;
-        Fault::Error(self.log.damaged(&self.log.path(base), offset, what))
+        Fault::Error(self.damaged(what))
+    }
+
+    /// An error about what comes next.
+    fn damaged(&self, what: &str) -> Error {
+        match &self.file {
+            Some(open) => {
+                let offset = self.place.position - open.base + HEADER_SIZE;
+                self.log.damaged(&open.path, offset, what)
+            }
+            None => self.log.damaged(&self.log.directory, 0, what),
+        }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most a chunk")]
@@ -146,16 +214,16 @@ impl LogReader {
         if from >= self.chunk_begin && from + size <= self.chunk_begin + self.chunk_size {
             return Ok(());
         }
-        let Some((file, base)) = &self.file else { return Err(Fault::EndOfFile) };
-        let wanted = size.max(CHUNK_SIZE).min(self.log.limit(*base).min(end) - from);
+        let Some(open) = &self.file else { return Err(Fault::EndOfFile) };
+        let wanted = size.max(CHUNK_SIZE).min(open.limit.min(end) - from);
         let words = wanted.div_ceil(WORD_SIZE) as usize;
         self.chunk.resize(self.chunk.len().max(words), 0);
         let bytes: &mut [u8] = bytes_of(&mut self.chunk[..words]);
         let bytes = &mut bytes[..wanted as usize];
-        let read = read_up_to(file, bytes, from - base + HEADER_SIZE);
+        let read = read_up_to(&open.file, bytes, from - open.base + HEADER_SIZE);
         (self.chunk_begin, self.chunk_size) = (from, 0);
-        let read = read
-            .map_err(|error| Fault::Error(self.log.failed("read", &self.log.path(*base), error)))?;
+        let failed = |error| Fault::Error(self.log.failed("read", &open.path, error));
+        let read = read.map_err(failed)?;
         self.chunk_size = read as u64 & !(WORD_SIZE - 1);
         if self.chunk_size >= size {
             Ok(())
@@ -172,27 +240,27 @@ impl LogReader {
         let files = self.log.files()?;
         let after = files.partition_point(|file| file.base <= self.place.position);
         if let Some(file) = after.checked_sub(1).map(|index| &files[index])
-            && let Some((open, header)) = self.log.open(file)?
+            && let Some(opened) = self.log.open(file)?
         {
-            if header.begin.position == self.place.position
-                && header.begin.sequence != self.place.sequence
-            {
+            let begin = opened.1.begin;
+            if begin.position == self.place.position && begin.sequence != self.place.sequence {
                 return Err(self.out_of_order(&file.path));
             }
-            if self.place.position < self.log.limit(file.base) {
-                self.file = Some((open, file.base));
+            let open = Open::new(&file.path, opened);
+            if self.place.position < open.limit {
+                self.file = Some(open);
                 return Ok(None);
             }
         }
         for file in &files[after..] {
-            let Some((open, header)) = self.log.open(file)? else { continue };
-            let from = self.place.sequence;
-            if header.begin.sequence < from {
+            let Some(opened) = self.log.open(file)? else { continue };
+            let (from, begin) = (self.place.sequence, opened.1.begin);
+            if begin.sequence < from {
                 return Err(self.out_of_order(&file.path));
             }
-            self.place = header.begin;
-            self.file = Some((open, file.base));
-            let to = self.place.sequence;
+            self.place = begin;
+            self.file = Some(Open::new(&file.path, opened));
+            let to = begin.sequence;
             return Ok((from < to).then_some(LogRead::Missed { from, to }));
         }
         Ok(Some(LogRead::Gone))
@@ -201,22 +269,27 @@ impl LogReader {
     /// The file has ended: the stream goes on in the next one.
     fn go_to_next_file(&mut self) -> Result<(), Error> {
         let files = self.log.files()?;
-        let base = self.file.as_ref().map_or(0, |(_, base)| *base);
-        let next = files.iter().find(|file| file.base > base && file.base >= self.place.position);
-        let next = match next {
-            Some(next) => self.log.open(next)?.map(|opened| (next, opened)),
-            None => None,
+        let base = self.file.as_ref().map_or(0, |open| open.base);
+        let is_next = |file: &&LogFile| file.base > base && file.base >= self.place.position;
+        let Some(next) = files.iter().find(is_next) else {
+            let Place { position, sequence } = self.log.resumed_at;
+            if position > self.place.position && sequence == self.place.sequence {
+                // Nothing has been appended since.
+                self.place.position = position;
+                return Ok(());
+            }
+            return Err(self.damaged("the file ends before the log does"));
         };
-        let Some((next, (open, header))) = next else {
-            let offset = self.place.position - base + HEADER_SIZE;
-            let what = "the file ends before the log does";
-            return Err(self.log.damaged(&self.log.path(base), offset, what));
+        let Some(opened) = self.log.open(next)? else {
+            // Removed just now, as was what we have read.
+            self.file = None;
+            return Ok(());
         };
-        if header.begin.sequence != self.place.sequence {
+        if opened.1.begin.sequence != self.place.sequence {
             return Err(self.out_of_order(&next.path));
         }
-        self.place = header.begin;
-        (self.file, self.chunk_size) = (Some((open, next.base)), 0);
+        self.place = opened.1.begin;
+        (self.file, self.chunk_size) = (Some(Open::new(&next.path, opened)), 0);
         Ok(())
     }
 
@@ -226,13 +299,18 @@ impl LogReader {
 }
 
 /// The bytes of words, which are little-endian as all of the stream.
-fn bytes_of(words: &mut [u64]) -> &mut [u8] {
+pub(super) fn bytes_of(words: &mut [u64]) -> &mut [u8] {
     let size = size_of_val(words);
     // SAFETY: any bytes are words, any words bytes, and those of a slice lie side by side.
     unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size) }
 }
 
-fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+fn bytes_of_const(words: &[u64]) -> &[u8] {
+    // SAFETY: as in `bytes_of`.
+    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+pub(super) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < bytes.len() {
         match file.read_at(&mut bytes[done..], offset + done as u64) {

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
 
 use super::{FileHeader, HEADER_SIZE, Log};
 use crate::error::Error;
@@ -21,6 +22,8 @@ pub(crate) struct LogWriter {
     size: u64,
     /// Whether the directory has names that are not synced.
     has_new_names: bool,
+    /// When the files' ages were last looked at.
+    looked_at: Option<Instant>,
 }
 
 impl LogWriter {
@@ -28,22 +31,24 @@ impl LogWriter {
     pub(crate) fn begin(log: Log, end: Place) -> Result<Self, Error> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&log.directory);
         made.map_err(|error| log.failed("make the directory", &log.directory, error))?;
-        Ok(Self { log, file: None, end, size: 0, has_new_names: false })
+        Ok(Self { log, file: None, end, size: 0, has_new_names: false, looked_at: None })
     }
 
     /// A log that ends at a frame boundary: what stands behind it is cut off.
     pub(crate) fn go_on(log: Log, end: Place) -> Result<Self, Error> {
         let mut writer = Self::begin(log, end)?;
+        let mut last = None;
         for found in writer.log.files()? {
             if found.base >= end.position {
                 writer.remove(found.base)?;
-                continue;
+            } else {
+                writer.size += fs::metadata(&found.path).map_or(0, |facts| facts.len());
+                last = Some(found.base);
             }
-            let facts = fs::metadata(&found.path);
-            writer.size += facts.map_or(0, |facts| facts.len());
-            if end.position < writer.log.limit(found.base) {
-                writer.reopen(found.base)?;
-            }
+        }
+        let resumes = end == writer.log.resumed_at;
+        if let Some(base) = last.filter(|&base| !resumes && end.position < writer.log.limit(base)) {
+            writer.reopen(base)?;
         }
         Ok(writer)
     }
@@ -52,6 +57,7 @@ impl LogWriter {
     pub(crate) fn has_lost_its_file(&self) -> bool {
         match &self.file {
             Some((file, _)) => file.metadata().is_ok_and(|facts| facts.nlink() == 0),
+            None if self.end == self.log.resumed_at => false,
             None => {
                 self.log.limit(self.end.position) - self.end.position
                     != super::span(self.log.capacity)
@@ -147,6 +153,20 @@ impl LogWriter {
             self.remove(file.base)?;
         }
         Ok(self.end.position)
+    }
+
+    /// How long ago the oldest file was last written to, unless it is the one that is appended to;
+    /// `None` also between two looks, which are seconds apart.
+    pub(crate) fn oldest_age(&mut self) -> Option<Duration> {
+        const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+        if self.looked_at.is_some_and(|last| last.elapsed() < LOOK_INTERVAL) {
+            return None;
+        }
+        self.looked_at = Some(Instant::now());
+        match &self.log.files().ok()?[..] {
+            [oldest, _, ..] => fs::metadata(&oldest.path).ok()?.modified().ok()?.elapsed().ok(),
+            _ => None,
+        }
     }
 
     /// Removes the oldest file, unless it is the one that is appended to, and returns the position

@@ -1,0 +1,402 @@
+//! A journal without its queue: reading, checking and mending what lies on disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::directory::{DirectoryLock, journal_in, lock, owner};
+use super::log::{Log, LogCut, LogRead, LogReader};
+use crate::error::Error;
+use crate::layout::COUNT_MAX;
+
+/// The journal of a history directory, as it lies on disk: to be read without the queue, checked,
+/// mended and shortened. The queue may be in use meanwhile, unless something is to be changed.
+///
+/// ```
+/// use ringway::{Archive, Journal, Queue, QueueOptions};
+///
+/// # let _ = Queue::force_remove("doc-archive");
+/// # let directory = std::env::temp_dir().join("ringway-doc-archive");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+/// let queue = Queue::create("doc-archive", &options)?;
+/// queue.producer()?.send_durable(b"to be kept")?;
+/// Queue::remove("doc-archive")?;
+///
+/// let archive = Archive::open(&directory)?;
+/// assert_eq!(archive.queue_name(), "doc-archive");
+/// let message = archive.messages(0)?.next().unwrap()?;
+/// assert_eq!((message.sequence, message.payload.as_slice()), (0, &b"to be kept"[..]));
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Archive {
+    directory: PathBuf,
+    log: Log,
+}
+
+/// One file of an [`Archive`].
+///
+/// ```
+/// # use ringway::{Archive, Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-archive-file");
+/// # let directory = std::env::temp_dir().join("ringway-doc-archive-file");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-archive-file", &options)?;
+/// queue.producer()?.send_durable(b"to be kept")?;
+/// let files = Archive::open(&directory)?.files()?;
+/// assert_eq!((files.len(), files[0].first_sequence), (1, 0));
+/// # Queue::force_remove("doc-archive-file")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArchiveFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The position of its first byte in the stream.
+    pub position: u64,
+    /// The sequence of its first message.
+    pub first_sequence: u64,
+    /// Bytes.
+    pub size: u64,
+    /// When it was begun.
+    pub begun_at: SystemTime,
+}
+
+/// A message of an [`Archive`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArchivedMessage {
+    /// Its number in the queue.
+    pub sequence: u64,
+    /// When it was sent, by the clock of whoever sent it.
+    pub time: SystemTime,
+    /// The hash of its key, if it had one.
+    pub key_hash: Option<u64>,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// What [`Archive::verify`] found.
+///
+/// ```
+/// # use ringway::{Archive, Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-verified");
+/// # let directory = std::env::temp_dir().join("ringway-doc-verified");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-verified", &options)?;
+/// queue.producer()?.send_durable(b"to be kept")?;
+/// let verified = Archive::open(&directory)?.verify()?;
+/// assert_eq!((verified.messages, verified.next_sequence), (1, 1));
+/// assert!(verified.is_whole());
+/// # Queue::force_remove("doc-verified")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Verified {
+    /// How many files there are.
+    pub files: usize,
+    /// Their bytes.
+    pub size: u64,
+    /// How many messages are whole, from the oldest on, up to the first damage.
+    pub messages: u64,
+    /// The first one's sequence.
+    pub first_sequence: u64,
+    /// One more than the last one's.
+    pub next_sequence: u64,
+    /// Messages that are missing between others, first and one more than the last: their files are
+    /// gone.
+    pub gaps: Vec<(u64, u64)>,
+    /// Bytes behind the last whole message that are part of one: an append that is not finished, or
+    /// never was.
+    pub torn_size: u64,
+    /// What is wrong, and where; nothing behind that was looked at.
+    pub damage: Option<Error>,
+}
+
+impl Verified {
+    /// Whether nothing is missing and nothing is wrong. A torn end is neither.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.gaps.is_empty() && self.damage.is_none()
+    }
+}
+
+impl Archive {
+    /// Opens the journal of a history directory.
+    ///
+    /// # Errors
+    /// [`Error::File`], and [`Error::LogDamaged`] if it is no history directory.
+    ///
+    /// ```
+    /// use ringway::{Archive, Error};
+    ///
+    /// assert!(matches!(Archive::open("/no/such/directory"), Err(Error::File { .. })));
+    /// ```
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        let directory = directory.as_ref().to_path_buf();
+        let (queue, id) = owner(&directory, "")?;
+        // The capacity is each file's own.
+        let log = journal_in(&directory, &queue, id, 1);
+        Ok(Self { directory, log })
+    }
+
+    /// The queue that the directory belongs to.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        &self.log.queue
+    }
+
+    /// The directory's id, which no other has.
+    #[must_use]
+    pub fn id(&self) -> [u8; 16] {
+        self.log.id
+    }
+
+    /// The files, in the order of the stream.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`].
+    pub fn files(&self) -> Result<Vec<ArchiveFile>, Error> {
+        let mut files = Vec::new();
+        for file in self.log.files()? {
+            let Some((open, header)) = self.log.open(&file)? else { continue };
+            let size = open.metadata().map_or(0, |facts| facts.len());
+            files.push(ArchiveFile {
+                path: file.path,
+                position: file.base,
+                first_sequence: header.begin.sequence,
+                size,
+                begun_at: SystemTime::UNIX_EPOCH + Duration::from_nanos(header.time),
+            });
+        }
+        Ok(files)
+    }
+
+    /// The messages from a sequence on, or from the oldest there is.
+    ///
+    /// # Errors
+    /// As [`files`](Self::files).
+    pub fn messages(&self, from: u64) -> Result<ArchivedMessages, Error> {
+        let mut reader = LogReader::new(self.log.clone(), crate::ring::Place::default());
+        reader.go_to_file(|header| header.begin.sequence <= from)?;
+        let end = self.end()?;
+        Ok(ArchivedMessages { archive: self.clone(), reader, from, end, failed: false })
+    }
+
+    /// Reads everything, and tells what is there.
+    ///
+    /// # Errors
+    /// [`Error::File`] if something cannot be read. What is wrong with what was read is in the
+    /// result.
+    pub fn verify(&self) -> Result<Verified, Error> {
+        let files = self.log.files()?;
+        let size = files.iter().filter_map(|file| fs::metadata(&file.path).ok());
+        let mut verified = Verified {
+            files: files.len(),
+            size: size.map(|facts| facts.len()).sum(),
+            messages: 0,
+            first_sequence: 0,
+            next_sequence: 0,
+            gaps: Vec::new(),
+            torn_size: 0,
+            damage: None,
+        };
+        let walked = self.walk(&mut verified);
+        if let Err(error) = walked {
+            match error {
+                Error::LogDamaged { .. } | Error::ForeignHistory { .. } => {
+                    verified.damage = Some(error);
+                }
+                error => return Err(error),
+            }
+        }
+        Ok(verified)
+    }
+
+    fn walk(&self, verified: &mut Verified) -> Result<(), Error> {
+        let mut reader = LogReader::new(self.log.clone(), crate::ring::Place::default());
+        let Some(first) = reader.go_to_file(|_| false)? else { return Ok(()) };
+        (verified.first_sequence, verified.next_sequence) = (first.sequence, first.sequence);
+        let end = self.end()?;
+        loop {
+            let read = reader.next(end);
+            match read {
+                Ok(LogRead::Message(_)) => verified.messages += 1,
+                Ok(LogRead::Missed { from, to }) => verified.gaps.push((from, to)),
+                Ok(LogRead::End | LogRead::Gone) => break,
+                Err(error) => return self.judge(&reader, error, verified),
+            }
+            verified.next_sequence = reader.place().sequence;
+        }
+        Ok(())
+    }
+
+    /// Whether an error is but the torn end of the log.
+    fn judge(
+        &self,
+        reader: &LogReader,
+        error: Error,
+        verified: &mut Verified,
+    ) -> Result<(), Error> {
+        match self.log.find_end()? {
+            Some(end) if end.place == reader.place() => {
+                verified.torn_size = end.torn.map_or(0, |torn| torn.size);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// The position where the last file ends.
+    fn end(&self) -> Result<u64, Error> {
+        let files = self.log.files()?;
+        let Some(last) = files.last() else { return Ok(0) };
+        let size = fs::metadata(&last.path).map_or(0, |facts| facts.len());
+        let end = last.base + size.saturating_sub(super::log::HEADER_SIZE);
+        Ok(end.min(COUNT_MAX))
+    }
+
+    /// What [`repair`](Self::repair) would cut off, if anything: from the first place on that is
+    /// damaged or torn, all that follows.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn repair_plan(&self) -> Result<Vec<PathBuf>, Error> {
+        let Some((path, _)) = self.first_fault()? else { return Ok(Vec::new()) };
+        let files = self.log.files()?.into_iter().map(|file| file.path);
+        Ok(files.skip_while(|file| *file != path).collect())
+    }
+
+    /// Cuts the journal off at the first place that is damaged or torn: the file there, and all
+    /// that follow. What is cut off lies beside, in files that end in `.broken`.
+    ///
+    /// # Errors
+    /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    pub fn repair(&self) -> Result<Vec<LogCut>, Error> {
+        let _lock = self.lock()?;
+        let mut cuts = Vec::new();
+        while let Some((path, offset)) = self.first_fault()? {
+            let files = self.log.files()?;
+            let after = files.iter().rev().take_while(|file| file.path != path);
+            for file in after {
+                cuts.push(self.cut(&file.path, 0)?);
+            }
+            cuts.push(self.cut(&path, offset)?);
+        }
+        Ok(cuts)
+    }
+
+    fn cut(&self, path: &Path, offset: u64) -> Result<LogCut, Error> {
+        let size = fs::metadata(path).map_or(0, |facts| facts.len()).saturating_sub(offset);
+        // Nothing is left of a file without a message.
+        let offset = if offset <= super::log::HEADER_SIZE { 0 } else { offset };
+        self.log.cut(&super::log::Torn { path: path.into(), offset, size })
+    }
+
+    /// The first place that is not as it should be: a file, and the byte.
+    fn first_fault(&self) -> Result<Option<(PathBuf, u64)>, Error> {
+        let verified = self.verify()?;
+        if let Some(error) = verified.damage {
+            return match error {
+                Error::LogDamaged { path, offset, .. } => Ok(Some((path, offset))),
+                Error::ForeignHistory { path, .. } => Ok(Some((path, 0))),
+                error => Err(error),
+            };
+        }
+        let end = if verified.torn_size > 0 { self.log.find_end()? } else { None };
+        Ok(end.and_then(|end| end.torn).map(|torn| (torn.path, torn.offset)))
+    }
+
+    /// Removes the oldest files until the rest has so many bytes at most, and those that were last
+    /// written to longer ago than `age_max`; never the last one. Returns what was removed.
+    ///
+    /// # Errors
+    /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    pub fn prune(&self, size_max: u64, age_max: Option<Duration>) -> Result<Vec<PathBuf>, Error> {
+        let _lock = self.lock()?;
+        let files = self.log.files()?;
+        let facts = |path: &Path| {
+            let facts = fs::metadata(path);
+            facts.map_err(|error| self.log.failed("examine", path, error))
+        };
+        let mut size = 0;
+        for file in &files {
+            size += facts(&file.path)?.len();
+        }
+        let mut removed = Vec::new();
+        for file in &files[..files.len().saturating_sub(1)] {
+            let found = facts(&file.path)?;
+            let age = found.modified().ok().and_then(|time| time.elapsed().ok());
+            let is_too_old = age_max.is_some_and(|max| age.is_some_and(|age| age > max));
+            if size <= size_max && !is_too_old {
+                break;
+            }
+            let gone = fs::remove_file(&file.path);
+            gone.map_err(|error| self.log.failed("remove", &file.path, error))?;
+            size -= found.len();
+            removed.push(file.path.clone());
+        }
+        Ok(removed)
+    }
+
+    fn lock(&self) -> Result<DirectoryLock, Error> {
+        let queue = &self.log.queue;
+        lock(&self.directory, queue)?.ok_or(Error::JournalerAlive { queue: queue.clone() })
+    }
+}
+
+/// The messages of an [`Archive`], made by [`Archive::messages`]. Ends where the journal does; what
+/// is damaged before is an error, after which nothing comes.
+#[derive(Debug)]
+pub struct ArchivedMessages {
+    archive: Archive,
+    reader: LogReader,
+    from: u64,
+    end: u64,
+    failed: bool,
+}
+
+impl Iterator for ArchivedMessages {
+    type Item = Result<ArchivedMessage, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.failed {
+            match self.reader.next(self.end) {
+                Ok(LogRead::Message(span)) => {
+                    let sequence = self.reader.place().sequence - 1;
+                    if sequence < self.from {
+                        continue;
+                    }
+                    let time = Duration::from_nanos(self.reader.time(span).unwrap_or(0));
+                    return Some(Ok(ArchivedMessage {
+                        sequence,
+                        time: SystemTime::UNIX_EPOCH + time,
+                        key_hash: self.reader.key_hash(span),
+                        payload: self.reader.payload(span).to_vec(),
+                    }));
+                }
+                Ok(LogRead::Missed { .. }) => {}
+                Ok(LogRead::End | LogRead::Gone) => self.failed = true,
+                Err(error) => {
+                    self.failed = true;
+                    let is_torn =
+                        self.archive.log.find_end().is_ok_and(|end| {
+                            end.is_some_and(|end| end.place == self.reader.place())
+                        });
+                    if !is_torn {
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,311 @@
+//! The journal: everything that is sent, on disk.
+//!
+//! A journaler follows the ring and appends what is committed, as much as is there each time: while
+//! one sync is under way messages gather for the next (group commit). A message is *durable* once
+//! it is as safe as the queue was made to have it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as ThreadOrdering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::historian::{Historian, Kept};
+use crate::error::Error;
+use crate::layout::{self, JournalCode};
+use crate::membership::announce_room;
+use crate::segment::{Access, Mapping, Segment};
+use crate::sync::{Ordering, fence};
+use crate::sys::fork::Witness;
+use crate::wait::{Event, Next, Pace, Patience, Wait};
+
+/// It looks around so often: whether the queue is still there, and whether files are too old.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// When a queue's messages are safe on disk.
+///
+/// ```
+/// use ringway::{Journal, QueueOptions};
+/// use std::time::Duration;
+///
+/// let options = QueueOptions::new().history("/var/lib/orders");
+/// let options = options.journal(Journal::SyncedEvery(Duration::from_millis(100)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Journal {
+    /// When the system has them: they survive the death of any process, but not of the machine.
+    Written,
+    /// When they are synced, which is done so often: they survive the loss of power.
+    SyncedEvery(Duration),
+    /// When they are synced, which is done as soon as there are any.
+    SyncedAlways,
+}
+
+impl Journal {
+    pub(crate) fn code(self) -> JournalCode {
+        match self {
+            Self::Written => JournalCode::Written,
+            Self::SyncedEvery(every) => {
+                let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+                JournalCode::SyncedEvery(every)
+            }
+            Self::SyncedAlways => JournalCode::SyncedAlways,
+        }
+    }
+
+    pub(crate) fn of_code(code: JournalCode) -> Self {
+        match code {
+            JournalCode::Written => Self::Written,
+            JournalCode::SyncedEvery(every) => Self::SyncedEvery(Duration::from_nanos(every)),
+            JournalCode::SyncedAlways => Self::SyncedAlways,
+        }
+    }
+}
+
+impl std::fmt::Display for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Written => f.write_str("written"),
+            Self::SyncedEvery(every) => write!(f, "synced every {every:?}"),
+            Self::SyncedAlways => f.write_str("synced always"),
+        }
+    }
+}
+
+/// Writes a queue's journal. There is one at a time, in whichever process; made by
+/// [`Queue::journaler`](crate::Queue::journaler).
+///
+/// Without one nothing is lost either: the producer writes what it is about to overwrite, and
+/// whoever waits for a message to be durable writes as far as that. But it takes their time.
+///
+/// ```
+/// use ringway::{Journal, Queue, QueueOptions};
+/// use std::time::Duration;
+///
+/// # let _ = Queue::force_remove("doc-journaler");
+/// # let directory = std::env::temp_dir().join("ringway-doc-journaler");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+/// let queue = Queue::create("doc-journaler", &options)?;
+/// let journal = queue.journaler()?.spawn();
+/// let mut producer = queue.producer()?;
+/// let sequence = producer.send(b"to be kept")?;
+/// assert!(producer.flush(Duration::from_secs(60))?);
+/// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
+/// journal.stop()?;
+/// # drop(producer);
+/// # Queue::force_remove("doc-journaler")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Journaler {
+    historian: Historian,
+    journal: JournalCode,
+    synced_at: Instant,
+    looked_at: Instant,
+    /// 1, or 0 in a forked child.
+    witness: Witness,
+    segment: Arc<Segment>,
+    /// Last: the historian's view is of this.
+    _mapping: Mapping,
+}
+
+impl Journaler {
+    pub(crate) fn attach(segment: &Arc<Segment>) -> Result<Self, Error> {
+        let Some(journal) = segment.identity().keeping.journal else {
+            return Err(Error::NoJournal { queue: segment.name().into() });
+        };
+        let witness = segment.witness(1)?;
+        let mapping = segment.map(Access::Produce)?;
+        let Some(historian) = Historian::take(segment, &mapping.ring())? else {
+            return Err(Error::JournalerAlive { queue: segment.name().into() });
+        };
+        let now = Instant::now();
+        let segment = Arc::clone(segment);
+        let (synced_at, looked_at) = (now, now);
+        Ok(Self { historian, journal, synced_at, looked_at, witness, segment, _mapping: mapping })
+    }
+
+    /// Writes until told to stop, or until the queue is removed; then as much as is there, and has
+    /// that durable. The flag is looked at every 50 ms.
+    ///
+    /// # Errors
+    /// [`Error::File`] if something cannot be written: nothing more is durable then, and the
+    /// journaler can be made anew. [`Error::JournalFailed`] if a sync has failed: that cannot be
+    /// mended. [`Error::Corrupt`], [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// use std::sync::atomic::AtomicBool;
+    /// # let _ = Queue::force_remove("doc-journaler-run");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journaler-run");
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journaler-run", &options)?;
+    /// queue.producer()?.send(b"to be kept")?;
+    /// queue.journaler()?.run(&AtomicBool::new(true))?; // to be stopped at once
+    /// assert_eq!(queue.durable_sequence(), Some(1));
+    /// # Queue::force_remove("doc-journaler-run")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), Error> {
+        // Relaxed: a flag alone.
+        while !stop.load(ThreadOrdering::Relaxed) && !self.historian.ring().is_removed() {
+            self.write()?;
+            self.wait(stop);
+        }
+        self.write()?;
+        self.make_durable()
+    }
+
+    /// [`run`](Self::run) in a thread of its own, until that is stopped or dropped.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-journaler-spawn");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journaler-spawn");
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journaler-spawn", &options)?;
+    /// let journal = queue.journaler()?.spawn();
+    /// queue.producer()?.send(b"to be kept")?;
+    /// journal.stop()?;
+    /// assert_eq!(queue.durable_sequence(), Some(1));
+    /// # Queue::force_remove("doc-journaler-spawn")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use = "it ends when this is dropped"]
+    pub fn spawn(mut self) -> JournalThread {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || self.run(&told));
+        JournalThread { stop, thread: Some(thread) }
+    }
+
+    /// Appends what is committed, and has it durable if that is due.
+    fn write(&mut self) -> Result<(), Error> {
+        if self.witness.value() == 0 {
+            return Err(self.segment.forked());
+        }
+        // At most a ring at a time, so that syncs are not put off for ever.
+        while self.historian.catch_up()? {
+            announce_room(self.historian.ring());
+            if self.is_sync_due() {
+                self.make_durable()?;
+            }
+        }
+        if self.is_sync_due() {
+            self.make_durable()?;
+        }
+        Ok(())
+    }
+
+    fn is_sync_due(&self) -> bool {
+        match self.journal {
+            JournalCode::Written | JournalCode::SyncedAlways => true,
+            JournalCode::SyncedEvery(every) => {
+                self.synced_at.elapsed() >= Duration::from_nanos(every)
+            }
+        }
+    }
+
+    fn make_durable(&mut self) -> Result<(), Error> {
+        self.synced_at = Instant::now();
+        self.historian.make_durable()
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self, stop: &AtomicBool) {
+        let mut pace = Pace::for_message(Wait::Park, Patience::Endless);
+        loop {
+            if stop.load(ThreadOrdering::Relaxed) || self.historian.is_behind() {
+                return;
+            }
+            if self.looked_at.elapsed() >= LOOK_INTERVAL {
+                self.looked_at = Instant::now();
+                return;
+            }
+            if !self.historian.is_all_durable() && self.is_sync_due() {
+                return;
+            }
+            if let Next::Sleep(_) = pace.next() {
+                self.sleep();
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        let event = Event::new(self.historian.ring().control32(layout::DATA_EVENT));
+        let ticket = event.announce();
+        // SeqCst: WAKE. The producers of queues with a journal issue theirs.
+        fence(Ordering::SeqCst);
+        if self.historian.is_behind() {
+            return;
+        }
+        let until_sync = match self.journal {
+            JournalCode::SyncedEvery(every) if !self.historian.is_all_durable() => {
+                Duration::from_nanos(every).saturating_sub(self.synced_at.elapsed())
+            }
+            _ => LOOK_INTERVAL,
+        };
+        event.sleep(ticket, until_sync.min(LOOK_INTERVAL));
+    }
+}
+
+/// A thread that writes a queue's journal. When it is dropped, or [stopped](Self::stop), it writes
+/// what is there, and ends.
+///
+/// See [`Journaler`] for an example.
+#[derive(Debug)]
+pub struct JournalThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl JournalThread {
+    /// Has all that was sent durable, ends the thread, and tells what came of it.
+    ///
+    /// # Errors
+    /// As [`Journaler::run`], also if that ended long ago.
+    ///
+    /// # Panics
+    /// If the thread has.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-journal-stop");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journal-stop");
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journal-stop", &options)?;
+    /// queue.journaler()?.spawn().stop()?;
+    /// # Queue::force_remove("doc-journal-stop")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.end().unwrap_or(Ok(()))
+    }
+
+    fn end(&mut self) -> Option<Result<(), Error>> {
+        self.stop.store(true, ThreadOrdering::Relaxed);
+        let thread = self.thread.take()?;
+        Some(thread.join().expect("the journaler does not panic"))
+    }
+}
+
+impl Drop for JournalThread {
+    fn drop(&mut self) {
+        // Who wants to know what came of it stops it.
+        let _ = self.end();
+    }
+}
+
+impl Historian {
+    /// Appends what is committed, a ring of it at most; `false` if there was nothing.
+    fn catch_up(&mut self) -> Result<bool, Error> {
+        let from = self.end().position;
+        let kept = self.keep(from + self.ring().capacity())?;
+        Ok(kept == Kept::Done && self.end().position > from)
+    }
+}

@@ -1,0 +1,153 @@
+//! Finding the end of a log that nobody writes, and cutting off what is torn there.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::read::{bytes_of, read_up_to};
+use super::{HEADER_SIZE, Log, LogFile, LogRead, LogReader};
+use crate::error::Error;
+use crate::ring::frame::{self, Frame};
+use crate::ring::{Place, Shape};
+
+/// The end of a log that was cut off, because a message there was not whole.
+///
+/// See [`Queue::log_cut`](crate::Queue::log_cut) for an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogCut {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the cut is, in bytes from the file's start.
+    pub offset: u64,
+    /// How many bytes were cut off.
+    pub size: u64,
+    /// Where they are now.
+    pub kept_in: PathBuf,
+}
+
+/// Where a log's frames end, and why not at the end of its last file.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) place: Place,
+    pub(crate) torn: Option<Torn>,
+}
+
+/// What stands behind the last whole message.
+#[derive(Debug)]
+pub(crate) struct Torn {
+    pub(crate) path: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
+impl Log {
+    /// Where the last file's whole messages end; `None` if there is no file. What is not whole is
+    /// torn if no whole message follows: then it is an append that was not finished. Anything else
+    /// is damage, and an error.
+    pub(crate) fn find_end(&self) -> Result<Option<End>, Error> {
+        let mut torn = None;
+        for file in self.files()?.iter().rev() {
+            let size = fs::metadata(&file.path).map_or(0, |facts| facts.len());
+            let (open, header) = match self.open(file) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(Error::LogDamaged { .. }) if size <= HEADER_SIZE => {
+                    // It was just being made.
+                    torn = Some(Torn { path: file.path.clone(), offset: 0, size });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let end = file.base + (size - HEADER_SIZE);
+            let (place, fault) = self.follow(header.begin, end);
+            if let Some(fault) = fault {
+                let offset = place.position - file.base + HEADER_SIZE;
+                if self.has_message_after(&open, file, header.capacity, place, size)? {
+                    return Err(fault);
+                }
+                torn = Some(Torn { path: file.path.clone(), offset, size: size - offset });
+            }
+            return Ok(Some(End { place, torn }));
+        }
+        let place = Place::default();
+        Ok(torn.map(|torn| End { place, torn: Some(torn) }))
+    }
+
+    /// Follows whole messages from a boundary on: where they end, and why not at `end`.
+    fn follow(&self, begin: Place, end: u64) -> (Place, Option<Error>) {
+        let mut reader = LogReader::new(self.clone(), begin);
+        loop {
+            match reader.next(end) {
+                Ok(LogRead::Message(_) | LogRead::Missed { .. }) => {}
+                Ok(LogRead::End | LogRead::Gone) => return (reader.place(), None),
+                Err(error) => return (reader.place(), Some(error)),
+            }
+        }
+    }
+
+    /// Whether a whole message of this log stands anywhere behind a boundary.
+    #[allow(clippy::cast_possible_truncation, reason = "a file's size, and usize is 64 bits")]
+    fn has_message_after(
+        &self,
+        open: &File,
+        file: &LogFile,
+        capacity: u64,
+        place: Place,
+        size: u64,
+    ) -> Result<bool, Error> {
+        let Some(check) = self.check else { return Ok(false) };
+        let offset = place.position - file.base + HEADER_SIZE;
+        let mut words = vec![0_u64; ((size - offset) / 8) as usize];
+        let read = read_up_to(open, bytes_of(&mut words), offset);
+        read.map_err(|error| self.failed("read", &file.path, error))?;
+        Ok((1..words.len()).any(|index| {
+            let position = place.position + 8 * index as u64;
+            let sequence = frame::sequence_after(words[index], place.sequence);
+            let found = Place { position, sequence };
+            let Ok(Frame::Message { end, .. }) =
+                frame::parse(words[index], found, capacity, u64::MAX)
+            else {
+                return false;
+            };
+            let after = index + ((end - position) / 8) as usize;
+            let shape = Shape::of_code(words[index]);
+            words.get(index..after).is_some_and(|words| check.is_right(shape, found, words))
+        }))
+    }
+
+    /// Cuts off what is torn, and keeps it beside.
+    pub(crate) fn cut(&self, torn: &Torn) -> Result<LogCut, Error> {
+        let Torn { path, offset, size } = torn;
+        let failed = |doing| move |error| self.failed(doing, path, error);
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let kept_in = path.with_file_name(format!("{name}-{offset}.broken"));
+        let open = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
+        copy_out(&open, *offset, &kept_in).map_err(|error| self.failed("make", &kept_in, error))?;
+        if *offset == 0 {
+            fs::remove_file(path).map_err(failed("remove"))?;
+        } else {
+            open.set_len(*offset).and_then(|()| open.sync_all()).map_err(failed("cut"))?;
+        }
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| self.failed("sync", &self.directory, error))?;
+        Ok(LogCut { path: path.clone(), offset: *offset, size: *size, kept_in })
+    }
+}
+
+/// Copies the rest of a file to a new one.
+fn copy_out(file: &File, mut offset: u64, path: &Path) -> io::Result<()> {
+    let mut copy =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut bytes = [0; 8 << 10];
+    loop {
+        match file.read_at(&mut bytes, offset)? {
+            0 => return copy.sync_all(),
+            read => {
+                copy.write_all(&bytes[..read])?;
+                offset += read as u64;
+            }
+        }
+    }
+}
