@@ -121,14 +121,15 @@ fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
     left_at.store(process::now_for_display(), Ordering::Relaxed);
     ring.leave(index);
     if opened? > 0 {
-        announce_shares(ring);
+        announce_messages(ring);
     }
     Ok(())
 }
 
-/// Tells members that wait for messages that there is one to be delivered again.
+/// Tells whoever waits for messages that there is one which the producer did not just send: to be
+/// delivered again, or durable by now.
 #[cold]
-pub(crate) fn announce_shares(ring: &Ring) {
+pub(crate) fn announce_messages(ring: &Ring) {
     // SeqCst: WAKE.
     fence(Ordering::SeqCst);
     let event = Event::new(ring.control32(layout::DATA_EVENT));

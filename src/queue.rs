@@ -39,6 +39,7 @@ use crate::wait::Wait;
 #[derive(Clone, Debug)]
 pub struct Queue {
     segment: Arc<Segment>,
+    log_cut: Option<Arc<LogCut>>,
 }
 
 impl Queue {
@@ -63,8 +64,9 @@ impl Queue {
             // Before its history is touched.
             return Err(Error::AlreadyExists { queue: name.into() });
         }
-        let segment = Segment::create(name, &options.birth(name)?)?;
-        Ok(Self { segment: Arc::new(segment) })
+        let (birth, log_cut) = options.birth(name)?;
+        let segment = Segment::create(name, &birth)?;
+        Ok(Self { segment: Arc::new(segment), log_cut: log_cut.map(Arc::new) })
     }
 
     /// Opens a queue of this process's user, or of root. Where the queue's mode lets the
@@ -84,7 +86,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn open(name: &str) -> Result<Self, Error> {
-        Ok(Self { segment: Arc::new(Segment::open(name, Owner::Trusted)?) })
+        Ok(Self { segment: Arc::new(Segment::open(name, Owner::Trusted)?), log_cut: None })
     }
 
     /// Opens a queue that belongs to another user, named by its number. Whoever may write a
@@ -106,7 +108,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn open_owned_by(name: &str, user: u32) -> Result<Self, Error> {
-        Ok(Self { segment: Arc::new(Segment::open(name, Owner::User(user))?) })
+        Ok(Self { segment: Arc::new(Segment::open(name, Owner::User(user))?), log_cut: None })
     }
 
     /// Opens a queue, or makes it if there is none. If there is one, the options have no part
@@ -551,7 +553,7 @@ impl Queue {
     /// ```
     #[must_use]
     pub fn log_cut(&self) -> Option<&LogCut> {
-        self.segment.log_cut()
+        self.log_cut.as_deref()
     }
 
     /// The queue's name.
@@ -786,7 +788,7 @@ impl QueueOptions {
         Self { first_sequence: sequence, ..self }
     }
 
-    fn birth(&self, queue: &str) -> Result<Birth, Error> {
+    fn birth(&self, queue: &str) -> Result<(Birth, Option<LogCut>), Error> {
         let invalid =
             |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
         let Self { members, subscriptions, .. } = *self;
@@ -830,7 +832,7 @@ impl QueueOptions {
             journal: self.journal.map(Journal::code),
             keep_for: u64::try_from(self.keep_for.as_nanos()).unwrap_or(u64::MAX),
         };
-        Ok(Birth {
+        let birth = Birth {
             geometry,
             mode: self.mode,
             first_sequence,
@@ -838,8 +840,8 @@ impl QueueOptions {
             written_from: written_from.unwrap_or(first_position),
             keeping,
             history,
-            log_cut,
-        })
+        };
+        Ok((birth, log_cut))
     }
 }
 

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::error::Error;
-use crate::history::LogCut;
 use crate::layout::{self, Geometry, Identity, IdentityError, Keeping};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
@@ -55,8 +54,6 @@ pub(crate) struct Birth {
     pub(crate) keeping: Keeping,
     /// Shorter than the header's field, and absolute.
     pub(crate) history: Option<PathBuf>,
-    /// What its journal lost at the end.
-    pub(crate) log_cut: Option<LogCut>,
 }
 
 /// An open segment, checked when it was opened.
@@ -70,7 +67,6 @@ pub(crate) struct Segment {
     owner: u32,
     mode: u32,
     history: Option<PathBuf>,
-    log_cut: Option<LogCut>,
 }
 
 impl Segment {
@@ -120,7 +116,6 @@ impl Segment {
             owner: facts.uid(),
             mode: facts.mode() & 0o7777,
             history: birth.history.clone(),
-            log_cut: birth.log_cut.clone(),
         })
     }
 
@@ -206,11 +201,6 @@ impl Segment {
     /// The queue's history directory.
     pub(crate) fn history(&self) -> Option<&Path> {
         self.history.as_deref()
-    }
-
-    /// What was cut off at the end of the journal when the segment was made by this process.
-    pub(crate) fn log_cut(&self) -> Option<&LogCut> {
-        self.log_cut.as_ref()
     }
 
     /// Whether the name was taken away, or given to another. Asks the file, not the name, which
@@ -476,8 +466,7 @@ impl Object {
         let path = PathBuf::from(OsStr::from_bytes(&history[..end]));
         // Nothing else is ever written there; and what is relative leads anywhere.
         let history = path.is_absolute().then_some(path);
-        let log_cut = None;
-        Ok(Segment { name, file, writable, identity, inode, owner, mode, history, log_cut })
+        Ok(Segment { name, file, writable, identity, inode, owner, mode, history })
     }
 }
 

@@ -16,18 +16,21 @@ const MODULES: [(&str, &str); 23] = [
     ),
     (
         "consumer",
-        "reception membership message sharing registry subscribe segment outcome error ring wait",
+        "reception membership message sharing registry history subscribe segment outcome error ring wait",
     ),
-    ("producer", "key membership registry segment outcome error ring wait sys sync layout"),
-    ("reception", "membership message sharing segment outcome error ring wait sys sync layout"),
+    ("producer", "key registry history membership segment outcome error ring wait sys sync layout"),
+    (
+        "reception",
+        "message sharing history membership segment outcome error ring wait sys sync layout",
+    ),
     ("message", "sharing outcome error ring"),
     ("sharing", "membership registry subscribe history segment outcome error ring sync layout"),
-    ("info", "registry segment error ring sync layout"),
+    ("info", "registry history segment error ring sync layout"),
     ("registry", "membership subscribe segment error ring sync sys layout"),
+    ("history", "membership segment error ring wait sys sync layout"),
     ("membership", "segment error ring wait sys sync layout"),
     ("key", ""),
     ("subscribe", "segment error ring wait"),
-    ("history", "error sys layout"),
     ("segment", "error ring region wait sys sync layout"),
     ("outcome", ""),
     ("error", ""),
@@ -64,12 +67,13 @@ const DEPENDENCIES: [&str; 15] = [
 const LINES_MAX: usize = 1000;
 
 /// The lines that may name the core library's atomics.
-const ATOMICS: [(&str, &str); 4] = [
+const ATOMICS: [(&str, &str); 5] = [
     ("sync.rs", "pub(crate) use core::sync::atomic::{Ordering, compiler_fence, fence};"),
     ("sync.rs", "pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;"),
     ("sync.rs", "pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;"),
-    // A flag of the process's own, no part of the protocol.
+    // Flags of the process's own, no part of the protocol.
     ("copy.rs", "use core::sync::atomic::{AtomicBool, Ordering};"),
+    ("history/journal.rs", "use std::sync::atomic::{AtomicBool, Ordering as FlagOrdering};"),
 ];
 
 /// What orders memory, and how the comment begins that says why.

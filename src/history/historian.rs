@@ -12,7 +12,7 @@ use super::directory::{self, DirectoryLock, log_of};
 use super::log::{Log, LogWriter};
 use crate::error::Error;
 use crate::layout::{JournalCode, Keeping};
-use crate::membership::announce_shares;
+use crate::membership::announce_messages;
 use crate::ring::{Corrupt, Place, Ring};
 use crate::segment::{Lock, Segment};
 
@@ -134,7 +134,7 @@ impl Historian {
         }
         self.ring.set_durable(end);
         // Whoever waits for durable messages waits as for any.
-        announce_shares(&self.ring);
+        announce_messages(&self.ring);
         Ok(())
     }
 

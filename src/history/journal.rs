@@ -5,7 +5,7 @@
 //! it is as safe as the queue was made to have it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering as ThreadOrdering};
+use std::sync::atomic::{AtomicBool, Ordering as FlagOrdering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -151,7 +151,7 @@ impl Journaler {
     /// ```
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), Error> {
         // Relaxed: a flag alone.
-        while !stop.load(ThreadOrdering::Relaxed) && !self.historian.ring().is_removed() {
+        while !stop.load(FlagOrdering::Relaxed) && !self.historian.ring().is_removed() {
             self.write()?;
             self.wait(stop);
         }
@@ -219,7 +219,7 @@ impl Journaler {
     fn wait(&mut self, stop: &AtomicBool) {
         let mut pace = Pace::for_message(Wait::Park, Patience::Endless);
         loop {
-            if stop.load(ThreadOrdering::Relaxed) || self.historian.is_behind() {
+            if stop.load(FlagOrdering::Relaxed) || self.historian.is_behind() {
                 return;
             }
             if self.looked_at.elapsed() >= LOOK_INTERVAL {
@@ -288,7 +288,7 @@ impl JournalThread {
     }
 
     fn end(&mut self) -> Option<Result<(), Error>> {
-        self.stop.store(true, ThreadOrdering::Relaxed);
+        self.stop.store(true, FlagOrdering::Relaxed);
         let thread = self.thread.take()?;
         Some(thread.join().expect("the journaler does not panic"))
     }

@@ -27,6 +27,7 @@ impl Ring {
 
     /// From where on they have it.
     pub(crate) fn written_from(&self) -> u64 {
+        // Acquire: KEEP.
         load_acquire(self.header64(layout::WRITTEN_FROM))
     }
 
@@ -43,6 +44,7 @@ impl Ring {
 
     /// What is below a position is not in the files any more, or never was.
     pub(crate) fn set_written_from(&self, position: u64) {
+        // Release: KEEP.
         self.header64(layout::WRITTEN_FROM).store(position, Ordering::Release);
     }
 
@@ -54,6 +56,7 @@ impl Ring {
 
     /// The sequence of the first message that is not.
     pub(crate) fn durable_sequence(&self) -> u64 {
+        // Acquire: KEEP.
         load_acquire(self.header64(layout::DURABLE_SEQUENCE))
     }
 

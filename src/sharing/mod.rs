@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::history::{DeadLetterFile, Letter, Reason};
 use crate::layout::{self, Word64};
-use crate::membership::{self, announce_room, announce_shares};
+use crate::membership::{self, announce_messages, announce_room};
 use crate::outcome::{Acked, Nacked};
 use crate::registry::{Found, Terms};
 use crate::ring::{
@@ -434,7 +434,7 @@ impl Work {
         self.count(layout::ACKED, messages.count_ones().into());
         portion.note_counted(messages.count_ones());
         if self.terms.keyed {
-            announce_shares(&self.ring);
+            announce_messages(&self.ring);
         }
         Acked::Done
     }
@@ -566,7 +566,7 @@ impl Work {
         } else if portion.in_work() == 0 {
             if self.replace(&portion, state.owned_by(None)) {
                 self.seen.push(portion.sight(self.waiting_since(&portion)));
-                announce_shares(&self.ring);
+                announce_messages(&self.ring);
             }
         } else {
             self.keep(portion);
