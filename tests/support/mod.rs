@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "how tests speak")]
 
 #[cfg(feature = "cli")]
+pub(crate) mod history;
 pub(crate) mod program;
 pub(crate) mod schema;
 pub(crate) mod segment;

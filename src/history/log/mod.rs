@@ -16,7 +16,9 @@
 //! 32  capacity of the ring                 68  length of the queue's name, u16; 70 the name
 //! ```
 //!
-//! The rest of the first 4096 bytes is zero. All numbers are little-endian.
+//! The rest of the first 4096 bytes is zero, but for the *mark* in the last 16: a position up to
+//! which the file is known to have been synced, and the CRC-32C of that, renewed now and then. All
+//! numbers are little-endian.
 
 mod read;
 mod recover;
@@ -45,6 +47,7 @@ const MAGIC: [u8; 8] = *b"RINGWLOG";
 const VERSION: u32 = 1;
 const CHECKED_FROM: usize = 16;
 const NAME_OFFSET: usize = 70;
+const MARK_OFFSET: usize = HEADER_BYTES - 16;
 const FLAG_CHECKED: u32 = 1;
 /// Files span as much of the stream at least.
 const SPAN_MIN: u64 = 16 << 20;
@@ -81,6 +84,8 @@ pub(crate) struct FileHeader {
     pub(crate) begin: Place,
     pub(crate) time: u64,
     pub(crate) checked: bool,
+    /// Up to where the file was synced, at least.
+    pub(crate) synced: u64,
 }
 
 impl Log {
@@ -174,6 +179,15 @@ pub(crate) fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_le_bytes(*bytes).swap_bytes())
 }
 
+/// The bytes that say up to where a file was synced.
+fn mark(synced: u64) -> [u8; HEADER_BYTES - MARK_OFFSET] {
+    let mut bytes = [0; HEADER_BYTES - MARK_OFFSET];
+    bytes[..8].copy_from_slice(&synced.to_le_bytes());
+    let check = u64::from(crc32c::crc32c(&bytes[..8]));
+    bytes[8..].copy_from_slice(&check.to_le_bytes());
+    bytes
+}
+
 impl FileHeader {
     fn new(log: &Log, begin: Place) -> Self {
         Self {
@@ -183,6 +197,7 @@ impl FileHeader {
             begin,
             time: process::now_for_display(),
             checked: log.check.is_some(),
+            synced: begin.position,
         }
     }
 
@@ -202,8 +217,9 @@ impl FileHeader {
         let name = self.queue.as_bytes();
         put(68, &u16::try_from(name.len()).unwrap_or(0).to_le_bytes());
         put(NAME_OFFSET, name);
-        let check = crc32c::crc32c(&bytes[CHECKED_FROM..]);
+        let check = crc32c::crc32c(&bytes[CHECKED_FROM..MARK_OFFSET]);
         bytes[12..16].copy_from_slice(&check.to_le_bytes());
+        bytes[MARK_OFFSET..].copy_from_slice(&mark(self.synced));
         bytes
     }
 
@@ -221,7 +237,7 @@ impl FileHeader {
         if u32_at(8) != VERSION {
             return Err("its format is one that this build does not know");
         }
-        if u32_at(12) != crc32c::crc32c(&bytes[CHECKED_FROM..]) {
+        if u32_at(12) != crc32c::crc32c(&bytes[CHECKED_FROM..MARK_OFFSET]) {
             return Err("its header does not match its checksum");
         }
         let length = usize::from(u16::from_le_bytes([bytes[68], bytes[69]]));
@@ -239,6 +255,9 @@ impl FileHeader {
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[16..32]);
         let checked = u32_at(64) & FLAG_CHECKED != 0;
-        Ok(Self { id, queue, capacity, begin, time: u64_at(56), checked })
+        // One that is torn says nothing.
+        let synced = u64_at(MARK_OFFSET);
+        let synced = if bytes[MARK_OFFSET..] == mark(synced) { synced } else { 0 };
+        Ok(Self { id, queue, capacity, begin, time: u64_at(56), checked, synced })
     }
 }

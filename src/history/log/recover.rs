@@ -43,9 +43,12 @@ pub(crate) struct Torn {
 }
 
 impl Log {
-    /// Where the last file's whole messages end; `None` if there is no file. What is not whole is
-    /// torn if no whole message follows: then it is an append that was not finished. Anything else
-    /// is damage, and an error.
+    /// Where the last file's whole messages end; `None` if there is no file.
+    ///
+    /// What is not whole is torn if no whole message follows: then it is an append that was not
+    /// finished. Or it is behind what is known to have been synced, and is missing bytes that were
+    /// never written, which are zeros: when power goes, of what was not synced any part may be
+    /// there. Anything else is damage, and an error. (The rule of zeros is etcd's, for sectors.)
     pub(crate) fn find_end(&self) -> Result<Option<End>, Error> {
         let mut torn = None;
         for file in self.files()?.iter().rev() {
@@ -64,7 +67,9 @@ impl Log {
             let (place, fault) = self.follow(header.begin, end);
             if let Some(fault) = fault {
                 let offset = place.position - file.base + HEADER_SIZE;
-                if self.has_message_after(&open, file, header.capacity, place, size)? {
+                let rest = self.read_rest(&open, file, offset, size)?;
+                let lost = place.position >= header.synced && has_empty_sector(&rest, offset);
+                if !lost && self.has_message_after(&rest, header.capacity, place) {
                     return Err(fault);
                 }
                 torn = Some(Torn { path: file.path.clone(), offset, size: size - offset });
@@ -87,22 +92,28 @@ impl Log {
         }
     }
 
-    /// Whether a whole message of this log stands anywhere behind a boundary.
+    /// The bytes of a file from an offset to its end.
     #[allow(clippy::cast_possible_truncation, reason = "a file's size, and usize is 64 bits")]
-    fn has_message_after(
+    fn read_rest(
         &self,
         open: &File,
         file: &LogFile,
-        capacity: u64,
-        place: Place,
+        offset: u64,
         size: u64,
-    ) -> Result<bool, Error> {
-        let Some(check) = self.check else { return Ok(false) };
-        let offset = place.position - file.base + HEADER_SIZE;
-        let mut words = vec![0_u64; ((size - offset) / 8) as usize];
-        let read = read_up_to(open, bytes_of(&mut words), offset);
+    ) -> Result<Vec<u64>, Error> {
+        let mut words = vec![0_u64; (size - offset).div_ceil(8) as usize];
+        let bytes = &mut bytes_of(&mut words)[..(size - offset) as usize];
+        let read = read_up_to(open, bytes, offset);
         read.map_err(|error| self.failed("read", &file.path, error))?;
-        Ok((1..words.len()).any(|index| {
+        Ok(words)
+    }
+
+    /// Whether a whole message of this log stands anywhere behind a boundary, where these words
+    /// begin.
+    #[allow(clippy::cast_possible_truncation, reason = "at most a message, and usize is 64 bits")]
+    fn has_message_after(&self, words: &[u64], capacity: u64, place: Place) -> bool {
+        let Some(check) = self.check else { return false };
+        (1..words.len()).any(|index| {
             let position = place.position + 8 * index as u64;
             let sequence = frame::sequence_after(words[index], place.sequence);
             let found = Place { position, sequence };
@@ -114,7 +125,7 @@ impl Log {
             let after = index + ((end - position) / 8) as usize;
             let shape = Shape::of_code(words[index]);
             words.get(index..after).is_some_and(|words| check.is_right(shape, found, words))
-        }))
+        })
     }
 
     /// Cuts off what is torn, and keeps it beside.
@@ -134,6 +145,20 @@ impl Log {
         synced.map_err(|error| self.failed("sync", &self.directory, error))?;
         Ok(LogCut { path: path.clone(), offset: *offset, size: *size, kept_in })
     }
+}
+
+/// Whether a sector of 512 bytes that has some of a frame holds nothing but zeros from there on.
+/// The words are of a file, from the frame's offset on.
+fn has_empty_sector(words: &[u64], offset: u64) -> bool {
+    const SECTOR_WORDS: usize = 64;
+    let Some(&word) = words.first() else { return false };
+    let frame_words = (Shape::of_code(word).frame_size() / 8).min(words.len());
+    let into_sector = usize::try_from(offset / 8).unwrap_or(0) % SECTOR_WORDS;
+    let (first, rest) = words.split_at((SECTOR_WORDS - into_sector).min(words.len()));
+    let others = rest
+        .chunks(SECTOR_WORDS)
+        .take(frame_words.saturating_sub(first.len()).div_ceil(SECTOR_WORDS));
+    std::iter::once(first).chain(others).any(|sector| sector.iter().all(|&word| word == 0))
 }
 
 /// Copies the rest of a file to a new one.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use super::{FileHeader, HEADER_SIZE, Log};
+use super::{FileHeader, HEADER_SIZE, Log, MARK_OFFSET, mark};
 use crate::error::Error;
 use crate::ring::{Place, Ring};
 use crate::sys::file;
@@ -24,14 +24,27 @@ pub(crate) struct LogWriter {
     has_new_names: bool,
     /// When the files' ages were last looked at.
     looked_at: Option<Instant>,
+    /// When it was last said in the file up to where it is synced.
+    marked_at: Option<Instant>,
 }
+
+/// How much of a journal's end may look damaged after a loss of power, in time.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl LogWriter {
     /// A new log, or what comes before another.
     pub(crate) fn begin(log: Log, end: Place) -> Result<Self, Error> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&log.directory);
         made.map_err(|error| log.failed("make the directory", &log.directory, error))?;
-        Ok(Self { log, file: None, end, size: 0, has_new_names: false, looked_at: None })
+        Ok(Self {
+            log,
+            file: None,
+            end,
+            size: 0,
+            has_new_names: false,
+            looked_at: None,
+            marked_at: None,
+        })
     }
 
     /// A log that ends at a frame boundary: what stands behind it is cut off.
@@ -132,8 +145,13 @@ impl LogWriter {
             if self.has_lost_its_file() {
                 return Err(self.lost());
             }
-            file.sync_data()
-                .map_err(|error| self.log.failed("sync", &self.log.path(*base), error))?;
+            let failed = |error| self.log.failed("sync", &self.log.path(*base), error);
+            file.sync_data().map_err(failed)?;
+            if self.marked_at.is_none_or(|last| last.elapsed() >= MARK_INTERVAL) {
+                // On the disk with the next sync. It says less than is so until then.
+                file.write_all_at(&mark(self.end.position), MARK_OFFSET as u64).map_err(failed)?;
+                self.marked_at = Some(Instant::now());
+            }
         }
         Ok(())
     }
@@ -212,7 +230,7 @@ impl LogWriter {
             return Err(self.log.failed("append to", &path, error));
         }
         self.size += HEADER_SIZE;
-        self.has_new_names = true;
+        (self.has_new_names, self.marked_at) = (true, None);
         Ok((file, base))
     }
 

@@ -1,0 +1,271 @@
+//! What dies, fails or is lost while messages go to disk. `RINGWAY_KILLS` says how many deaths
+//! there are, `RINGWAY_SEED` replays a run.
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use ringway::{Archive, Error, Journal, Lag, Queue, QueueOptions, Start, Subscribe};
+use support::history::{Directory, payload, receive_until, send_until};
+use support::{Name, Peer, Random, play, say, watchdog};
+
+const CAPACITY: u64 = 64 << 10;
+
+#[test]
+fn peer() {
+    play(&[
+        ("send for ever", send_for_ever),
+        ("keep a journal", keep_a_journal),
+        ("run into a limit", run_into_a_limit),
+    ]);
+}
+
+fn kills() -> u64 {
+    std::env::var("RINGWAY_KILLS").map_or(12, |text| text.parse().expect("a number"))
+}
+
+fn options(directory: &Directory) -> QueueOptions {
+    QueueOptions::new().capacity(CAPACITY).members(8).history(&directory.0)
+}
+
+/// Sends until it dies, and flushes now and then where there is a journal.
+fn send_for_ever(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut producer = queue.producer().unwrap();
+    say("begins");
+    loop {
+        let end = producer.next_sequence() + 50;
+        send_until(&mut producer, end);
+        if arguments.len() > 1 {
+            assert!(producer.flush(Duration::MAX).unwrap());
+        }
+    }
+}
+
+fn keep_a_journal(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut journaler = loop {
+        match queue.journaler() {
+            Ok(journaler) => break journaler,
+            // The producer writes in its place at this moment.
+            Err(Error::JournalerAlive { .. }) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    say("begins");
+    journaler.run(&AtomicBool::new(false)).unwrap();
+}
+
+fn assert_whole(directory: &Directory, durable: u64) {
+    let archive = Archive::open(&directory.0).unwrap();
+    let mut next = 0;
+    for message in archive.messages(0).unwrap() {
+        let message = message.unwrap();
+        assert_eq!((message.sequence, message.payload), (next, payload(next)));
+        next += 1;
+    }
+    assert!(next >= durable, "{durable} were durable, {next} are there");
+}
+
+#[test]
+fn what_was_durable_is_there_whoever_was_killed() {
+    let mut random = Random::from_environment();
+    let (name, directory) = (Name::new("killed"), Directory::new("killed"));
+    let options = options(&directory).journal(Journal::SyncedAlways);
+    let mut queue = Queue::create(&name, &options).unwrap();
+    for _ in 0..kills() {
+        let _alive = watchdog();
+        let has_journaler = random.below(3) > 0;
+        let mut producer = Peer::start("send for ever", &[&name, "flush"]);
+        let mut journaler = has_journaler.then(|| Peer::start("keep a journal", &[&name]));
+        producer.await_word("begins");
+        if let Some(journaler) = &mut journaler {
+            journaler.await_word("begins");
+        }
+        thread::sleep(Duration::from_micros(random.below(30_000)));
+        let ends = [Some(producer), journaler];
+        // In either order, and sometimes at once.
+        let mut ends: Vec<_> = ends.into_iter().flatten().collect();
+        if random.below(2) == 0 {
+            ends.reverse();
+        }
+        for end in ends {
+            end.kill();
+            thread::sleep(Duration::from_micros(random.below(2) * random.below(5_000)));
+        }
+        let durable = queue.durable_sequence().unwrap();
+        if random.below(2) == 0 {
+            // As after a restart of the machine.
+            Queue::force_remove(&name).unwrap();
+            assert_whole(&directory, durable);
+            queue = Queue::create(&name, &options).unwrap();
+            assert!(queue.producer().unwrap().next_sequence() >= durable);
+        } else {
+            assert!(queue.info().unwrap().next_sequence >= durable);
+            let mut producer = queue.producer().unwrap();
+            assert!(producer.flush(Duration::MAX).unwrap());
+            assert_whole(&directory, producer.next_sequence());
+        }
+    }
+}
+
+#[test]
+fn who_lags_gets_everything_although_the_producer_is_killed() {
+    let mut random = Random::from_environment();
+    let (name, directory) = (Name::new("spill-killed"), Directory::new("spill-killed"));
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    let mut near = queue.subscribe(&spilling).unwrap();
+    let mut far = queue.subscribe(&spilling).unwrap();
+    for _ in 0..kills() {
+        let _alive = watchdog();
+        let mut producer = Peer::start("send for ever", &[&name]);
+        producer.await_word("begins");
+        thread::sleep(Duration::from_micros(random.below(30_000)));
+        producer.kill();
+        // Who takes over finds the end.
+        let end = queue.producer().unwrap().next_sequence();
+        receive_until(&mut near, end);
+        let next = far.next_sequence();
+        receive_until(&mut far, next + random.below(end - next + 1));
+    }
+    let _alive = watchdog();
+    let end = near.next_sequence();
+    receive_until(&mut far, end);
+}
+
+/// Sends where no file may become larger than a megabyte: the same error as on a full disk, for
+/// one process alone.
+fn run_into_a_limit(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let limit = |size| {
+        let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the struct outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    };
+    // SAFETY: ignoring a signal has no handler to be unsafe.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let has_journal = queue.info().unwrap().journal.is_some();
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    let mut slow = (!has_journal).then(|| queue.subscribe(&spilling).unwrap());
+    let mut producer = queue.producer().unwrap();
+    limit(1 << 20);
+    let error = loop {
+        if let Err(error) = producer.send(&payload(producer.next_sequence())) {
+            break error;
+        }
+    };
+    let sent = producer.next_sequence();
+    let Error::File { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.raw_os_error(), Some(libc::EFBIG), "{error}");
+    // Nothing is sent, nothing is lost, and nothing hangs.
+    assert!(producer.send(&payload(sent)).is_err());
+    if has_journal {
+        let durable = queue.durable_sequence().unwrap();
+        assert!(producer.flush(Duration::from_millis(10)).is_err());
+        assert!(queue.durable_sequence().unwrap() >= durable);
+    }
+    if let Some(slow) = &mut slow {
+        receive_until(slow, sent / 2);
+    }
+    limit(libc::RLIM_INFINITY);
+    send_until(&mut producer, sent + 500);
+    if let Some(slow) = &mut slow {
+        receive_until(slow, sent + 500);
+    } else {
+        assert!(producer.flush(Duration::MAX).unwrap());
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_all_goes_on_when_there_is_space() {
+    for journal in [None, Some(Journal::SyncedAlways)] {
+        let _alive = watchdog();
+        let (name, directory) = (Name::new("full"), Directory::new("full"));
+        let options = options(&directory);
+        let options = journal.map_or(options.clone(), |journal| options.journal(journal));
+        let queue = Queue::create(&name, &options).unwrap();
+        Peer::start("run into a limit", &[&name]).finish();
+        if journal.is_some() {
+            assert_whole(&directory, queue.durable_sequence().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
+    let _alive = watchdog();
+    let (name, directory) = (Name::new("gone"), Directory::new("gone"));
+    let options = options(&directory).journal(Journal::SyncedAlways);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 10);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    fs::remove_dir_all(&directory.0).unwrap();
+    send_until(&mut producer, 20);
+    let error = producer.flush(Duration::MAX).unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "{error:?}");
+    assert_eq!(queue.durable_sequence(), Some(10));
+}
+
+/// What a loss of power may leave: all that was synced, and of what was appended since any sectors
+/// at all, the others empty or beyond the end.
+#[test]
+fn what_was_synced_survives_whatever_is_lost_behind_it() {
+    const SECTOR: usize = 512;
+    let mut random = Random::from_environment();
+    let (name, directory) = (Name::new("power"), Directory::new("power"));
+    let options = options(&directory).journal(Journal::SyncedAlways);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 20);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    let file = directory.files("log").remove(0);
+    let synced = fs::read(&file).unwrap();
+    send_until(&mut producer, 40);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    let whole = fs::read(&file).unwrap();
+    drop(producer);
+    let boundary = synced.len();
+    for _ in 0..kills() * 25 {
+        let _alive = watchdog();
+        let mut left = whole.clone();
+        // The mark was made with what came after the first sync.
+        left[..4096].copy_from_slice(&synced[..4096]);
+        for sector in boundary / SECTOR..left.len().div_ceil(SECTOR) {
+            if random.below(3) == 0 {
+                let begin = (sector * SECTOR).max(boundary);
+                let end = ((sector + 1) * SECTOR).min(left.len());
+                left[begin..end].fill(0);
+            }
+        }
+        if random.below(2) == 0 {
+            let lost = random.below((left.len() - boundary) as u64 + 1);
+            left.truncate(left.len() - usize::try_from(lost).unwrap());
+        }
+        Queue::force_remove(&name).unwrap();
+        fs::write(&file, &left).unwrap();
+        let queue = Queue::create(&name, &options).unwrap();
+        let next = queue.producer().unwrap().next_sequence();
+        assert!((20..=40).contains(&next), "{next}");
+        assert_whole(&directory, next);
+        for broken in directory.files("log") {
+            if broken.extension().is_some_and(|extension| extension == "broken") {
+                fs::remove_file(broken).unwrap();
+            }
+        }
+    }
+    // What was synced is not taken for that.
+    let mut damaged = whole.clone();
+    damaged[boundary - 1000..boundary - 1000 + 8].fill(0);
+    Queue::force_remove(&name).unwrap();
+    fs::write(&file, &damaged).unwrap();
+    let open = OpenOptions::new().write(true).open(&file).unwrap();
+    open.write_all_at(&whole[4080..4096], 4080).unwrap();
+    let error = Queue::create(&name, &options).unwrap_err();
+    assert!(matches!(error, Error::LogDamaged { .. }), "{error:?}");
+}

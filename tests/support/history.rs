@@ -1,0 +1,59 @@
+//! History directories, and streams that tell by themselves whether they are whole.
+
+use std::fs;
+use std::path::PathBuf;
+
+use ringway::{Consumer, Producer, Received};
+
+/// A history directory of a test's own, removed at its end.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    pub(crate) fn new(purpose: &str) -> Self {
+        let name = format!("ringway-test-{purpose}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    /// What lies in one of its directories, in the order of the names.
+    pub(crate) fn files(&self, kind: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.0.join(kind)) else { return Vec::new() };
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A payload that tells its sequence by every byte.
+pub(crate) fn payload(sequence: u64) -> Vec<u8> {
+    let size = usize::try_from(sequence.wrapping_mul(2_654_435_761) % 1500).unwrap();
+    (0..size).map(|at| (sequence.wrapping_mul(31).wrapping_add(at as u64) & 0xff) as u8).collect()
+}
+
+/// Sends the messages up to `end`.
+pub(crate) fn send_until(producer: &mut Producer, end: u64) {
+    while producer.next_sequence() < end {
+        producer.send(&payload(producer.next_sequence())).unwrap();
+    }
+}
+
+/// Receives the messages up to `end`, each whole and in its turn.
+pub(crate) fn receive_until(consumer: &mut Consumer, end: u64) {
+    while consumer.next_sequence() < end {
+        let next = consumer.next_sequence();
+        match consumer.try_receive().unwrap() {
+            Received::Message(message) => {
+                assert_eq!(message.sequence(), next);
+                assert_eq!(message.payload(), payload(next), "message {next}");
+            }
+            other => panic!("{other:?} instead of message {next}"),
+        }
+    }
+}
