@@ -4,6 +4,7 @@
 //! The ring is as small as the protocol allows: 256 bytes, 16 sectors of one 8-byte message each.
 //! What went before is done by one thread, before the others begin.
 
+mod keeping;
 mod sharing;
 
 use loom::sync::Arc;
