@@ -4,7 +4,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use ringway::{Queue, QueueOptions, key_hash};
@@ -12,26 +11,7 @@ use serde_json::{Value, json};
 use support::program::{
     await_words, code, print, print_json, ringway, run, run_with, said, signal,
 };
-use support::{Name, Random, watchdog};
-
-/// A directory that goes away with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn of(name: &Name) -> Self {
-        Self(std::env::temp_dir().join(&**name))
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use support::{Directory, Name, Random, watchdog};
 
 fn text(output: &[u8]) -> &str {
     str::from_utf8(output).unwrap()
@@ -127,8 +107,8 @@ fn a_member_that_is_killed_loses_nothing() {
 fn a_command_acknowledges_by_success_and_what_it_never_does_is_a_dead_letter() {
     let _watchdog = watchdog();
     let name = Name::new("exec");
-    let directory = Directory::of(&name);
-    print(&["create", &name, "-q", "--history", directory.path()]);
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
     run_with(&["pub", &name], b"good\npoison\n\nbetter\n");
     let command = "read -r m; echo \"$m|$RINGWAY_SEQUENCE|$RINGWAY_DELIVERY|$RINGWAY_SUBSCRIPTION\"; \
                    test \"$m\" != poison";
@@ -183,7 +163,7 @@ fn a_command_acknowledges_by_success_and_what_it_never_does_is_a_dead_letter() {
 fn dead_letters_lie_where_a_member_was_told_to_put_them() {
     let _watchdog = watchdog();
     let name = Name::new("letters");
-    let directory = Directory::of(&name);
+    let directory = Directory::new(&name);
     run_with(&["pub", &name, "--create"], b"a\nb\n");
     let member = |options: &[&str]| {
         let all = ["sub", &*name, "--as", "w", "--from", "oldest", "-e", "--exec", "exit 7"];
@@ -192,10 +172,10 @@ fn dead_letters_lie_where_a_member_was_told_to_put_them() {
     let nowhere = member(&["--max-deliveries", "1"]);
     assert_eq!(code(&nowhere), 2);
     assert!(said(&nowhere).contains("a place for dead letters"), "{}", said(&nowhere));
-    let done = member(&["--max-deliveries", "1", "--dead-letters", directory.path()]);
+    let done = member(&["--max-deliveries", "1", "--dead-letters", directory.text()]);
     assert_eq!(code(&done), 0, "{}", said(&done));
     assert_eq!(code(&run(&["dead-letters", "ls", &name, "w"])), 2);
-    let within = ["w", "--dir", directory.path()];
+    let within = ["w", "--dir", directory.text()];
     let listed = print_json(&[&["dead-letters", "ls", &name, "--json"], &within[..]].concat());
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let shown = print(&[&["dead-letters", "show", &name, "--all", "--json"], &within[..]].concat());
@@ -233,8 +213,8 @@ fn dialogue(name: &str, options: &[&str]) -> Child {
 fn the_standard_input_says_what_is_acknowledged() {
     let _watchdog = watchdog();
     let name = Name::new("dialogue");
-    let directory = Directory::of(&name);
-    print(&["create", &name, "-q", "--history", directory.path()]);
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
     run_with(&["pub", &name], &numbers(6));
     let mut member = dialogue(&name, &["--prefetch", "2", "--max-deliveries", "2"]);
     let mut input = member.stdin.take().unwrap();
@@ -288,10 +268,9 @@ fn what_means_nothing_ends_a_dialogue() {
 fn a_signal_ends_a_member_when_its_command_has() {
     let _watchdog = watchdog();
     let name = Name::new("signal");
-    let directory = Directory::of(&name);
-    std::fs::create_dir(directory.path()).unwrap();
+    let directory = Directory::new(&name);
     run_with(&["pub", &name, "--create"], b"a\nb\n");
-    let go = format!("{}/go", directory.path());
+    let go = format!("{}/go", directory.text());
     let command = format!("cat; echo; while ! test -e {go}; do sleep 0.01; done; echo done");
     let options = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
     let mut member = ringway(&options).spawn().unwrap();

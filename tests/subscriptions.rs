@@ -9,7 +9,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use ringway::{
     AckMode, Acked, Consumer, Error, Holder, Lag, Message, Nacked, Queue, QueueOptions, Reason,
     Received, Sent, Start, Subscribe, SubscriptionInfo, Wait,
 };
-use support::{Name, Peer, Random, mix, play, say, watchdog};
+use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
 
 #[test]
 fn peer() {
@@ -29,27 +29,6 @@ fn peer() {
         ("refuse", refuse),
         ("choke", choke),
     ]);
-}
-
-/// A directory that goes away with it.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &Name) -> Self {
-        let path = std::env::temp_dir().join(format!("ringway-{}", &**name));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: impl std::fmt::Display) -> PathBuf {
-        self.0.join(name.to_string())
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 const SMALL: u64 = 256 << 10;
@@ -442,7 +421,7 @@ fn poison_becomes_a_dead_letter_after_exactly_as_many_deaths() {
     let _alive = watchdog();
     let name = Name::new("poison");
     let directory = Directory::new(&name);
-    let options = QueueOptions::new().capacity(SMALL).history(&directory.0);
+    let options = QueueOptions::new().capacity(SMALL).history(directory.path());
     let queue = Queue::create(&name, &options).unwrap();
     drop(queue.subscribe(&workers().max_deliveries(LIMIT)).unwrap());
     Peer::start("produce", &[&name, &COUNT.to_string()]).finish();
@@ -483,7 +462,7 @@ fn what_is_refused_comes_again_after_its_pause_and_ends_as_a_dead_letter() {
     let _alive = watchdog();
     let name = Name::new("refused");
     let directory = Directory::new(&name);
-    let options = QueueOptions::new().capacity(SMALL).history(&directory.0);
+    let options = QueueOptions::new().capacity(SMALL).history(directory.path());
     let queue = Queue::create(&name, &options).unwrap();
     let pause = Duration::from_millis(20);
     let options = workers().ack(AckMode::Manual).max_deliveries(4).backoff(

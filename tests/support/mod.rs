@@ -9,8 +9,10 @@ pub(crate) mod program;
 pub(crate) mod schema;
 pub(crate) mod segment;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -47,6 +49,37 @@ impl Deref for Name {
 impl Drop for Name {
     fn drop(&mut self) {
         let _ = Queue::force_remove(&self.0);
+    }
+}
+
+/// A directory for files that no other test has. It goes away with all that is in it.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new(name: &Name) -> Self {
+        let path = std::env::temp_dir().join(format!("ringway-{}", &**name));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path as an argument of a program.
+    pub(crate) fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    pub(crate) fn file(&self, name: impl std::fmt::Display) -> PathBuf {
+        self.0.join(name.to_string())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
