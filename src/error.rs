@@ -177,6 +177,15 @@ pub enum Error {
         /// Bytes that are free.
         available: u64,
     },
+    /// A subscription has no such dead letter.
+    NoSuchDeadLetter {
+        /// The queue.
+        queue: Box<str>,
+        /// The subscription.
+        subscription: Box<str>,
+        /// What was asked for, as [`DeadLetter::id`](crate::DeadLetter::id) gives it.
+        id: u64,
+    },
     /// The queue has no subscription of that name.
     NoSuchSubscription {
         /// The queue.
@@ -312,6 +321,7 @@ impl Error {
             | Self::MembersFull { queue, .. }
             | Self::MessageTooLarge { queue, .. }
             | Self::NoSpace { queue, .. }
+            | Self::NoSuchDeadLetter { queue, .. }
             | Self::NoSuchSubscription { queue, .. }
             | Self::NotFound { queue }
             | Self::Os { queue, .. }
@@ -437,6 +447,10 @@ impl fmt::Display for Error {
             Self::NoSpace { queue, needed, available } => write!(
                 f,
                 "queue '{queue}' needs {needed} bytes of shared memory but {available} are free; give it a smaller capacity, remove other queues, or enlarge the shared memory (`mount -o remount,size=.. /dev/shm`, `docker run --shm-size ..`)"
+            ),
+            Self::NoSuchDeadLetter { queue, subscription, id } => write!(
+                f,
+                "subscription '{subscription}' of queue '{queue}' has no dead letter {id}; `ringway dead-letters ls {queue} {subscription}` lists those it has"
             ),
             Self::NoSuchSubscription { queue, subscription } => write!(
                 f,

@@ -441,18 +441,18 @@ impl Queue {
         directory: impl AsRef<Path>,
         subscription: &str,
     ) -> Result<DeadLetters, Error> {
-        self.letter_file(directory.as_ref(), subscription)?.read(false)
+        self.letter_file(directory.as_ref(), subscription)?.read()
     }
 
     /// Marks a dead letter as dealt with: [`dead_letters`](Self::dead_letters) does not show it any
     /// more. `id` is [`DeadLetter::id`](crate::DeadLetter::id); the directory is the queue's
-    /// history directory unless another is named.
+    /// history directory unless another is named. To drop a letter again changes nothing.
     ///
     /// # Errors
-    /// As [`dead_letters`](Self::dead_letters).
+    /// [`Error::NoSuchDeadLetter`]; as [`dead_letters`](Self::dead_letters).
     ///
     /// ```
-    /// # use ringway::{AckMode, Queue, QueueOptions, Start, Subscribe};
+    /// # use ringway::{AckMode, Error, Queue, QueueOptions, Start, Subscribe};
     /// # let _ = Queue::force_remove("doc-drop-letter");
     /// # let directory = std::env::temp_dir().join("ringway-doc-drop-letter");
     /// # let _ = std::fs::remove_dir_all(&directory);
@@ -464,6 +464,8 @@ impl Queue {
     /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
     /// queue.drop_dead_letter("workers", letter.id, None)?;
     /// assert_eq!(queue.dead_letters("workers")?.count(), 0);
+    /// let missing = queue.drop_dead_letter("workers", letter.id + 1, None);
+    /// assert!(matches!(missing, Err(Error::NoSuchDeadLetter { .. })));
     /// # Queue::force_remove("doc-drop-letter")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())

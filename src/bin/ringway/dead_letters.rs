@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use ringway::{DeadLetter, Producer, Queue};
+use ringway::{DeadLetter, Error, Producer, Queue};
 use serde_json::{Value, json};
 
 use crate::args::{DeadLetterAction, LettersOf, SomeLetters};
@@ -77,7 +77,7 @@ fn send_again(some: &SomeLetters, owner: Option<u32>, console: Console) -> Resul
     Ok(Ending::Done)
 }
 
-fn send(producer: &mut Producer, letter: &DeadLetter) -> Result<u64, ringway::Error> {
+fn send(producer: &mut Producer, letter: &DeadLetter) -> Result<u64, Error> {
     match letter.key_hash {
         Some(hash) => producer.message().key_hash(hash).send(&letter.payload),
         None => producer.send(&letter.payload),
@@ -137,16 +137,14 @@ impl<'a> Letters<'a> {
         }
         let missing = some.ids.iter().find(|&&id| !letters.iter().any(|letter| letter.id == id));
         if let Some(id) = missing {
-            let SomeLetters { of: LettersOf { name, subscription, .. }, .. } = some;
-            return Err(Failure::NoLetter(format!(
-                "subscription '{subscription}' has no dead letter {id}; `ringway dead-letters ls {name} {subscription}` lists those it has"
-            )));
+            let (queue, subscription) = (self.queue.name().into(), self.subscription.into());
+            return Err(Error::NoSuchDeadLetter { queue, subscription, id: *id }.into());
         }
         letters.retain(|letter| some.ids.contains(&letter.id));
         Ok(letters)
     }
 
-    fn drop(&self, letter: &DeadLetter) -> Result<(), ringway::Error> {
+    fn drop(&self, letter: &DeadLetter) -> Result<(), Error> {
         self.queue.drop_dead_letter(self.subscription, letter.id, self.directory)
     }
 }

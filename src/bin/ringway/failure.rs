@@ -43,8 +43,6 @@ pub enum Failure {
     Record(String),
     /// A file could not be written.
     File { source: io::Error, path: PathBuf },
-    /// A dead letter that is not there.
-    NoLetter(String),
     /// A command that was to be run for messages is none, by what the shell says.
     Command { command: OsString, code: i32 },
     /// The standard output could not be written.
@@ -68,6 +66,7 @@ impl Failure {
             _ if self.is_closed_pipe() => 0,
             Self::Queue { error, .. } => match error {
                 Error::NotFound { .. }
+                | Error::NoSuchDeadLetter { .. }
                 | Error::NoSuchSubscription { .. }
                 | Error::PermissionDenied { .. }
                 | Error::Foreign { .. }
@@ -78,7 +77,6 @@ impl Failure {
                 | Error::InvalidOption { .. } => 2,
                 _ => 1,
             },
-            Self::NoLetter(_) => 3,
             Self::Some { code, .. } => *code,
             Self::Usage(_) => 2,
             _ => 1,
@@ -138,7 +136,7 @@ impl fmt::Display for Failure {
                 write!(f, "{error}; did you mean '{name}'?")
             }
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
-            Self::NoLetter(what) | Self::Record(what) | Self::Usage(what) => f.write_str(what),
+            Self::Record(what) | Self::Usage(what) => f.write_str(what),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::Command { command, code } => write!(
                 f,

@@ -1,0 +1,292 @@
+//! Dead letters between processes, and on disks that do not do what they should.
+//!
+//! What chance decides is decided by a seed, which is printed; `RINGWAY_SEED` gives another one.
+
+#![allow(clippy::print_stderr, reason = "how tests speak")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::thread;
+use std::time::Duration;
+
+use ringway::{AckMode, Consumer, Error, Nacked, Queue, QueueOptions, Received, Start, Subscribe};
+use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
+
+#[test]
+fn peer() {
+    play(&[("refuse", refuse), ("write-little", write_little)]);
+}
+
+/// Whatever they refuse once is a dead letter.
+fn workers() -> Subscribe {
+    let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    workers.ack(AckMode::Manual).max_deliveries(1)
+}
+
+fn queue_with(name: &Name, directory: &Directory) -> Queue {
+    let options = QueueOptions::new().capacity(4 << 20).members(32).history(directory.path());
+    Queue::create(name, &options).unwrap()
+}
+
+/// Tells its sequence; some are larger than a page.
+fn payload(sequence: u64) -> Vec<u8> {
+    let size = if sequence.is_multiple_of(7) { 9000 } else { 8 + mix(sequence) % 57 };
+    let bytes = mix(sequence).to_le_bytes();
+    bytes.iter().copied().cycle().take(usize::try_from(size).unwrap()).collect()
+}
+
+/// Sends so many messages and ends the stream.
+fn send(queue: &Queue, count: u64) {
+    let mut producer = queue.producer().unwrap();
+    for sequence in 0..count {
+        producer.send(&payload(sequence)).unwrap();
+    }
+    producer.close().unwrap();
+}
+
+/// How often each message is among the letters, and the bytes that are none. No letter is wrong.
+fn letters(queue: &Queue) -> (BTreeMap<u64, u64>, u64) {
+    let mut letters = queue.dead_letters("workers").unwrap();
+    let mut times = BTreeMap::new();
+    for letter in letters.by_ref() {
+        let letter = letter.unwrap();
+        assert_eq!(letter.payload, payload(letter.sequence), "letter {}", letter.id);
+        assert_eq!(
+            (letter.queue.as_str(), letter.subscription.as_str()),
+            (queue.name(), "workers")
+        );
+        *times.entry(letter.sequence).or_default() += 1;
+    }
+    (times, letters.passed_over())
+}
+
+/// Refuses messages to the end of the stream.
+fn refuse(arguments: &[&str]) {
+    let [name] = arguments else { panic!("{arguments:?}") };
+    let mut consumer = Queue::open(name).unwrap().subscribe(&workers()).unwrap();
+    say("ready");
+    while let Received::Message(message) = consumer.receive().unwrap() {
+        assert_eq!(message.nack().unwrap(), Nacked::DeadLetter);
+    }
+    say("done");
+}
+
+#[test]
+fn letters_of_several_members_at_once_are_all_there_and_whole() {
+    const COUNT: u64 = 400;
+    let _alive = watchdog();
+    let name = Name::new("letters");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    let peers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut peer = Peer::start("refuse", &[&name]);
+            peer.await_word("ready");
+            peer
+        })
+        .collect();
+    let sender = {
+        let queue = queue.clone();
+        thread::spawn(move || send(&queue, COUNT))
+    };
+    // Who reads meanwhile finds some of them, and none that is wrong.
+    while letters(&queue).0.len() < 100 {}
+    sender.join().unwrap();
+    for mut peer in peers {
+        peer.await_word("done");
+        peer.finish();
+    }
+    let (times, passed_over) = letters(&queue);
+    assert!(times.into_iter().eq((0..COUNT).map(|sequence| (sequence, 1))));
+    assert_eq!(passed_over, 0);
+}
+
+#[test]
+fn members_that_are_killed_at_their_letters_lose_none() {
+    const COUNT: u64 = 1000;
+    let _alive = watchdog();
+    let mut random = Random::from_environment();
+    let name = Name::new("killed");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    drop(queue.subscribe(&workers()).unwrap());
+    send(&queue, COUNT);
+    let start = || {
+        let mut peer = Peer::start("refuse", &[&name]);
+        peer.await_word("ready");
+        peer
+    };
+    let mut peers: Vec<_> = (0..3).map(|_| start()).collect();
+    let mut deaths = 0;
+    while (letters(&queue).0.len() as u64) < COUNT * 9 / 10 {
+        thread::sleep(Duration::from_micros(random.below(5_000)));
+        let victim = usize::try_from(random.below(3)).unwrap();
+        std::mem::replace(&mut peers[victim], start()).kill();
+        deaths += 1;
+    }
+    for peer in peers {
+        peer.finish();
+    }
+    let (times, passed_over) = letters(&queue);
+    assert!(times.keys().copied().eq(0..COUNT), "{} of {COUNT}", times.len());
+    // Who dies between a letter and its settling leaves both to an heir, who sees to that.
+    let again = times.values().sum::<u64>() - COUNT;
+    eprintln!("{deaths} deaths, {again} letters again, {passed_over} bytes torn");
+    assert_eq!(again, 0);
+    let info = queue.info().unwrap();
+    assert_eq!((info.subscriptions[0].unacked, info.subscriptions[0].lag_messages), (0, Some(0)));
+}
+
+/// Writes with a limit to the size of files: what a full disk does, without filling one.
+fn write_little(arguments: &[&str]) {
+    let [name, limit] = arguments else { panic!("{arguments:?}") };
+    let queue = Queue::open(name).unwrap();
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    // SAFETY: no handler is run, so that none does what it must not.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    limit_file_size(limit.parse().unwrap());
+    let mut written = 0;
+    loop {
+        let message = consumer.receive().unwrap().message().unwrap();
+        match message.nack() {
+            Ok(nacked) => assert_eq!(nacked, Nacked::DeadLetter),
+            Err(error) => {
+                assert!(matches!(error, Error::File { .. }), "{error}");
+                assert!(error.to_string().contains("workers.letters"), "{error}");
+                // It is still to be dealt with: there is room again, and it is refused again.
+                limit_file_size(libc::RLIM_INFINITY);
+                assert_eq!(message.nack().unwrap(), Nacked::DeadLetter);
+                break;
+            }
+        }
+        written += 1;
+    }
+    say(written);
+}
+
+fn limit_file_size(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+}
+
+#[test]
+fn a_full_disk_leaves_the_message_to_be_refused_again() {
+    let _alive = watchdog();
+    for limit in [0, 50, 600, 601, 700] {
+        let name = Name::new("full-disk");
+        let directory = Directory::new(&name);
+        let queue = queue_with(&name, &directory);
+        drop(queue.subscribe(&workers()).unwrap());
+        let mut producer = queue.producer().unwrap();
+        let text = |sequence: u64| vec![b'a'; 10 + 3 * usize::try_from(sequence).unwrap()];
+        for sequence in 0..9 {
+            producer.send(&text(sequence)).unwrap();
+        }
+        let mut peer = Peer::start("write-little", &[&name, &limit.to_string()]);
+        let written: u64 = peer.hear().parse().unwrap();
+        peer.finish();
+        let mut found = queue.dead_letters("workers").unwrap();
+        let letters: Vec<_> = found.by_ref().map(Result::unwrap).collect();
+        assert_eq!(letters.len() as u64, written + 1, "limit {limit}");
+        for (sequence, letter) in (0..).zip(&letters) {
+            assert_eq!((letter.sequence, &letter.payload), (sequence, &text(sequence)));
+        }
+        // What was torn ends where the limit was; the last letter was written after that.
+        assert_eq!(letters.last().unwrap().id, limit);
+        assert!(found.passed_over() <= limit.min(200), "limit {limit}: {}", found.passed_over());
+    }
+}
+
+/// Does something without root's power over files, if the test runs with that.
+fn without_privilege<T>(act: impl FnOnce() -> T + Send) -> T
+where
+    T: Send,
+{
+    thread::scope(|scope| {
+        let powerless = scope.spawn(|| {
+            // SAFETY: calls without pointers; they are about this thread alone.
+            if unsafe { libc::geteuid() } == 0 {
+                // SAFETY: as above.
+                unsafe { libc::setfsuid(65_534) };
+            }
+            act()
+        });
+        powerless.join().unwrap()
+    })
+}
+
+fn next_of(consumer: &mut Consumer) -> ringway::Message<'_> {
+    consumer.receive().unwrap().message().unwrap()
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_keeps_the_message_alive() {
+    let _alive = watchdog();
+    let name = Name::new("read-only");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    let letters_directory = directory.path().join("dead-letters");
+    fs::DirBuilder::new().mode(0o555).create(&letters_directory).unwrap();
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(&payload(0)).unwrap();
+    producer.send(&payload(1)).unwrap();
+    let message = next_of(&mut consumer);
+    // Whatever the umask is.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = without_privilege(|| message.nack());
+    let Err(Error::File { source, path, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(path.ends_with("dead-letters/workers.letters"), "{}", path.display());
+    assert_eq!(letters(&queue), (BTreeMap::new(), 0));
+    // Somebody mends it.
+    fs::set_permissions(&letters_directory, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(message.nack().unwrap(), Nacked::DeadLetter);
+    assert_eq!(letters(&queue).0, BTreeMap::from([(0, 1)]));
+    assert_eq!(next_of(&mut consumer).sequence(), 1);
+}
+
+#[test]
+fn a_directory_that_went_missing_is_made_again() {
+    let _alive = watchdog();
+    let name = Name::new("missing");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for sequence in 0..2 {
+        producer.send(&payload(sequence)).unwrap();
+        fs::remove_dir_all(directory.path()).unwrap();
+        assert_eq!(letters(&queue), (BTreeMap::new(), 0));
+        assert_eq!(next_of(&mut consumer).nack().unwrap(), Nacked::DeadLetter);
+        assert_eq!(letters(&queue).0, BTreeMap::from([(sequence, 1)]));
+        let mode = fs::metadata(directory.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "what was in messages is nobody else's business");
+    }
+}
+
+#[test]
+fn a_message_that_fails_again_after_its_letter_was_dropped_has_another_letter() {
+    let _alive = watchdog();
+    let name = Name::new("again");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    queue.producer().unwrap().send(&payload(0)).unwrap();
+    assert_eq!(next_of(&mut consumer).nack().unwrap(), Nacked::DeadLetter);
+    drop(consumer);
+    let id = queue.dead_letters("workers").unwrap().next().unwrap().unwrap().id;
+    queue.drop_dead_letter("workers", id, None).unwrap();
+    queue.seek("workers", Start::Oldest).unwrap();
+    // Whoever has it goes away with it.
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    next_of(&mut consumer);
+    drop(consumer);
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    assert_eq!(letters(&queue).0, BTreeMap::from([(0, 1)]));
+}
