@@ -135,6 +135,7 @@ pub struct ProducerInfo {
 /// let info = &queue.info()?.subscriptions[0];
 /// assert_eq!((info.name.as_str(), info.members_alive), ("workers", 1));
 /// assert_eq!((info.lag_messages, info.unacked), (Some(2), 2));
+/// assert!(info.lag_time.is_some() && !info.holds_producer);
 /// # drop(worker);
 /// # Queue::force_remove("doc-subscription-info")?;
 /// # Ok::<(), ringway::Error>(())

@@ -718,6 +718,7 @@ impl Identity {
             put(sector_position(sector).0, &NO_POSITION.to_le_bytes());
         }
         put(sector_sequence(0).0, &self.first_sequence.to_le_bytes());
+        put(sector_recorded_at(0).0, &self.created_at.to_le_bytes());
         image
     }
 
