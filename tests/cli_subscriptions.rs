@@ -364,6 +364,17 @@ fn wrong_wishes_for_a_subscription_are_refused() {
 }
 
 #[test]
+fn a_member_that_ends_with_the_messages_leaves_none_that_its_own_kept_back() {
+    let _watchdog = watchdog();
+    let name = Name::new("kept-back");
+    run_with(&["pub", &name, "--create", "--key", "a"], &numbers(100));
+    let member = ["sub", &name, "--as", "w", "--keyed", "--from", "oldest", "-e"];
+    assert_eq!(print(&member), numbers(100));
+    let left = subscription(&name, "w");
+    assert_eq!((&left["unacked_messages"], &left["acked_messages"]), (&json!(0), &json!(100)));
+}
+
+#[test]
 fn keys_come_from_an_option_or_a_field() {
     let _watchdog = watchdog();
     let name = Name::new("keys");

@@ -99,6 +99,10 @@ impl Handler for Writer {
         Ok(Next::Receive(SLICE))
     }
 
+    fn unanswered(&self) -> u64 {
+        self.unacked.into()
+    }
+
     fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure> {
         self.sink.flush()?;
         if self.unacked > 0 {
@@ -153,6 +157,10 @@ impl Handler for Executor<'_> {
 
     fn settle(&mut self, _end: &ReceivingEnd, _was_idle: bool) -> Result<Next, Failure> {
         Ok(Next::Receive(SLICE))
+    }
+
+    fn unanswered(&self) -> u64 {
+        0
     }
 
     fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
@@ -213,6 +221,10 @@ impl Handler for Dialogue<'_> {
             count if count < self.prefetch as usize => Next::Receive(ATTENTIVE),
             _ => Next::Ask,
         })
+    }
+
+    fn unanswered(&self) -> u64 {
+        self.unacked.len() as u64
     }
 
     fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure> {

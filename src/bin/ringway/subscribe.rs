@@ -13,6 +13,7 @@ use crate::interrupt::{Interrupt, is_abandoned};
 use crate::member;
 use crate::output::{self, Console};
 use crate::sink::Sink;
+use crate::subscriptions;
 
 /// A signal, or that nobody reads the output any more, goes unseen for so long at most.
 pub const SLICE: Duration = Duration::from_millis(100);
@@ -58,6 +59,9 @@ pub trait Handler {
     /// Does what was put off, before more is received; all of it if nothing was there.
     fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure>;
 
+    /// How many messages it has that it has neither acknowledged nor refused.
+    fn unanswered(&self) -> u64;
+
     /// Does the rest, when no more will be received.
     fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure>;
 }
@@ -95,6 +99,10 @@ impl Handler for Sink {
             self.flush()?;
         }
         Ok(Next::Receive(SLICE))
+    }
+
+    fn unanswered(&self) -> u64 {
+        0
     }
 
     fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
@@ -139,7 +147,7 @@ fn follow(
             }
             Received::Closed => return Ok(Ending::Done),
             Received::Empty | Received::TimedOut => {
-                if subscribe.exit_on_end && end.is_at_end()? {
+                if subscribe.exit_on_end && end.is_at_end(handler.unanswered())? {
                     return Ok(Ending::Done);
                 }
                 if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
@@ -205,12 +213,20 @@ impl ReceivingEnd {
         }
     }
 
-    /// Whether nothing is left, now that nothing was there to receive.
-    fn is_at_end(&self) -> Result<bool, Error> {
-        let Self::Member { queue, subscription, .. } = self else { return Ok(true) };
-        let subscriptions = queue.info()?.subscriptions;
-        let of_ours = subscriptions.iter().find(|found| found.name == *subscription);
-        Ok(of_ours.is_none_or(|found| found.waiting == 0))
+    /// Whether nothing is left, now that nothing was there to receive: but for what other members
+    /// have, and what this one has and has not answered. That may keep others of its key back.
+    fn is_at_end(&self, unanswered: u64) -> Result<bool, Error> {
+        let Self::Member { consumer, queue, subscription } = self else { return Ok(true) };
+        let info = queue.info()?;
+        let Some(shared) = subscriptions::find(&info, subscription) else { return Ok(true) };
+        let members = info.consumers.iter().filter(|member| {
+            member.alive && member.subscription.as_deref() == Some(subscription.as_str())
+        });
+        let (own, others): (Vec<_>, Vec<_>) =
+            members.partition(|member| member.member == consumer.member());
+        let of_others: u64 = others.iter().map(|member| member.unacked).sum();
+        let own: u64 = own.iter().map(|member| member.unacked).sum();
+        Ok(shared.waiting == 0 && own <= unanswered && shared.unacked <= own + of_others)
     }
 
     /// The consumer, whose messages are acknowledged.
