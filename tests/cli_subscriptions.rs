@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 
-use ringway::{Queue, QueueOptions, key_hash};
+use ringway::{Queue, QueueOptions, Sent, key_hash};
 use serde_json::{Value, json};
 use support::program::{
     await_words, code, print, print_json, ringway, run, run_with, said, signal,
@@ -372,6 +372,30 @@ fn a_member_that_ends_with_the_messages_leaves_none_that_its_own_kept_back() {
     assert_eq!(print(&member), numbers(100));
     let left = subscription(&name, "w");
     assert_eq!((&left["unacked_messages"], &left["acked_messages"]), (&json!(0), &json!(100)));
+}
+
+#[test]
+fn who_holds_the_producer_is_named_and_what_to_do() {
+    let name = Name::new("holder");
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    print(&["sub", &name, "--as", "w", "-e"]);
+    let mut producer = queue.producer().unwrap();
+    while let Sent::Sequence(_) = producer.try_send(&[7; 1000]).unwrap() {}
+    for command in ["info", "subscriptions"] {
+        let shown = print(&[command, &name]);
+        let shown = text(&shown);
+        for words in [
+            "held by subscription 'w', which has no live member",
+            &format!("`ringway unsubscribe {} w`", &*name),
+            "its last member left ",
+        ] {
+            assert!(shown.contains(words), "{words}: {shown}");
+        }
+    }
+    assert!(subscription(&name, "w")["lag_time_ns"].as_u64().unwrap() > 0);
+    print(&["unsubscribe", &name, "w"]);
+    assert!(!text(&print(&["info", &name])).contains("held by"));
+    assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
 }
 
 #[test]

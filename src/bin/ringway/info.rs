@@ -115,7 +115,7 @@ fn as_text(info: &Info) -> String {
     }
     if !info.subscriptions.is_empty() {
         text += "\n\n";
-        text += &subscriptions::table(info);
+        text += &subscriptions::as_text(info);
     }
     text
 }

@@ -1,6 +1,8 @@
 //! `ringway subscriptions`.
 
-use ringway::{Info, SubscriptionInfo};
+use std::iter;
+
+use ringway::{Holder, Info, SubscriptionInfo};
 use serde_json::{Value, json};
 
 use crate::args::Subscriptions;
@@ -39,7 +41,7 @@ pub fn run(
             "queue '{name}' has no named subscriptions; `ringway sub {name} --as SUBSCRIPTION` makes one"
         ));
     } else {
-        output::print(table(&info))?;
+        output::print(as_text(&info))?;
     }
     Ok(Ending::Done)
 }
@@ -49,7 +51,22 @@ pub fn find<'a>(info: &'a Info, name: &str) -> Option<&'a SubscriptionInfo> {
     info.subscriptions.iter().find(|subscription| subscription.name == name)
 }
 
-pub fn table(info: &Info) -> String {
+/// The table of subscriptions, and who of them holds the producer and what to do about it.
+pub fn as_text(info: &Info) -> String {
+    let holders = info.subscriptions.iter().filter(|subscription| subscription.holds_producer);
+    let complaints = holders.map(|holder| complaint(info, holder));
+    iter::once(table(info)).chain(complaints).collect::<Vec<_>>().join("\n\n")
+}
+
+fn complaint(info: &Info, subscription: &SubscriptionInfo) -> String {
+    let SubscriptionInfo { name, members_alive, left_at, .. } = subscription.clone();
+    let holder = Holder::Subscription { queue: info.name.clone(), name, members: members_alive };
+    let since = left_at.filter(|_| members_alive == 0).and_then(|at| at.elapsed().ok());
+    let since = since.map(|time| format!(" (its last member left {} ago)", output::duration(time)));
+    format!("The producer is held by {holder}{}.", since.unwrap_or_default())
+}
+
+fn table(info: &Info) -> String {
     let numbers: Vec<_> =
         HEADER.into_iter().filter(|title| !["NAME", "STATE"].contains(title)).collect();
     output::table(&HEADER, &numbers, info.subscriptions.iter().map(row))
