@@ -16,10 +16,12 @@ use crate::sharing::SharedReader;
 use crate::subscribe::Subscribe;
 use crate::wait::{Patience, Wait};
 
-/// A handle that receives every message of a queue, from where it began.
+/// A handle that receives every message of a queue, from where it began; or, as a member of a
+/// [named subscription](Subscribe::named), those that the other members do not get.
 ///
 /// One thread at a time uses it; it may move between threads. When it is dropped, or its
-/// process dies in whatever way, its place ends and it stops holding the producer.
+/// process dies in whatever way, its place ends and it stops holding the producer. A named
+/// subscription's place stays, and what this member had and did not acknowledge goes to another.
 ///
 /// What a race may change: a message, once lent, stays as it is until the next call. Nothing
 /// else that a call says of the queue is sure to be so still: an empty queue may have a message
@@ -113,11 +115,19 @@ impl Consumer {
     /// [`Received::TimedOut`].
     ///
     /// The message before is given back by this: a [`Hold`](Lag::Hold) consumer keeps the
-    /// producer from overwriting it until then.
+    /// producer from overwriting it until then. With [`AckMode::Auto`](crate::AckMode::Auto) a
+    /// member acknowledges it so; with `Manual` the message stays the member's, and is kept from
+    /// being overwritten, until it is acknowledged or refused.
+    ///
+    /// A member is told [`Received::Closed`] when the stream has ended and no member has anything
+    /// left that might yet come to it.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Forked`], and [`Error::Stale`] once nothing is left to
-    /// receive.
+    /// receive. To a member also [`Error::PrefetchFull`], if it has as many messages as it may
+    /// have and has not acknowledged any, and [`Error::File`], if a message of the dead is due to
+    /// become a dead letter and that cannot be written: the next receive goes on, and the letter is
+    /// tried again in a second.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -177,6 +187,9 @@ impl Consumer {
 
     /// Waits for a message, and lends it with up to `count_max - 1` more that are there when it
     /// comes to them. The producer is kept from overwriting any of them until the next call.
+    ///
+    /// A member's batch is of what it has taken at one time: 32 messages at most, and one alone if
+    /// its payloads are copied ([`Lag::Skip`], [`ack_within`](Subscribe::ack_within)).
     ///
     /// # Errors
     /// As [`receive`](Self::receive).

@@ -2,7 +2,8 @@
 //!
 //! A [`Queue`] is a name on this machine. One process at a time is its [`Producer`]; any number
 //! of others receive every message, each at its own pace, as a [`Consumer`] or as an
-//! [`Observer`]. Nothing sits in between: a send is a copy and a store, a receive is a load.
+//! [`Observer`]; or they share the messages as members of a [named
+//! subscription](Subscribe::named). Nothing sits in between: a send is a copy and a store, a receive is a load.
 //!
 //! ```
 //! use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
@@ -32,6 +33,10 @@
 //! - **A consumer a whole ring behind** makes the producer wait ([`Lag::Hold`]), or loses what
 //!   is overwritten and is told exactly which messages ([`Lag::Skip`]). An observer is never in
 //!   anybody's way.
+//! - **Sharing.** Each message goes to one member of a named subscription, and to each named
+//!   subscription. What was acknowledged does not come again; what was not is delivered again when
+//!   its member dies, leaves, refuses it or, if asked for, hangs
+//!   ([`ack_within`](Subscribe::ack_within)). What fails too often is a [`DeadLetter`], on disk.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
 //!   dead producer's successor goes on behind the last whole message, a dead consumer stops
 //!   holding the producer.
@@ -39,7 +44,8 @@
 //!   a process that breaks the protocol can make others report [`Error::Corrupt`], see wrong
 //!   messages or wait, but nothing in the segment makes them panic or read out of bounds. Whoever
 //!   cuts its file short kills its users by `SIGBUS`.
-//! - **What ends with the machine.** The messages lie in memory: a restart loses them.
+//! - **What ends with the machine.** The messages lie in memory: a restart loses them, but not the
+//!   dead letters.
 //!
 //! # Linux only, 64 bits, little-endian
 //!
@@ -51,7 +57,8 @@
 //! # The way of a message
 //!
 //! [`Producer::send`] → `ring/write_side.rs` → the segment (`layout.rs`, `ring/frame.rs`) →
-//! [`Consumer::receive`] → `reception.rs` → `ring/run.rs` → [`Message`]. Why that is safe stands
+//! [`Consumer::receive`] → `reception.rs` → `ring/run.rs` → [`Message`]; a member's share of them
+//! comes by `sharing/` and `ring/shares.rs`. Why that is safe stands
 //! at the head of `ring/mod.rs`; how the two sides wait for each other, at that of `wait.rs`.
 
 #![cfg_attr(

@@ -284,7 +284,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Two messages are equal if they say the same: sequence, key and payload.
+/// Two messages are equal if they say the same: sequence, key, delivery and payload.
 impl PartialEq for Message<'_> {
     fn eq(&self, other: &Self) -> bool {
         let facts = |message: &Self| (message.sequence, message.key_hash, message.delivery);

@@ -39,6 +39,10 @@ impl Sent {
 ///
 /// let holder = Holder::Consumer { member: 3, pid: 4711 };
 /// assert_eq!(holder.to_string(), "consumer 3 (process 4711)");
+///
+/// let (queue, name) = ("orders".to_owned(), "workers".to_owned());
+/// let abandoned = Holder::Subscription { queue, name, members: 0 };
+/// assert!(abandoned.to_string().contains("`ringway unsubscribe orders workers`"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -172,8 +176,9 @@ pub enum Received<M> {
         /// The first message after those missed.
         to: u64,
     },
-    /// The producer ended the stream, and everything before has been received. Should a later
-    /// producer go on, so do the messages.
+    /// The producer ended the stream, and everything before has been received; of a named
+    /// subscription, by whichever member, and nothing is left that might be delivered again. Should
+    /// a later producer go on, so do the messages.
     Closed,
 }
 

@@ -251,11 +251,15 @@ impl Queue {
         Producer::take_over(&self.segment)
     }
 
-    /// Joins the queue as a consumer of its own, which receives every message.
+    /// Joins the queue as a consumer of its own, which receives every message, or, with a
+    /// [name](Subscribe::named), as a member of a named subscription, which is made if it is not
+    /// there.
     ///
     /// # Errors
-    /// [`Error::MembersFull`], [`Error::SequenceAhead`], [`Error::Corrupt`],
-    /// [`Error::PermissionDenied`], [`Error::Stale`].
+    /// [`Error::MembersFull`], [`Error::SequenceAhead`], [`Error::InvalidOption`],
+    /// [`Error::Corrupt`], [`Error::PermissionDenied`], [`Error::Stale`]; with a name also
+    /// [`Error::InvalidSubscription`], [`Error::SubscriptionsFull`], and
+    /// [`Error::SubscriptionDiffers`] if it is there with other terms.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -714,7 +718,9 @@ impl QueueOptions {
 
     /// A directory for what the queue keeps on disk: messages that consumers with
     /// [`Lag::Spill`](crate::Lag::Spill) have not read, and dead letters. It is made if it is not
-    /// there, and belongs to queues of this name from then on.
+    /// there, for this user alone, and belongs to queues of this name from then on; so are the files
+    /// in it, whatever the queue's [`mode`](Self::mode). Members of other users have to name [a
+    /// directory of their own](Subscribe::dead_letters) for their dead letters.
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().history("/var/lib/orders");

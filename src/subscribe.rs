@@ -59,8 +59,8 @@ pub struct Subscribe {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckMode {
-    /// When its consumer receives again. A message that its consumer was working on when it died
-    /// is delivered again.
+    /// When its consumer receives again, and all messages of a batch at once. A message that its
+    /// consumer was working on when it died is delivered again.
     #[default]
     Auto,
     /// When the consumer says so: [`Message::ack`](crate::Message::ack),
@@ -162,10 +162,26 @@ impl Subscribe {
 
     /// How many messages a member may have that it has not acknowledged, 1 to 1024; 32 until set.
     /// A member takes up to 32 messages at a time for itself: fewer spread the work more evenly,
-    /// more cost less.
+    /// more cost less. With [`AckMode::Manual`] it gets no further message while it has so many
+    /// ([`Error::PrefetchFull`]).
     ///
     /// ```
-    /// let options = ringway::Subscribe::new().named("workers").prefetch(1);
+    /// use ringway::{AckMode, Error, Queue, QueueOptions, Start, Subscribe};
+    ///
+    /// # let _ = Queue::force_remove("doc-prefetch");
+    /// # let queue = Queue::create("doc-prefetch", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest).prefetch(1);
+    /// let mut worker = queue.subscribe(&workers.ack(AckMode::Manual))?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"first")?;
+    /// producer.send(b"second")?;
+    /// let first = worker.receive()?.message().unwrap().sequence();
+    /// assert!(matches!(worker.receive(), Err(Error::PrefetchFull { unacked: 1, .. })));
+    /// let _ = worker.ack(first)?;
+    /// assert_eq!(worker.receive()?.message().unwrap().payload(), b"second");
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-prefetch")?;
+    /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn prefetch(self, count: u32) -> Self {
         Self { prefetch: Prefetch(count), ..self }
@@ -175,7 +191,23 @@ impl Subscribe {
     /// *Of the subscription.*
     ///
     /// ```
-    /// let options = ringway::Subscribe::new().named("accounts").keyed();
+    /// use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+    ///
+    /// # let _ = Queue::force_remove("doc-keyed");
+    /// # let queue = Queue::create("doc-keyed", &QueueOptions::new())?;
+    /// let accounts = Subscribe::new().named("accounts").keyed().from(Start::Oldest).prefetch(1);
+    /// let mut one = queue.subscribe(&accounts)?;
+    /// let mut other = queue.subscribe(&accounts)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.message().key(b"alice").send(b"+ 5")?;
+    /// producer.message().key(b"alice").send(b"- 3")?;
+    /// assert_eq!(one.receive()?.message().unwrap().payload(), b"+ 5");
+    /// assert_eq!(other.try_receive()?, Received::Empty); // as long as that is not acknowledged
+    /// one.try_receive()?.message(); // which this does
+    /// assert_eq!(other.receive()?.message().unwrap().payload(), b"- 3");
+    /// # drop((one, other));
+    /// # Queue::force_remove("doc-keyed")?;
+    /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn keyed(self) -> Self {
         Self { keyed: Some(true), ..self }
@@ -222,14 +254,29 @@ impl Subscribe {
     /// ```
     /// use std::time::Duration;
     ///
-    /// let workers = ringway::Subscribe::new().named("workers");
-    /// let options = workers.ack_within(Duration::from_secs(30));
+    /// use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    ///
+    /// # let _ = Queue::force_remove("doc-ack-within");
+    /// # let queue = Queue::create("doc-ack-within", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let workers = workers.ack_within(Duration::from_millis(1));
+    /// let mut hanging = queue.subscribe(&workers)?;
+    /// let mut other = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let first = hanging.receive()?.message().unwrap();
+    /// let again = other.receive()?.message().unwrap(); // a millisecond later
+    /// assert!(again.redelivered());
+    /// assert_eq!((first.ack()?, again.ack()?), (Acked::Late, Acked::Done));
+    /// # drop((hanging, other));
+    /// # Queue::force_remove("doc-ack-within")?;
+    /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn ack_within(self, time: Duration) -> Self {
         Self { ack_within: Some(time), ..self }
     }
 
     /// Where this member puts dead letters; the queue's history directory until set.
+    /// [`Queue::dead_letters_in`](crate::Queue::dead_letters_in) reads them there.
     ///
     /// ```
     /// let workers = ringway::Subscribe::new().named("workers").max_deliveries(5);
