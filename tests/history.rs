@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use ringway::{Archive, AtLimit, Error, Holder, Journal, Lag, Queue};
 use ringway::{QueueOptions, Received, Sent, Start, Subscribe};
-use support::history::{Directory, payload, receive_until, send_until};
-use support::{Name, watchdog};
+use support::history::{files, payload, receive_until, send_until};
+use support::{Directory, Name, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
 fn options(directory: &Directory) -> QueueOptions {
-    QueueOptions::new().capacity(CAPACITY).members(8).history(&directory.0)
+    QueueOptions::new().capacity(CAPACITY).members(8).history(directory.path())
 }
 
 fn spilling() -> Subscribe {
@@ -25,7 +25,8 @@ fn spilling() -> Subscribe {
 #[test]
 fn nothing_is_written_while_all_keep_up() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("keeps-up"), Directory::new("keeps-up"));
+    let name = Name::new("keeps-up");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &options(&directory)).unwrap();
     let mut consumer = queue.subscribe(&spilling()).unwrap();
     let mut producer = queue.producer().unwrap();
@@ -33,31 +34,33 @@ fn nothing_is_written_while_all_keep_up() {
         send_until(&mut producer, end);
         receive_until(&mut consumer, end);
     }
-    assert_eq!(directory.files("spill"), Vec::<PathBuf>::new());
+    assert_eq!(files(&directory, "spill"), Vec::<PathBuf>::new());
 }
 
 #[test]
 fn who_is_many_rings_behind_misses_nothing_and_leaves_no_file() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("behind"), Directory::new("behind"));
+    let name = Name::new("behind");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &options(&directory)).unwrap();
     let mut slow = queue.subscribe(&spilling()).unwrap();
     let mut producer = queue.producer().unwrap();
     // 25 MB: 400 rings, and more than one file.
     send_until(&mut producer, 35_000);
-    assert!(directory.files("spill").len() > 1);
+    assert!(files(&directory, "spill").len() > 1);
     receive_until(&mut slow, 35_000);
     assert_eq!(slow.try_receive().unwrap(), Received::Empty);
     send_until(&mut producer, 36_000);
     receive_until(&mut slow, 36_000);
     drop(producer);
-    assert_eq!(directory.files("spill"), Vec::<PathBuf>::new());
+    assert_eq!(files(&directory, "spill"), Vec::<PathBuf>::new());
 }
 
 #[test]
 fn two_who_are_behind_by_different_distances_both_get_everything() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("two-behind"), Directory::new("two-behind"));
+    let name = Name::new("two-behind");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &options(&directory)).unwrap();
     let mut first = queue.subscribe(&spilling()).unwrap();
     let mut second = queue.subscribe(&spilling()).unwrap();
@@ -93,7 +96,8 @@ fn at_the_limit_the_producer_waits_or_the_oldest_go() {
     const LIMIT: u64 = 40 << 20;
     let _alive = watchdog();
     for at_limit in [AtLimit::Hold, AtLimit::DropOldest] {
-        let (name, directory) = (Name::new("limit"), Directory::new("limit"));
+        let name = Name::new("limit");
+        let directory = Directory::new(&name);
         let queue = Queue::create(&name, &options(&directory).history_max(LIMIT, at_limit));
         let queue = queue.unwrap();
         let mut slow = queue.subscribe(&spilling()).unwrap();
@@ -104,7 +108,7 @@ fn at_the_limit_the_producer_waits_or_the_oldest_go() {
             sent += 1;
         }
         let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
-        assert!(directory.files("spill").iter().map(size).sum::<u64>() <= LIMIT);
+        assert!(files(&directory, "spill").iter().map(size).sum::<u64>() <= LIMIT);
         let mut next = 0;
         if at_limit == AtLimit::Hold {
             assert!(sent < 2 * LIMIT / 8000);
@@ -128,14 +132,14 @@ fn at_the_limit_the_producer_waits_or_the_oldest_go() {
 #[test]
 fn a_directory_belongs_to_one_queue() {
     let (one, other) = (Name::new("owner"), Name::new("intruder"));
-    let directory = Directory::new("owned");
+    let directory = Directory::new(&one);
     Queue::create(&one, &options(&directory)).unwrap();
     let error = Queue::create(&other, &options(&directory)).unwrap_err();
     assert!(matches!(&error, Error::ForeignHistory { .. }), "{error:?}");
     assert!(error.to_string().contains(&*one) && error.to_string().contains(&*other), "{error}");
     Queue::remove(&one).unwrap();
     Queue::create(&one, &options(&directory)).unwrap();
-    fs::write(directory.0.join("identity"), "something else").unwrap();
+    fs::write(directory.path().join("identity"), "something else").unwrap();
     Queue::remove(&one).unwrap();
     let error = Queue::create(&one, &options(&directory)).unwrap_err();
     assert!(matches!(&error, Error::LogDamaged { .. }), "{error:?}");
@@ -159,7 +163,8 @@ fn everything_that_was_sent_is_in_the_journal() {
     for journal in
         [Journal::Written, Journal::SyncedEvery(Duration::from_millis(20)), Journal::SyncedAlways]
     {
-        let (name, directory) = (Name::new("journal"), Directory::new("journal"));
+        let name = Name::new("journal");
+        let directory = Directory::new(&name);
         let queue = Queue::create(&name, &journalled(&directory, journal)).unwrap();
         let thread = queue.journaler().unwrap().spawn();
         assert!(matches!(queue.journaler(), Err(Error::JournalerAlive { .. })));
@@ -170,7 +175,7 @@ fn everything_that_was_sent_is_in_the_journal() {
         send_until(&mut producer, 5010);
         thread.stop().unwrap();
         assert_eq!(queue.durable_sequence(), Some(5010));
-        let archive = Archive::open(&directory.0).unwrap();
+        let archive = Archive::open(directory.path()).unwrap();
         let mut next = 0;
         for message in archive.messages(0).unwrap() {
             let message = message.unwrap();
@@ -184,7 +189,8 @@ fn everything_that_was_sent_is_in_the_journal() {
 #[test]
 fn without_a_journaler_the_producer_writes_what_it_overwrites() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("no-journaler"), Directory::new("no-journaler"));
+    let name = Name::new("no-journaler");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 3000);
@@ -202,7 +208,8 @@ fn without_a_journaler_the_producer_writes_what_it_overwrites() {
 #[test]
 fn a_queue_that_is_made_anew_goes_on_where_its_journal_ends() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("anew"), Directory::new("anew"));
+    let name = Name::new("anew");
+    let directory = Directory::new(&name);
     let mut end = 0;
     // Also with rings of other sizes.
     for (round, capacity) in [CAPACITY, CAPACITY, 4 * CAPACITY, 2 * CAPACITY].iter().enumerate() {
@@ -232,7 +239,8 @@ fn a_queue_that_is_made_anew_goes_on_where_its_journal_ends() {
 #[test]
 fn a_time_leads_to_the_first_message_since() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("time"), Directory::new("time"));
+    let name = Name::new("time");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
     let mut producer = queue.producer().unwrap();
     let mut times = Vec::new();
@@ -258,7 +266,8 @@ fn a_time_leads_to_the_first_message_since() {
 #[test]
 fn who_wants_durable_messages_sees_no_others() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("durable"), Directory::new("durable"));
+    let name = Name::new("durable");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &journalled(&directory, Journal::SyncedAlways)).unwrap();
     let mut producer = queue.producer().unwrap();
     let mut consumers = [Lag::Hold, Lag::Skip, Lag::Spill].map(|lag| {
@@ -279,7 +288,8 @@ fn who_wants_durable_messages_sees_no_others() {
 
 /// A journal of so many messages, and its only file.
 fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
-    let (name, directory) = (Name::new(purpose), Directory::new(purpose));
+    let name = Name::new(purpose);
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
     let mut producer = queue.producer().unwrap();
     for sequence in 0..messages {
@@ -288,7 +298,7 @@ fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
     assert!(producer.flush(Duration::from_secs(60)).unwrap());
     drop(producer);
     Queue::remove(&name).unwrap();
-    let file = directory.files("log").remove(0);
+    let file = files(&directory, "log").remove(0);
     (name, directory, file)
 }
 
@@ -303,7 +313,7 @@ fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
         fs::write(&file, &whole[..usize::try_from(size).unwrap()]).unwrap();
         let messages = (size - 4096) / FRAME;
         let torn_size = (size - 4096) % FRAME;
-        let archive = Archive::open(&directory.0).unwrap();
+        let archive = Archive::open(directory.path()).unwrap();
         let verified = archive.verify().unwrap();
         assert!(verified.is_whole(), "{verified:?}");
         assert_eq!((verified.messages, verified.torn_size), (messages, torn_size));
@@ -326,7 +336,7 @@ fn no_bit_of_a_journal_can_flip_unnoticed() {
     let (name, directory, file) = small_journal("bits", 6);
     let whole = fs::read(&file).unwrap();
     let expected: Vec<_> = {
-        let archive = Archive::open(&directory.0).unwrap();
+        let archive = Archive::open(directory.path()).unwrap();
         archive.messages(0).unwrap().map(Result::unwrap).collect()
     };
     // All that means something, and some of the zeros behind the header.
@@ -335,7 +345,7 @@ fn no_bit_of_a_journal_can_flip_unnoticed() {
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&file, &flipped).unwrap();
-        let archive = Archive::open(&directory.0).unwrap();
+        let archive = Archive::open(directory.path()).unwrap();
         let Ok(messages) = archive.messages(0) else { continue };
         // As many as are whole from the beginning on, and then the end or an error.
         let (mut read, mut error) = (Vec::new(), None);
@@ -363,7 +373,7 @@ fn no_bit_of_a_journal_can_flip_unnoticed() {
     let error = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap_err();
     let Error::LogDamaged { path, offset, .. } = &error else { panic!("{error:?}") };
     assert_eq!((path, *offset), (&file, 4096 + 2 * 40));
-    let archive = Archive::open(&directory.0).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
     assert_eq!(archive.repair_plan().unwrap(), std::slice::from_ref(&file));
     assert_eq!(archive.repair().unwrap().len(), 1);
     assert!(archive.verify().unwrap().is_whole());

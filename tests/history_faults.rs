@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{Archive, Error, Journal, Lag, Queue, QueueOptions, Start, Subscribe};
-use support::history::{Directory, payload, receive_until, send_until};
-use support::{Name, Peer, Random, play, say, watchdog};
+use support::history::{files, payload, receive_until, send_until};
+use support::{Directory, Name, Peer, Random, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -29,7 +29,7 @@ fn kills() -> u64 {
 }
 
 fn options(directory: &Directory) -> QueueOptions {
-    QueueOptions::new().capacity(CAPACITY).members(8).history(&directory.0)
+    QueueOptions::new().capacity(CAPACITY).members(8).history(directory.path())
 }
 
 /// Sends until it dies, and flushes now and then where there is a journal.
@@ -61,7 +61,7 @@ fn keep_a_journal(arguments: &[&str]) {
 }
 
 fn assert_whole(directory: &Directory, durable: u64) {
-    let archive = Archive::open(&directory.0).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
     let mut next = 0;
     for message in archive.messages(0).unwrap() {
         let message = message.unwrap();
@@ -74,7 +74,8 @@ fn assert_whole(directory: &Directory, durable: u64) {
 #[test]
 fn what_was_durable_is_there_whoever_was_killed() {
     let mut random = Random::from_environment();
-    let (name, directory) = (Name::new("killed"), Directory::new("killed"));
+    let name = Name::new("killed");
+    let directory = Directory::new(&name);
     let options = options(&directory).journal(Journal::SyncedAlways);
     let mut queue = Queue::create(&name, &options).unwrap();
     for _ in 0..kills() {
@@ -116,7 +117,8 @@ fn what_was_durable_is_there_whoever_was_killed() {
 #[test]
 fn who_lags_gets_everything_although_the_producer_is_killed() {
     let mut random = Random::from_environment();
-    let (name, directory) = (Name::new("spill-killed"), Directory::new("spill-killed"));
+    let name = Name::new("spill-killed");
+    let directory = Directory::new(&name);
     let queue = Queue::create(&name, &options(&directory)).unwrap();
     let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
     let mut near = queue.subscribe(&spilling).unwrap();
@@ -185,7 +187,8 @@ fn run_into_a_limit(arguments: &[&str]) {
 fn a_full_disk_is_an_error_and_all_goes_on_when_there_is_space() {
     for journal in [None, Some(Journal::SyncedAlways)] {
         let _alive = watchdog();
-        let (name, directory) = (Name::new("full"), Directory::new("full"));
+        let name = Name::new("full");
+        let directory = Directory::new(&name);
         let options = options(&directory);
         let options = journal.map_or(options.clone(), |journal| options.journal(journal));
         let queue = Queue::create(&name, &options).unwrap();
@@ -199,13 +202,14 @@ fn a_full_disk_is_an_error_and_all_goes_on_when_there_is_space() {
 #[test]
 fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
     let _alive = watchdog();
-    let (name, directory) = (Name::new("gone"), Directory::new("gone"));
+    let name = Name::new("gone");
+    let directory = Directory::new(&name);
     let options = options(&directory).journal(Journal::SyncedAlways);
     let queue = Queue::create(&name, &options).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 10);
     assert!(producer.flush(Duration::MAX).unwrap());
-    fs::remove_dir_all(&directory.0).unwrap();
+    fs::remove_dir_all(directory.path()).unwrap();
     send_until(&mut producer, 20);
     let error = producer.flush(Duration::MAX).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error:?}");
@@ -218,13 +222,14 @@ fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
 fn what_was_synced_survives_whatever_is_lost_behind_it() {
     const SECTOR: usize = 512;
     let mut random = Random::from_environment();
-    let (name, directory) = (Name::new("power"), Directory::new("power"));
+    let name = Name::new("power");
+    let directory = Directory::new(&name);
     let options = options(&directory).journal(Journal::SyncedAlways);
     let queue = Queue::create(&name, &options).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 20);
     assert!(producer.flush(Duration::MAX).unwrap());
-    let file = directory.files("log").remove(0);
+    let file = files(&directory, "log").remove(0);
     let synced = fs::read(&file).unwrap();
     send_until(&mut producer, 40);
     assert!(producer.flush(Duration::MAX).unwrap());
@@ -253,7 +258,7 @@ fn what_was_synced_survives_whatever_is_lost_behind_it() {
         let next = queue.producer().unwrap().next_sequence();
         assert!((20..=40).contains(&next), "{next}");
         assert_whole(&directory, next);
-        for broken in directory.files("log") {
+        for broken in files(&directory, "log") {
             if broken.extension().is_some_and(|extension| extension == "broken") {
                 fs::remove_file(broken).unwrap();
             }

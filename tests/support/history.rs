@@ -1,34 +1,18 @@
-//! History directories, and streams that tell by themselves whether they are whole.
+//! Files of history directories, and streams that tell by themselves whether they are whole.
 
 use std::fs;
 use std::path::PathBuf;
 
 use ringway::{Consumer, Producer, Received};
 
-/// A history directory of a test's own, removed at its end.
-pub(crate) struct Directory(pub(crate) PathBuf);
+use super::Directory;
 
-impl Directory {
-    pub(crate) fn new(purpose: &str) -> Self {
-        let name = format!("ringway-test-{purpose}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    /// What lies in one of its directories, in the order of the names.
-    pub(crate) fn files(&self, kind: &str) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(self.0.join(kind)) else { return Vec::new() };
-        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        files
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// What lies in one of the directories of a history, in the order of the names.
+pub(crate) fn files(history: &Directory, kind: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(history.file(kind)) else { return Vec::new() };
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
 }
 
 /// A payload that tells its sequence by every byte.
