@@ -741,7 +741,8 @@ impl Identity {
         if major != MAJOR {
             return Err(IdentityError::Major(major));
         }
-        let unknown = u32_at(offset_of!(Header, features_required)) & !FEATURES_KNOWN;
+        let features = u32_at(offset_of!(Header, features_required));
+        let unknown = features & !FEATURES_KNOWN;
         if unknown != 0 {
             return Err(IdentityError::Features(unknown));
         }
@@ -780,6 +781,11 @@ impl Identity {
             )));
         }
         let journal = u32_at(offset_of!(Header, journal));
+        if (journal != 0) != (features & FEATURE_JOURNAL != 0) {
+            return Err(IdentityError::Geometry(format!(
+                "its features are {features:#x}, but its journal is {journal}"
+            )));
+        }
         let keeping = Keeping {
             history_id: array(bytes, offset_of!(Header, history_id)),
             size_max: u64_at(offset_of!(Header, history_max)),

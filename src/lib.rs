@@ -30,9 +30,9 @@
 //!
 //! - **Order and number.** Messages have sequences without gaps, and every reader sees them in
 //!   that order. A message is there whole or not at all, whatever dies when.
-//! - **A consumer a whole ring behind** makes the producer wait ([`Lag::Hold`]), or loses what
-//!   is overwritten and is told exactly which messages ([`Lag::Skip`]). An observer is never in
-//!   anybody's way.
+//! - **A consumer a whole ring behind** makes the producer wait ([`Lag::Hold`]), loses what is
+//!   overwritten and is told exactly which messages ([`Lag::Skip`]), or reads them from files
+//!   ([`Lag::Spill`]). An observer is never in anybody's way.
 //! - **Sharing.** Each message goes to one member of a named subscription, and to each named
 //!   subscription. What was acknowledged does not come again; what was not is delivered again when
 //!   its member dies, leaves, refuses it or, if asked for, hangs
@@ -44,8 +44,8 @@
 //!   a process that breaks the protocol can make others report [`Error::Corrupt`], see wrong
 //!   messages or wait, but nothing in the segment makes them panic or read out of bounds. Whoever
 //!   cuts its file short kills its users by `SIGBUS`.
-//! - **What ends with the machine.** The messages lie in memory: a restart loses them, but not the
-//!   dead letters.
+//! - **What ends with the machine.** The messages lie in memory: a restart loses them, unless the
+//!   queue has a [journal](QueueOptions::journal), but not the dead letters.
 //!
 //! # Linux only, 64 bits, little-endian
 //!

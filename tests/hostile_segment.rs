@@ -330,8 +330,13 @@ fn a_segment_of_another_kind_says_which() {
         let other = with(&image, "major", &major.to_le_bytes());
         assert_refused("another layout", &other, is_due, Removal::Plain);
     }
-    for features in [1, 6, 1 << 31, u32::MAX] {
-        let is_due = |error: &Error| matches!(*error, Error::UnknownFeatures { bits, .. } if bits == features);
+    // The lowest is known: a journal. But this one has none.
+    let other = with(&image, "features_required", &1_u32.to_le_bytes());
+    let is_due = |error: &Error| matches!(error, Error::Corrupt { .. });
+    assert_refused("a journal that is none", &other, is_due, Removal::Plain);
+    for features in [2, 6, 1 << 31, u32::MAX] {
+        let unknown = features & !1;
+        let is_due = |error: &Error| matches!(*error, Error::UnknownFeatures { bits, .. } if bits == unknown);
         let other = with(&image, "features_required", &features.to_le_bytes());
         assert_refused("unknown features", &other, is_due, Removal::Plain);
     }
