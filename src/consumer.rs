@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::history::Past;
+use crate::history::{Past, resolve};
 use crate::membership::{Membership, announce_room};
 use crate::message::{Batch, Message};
 use crate::outcome::{Acked, Nacked, Received};
@@ -56,16 +56,12 @@ impl Consumer {
         let mapping = segment.map(Access::Consume)?;
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
-        let lag = options.lag.unwrap_or_default();
-        let holder = (lag == Lag::Hold).then_some(index);
-        let (past, start) = look_back(segment, ring, options.start, holder)?;
-        let in_files = past.as_ref().is_some_and(Past::is_entered);
-        let past = past.filter(|_| in_files || lag == Lag::Spill);
-        let past = past.map(|past| past.durable_only(options.durable_only));
+        let start = resolve(segment, ring, options.start)?;
         let explain = |error| segment.start_error(error);
+        let mut past = None;
         let reader = if let Some(name) = &options.name {
             let registry = Registry::lock(segment, ring)?;
-            let found = registry.find_or_make(name, options)?;
+            let found = registry.find_or_make(name, &options.clone().from(start))?;
             ring.join_named(index, found.subscription.index(), found.terms.lag);
             // Nobody moves or removes the subscription from here on.
             drop(registry);
@@ -77,8 +73,12 @@ impl Consumer {
                 options,
             )?))
         } else {
+            let (lag, only) = (options.lag.unwrap_or_default(), options.durable_only);
+            past = look_back(segment, ring, start, (lag == Lag::Hold).then_some(index))?;
+            let in_files = past.as_ref().is_some_and(Past::is_entered);
+            past = past.filter(|_| in_files || lag == Lag::Spill);
+            past = past.map(|past| past.durable_only(only));
             let join = |place: Place| ring.join(index, lag, place.position);
-            let (start, only) = (start, options.durable_only);
             let copied = |begin| CopyReader::new(ring.clone(), Some(ring.member(index)), begin);
             match lag {
                 Lag::Hold if in_files => {
@@ -430,8 +430,8 @@ impl Observer {
         let witness = segment.witness(1)?;
         let mapping = segment.map(Access::Observe)?;
         let ring = mapping.ring();
-        let (past, start) = look_back(segment, &ring, start, None)?;
-        let past = past.filter(Past::is_entered);
+        let start = resolve(segment, &ring, start)?;
+        let past = look_back(segment, &ring, start, None)?.filter(Past::is_entered);
         let start = if past.is_some() { Start::Newest } else { start };
         let begin = ring.begin(start).map_err(|error| segment.start_error(error))?;
         let reader = Reader::Copied(CopyReader::new(ring, None, begin));
@@ -533,25 +533,16 @@ impl Observer {
     }
 }
 
-/// Where somebody begins who may have to begin in the files; what a time comes to as a sequence.
+/// The way back for somebody who may have to begin in the files, entered if that is so.
 fn look_back(
     segment: &Segment,
     ring: &Ring,
     start: Start,
     holder: Option<MemberIndex>,
-) -> Result<(Option<Past>, Start), Error> {
+) -> Result<Option<Past>, Error> {
     let mut past = Past::of(segment, holder);
-    if segment.identity().keeping.journal.is_none() {
-        if let Start::Time(_) = start {
-            return Err(Error::NoJournal { queue: segment.name().into() });
-        }
-        return Ok((past, start));
+    if let Some(past) = past.as_mut().filter(|_| segment.identity().keeping.journal.is_some()) {
+        past.begin(start, ring)?;
     }
-    let Some(past_of_journal) = &mut past else { return Ok((past, start)) };
-    let start = match start {
-        Start::Time(time) => Start::Sequence(past_of_journal.sequence_since(time, ring)?),
-        start => start,
-    };
-    past_of_journal.begin(start, ring)?;
-    Ok((past, start))
+    Ok(past)
 }

@@ -379,7 +379,8 @@ impl Queue {
     /// undone is forgotten.
     ///
     /// # Errors
-    /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`].
+    /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`]; [`Error::NoJournal`] for a
+    /// time.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -400,6 +401,7 @@ impl Queue {
     pub fn seek(&self, subscription: &str, start: Start) -> Result<(), Error> {
         let mapping = self.segment.map(Access::Consume)?;
         let ring = mapping.ring();
+        let start = history::resolve(&self.segment, &ring, start)?;
         Registry::lock(&self.segment, &ring)?.seek(subscription, start)
     }
 

@@ -257,6 +257,19 @@ fn a_time_leads_to_the_first_message_since() {
     }
     let mut observer = queue.observe(Start::Time(SystemTime::now())).unwrap();
     assert_eq!(observer.try_receive().unwrap(), Received::Empty);
+    // Named subscriptions begin in the ring: at a time too, and elsewhere by another.
+    let (time, sequence) = (SystemTime::now(), producer.next_sequence());
+    send_until(&mut producer, sequence + 20);
+    let workers = Subscribe::new().named("workers").from(Start::Time(time));
+    let mut worker = queue.subscribe(&workers).unwrap();
+    assert_eq!(worker.next_sequence(), sequence);
+    receive_until(&mut worker, sequence + 5);
+    drop(worker);
+    queue.seek("workers", Start::Time(time)).unwrap();
+    assert_eq!(queue.subscribe(&workers).unwrap().next_sequence(), sequence);
+    let workers = Subscribe::new().named("all").from(Start::Oldest);
+    let oldest = queue.info().unwrap().oldest_sequence;
+    assert_eq!(queue.subscribe(&workers).unwrap().next_sequence(), oldest);
     let (name, plain) = (Name::new("no-time"), QueueOptions::new().capacity(CAPACITY));
     let plain = Queue::create(&name, &plain).unwrap();
     let error = plain.observe(Start::Time(SystemTime::now())).unwrap_err();

@@ -20,4 +20,4 @@ pub use self::log::LogCut;
 pub(crate) use self::dead_letters::{DeadLetterFile, Letter};
 pub(crate) use self::directory::{Recovered, adopt, check_of, recover};
 pub(crate) use self::historian::{Historian, Kept};
-pub(crate) use self::past::{Past, PastRead};
+pub(crate) use self::past::{Past, PastRead, resolve};

@@ -21,6 +21,15 @@ pub(crate) struct Past {
     missed_from: Option<u64>,
 }
 
+/// What somebody begins with who may have said a time: a sequence instead of that.
+pub(crate) fn resolve(segment: &Segment, ring: &Ring, start: Start) -> Result<Start, Error> {
+    let Start::Time(time) = start else { return Ok(start) };
+    match Past::of(segment, None).filter(|_| segment.identity().keeping.journal.is_some()) {
+        Some(mut past) => past.sequence_since(time, ring).map(Start::Sequence),
+        None => Err(Error::NoJournal { queue: segment.name().into() }),
+    }
+}
+
 /// What a look at the past came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PastRead {
@@ -141,7 +150,7 @@ impl Past {
     }
 
     /// The sequence of the first message that was sent at a time or later, or the next one's.
-    pub(crate) fn sequence_since(&mut self, time: SystemTime, ring: &Ring) -> Result<u64, Error> {
+    fn sequence_since(&mut self, time: SystemTime, ring: &Ring) -> Result<u64, Error> {
         const ATTEMPTS_MAX: u32 = 100;
         let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
