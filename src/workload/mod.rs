@@ -23,11 +23,18 @@
 //!
 //! # A run of one's own
 //!
-//! [`Schedule`] releases messages at the intended times of [`Arrival::times`], on any [`Clock`];
-//! [`Service::times`] says how long to work on each; a [`Meter`] takes the three moments of each
-//! message and gives [`Measured`]. Latency counts from the intended time throughout.
+//! [`Offer::send`] sends messages at their intended times into any [`SendingEnd`], on any
+//! [`Clock`]; [`serve`] takes them out of a [`ReceivingEnd`] and works on each for as long as was
+//! drawn; [`account`] makes figures of what both wrote down, and [`replay`] plays the same chance
+//! without a machine. [`send_stream`] and [`round_trips`] are the closed loops: as fast as it goes,
+//! and to and fro. The queue's own ends are transports; for others there is [`check`], before
+//! anything is timed. [`Board::ping`] is what the machine does with nothing in between, [`stalls`]
+//! how long it does something else.
 //!
-//! Nothing here touches a queue, or the machine's clock.
+//! The parts are there by themselves: [`Schedule`] releases messages at the intended times of
+//! [`Arrival::times`], [`Service::times`] says how long to work on each, and a [`Meter`] takes the
+//! three moments of each message and gives [`Measured`]. Latency counts from the intended time
+//! throughout.
 //!
 //! # Units
 //!
@@ -35,8 +42,12 @@
 //! the utilisation) are from 0 to 1, percentiles from 0 to 100.
 
 mod arrival;
+mod board;
 mod error;
 mod figures;
+mod hdr;
+mod load;
+mod machine;
 mod meter;
 mod number;
 mod random;
@@ -46,23 +57,33 @@ mod service;
 mod shape;
 mod simulation;
 mod stats;
+mod streaming;
 pub mod theory;
 mod trace;
+mod transport;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::arrival::{Arrival, Arrivals};
+pub use self::board::Board;
 pub use self::error::Error;
 pub use self::figures::Figures;
+pub use self::hdr::{Timed, write_hdr_log};
+pub use self::load::{Account, Offer, Offered, Record, Sample, Served, account, serve};
+pub use self::machine::{Machine, MachineClock, Stalls, pin, processors, stalls, thread_cpu_ns};
 pub use self::meter::{Measured, Meter};
 pub use self::random::Random;
 pub use self::scenario::{Bound, Scenario, WhenFull};
 pub use self::schedule::{Clock, Due, Lateness, MockClock, Schedule};
 pub use self::service::{Service, ServiceTimes};
 pub use self::simulation::{
-    Broadcast, BroadcastSimulated, Plan, Simulated, simulate, simulate_broadcast,
+    Broadcast, BroadcastSimulated, Plan, Simulated, replay, simulate, simulate_broadcast,
 };
 pub use self::stats::{Interval, PERCENTILES, TimeAverage, carries, student_t};
+pub use self::streaming::{
+    StreamReceived, StreamSent, answer_round_trips, receive_stream, round_trips, send_stream,
+};
 pub use self::theory::{Basis, Prediction, predict};
 pub use self::trace::Trace;
+pub use self::transport::{ReceivingEnd, SendingEnd, Taken, check};

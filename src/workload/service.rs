@@ -151,6 +151,19 @@ impl Service {
         nanoseconds(self.mean)
     }
 
+    /// The same distribution with another mean, from 1 ns to a day, to the nanosecond. An error if
+    /// service takes no time.
+    ///
+    /// ```
+    /// let service: ringway::workload::Service = "exp:20us".parse()?;
+    /// assert_eq!(service.with_mean_ns(20_250.0)?.to_string(), "exp:20250ns");
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn with_mean_ns(&self, mean_ns: f64) -> Result<Self, Error> {
+        let shape = self.shape.ok_or(Error::NoLoad)?;
+        Self::new(Duration::from_nanos(number::floor(mean_ns + 0.5)), shape)
+    }
+
     /// The squared coefficient of variation: variance over squared mean. It may be infinite.
     ///
     /// ```

@@ -8,7 +8,7 @@ mod sharing;
 mod tests;
 
 pub use self::broadcast::{Broadcast, BroadcastSimulated, simulate_broadcast};
-pub use self::sharing::{Simulated, simulate};
+pub use self::sharing::{Simulated, replay, simulate};
 
 use crate::workload::arrival::Gaps;
 use crate::workload::number::{self, NS_PER_S, float};
@@ -109,9 +109,9 @@ impl Default for Plan {
 }
 
 /// Streams of the seed: who draws what.
-const ARRIVALS: u16 = 0;
+pub(super) const ARRIVALS: u16 = 0;
 const KEYS: u16 = 1;
-const SERVICES: u16 = 2;
+pub(super) const SERVICES: u16 = 2;
 
 /// A moment, or a length of time, in picoseconds. Whole numbers, so that what happens at the same
 /// moment does: a server that becomes free just when the next message comes. Wide enough that the

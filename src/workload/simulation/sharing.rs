@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use crate::workload::number::float;
+use crate::workload::number::{self, float};
 use crate::workload::simulation::{
     Arrivals, KEYS, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks,
 };
@@ -69,7 +69,39 @@ impl Simulated {
 /// # Ok::<(), ringway::workload::Error>(())
 /// ```
 pub fn simulate(scenario: &Scenario, plan: &Plan) -> Result<Simulated, Error> {
-    let (begin_ns, length_ns) = plan.window_ns(scenario.rate_per_s());
+    play(scenario, plan, plan.window_ns(scenario.rate_per_s()))
+}
+
+/// Simulates what an [`Offer`](crate::workload::Offer) of the same seed asks of the servers: the
+/// same messages at the same times with the same work, without a machine. So a measurement is
+/// told from its theory twice: what chance made of it is in both, what the machine added only in
+/// one. The window is from one moment to another, in nanoseconds from the beginning on; the length
+/// of the plan does not count.
+///
+/// ```
+/// use ringway::workload::{Arrival, Plan, Scenario, replay};
+///
+/// let scenario = Scenario::new(Arrival::fixed(), "fixed:1us".parse()?, 5e5, 1, None)?;
+/// let replayed = replay(&scenario, &Plan::new().seed(7), 1_000_000, 2_000_000)?;
+/// assert_eq!(replayed.measured.messages, 500);
+/// # Ok::<(), ringway::workload::Error>(())
+/// ```
+pub fn replay(
+    scenario: &Scenario,
+    plan: &Plan,
+    from_ns: u64,
+    to_ns: u64,
+) -> Result<Simulated, Error> {
+    let length_ns = to_ns.saturating_sub(from_ns);
+    let length_ns = number::within("the window's length, in ns,", length_ns, 1, u64::MAX)?;
+    play(scenario, plan, (float(from_ns), float(length_ns)))
+}
+
+fn play(
+    scenario: &Scenario,
+    plan: &Plan,
+    (begin_ns, length_ns): (f64, f64),
+) -> Result<Simulated, Error> {
     let meter = Meter::over(begin_ns, length_ns, scenario.servers())?;
     let mut system = System {
         begin: to_ticks(begin_ns),

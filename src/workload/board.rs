@@ -1,0 +1,167 @@
+//! Words that processes share with nothing in between: what the machine itself can do, and counts
+//! that a run needs beside the transport.
+
+use shared_memory::{Shmem, ShmemConf, ShmemError};
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Lines of shared memory with a word each, far enough apart to travel alone.
+///
+/// Lines 0 and 1 are for [`ping`](Self::ping): the round trip of one line is the least that two
+/// processors need for a message and its answer, and a bracket around everything timed: if it
+/// changed, the machine did.
+///
+/// ```
+/// use ringway::workload::Board;
+///
+/// let name = format!("doc-board-{}", std::process::id());
+/// let board = Board::create(&name, 4)?;
+/// let other = std::thread::spawn(move || Board::open(&name).map(|board| board.answer(3)));
+/// for round in 1..=3 {
+///     board.ping(round);
+/// }
+/// board.set(2, 7);
+/// assert_eq!(board.get(2), 7);
+/// other.join().expect("it answered")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Board {
+    memory: Shmem,
+    lines: usize,
+}
+
+/// Bytes from one word to the next: two cache lines, since some processors fetch pairs.
+const LINE: usize = 128;
+const PING: usize = 0;
+const PONG: usize = 1;
+
+impl Board {
+    /// The first line that is free for counts.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Board::COUNTS, 2);
+    /// ```
+    pub const COUNTS: usize = 2;
+
+    /// Makes one of this name, all words 0, with so many lines, two at least. It is gone when
+    /// this value is; who has opened it keeps it.
+    ///
+    /// ```
+    /// let name = format!("doc-board-create-{}", std::process::id());
+    /// let board = ringway::workload::Board::create(&name, 2)?;
+    /// assert_eq!(board.get(0), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn create(name: &str, lines: usize) -> std::io::Result<Self> {
+        let size = lines.max(Self::COUNTS).saturating_mul(LINE);
+        Self::of(ShmemConf::new().os_id(name).size(size).create(), name)
+    }
+
+    /// Opens what another process has made.
+    ///
+    /// ```
+    /// assert!(ringway::workload::Board::open("doc-no-such-board").is_err());
+    /// ```
+    pub fn open(name: &str) -> std::io::Result<Self> {
+        Self::of(ShmemConf::new().os_id(name).open(), name)
+    }
+
+    fn of(memory: Result<Shmem, ShmemError>, name: &str) -> std::io::Result<Self> {
+        let memory = memory.map_err(|error| {
+            std::io::Error::other(format!("the shared memory '{name}' cannot be had: {error}"))
+        })?;
+        let lines = memory.len() / LINE;
+        Ok(Self { memory, lines })
+    }
+
+    /// The word of a line.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such line.
+    ///
+    /// ```
+    /// # let name = format!("doc-board-get-{}", std::process::id());
+    /// # let board = ringway::workload::Board::create(&name, 2)?;
+    /// assert_eq!(board.get(1), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn get(&self, line: usize) -> u64 {
+        // Acquire: who sees a count sees what was done before it.
+        self.word(line).load(Ordering::Acquire)
+    }
+
+    /// Stores a word.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such line.
+    ///
+    /// ```
+    /// # let name = format!("doc-board-set-{}", std::process::id());
+    /// # let board = ringway::workload::Board::create(&name, 2)?;
+    /// board.set(0, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    pub fn set(&self, line: usize, value: u64) {
+        // Release: as above.
+        self.word(line).store(value, Ordering::Release);
+    }
+
+    /// Sends a line to the other process and awaits its answer, polling. Rounds are numbered
+    /// from 1. It waits for ever for an answer that does not come.
+    ///
+    /// ```no_run
+    /// ringway::workload::Board::open("a-board")?.ping(1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline]
+    pub fn ping(&self, round: u64) {
+        self.set(PING, round);
+        self.await_value(PONG, round);
+    }
+
+    /// The other side of so many pings.
+    ///
+    /// ```no_run
+    /// ringway::workload::Board::open("a-board")?.answer(1000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn answer(&self, rounds: u64) {
+        for round in 1..=rounds {
+            self.await_value(PING, round);
+            self.set(PONG, round);
+        }
+    }
+
+    #[inline]
+    fn await_value(&self, line: usize, value: u64) {
+        // Two ends that share a processor come to an answer by letting each other run.
+        const POLLS: u32 = 10_000;
+        let mut polls = 0_u32;
+        while self.get(line) != value {
+            std::hint::spin_loop();
+            polls = polls.wrapping_add(1);
+            if polls.is_multiple_of(POLLS) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[inline]
+    fn word(&self, line: usize) -> &AtomicU64 {
+        assert!(line < self.lines, "the board has {} lines, and no line {line}", self.lines);
+        let word = self.memory.as_ptr().wrapping_add(line * LINE).cast();
+        // SAFETY: aligned, within the mapping, and everybody uses it atomically.
+        unsafe { AtomicU64::from_ptr(word) }
+    }
+}
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Board").field("lines", &self.lines).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Closed loops: as fast as it goes, and to and fro.
+
+use std::time::Duration;
+
+use crate::workload::{Clock, ReceivingEnd, SendingEnd, Taken};
+
+/// How long a receiving end waits at a time before it looks around.
+pub(super) const LOOK: Duration = Duration::from_millis(200);
+
+/// What a sender put into a transport. Made by [`send_stream`].
+///
+/// ```
+/// assert_eq!(ringway::workload::StreamSent::default().sent, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamSent {
+    /// Messages.
+    pub sent: u64,
+    /// When the first one was sent, as the clock counts.
+    pub begin_ns: u64,
+    /// When the last one had been sent.
+    pub end_ns: u64,
+}
+
+/// What came out at the other end. Made by [`receive_stream`].
+///
+/// ```
+/// assert_eq!(ringway::workload::StreamReceived::default().received, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamReceived {
+    /// Messages, repeated ones included.
+    pub received: u64,
+    /// Messages with a number of one before.
+    pub duplicated: u64,
+    /// Numbers left out: these messages came later, or never.
+    pub gaps: u64,
+    /// The number after the greatest that came.
+    pub next: u64,
+    /// When the last one was there, as the clock counts.
+    pub end_ns: u64,
+}
+
+/// Sends numbered messages of so many bytes, 8 at least, in batches of so many, until the clock
+/// shows `until_ns`; then closes.
+///
+/// ```
+/// use ringway::workload::{MachineClock, Clock, receive_stream, send_stream};
+/// use ringway::{Queue, QueueOptions, Subscribe};
+///
+/// # let _ = Queue::force_remove("doc-stream");
+/// let queue = Queue::create("doc-stream", &QueueOptions::new())?;
+/// let mut receiving = queue.subscribe(&Subscribe::new())?;
+/// let producer = queue.producer()?;
+/// let receiver = std::thread::spawn(move || {
+///     receive_stream(&mut receiving, &MachineClock::spinning(), 1)
+/// });
+/// let clock = MachineClock::spinning();
+/// let sent = send_stream(producer, &clock, 64, 1, clock.now_ns() + 1_000_000)?;
+/// let received = receiver.join().expect("it received")?;
+/// assert_eq!((received.received, received.gaps), (sent.sent, 0));
+/// # Queue::force_remove("doc-stream")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+pub fn send_stream<S: SendingEnd>(
+    mut end: S,
+    clock: &impl Clock,
+    size: usize,
+    batch: usize,
+    until_ns: u64,
+) -> Result<StreamSent, S::Error> {
+    // The clock takes as long as several sends.
+    const BETWEEN_LOOKS: u64 = 256;
+    let mut payload = vec![7; size.max(8)];
+    let batch = batch.max(1);
+    let begin_ns = clock.now_ns();
+    let mut sent = 0_u64;
+    let mut stamp = |payload: &mut [u8]| {
+        payload[..8].copy_from_slice(&sent.to_le_bytes());
+        sent += 1;
+    };
+    let batches = BETWEEN_LOOKS.div_ceil(batch as u64);
+    while clock.now_ns() < until_ns {
+        for _ in 0..batches {
+            if batch == 1 {
+                stamp(&mut payload);
+                end.send(&payload)?;
+            } else {
+                end.send_batch(&mut payload, batch, &mut stamp)?;
+            }
+        }
+    }
+    let end_ns = clock.now_ns();
+    end.close()?;
+    Ok(StreamSent { sent, begin_ns, end_ns })
+}
+
+/// Receives what [`send_stream`] sends until the transport is closed, up to so many messages at a
+/// time, and checks their numbers.
+///
+/// ```
+/// use ringway::workload::{MockClock, receive_stream};
+/// use ringway::{Queue, QueueOptions, Subscribe};
+///
+/// # let _ = Queue::force_remove("doc-receive-stream");
+/// let queue = Queue::create("doc-receive-stream", &QueueOptions::new())?;
+/// let mut receiving = queue.subscribe(&Subscribe::new())?;
+/// let mut producer = queue.producer()?;
+/// producer.send(&5_u64.to_le_bytes())?;
+/// producer.close()?;
+/// let received = receive_stream(&mut receiving, &MockClock::new(), 1)?;
+/// assert_eq!((received.received, received.gaps, received.next), (1, 5, 6));
+/// # Queue::force_remove("doc-receive-stream")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
+pub fn receive_stream<R: ReceivingEnd>(
+    end: &mut R,
+    clock: &impl Clock,
+    batch: usize,
+) -> Result<StreamReceived, R::Error> {
+    let mut all = StreamReceived::default();
+    loop {
+        let taken = end.receive(batch.max(1), LOOK, |payload| {
+            let number = payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+            all.received += 1;
+            if number < all.next {
+                all.duplicated += 1;
+                return;
+            }
+            all.gaps += number - all.next;
+            all.next = number.saturating_add(1);
+        })?;
+        match taken {
+            Taken::Closed => break,
+            Taken::Messages(_) | Taken::Nothing | Taken::Missed(_) => {}
+        }
+    }
+    all.end_ns = clock.now_ns();
+    Ok(all)
+}
+
+/// Sends a message of so many bytes there and awaits its like from the other side, again and
+/// again until the clock shows `until_ns`; how long each took, in nanoseconds. It waits for ever
+/// for an answer that does not come, unless the transport is closed.
+///
+/// ```
+/// use ringway::workload::{Clock, MachineClock, answer_round_trips, round_trips};
+/// use ringway::{Queue, QueueOptions, Subscribe};
+///
+/// # let _ = Queue::force_remove("doc-there");
+/// # let _ = Queue::force_remove("doc-back");
+/// let there = Queue::create("doc-there", &QueueOptions::new())?;
+/// let back = Queue::create("doc-back", &QueueOptions::new())?;
+/// let (mut question, mut answer) = (there.subscribe(&Subscribe::new())?, back.producer()?);
+/// let mut answers = back.subscribe(&Subscribe::new())?;
+/// let other = std::thread::spawn(move || answer_round_trips(&mut question, &mut answer));
+/// let clock = MachineClock::spinning();
+/// let until = clock.now_ns() + 1_000_000;
+/// let times = round_trips(there.producer()?, &mut answers, &clock, 64, until)?;
+/// assert!(!times.is_empty());
+/// other.join().expect("it answered")?;
+/// # Queue::force_remove("doc-there")?;
+/// # Queue::force_remove("doc-back")?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub fn round_trips<S: SendingEnd, R: ReceivingEnd>(
+    mut there: S,
+    back: &mut R,
+    clock: &impl Clock,
+    size: usize,
+    until_ns: u64,
+) -> Result<Vec<u64>, Box<dyn std::error::Error + Send + Sync>> {
+    let payload = vec![7; size.max(1)];
+    let mut times = Vec::new();
+    let mut begin_ns = clock.now_ns();
+    while begin_ns < until_ns {
+        there.send(&payload)?;
+        loop {
+            match back.receive(1, LOOK, |_| {})? {
+                Taken::Messages(_) => break,
+                Taken::Closed => return Ok(times),
+                Taken::Nothing | Taken::Missed(_) => {}
+            }
+        }
+        let end_ns = clock.now_ns();
+        times.push(end_ns.saturating_sub(begin_ns));
+        begin_ns = end_ns;
+    }
+    there.close()?;
+    Ok(times)
+}
+
+/// The other side of [`round_trips`]: sends a message of the same length for each that comes, until
+/// there is the end. How many messages that were.
+///
+/// See [`round_trips`] for an example.
+///
+/// ```
+/// use ringway::workload::answer_round_trips;
+/// use ringway::{Queue, QueueOptions, Subscribe};
+///
+/// # let _ = Queue::force_remove("doc-answer");
+/// let queue = Queue::create("doc-answer", &QueueOptions::new())?;
+/// let mut end = queue.subscribe(&Subscribe::new())?;
+/// queue.producer()?.close()?;
+/// # let _ = Queue::force_remove("doc-answer-back");
+/// let back = Queue::create("doc-answer-back", &QueueOptions::new())?;
+/// assert_eq!(answer_round_trips(&mut end, &mut back.producer()?)?, 0);
+/// # Queue::force_remove("doc-answer")?;
+/// # Queue::force_remove("doc-answer-back")?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub fn answer_round_trips<S: SendingEnd, R: ReceivingEnd>(
+    there: &mut R,
+    back: &mut S,
+) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    let mut answered = 0;
+    let mut payload = Vec::new();
+    loop {
+        let mut size = 0;
+        let taken = there.receive(1, LOOK, |question| size = question.len())?;
+        match taken {
+            Taken::Messages(_) => {
+                payload.resize(size, 7);
+                back.send(&payload)?;
+                answered += 1;
+            }
+            Taken::Closed => return Ok(answered),
+            Taken::Nothing | Taken::Missed(_) => {}
+        }
+    }
+}
