@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 use ringway::{Lag, Start, Wait};
 
+use crate::bench::args::{Bench, Compare, Doctor, Report};
 use crate::options::{self, Backoff, Delimiter};
 
 const EXIT_CODES: &str = "\
@@ -19,8 +20,8 @@ Exit codes:
   1    failed
   2    wrong usage
   3    no such queue or subscription, or no permission to use it
-  4    messages were missed, or the queue is corrupt
-  5    a time limit was over
+  4    messages were missed, or the queue is corrupt; lost, doubled or disordered in a run
+  5    a limit was missed: of time, of --fail-if, or of a comparison
   130  interrupted (Ctrl-C)";
 
 const EXAMPLES: &str = "\
@@ -100,6 +101,17 @@ pub enum Command {
     Seek(Seek),
     /// Look after messages that were given up
     DeadLetters(DeadLetters),
+    /// Measure this machine, and loads of one's own beside what theory says
+    Bench(Bench),
+    /// Be an end of a run; not for people
+    #[command(hide = true)]
+    BenchEnd,
+    /// Draw runs, as a page of HTML
+    Report(Report),
+    /// Compare two runs, and fail if the second one is worse
+    Compare(Compare),
+    /// Look at what this machine does to measurements, and what to do about it
+    Doctor(Doctor),
     /// Say what queueing theory makes of a load, and simulate it
     Model(Model),
     /// Print a completion script for a shell

@@ -16,6 +16,8 @@ pub enum Ending {
     Missed,
     /// A time limit was over.
     TimedOut,
+    /// A run did not keep to a limit, or became worse.
+    LimitMissed,
     /// A signal asked for the end.
     Interrupted(i32),
 }
@@ -25,7 +27,7 @@ impl From<Ending> for ExitCode {
         Self::from(match ending {
             Ending::Done => 0,
             Ending::Missed => 4,
-            Ending::TimedOut => 5,
+            Ending::TimedOut | Ending::LimitMissed => 5,
             // As shells count: 130 for Ctrl-C.
             Ending::Interrupted(signal) => 128_u8.saturating_add(signal.try_into().unwrap_or(0)),
         })
@@ -51,6 +53,12 @@ pub enum Failure {
     Some { failed: usize, of: usize, code: u8 },
     /// Options that do not go together, or a scenario that cannot be.
     Usage(String),
+    /// An end of a run could not do its part, and says why.
+    End(String),
+    /// A file that is no run of the laboratory's.
+    NoRun { path: PathBuf, what: String },
+    /// A signal asked for the end before there was anything to show.
+    Interrupted(i32),
     /// The system would not do what every system does.
     System { source: io::Error, doing: &'static str },
 }
@@ -77,6 +85,7 @@ impl Failure {
                 | Error::InvalidOption { .. } => 2,
                 _ => 1,
             },
+            Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
             Self::Some { code, .. } => *code,
             Self::Usage(_) => 2,
             _ => 1,
@@ -136,7 +145,9 @@ impl fmt::Display for Failure {
                 write!(f, "{error}; did you mean '{name}'?")
             }
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
-            Self::Record(what) | Self::Usage(what) => f.write_str(what),
+            Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
+            Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),
+            Self::Interrupted(_) => f.write_str("interrupted"),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::Command { command, code } => write!(
                 f,

@@ -7,9 +7,12 @@
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
 mod args;
+mod bench;
+mod compare;
 mod completions;
 mod create;
 mod dead_letters;
+mod doctor;
 mod failure;
 mod gc;
 mod info;
@@ -24,6 +27,7 @@ mod output;
 mod publish;
 mod records;
 mod remove;
+mod report;
 mod seek;
 mod sink;
 mod subscribe;
@@ -67,6 +71,11 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Unsubscribe(unsubscribe) => unsubscribe::run(unsubscribe, owner, console),
         Command::Seek(seek) => seek::run(seek, owner, console),
         Command::DeadLetters(letters) => dead_letters::run(&letters.action, owner, console),
+        Command::Bench(bench) => bench::run(bench, console),
+        Command::BenchEnd => bench::crew::play_here().map(|()| Ending::Done),
+        Command::Report(report) => report::run(report, console),
+        Command::Compare(compare) => compare::run(compare),
+        Command::Doctor(doctor) => doctor::run(doctor),
         Command::Model(model) => model::run(model),
         Command::Completions(completions) => completions::run(completions),
         Command::Man(man) => man::run(man),

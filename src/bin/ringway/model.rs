@@ -9,6 +9,8 @@ use ringway::workload::{
     simulate, simulate_broadcast,
 };
 
+pub use self::text::{number, share, time};
+
 use crate::args::Model;
 use crate::failure::{Ending, Failure};
 use crate::output;
@@ -44,7 +46,7 @@ pub fn run(model: &Model) -> Result<Ending, Failure> {
         let broadcasted = broadcast(model, &plan)?;
         (json::broadcast(&broadcasted), text::broadcast(&broadcasted))
     } else {
-        let shared = share(model, &plan)?;
+        let shared = shared(model, &plan)?;
         (json::shared(&shared), text::shared(&shared))
     };
     if model.json {
@@ -57,7 +59,7 @@ pub fn run(model: &Model) -> Result<Ending, Failure> {
     Ok(Ending::Done)
 }
 
-fn share(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
+fn shared(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
     let &[service] = model.service.as_slice() else {
         let count = model.service.len();
         return Err(Failure::Usage(format!(

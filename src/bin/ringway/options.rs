@@ -6,6 +6,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ringway::workload::WhenFull;
 use ringway::{Lag, Start, Wait};
 
+use crate::bench::args::Pins;
+
 /// What stands between messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delimiter {
@@ -90,8 +92,20 @@ pub fn lag() -> impl TypedValueParser<Value = Lag> {
 
 /// Parses one of the ways to wait, which help and completions list.
 pub fn wait() -> impl TypedValueParser<Value = Wait> {
-    one_of(&[("spin", Wait::Spin), ("backoff", Wait::Backoff), ("park", Wait::Park)])
+    one_of(&WAITS)
 }
+
+/// One of the ways to wait, by its name.
+pub fn wait_of(name: &str) -> Result<Wait, String> {
+    WAITS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, wait)| *wait)
+        .ok_or_else(|| format!("'{name}' is no way to wait"))
+}
+
+const WAITS: [(&str, Wait); 3] =
+    [("spin", Wait::Spin), ("backoff", Wait::Backoff), ("park", Wait::Park)];
 
 /// Parses what becomes of a message without a place, which help and completions list.
 pub fn when_full() -> impl TypedValueParser<Value = WhenFull> {
@@ -114,6 +128,37 @@ fn one_of<T: Copy + Send + Sync>(
 pub fn mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     u32::from_str_radix(digits, 8).map_err(|_| "it is octal, as in chmod: 0600, 0660".into())
+}
+
+/// How long a run is: from a hundredth of a second to an hour.
+pub fn length(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(10);
+    const MOST: Duration = Duration::from_secs(3600);
+    let length = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (LEAST..=MOST).contains(&length) {
+        return Ok(length);
+    }
+    Err("it is from 10ms to 1h".into())
+}
+
+/// Processors by their numbers, or none.
+pub fn pins(text: &str) -> Result<Pins, String> {
+    if text == "none" {
+        return Ok(Pins(Vec::new()));
+    }
+    let pins = text.split(',').map(|pin| pin.trim().parse());
+    let pins = pins.collect::<Result<_, _>>();
+    pins.map(Pins).map_err(|_| "it is none, or numbers of processors, such as 0,1".into())
+}
+
+/// A percentage as a part of 1, from 0 to 1000 %.
+pub fn percent(text: &str) -> Result<f64, String> {
+    const MOST: f64 = 1000.0;
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    match number {
+        Ok(number) if (0.0..=MOST).contains(&number) => Ok(number / 100.0),
+        _ => Err("it is a percentage, such as 5%".into()),
+    }
 }
 
 pub fn rate(text: &str) -> Result<f64, String> {
@@ -171,6 +216,19 @@ mod tests {
         for bad in ["0", "-1", "inf", "NaN", "", "fast"] {
             assert!(rate(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn lengths_pins_and_percentages_have_bounds() {
+        assert_eq!(length("10ms"), Ok(Duration::from_millis(10)));
+        assert!(length("9ms").is_err() && length("61m").is_err() && length("soon").is_err());
+        assert_eq!(pins("3, 1"), Ok(Pins(vec![3, 1])));
+        assert_eq!(pins("none"), Ok(Pins(Vec::new())));
+        assert!(pins("").is_err() && pins("-1").is_err() && pins("0;1").is_err());
+        assert_eq!((percent("5%"), percent("12.5")), (Ok(0.05), Ok(0.125)));
+        assert!(percent("-1%").is_err() && percent("NaN").is_err() && percent("").is_err());
+        assert_eq!(wait_of("park"), Ok(Wait::Park));
+        assert!(wait_of("sleep").is_err());
     }
 
     #[test]

@@ -283,7 +283,7 @@ fn optional_time(ns: Option<f64>) -> String {
 }
 
 /// A part of the whole, from 0 to 1, as a percentage.
-fn share(part: f64) -> String {
+pub fn share(part: f64) -> String {
     if part.is_finite() { format!("{} %", number(100.0 * part)) } else { number(part) }
 }
 

@@ -1,0 +1,295 @@
+//! What the laboratory's commands take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand, ValueEnum, value_parser};
+use ringway::Wait;
+use ringway::workload::{Arrival, Scenario, Service, WhenFull};
+
+use crate::bench::limits::Limit;
+use crate::options;
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "\
+Without a command it measures this machine: the bare line, throughput by size, round trips,
+one-way latency and a sweep of the load, in less than a minute, and draws a report.
+
+Examples:
+  ringway bench
+  ringway bench throughput -s 8,64,1KiB --runs 5
+  ringway bench latency --wait spin,park
+  ringway bench load --load 0.8 --service exp:20us --arrival poisson -d 10s
+  ringway bench load --load 1.2 --service exp:20us --bound 8
+  ringway bench sweep --service fixed:20us --report sweep.html
+  ringway bench load --rate 10000 --fail-if 'p99>200us'")]
+pub struct Bench {
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// How many messages go through in a second
+    Throughput(Throughput),
+    /// How long a message takes: to and fro, and one way
+    Latency(Latency),
+    /// An open loop: messages at their own times, servers behind, beside what theory says
+    Load(Load),
+    /// Loads from light to heavy: how waits grow
+    Sweep(Sweep),
+    /// More and more consumers, each of which gets all messages
+    Fanout(Fanout),
+}
+
+/// What all of them take.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "For all runs")]
+pub struct Common {
+    /// The seed of all chance in it
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// Run the ends as threads of one process instead of processes of their own
+    #[arg(long)]
+    pub threads: bool,
+    /// Keep the ends on these processors: the producer's first; none lets them move [default: one
+    /// for each end if there are enough]
+    #[arg(long, value_name = "LIST", value_parser = options::pins)]
+    pub pin: Option<Pins>,
+    /// Bytes of the ring
+    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
+    pub capacity: ByteSize,
+    /// Fail with exit code 5 if a number is beyond a limit: `p99>20us`, `lost>0`, `wait_mean_ratio>1.1`;
+    /// may be given several times
+    #[arg(long, value_name = "LIMIT", value_parser = str::parse::<Limit>)]
+    pub fail_if: Vec<Limit>,
+    /// Draw a report, a page of HTML
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write the times as an interval log of HDR histograms
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Processors for the ends, in their order; none to let them move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins(pub Vec<usize>);
+
+#[derive(Debug, Args)]
+pub struct Throughput {
+    /// Bytes of a message, a list
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(default_value = "8,64,256,1KiB,16KiB,64KiB")]
+    pub sizes: Vec<ByteSize>,
+    /// How many consumers get all messages, a list
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
+    pub consumers: Vec<u16>,
+    /// Messages that are sent and received at a time, a list
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = value_parser!(u16).range(1..=4096))]
+    pub batch: Vec<u16>,
+    /// How the ends wait, a list
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "backoff")]
+    #[arg(value_parser = options::wait())]
+    pub wait: Vec<Wait>,
+    /// How long each run is
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
+    pub duration: Duration,
+    /// How long to run before that, uncounted
+    #[arg(short, long, value_name = "TIME", default_value = "100ms")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
+    /// How often to repeat each, interleaved
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Latency {
+    /// Bytes of a message, a list
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "8,64,1KiB")]
+    pub sizes: Vec<ByteSize>,
+    /// How the ends wait, a list
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "spin,backoff,park")]
+    #[arg(value_parser = options::wait())]
+    pub wait: Vec<Wait>,
+    /// Messages a second of the one-way runs
+    #[arg(short, long, value_name = "NUMBER", default_value = "10000")]
+    #[arg(value_parser = options::rate)]
+    pub rate: f64,
+    /// How long each run is
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
+    pub duration: Duration,
+    /// How long to run before that, uncounted
+    #[arg(short, long, value_name = "TIME", default_value = "100ms")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
+    /// How often to repeat each, interleaved
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Messages and servers, but not how many a second.
+#[derive(Clone, Debug, Args)]
+pub struct Workload {
+    /// When messages are offered: poisson, fixed, erlang:K, hyper:CV2, onoff:ON,OFF, trace:FILE
+    #[arg(long, value_name = "PATTERN", default_value = "poisson")]
+    pub arrival: Arrival,
+    /// How long a server takes for a message: exp:MEAN, fixed:TIME, erlang:MEAN,K, hyper:MEAN,CV2,
+    /// lognormal:MEAN,CV2, pareto:MEAN,ALPHA, none; with --broadcast one for each consumer
+    #[arg(long, value_name = "TIMES", default_value = "exp:20us")]
+    pub service: Vec<Service>,
+    /// How many consumers share the messages
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
+    pub consumers: u16,
+    /// Every consumer gets every message
+    #[arg(long)]
+    pub broadcast: bool,
+    /// How many messages can be there at a time, those in service included; counted, because the
+    /// ring's own bound is in bytes
+    #[arg(long, value_name = "PLACES")]
+    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
+    pub bound: Option<u32>,
+    /// What a message does that finds all places taken: it is lost, or waits with the producer
+    #[arg(long, value_name = "WHAT", requires = "bound", value_parser = options::when_full())]
+    pub when_full: Option<WhenFull>,
+    /// What servers do while they work: keep a processor busy, or sleep; sleep if the ends are more
+    /// than the processors
+    #[arg(long, value_name = "HOW")]
+    pub work: Option<Work>,
+    /// Bytes of a message
+    #[arg(short, long, value_name = "SIZE", default_value = "64")]
+    pub size: ByteSize,
+    /// How consumers wait for messages
+    #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::wait())]
+    pub wait: Wait,
+    /// How long to offer messages that count
+    #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = options::length)]
+    pub duration: Duration,
+    /// How long to offer messages before that
+    #[arg(short, long, value_name = "TIME", default_value = "1s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
+    /// How often to repeat it, each time by another seed
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Work {
+    Spin,
+    Sleep,
+}
+
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Messages offered a second
+    #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
+    #[arg(conflicts_with = "part", allow_negative_numbers = true)]
+    pub rate: Option<f64>,
+    /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
+    #[arg(id = "part", long = "load", value_name = "NUMBER", value_parser = options::rate)]
+    #[arg(allow_negative_numbers = true)]
+    pub part: Option<f64>,
+    #[command(flatten)]
+    pub workload: Workload,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// The loads, each a part of what the servers can do
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,0.95")]
+    #[arg(value_parser = options::rate, allow_negative_numbers = true)]
+    pub loads: Vec<f64>,
+    #[command(flatten)]
+    pub workload: Workload,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Fanout {
+    /// How many consumers, a list [default: 1, 2, 4 and so on while there are processors, 2 at least]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
+    pub consumers: Vec<u16>,
+    /// Bytes of a message
+    #[arg(short, long, value_name = "SIZE", default_value = "64")]
+    pub size: ByteSize,
+    /// How the ends wait
+    #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::wait())]
+    pub wait: Wait,
+    /// How long each run is
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
+    pub duration: Duration,
+    /// How often to repeat each, interleaved
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+const CONSUMERS_MAX: i64 = 256;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway bench sweep --json > sweep.json
+  ringway report sweep.json -o sweep.html")]
+pub struct Report {
+    /// Runs, as `bench --json` prints them
+    #[arg(required = true, value_name = "RUN.json")]
+    pub runs: Vec<PathBuf>,
+    /// Where to write the page
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway bench --json > before.json
+  ringway bench --json > after.json
+  ringway compare before.json after.json --threshold 10%")]
+pub struct Compare {
+    /// A run, as `bench --json` prints it
+    pub before: PathBuf,
+    /// Another one of the same kind
+    pub after: PathBuf,
+    /// How much worse it may be
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = options::percent)]
+    pub threshold: f64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// How long to watch for stalls on each processor
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
+    pub stalls: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,83 @@
+//! `ringway bench` with nothing more: this machine, in less than a minute.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ringway::Wait;
+
+use super::{Done, Lab, Logged, document, streams, trips, usual_workload};
+use crate::failure::{Ending, Failure};
+use crate::report;
+
+const SIZES: [usize; 6] = [8, 64, 256, 1024, 16 << 10, 64 << 10];
+const LOADS: [f64; 8] = [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
+
+/// Where the report goes if nobody says.
+const REPORT: &str = "ringway-report.html";
+
+const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+impl Lab<'_> {
+    /// About 45 s: 11 of streams, 8 of times, 24 of loads.
+    pub(super) fn canonical(&self) -> Result<Ending, Failure> {
+        let mut done = Done::new("bench");
+        done.warnings = document::machine_warnings(2);
+        let mut logged = Logged::new();
+        self.measure_all(&mut done, &mut logged)?;
+        let written = self.common().report.is_none();
+        if written {
+            // What was asked for by name is written by `finish`.
+            let common = self.common();
+            let mut run = document::head(done.kind, common.seed, common.threads);
+            run.extend(done.parts.clone());
+            run.insert("warnings".into(), done.warnings.clone().into());
+            report::write(&PathBuf::from(REPORT), &[run.into()])?;
+        }
+        let ending = self.finish(done, &logged)?;
+        if written {
+            self.console.note(format_args!("wrote {REPORT}, to be opened in a browser"));
+        }
+        Ok(ending)
+    }
+
+    fn measure_all(&self, done: &mut Done, logged: &mut Logged) -> Result<(), Failure> {
+        let setting = &self.setting;
+        let Some(before) = done.go_on(setting.bracket_ns())? else { return Ok(()) };
+        let cells =
+            SIZES.map(|size| streams::Cell { size, consumers: 1, batch: 1, wait: Wait::Backoff });
+        let streams = streams::measure(setting, &cells, ms(500), ms(100), 3);
+        let Some(streams) = done.go_on(streams)? else { return Ok(()) };
+        done.count_faults(&streams);
+        done.put("throughput", streams);
+
+        let cell = |size, wait| trips::Cell { size, wait };
+        let (spin, others) = (Wait::Spin, [Wait::Backoff, Wait::Park]);
+        let mut cells = [8, 64, 1024].map(|size| cell(size, spin)).to_vec();
+        cells.extend(others.map(|wait| cell(64, wait)));
+        let length = trips::Length { duration: ms(400), warm_up: ms(50), runs: 2 };
+        let round_trips = trips::round_trips(setting, &cells, length, before);
+        let Some((round_trips, times)) = done.go_on(round_trips)? else { return Ok(()) };
+        logged.add("round-trip", times);
+        done.put("round_trip", round_trips);
+
+        let cells = [Wait::Spin, Wait::Backoff, Wait::Park].map(|wait| cell(64, wait));
+        let length = trips::Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
+        let one_way = trips::one_way(setting, &cells, length, 10_000.0);
+        let Some((one_way, outcomes)) = done.go_on(one_way)? else { return Ok(()) };
+        done.count_faults(&one_way);
+        logged.add_loads(&outcomes);
+        done.put("one_way", one_way);
+
+        let workload = usual_workload(ms(2500), ms(500))?;
+        let (points, outcomes) = self.points(&workload, &LOADS, done)?;
+        logged.add_loads(&outcomes);
+        done.put("points", points);
+        if done.interrupted.is_none() {
+            let bracket = self.bracket(before, &mut done.warnings)?;
+            done.put("bare_line", bracket);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! A run as JSON: `docs/schema/run.schema.json` describes it.
+
+use std::time::SystemTime;
+
+use ringway::workload::{Interval, Machine, carries};
+use serde_json::{Map, Value, json};
+
+use crate::output;
+
+/// Of what is written here. A new name keeps it, a changed or a missing one raises it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The percentiles that are reported, as far as there are samples enough.
+pub use ringway::workload::PERCENTILES;
+
+/// What every run begins with.
+pub fn head(kind: &str, seed: u64, threads: bool) -> Map<String, Value> {
+    let command: Vec<String> =
+        std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
+    let value = json!({
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "version": env!("CARGO_PKG_VERSION"),
+        "time": output::time(SystemTime::now()),
+        "command": command,
+        "seed": seed,
+        "ends": if threads { "threads" } else { "processes" },
+        "machine": machine(&Machine::survey()),
+    });
+    match value {
+        Value::Object(head) => head,
+        _ => Map::new(),
+    }
+}
+
+pub fn machine(machine: &Machine) -> Value {
+    json!({
+        "model": machine.model,
+        "processors": machine.processors,
+        "processors_online": machine.processors_online,
+        "siblings": machine.siblings,
+        "virtual_machine": machine.virtual_machine,
+        "governor": machine.governor,
+        "clock_source": machine.clock_source,
+        "kernel": machine.kernel,
+        "tmpfs_bytes": machine.tmpfs_size,
+        "tmpfs_free_bytes": machine.tmpfs_free,
+        "huge_pages": machine.huge_pages,
+        "huge_pages_shared": machine.huge_pages_shared,
+        "lock_limit_bytes": machine.lock_limit,
+        "load_average": machine.load_average,
+        "debug_build": machine.debug_build,
+    })
+}
+
+/// Something not to be relied on, and what to do about it.
+pub fn warning(what: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Value {
+    json!({ "what": what.to_string(), "remedy": remedy.to_string() })
+}
+
+/// What the machine itself gives reason to warn of.
+pub fn machine_warnings(ends: usize) -> Vec<Value> {
+    let machine = Machine::survey();
+    let mut warnings = Vec::new();
+    if machine.debug_build {
+        warnings.push(warning(
+            "this program was built without optimisation",
+            "measure with: cargo run --release -- bench",
+        ));
+    }
+    if ends > machine.processors {
+        warnings.push(warning(
+            format_args!("{ends} ends share {} processors", machine.processors),
+            "times have the scheduler in them: take fewer consumers, or more processors",
+        ));
+    }
+    #[allow(clippy::cast_precision_loss, reason = "processors are few")]
+    let busy = machine.load_average > 0.5 * machine.processors as f64;
+    if busy {
+        let average = crate::model::number(machine.load_average);
+        warnings.push(warning(
+            format_args!("others run on this machine (load average {average})"),
+            "measure when it is quiet, and see: ringway doctor",
+        ));
+    }
+    warnings
+}
+
+/// Times in the order of their length.
+pub struct Times(Vec<u64>);
+
+impl Times {
+    pub fn of(mut times: Vec<u64>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
+    pub fn into_inner(self) -> Vec<u64> {
+        self.0
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn mean_ns(&self) -> Option<f64> {
+        let sum: f64 = self.0.iter().map(|ns| float(*ns)).sum();
+        (!self.0.is_empty()).then(|| sum / float(self.0.len() as u64))
+    }
+
+    pub fn max_ns(&self) -> u64 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    /// The time that only `100 - percentile` in a hundred exceed, if there are samples enough.
+    pub fn percentile_ns(&self, percentile: f64) -> Option<u64> {
+        if !carries(self.0.len() as u64, percentile) {
+            return None;
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is within the length"
+        )]
+        let index = (percentile / 100.0 * float(self.0.len() as u64)) as usize;
+        self.0.get(index.min(self.0.len() - 1)).copied()
+    }
+
+    pub fn percentiles(&self) -> Value {
+        let rows = PERCENTILES.into_iter();
+        rows.map(|it| json!({ "percentile": it, "time_ns": self.percentile_ns(it) })).collect()
+    }
+
+    /// For pictures: the percentiles at even distances of the logarithm of what exceeds them.
+    pub fn spectrum(&self) -> Value {
+        let steps = (0..=48).map(|step| 100.0 - 100.0 * 10_f64.powf(-f64::from(step) / 8.0));
+        let points = steps.filter_map(|at| Some(json!([at, self.percentile_ns(at)?])));
+        points.collect()
+    }
+}
+
+/// A number that repeated runs gave: its mean, its interval if there were two or more, its middle
+/// and its ends.
+pub fn repeated(name: &str, values: &[f64]) -> Map<String, Value> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.get(sorted.len() / 2).copied();
+    let half_width = Interval::of_batches(values, CONFIDENCE).ok().map(|it| it.half_width);
+    let (stem, unit) = split_unit(name);
+    let key = |what: &str| format!("{stem}_{what}{unit}");
+    Map::from_iter([
+        (name.to_owned(), json!(middle)),
+        (key("min"), json!(sorted.first())),
+        (key("max"), json!(sorted.last())),
+        (key("half_width"), json!(half_width)),
+    ])
+}
+
+/// How likely the true number is within an interval.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// A key's stem, and its unit, which stays at the end.
+fn split_unit(name: &str) -> (&str, &str) {
+    let unit = ["_per_s", "_ns"].into_iter().find(|unit| name.ends_with(unit)).unwrap_or("");
+    (&name[..name.len() - unit.len()], unit)
+}
+
+/// A number that JSON has; what is infinite is null.
+pub fn finite(number: f64) -> Value {
+    Value::from(number)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts and times are far below 2^53")]
+pub fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_the_sorted_times() {
+        let times = Times::of((1..=1000).rev().collect());
+        assert_eq!(times.percentile_ns(50.0), Some(501));
+        assert_eq!(times.percentile_ns(99.0), Some(991));
+        assert_eq!(times.percentile_ns(99.9), None);
+        assert_eq!((times.max_ns(), times.mean_ns()), (1000, Some(500.5)));
+        let none = Times::of(Vec::new());
+        assert_eq!((none.percentile_ns(50.0), none.max_ns(), none.mean_ns()), (None, 0, None));
+        let spectrum = times.spectrum();
+        let points = spectrum.as_array().unwrap();
+        assert_eq!(points[0], json!([0.0, 1]));
+        assert!(points.len() == 17, "ten samples beyond the 99th, and no further: {points:?}");
+    }
+
+    #[test]
+    fn repeated_numbers_keep_their_unit_at_the_end() {
+        let map = repeated("rate_per_s", &[3.0, 1.0, 2.0]);
+        assert_eq!(map["rate_per_s"], 2.0);
+        assert_eq!((&map["rate_min_per_s"], &map["rate_max_per_s"]), (&json!(1.0), &json!(3.0)));
+        let half_width = map["rate_half_width_per_s"].as_f64().unwrap();
+        assert!((half_width - 4.303 / 3_f64.sqrt()).abs() < 0.001);
+        assert_eq!(repeated("time_ns", &[5.0])["time_half_width_ns"], Value::Null);
+    }
+}

@@ -1,0 +1,490 @@
+//! Open loops beside what theory says: `bench load` and `bench sweep`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use ringway::Wait;
+use ringway::workload::{
+    Account, Arrival, Bound, Broadcast, Figures, Machine, Measured, Offered, PERCENTILES, Plan,
+    Prediction, Record, Scenario, Service, WhenFull, account, predict, replay, simulate_broadcast,
+};
+use serde_json::{Map, Value, json};
+
+use crate::bench::crew::{Answer, OfferTask, Role, ServeTask};
+use crate::bench::document::{CONFIDENCE, Times, finite, float, warning};
+use crate::bench::setting::{Setting, nanoseconds};
+use crate::failure::Failure;
+use crate::model::{number, time};
+
+/// One load to run.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub arrival: Arrival,
+    /// One for all servers that share the messages, or one for each consumer of a broadcast.
+    pub services: Vec<Service>,
+    pub rate_per_s: f64,
+    pub consumers: usize,
+    pub broadcast: bool,
+    pub bound: Option<Bound>,
+    pub sleeps: bool,
+    pub size: usize,
+    pub wait: Wait,
+    pub duration: Duration,
+    pub warm_up: Duration,
+    pub seed: u64,
+}
+
+/// What a run of it came to.
+pub struct Outcome {
+    pub case: Case,
+    pub offered: Offered,
+    /// Of all servers together; of a broadcast, of the consumer that was busiest.
+    pub account: Account,
+    /// Of each consumer of a broadcast.
+    each: Vec<Account>,
+    /// What each consumer used of its processor.
+    cpu_shares: Vec<f64>,
+    producer_cpu_share: f64,
+    pub began: SystemTime,
+}
+
+impl Case {
+    fn warm_up_ns(&self) -> u64 {
+        nanoseconds(self.warm_up)
+    }
+
+    fn length_ns(&self) -> u64 {
+        self.warm_up_ns().saturating_add(nanoseconds(self.duration))
+    }
+
+    /// Servers that share, as theory knows them; for a broadcast the given consumer by itself.
+    fn scenario(&self, consumer: usize) -> Result<Scenario, Failure> {
+        let service = self.services[consumer.min(self.services.len() - 1)];
+        let (servers, bound) =
+            if self.broadcast { (1, None) } else { (self.consumers, self.bound) };
+        let servers = u32::try_from(servers).unwrap_or(u32::MAX);
+        Ok(Scenario::new(self.arrival.clone(), service, self.rate_per_s, servers, bound)?)
+    }
+
+    fn offer_task(&self) -> OfferTask {
+        let service = if self.broadcast { Service::none() } else { self.services[0] };
+        OfferTask {
+            arrival: self.arrival.to_string(),
+            rate_per_s: self.rate_per_s,
+            length_ns: self.length_ns(),
+            service: service.to_string(),
+            seed: self.seed,
+            size: self.size,
+            places: self.bound.map(|bound| bound.places),
+            rejects: self.bound.is_some_and(|bound| bound.when_full == WhenFull::Reject),
+            consumers: self.consumers,
+            broadcast: self.broadcast,
+        }
+    }
+}
+
+/// Runs it once.
+pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
+    // Before anything is started: a scenario that cannot be is usage.
+    case.scenario(0)?;
+    let task = case.offer_task();
+    let offer = task.offer()?;
+    let stage = setting.stage(case.consumers, false)?;
+    let mut roles = vec![Role::Offer(task.clone())];
+    roles.extend((0..case.consumers).map(|consumer| {
+        let own = case.broadcast.then(|| case.services[consumer.min(case.services.len() - 1)]);
+        Role::Serve(ServeTask {
+            offer: task.clone(),
+            consumer: u16::try_from(consumer).unwrap_or(u16::MAX),
+            own: own.map(|service| service.to_string()),
+        })
+    }));
+    let began = SystemTime::now();
+    let heard = setting.run(&stage.names, case.wait, case.sleeps, roles)?;
+    let (producer, consumers) = heard.answers.split_at(1);
+    let producer = &producer[0];
+    let offered = Offered {
+        offered: producer.count("offered"),
+        refused: producer.numbers(),
+        held: producer.count("held"),
+        behind: producer.count("behind"),
+        late_mean_ns: producer.float("late_mean_ns"),
+        late_max_ns: producer.count("late_max_ns"),
+        end_ns: producer.count("end_ns"),
+    };
+    let samples: Vec<_> = consumers.iter().map(Answer::samples).collect();
+    let of = |samples: &[_]| {
+        account(&offer, &offered, heard.begin_ns, case.warm_up_ns(), samples, CONFIDENCE)
+    };
+    let (all, each) = if case.broadcast {
+        let each = samples.chunks(1).map(of).collect::<Result<Vec<_>, _>>()?;
+        let busiest = each
+            .iter()
+            .max_by(|one, other| {
+                let utilisation = |it: &Account| it.measured.figures.utilisation;
+                utilisation(one).total_cmp(&utilisation(other))
+            })
+            .cloned();
+        let busiest = busiest.ok_or_else(|| Failure::End("there was no consumer".into()))?;
+        (across(busiest, &each), each)
+    } else {
+        (of(&samples)?, Vec::new())
+    };
+    Ok(Outcome {
+        case: case.clone(),
+        offered,
+        account: all,
+        each,
+        cpu_shares: consumers.iter().map(Answer::cpu_share).collect(),
+        producer_cpu_share: producer.cpu_share(),
+        began,
+    })
+}
+
+/// The counts of a broadcast: what the consumer with the fewest received, and what happened to any.
+fn across(busiest: Account, each: &[Account]) -> Account {
+    let mut all = busiest;
+    all.received = each.iter().map(|it| it.received).min().unwrap_or(0);
+    all.lost = each.iter().map(|it| it.lost).max().unwrap_or(0);
+    all.duplicated = each.iter().map(|it| it.duplicated).sum();
+    all.out_of_order = each.iter().map(|it| it.out_of_order).sum();
+    all
+}
+
+impl Outcome {
+    pub fn waits_in_window(&self) -> Vec<u64> {
+        self.in_window().map(Record::wait_ns).collect()
+    }
+
+    fn in_window(&self) -> impl Iterator<Item = &Record> {
+        let from = self.case.warm_up_ns();
+        self.account.records.iter().filter(move |record| record.intended_ns >= from)
+    }
+
+    /// What a consumer used of its processor, on average.
+    pub fn cpu_share(&self) -> f64 {
+        self.cpu_shares.iter().sum::<f64>() / float(self.cpu_shares.len().max(1) as u64)
+    }
+
+    /// Messages that are gone though they had a place, came twice, or too late.
+    pub fn faults(&self) -> u64 {
+        let Account { lost, refused, duplicated, out_of_order, .. } = self.account;
+        // Those who share a subscription take turns: each has its own in order.
+        lost.saturating_sub(refused) + duplicated + out_of_order
+    }
+
+    /// The run as JSON, without its head. The heat map is for pictures.
+    pub fn value(&self, with_heat_map: bool) -> Result<Map<String, Value>, Failure> {
+        let Self { case, offered, account, .. } = self;
+        let measured = &account.measured;
+        let scenario = case.scenario(self.busiest())?;
+        let theory = self.theory(&scenario);
+        let theory_figures = theory.as_ref().and_then(|it| it.figures);
+        let replayed = self.replayed(&scenario)?;
+        let mut map = self.settings(&scenario);
+        map.extend(object(json!({
+            "sent": account.sent,
+            "received": account.received,
+            "lost": account.lost,
+            "refused": account.refused,
+            "held": offered.held,
+            "duplicated": account.duplicated,
+            "out_of_order": account.out_of_order,
+            "target_rate_per_s": case.rate_per_s,
+            "achieved_rate_per_s": account.achieved_rate_per_s,
+            "achieved_rate_ratio": account.achieved_rate_per_s / case.rate_per_s,
+            "generator_late_mean_ns": offered.late_mean_ns,
+            "generator_late_max_ns": offered.late_max_ns,
+            "generator_behind_share":
+                float(offered.behind) / float(offered.offered.max(1)),
+            "producer_cpu_share": self.producer_cpu_share,
+            "cpu_share": self.cpu_share(),
+            "service_mean_ns": account.service_mean_ns,
+            "service_cv2": account.service_cv2,
+            "stalls": account.stalls,
+            "stalls_total_ns": account.stalls_total_ns,
+            "stalls_max_ns": account.stalls_max_ns,
+            "messages": measured.messages,
+            "confidence": measured.confidence,
+            "batch_correlation": measured.batch_correlation,
+            "little_ratio": account.little_ratio(),
+            "theory_model": theory.as_ref().map(|it| it.model.as_str()),
+            "theory_basis": theory.as_ref().map(|it| it.basis.to_string()),
+            "theory_source": theory.as_ref().map(|it| it.source),
+            "theory_why": theory.as_ref().map(|it| it.why),
+            "theory_stable": theory.as_ref().map(|it| it.stable),
+        })));
+        map.extend(figures(measured, theory_figures.as_ref(), theory.as_ref()));
+        map.extend(object(json!({
+            "replay_wait_mean_ns": replayed.map(|it| it.wait_mean_ns),
+            "replay_sojourn_mean_ns": replayed.map(|it| it.sojourn_mean_ns),
+            "replay_loss_share": replayed.map(|it| it.loss_share),
+            "wait_mean_replay_ratio":
+                replayed.and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
+            "theory_of_measured_wait_mean_ns": self.theory_of_measured(&scenario),
+            "percentiles": percentiles(measured, theory.as_ref()),
+            "wait_max_ns": measured.wait_max_ns(),
+            "sojourn_max_ns": measured.sojourn_max_ns(),
+            "wait_spectrum": Times::of(self.waits_in_window()).spectrum(),
+            "sojourn_spectrum":
+                Times::of(self.in_window().map(Record::sojourn_ns).collect()).spectrum(),
+            "heat_map": if with_heat_map { self.heat_map() } else { Value::Null },
+            "each": self.each_value()?,
+        })));
+        Ok(map)
+    }
+
+    /// Of a broadcast, the consumer that the figures are of.
+    fn busiest(&self) -> usize {
+        let utilisation = self.account.measured.figures.utilisation;
+        let same = |it: &Account| it.measured.figures.utilisation >= utilisation;
+        self.each.iter().position(same).unwrap_or(0)
+    }
+
+    fn settings(&self, scenario: &Scenario) -> Map<String, Value> {
+        let case = &self.case;
+        object(json!({
+            "arrival": case.arrival.to_string(),
+            "arrival_cv2": case.arrival.cv2(case.rate_per_s),
+            "service": case.services.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            "consumers": case.consumers,
+            "broadcast": case.broadcast,
+            "bound_places": case.bound.map(|bound| bound.places),
+            "when_full": case.bound.map(|bound| bound.when_full.to_string()),
+            "load": scenario.load(),
+            "work": if case.sleeps { "sleep" } else { "spin" },
+            "wait": case.wait.to_string(),
+            "size_bytes": case.size,
+            "run_seed": case.seed,
+            "warm_up_ns": case.warm_up_ns(),
+            "window_ns": nanoseconds(case.duration),
+        }))
+    }
+
+    /// What theory says of what was asked for; nothing of consumers that a bounded ring couples.
+    fn theory(&self, scenario: &Scenario) -> Option<Prediction> {
+        let coupled = self.case.broadcast && self.case.bound.is_some();
+        (!coupled).then(|| predict(scenario))
+    }
+
+    /// The same chance without a machine.
+    fn replayed(&self, scenario: &Scenario) -> Result<Option<Figures>, Failure> {
+        let plan = Plan::new().seed(self.case.seed);
+        if !self.case.broadcast {
+            let (from_ns, to_ns) = (self.case.warm_up_ns(), self.case.length_ns());
+            let replayed = replay(scenario, &plan, from_ns, to_ns)?;
+            return Ok(Some(replayed.measured.figures));
+        }
+        // Another chance, but as many messages.
+        let services = (0..self.case.consumers)
+            .map(|consumer| self.case.services[consumer.min(self.case.services.len() - 1)]);
+        let places = self.case.bound.map(|bound| bound.places);
+        let (arrival, rate) = (self.case.arrival.clone(), self.case.rate_per_s);
+        let broadcast = Broadcast::new(arrival, services.collect(), rate, places)?;
+        let messages = self.account.measured.messages;
+        let plan = plan.messages(messages.clamp(Plan::MESSAGES_MIN, Plan::MESSAGES_MAX))?;
+        let simulated = simulate_broadcast(&broadcast, &plan)?;
+        Ok(simulated.consumers.get(self.busiest()).map(|it| it.figures))
+    }
+
+    /// What theory says of the rate and the mean work that came about, where they differ from what
+    /// was asked for.
+    fn theory_of_measured(&self, scenario: &Scenario) -> Option<f64> {
+        let service = scenario.service().with_mean_ns(self.account.service_mean_ns).ok()?;
+        let scenario = Scenario::new(
+            self.case.arrival.clone(),
+            service,
+            self.account.achieved_rate_per_s,
+            scenario.servers(),
+            scenario.bound(),
+        );
+        let wait = self.theory(&scenario.ok()?)?.figures?.wait_mean_ns;
+        wait.is_finite().then_some(wait)
+    }
+
+    /// The time in columns, and in each how many messages had a sojourn of which length.
+    fn heat_map(&self) -> Value {
+        const COLUMNS: u64 = 60;
+        const ROWS_PER_DECADE: f64 = 8.0;
+        let column_ns = self.case.length_ns().div_ceil(COLUMNS).max(1);
+        let row = |ns: u64| (float(ns.max(1)).log10() * ROWS_PER_DECADE).floor();
+        let mut cells: BTreeMap<(u64, i64), u64> = BTreeMap::new();
+        for record in &self.account.records {
+            #[allow(clippy::cast_possible_truncation, reason = "logarithms are small")]
+            let key = (record.intended_ns / column_ns, row(record.sojourn_ns()) as i64);
+            *cells.entry(key).or_default() += 1;
+        }
+        let cells: Vec<Value> =
+            cells.iter().map(|((column, row), count)| json!([column, row, count])).collect();
+        json!({
+            "column_ns": column_ns,
+            "rows_per_decade": ROWS_PER_DECADE,
+            "cells": cells,
+        })
+    }
+
+    fn each_value(&self) -> Result<Vec<Value>, Failure> {
+        let accounts = self.each.iter().zip(&self.cpu_shares).enumerate();
+        accounts
+            .map(|(consumer, (account, cpu_share))| {
+                let scenario = self.case.scenario(consumer)?;
+                let theory = self.theory(&scenario);
+                let mut map = object(json!({
+                    "service": scenario.service().to_string(),
+                    "received": account.received,
+                    "lost": account.lost,
+                    "duplicated": account.duplicated,
+                    "out_of_order": account.out_of_order,
+                    "cpu_share": cpu_share,
+                    "theory_model": theory.as_ref().map(|it| it.model.as_str()),
+                    "percentiles": percentiles(&account.measured, theory.as_ref()),
+                }));
+                let theory_figures = theory.as_ref().and_then(|it| it.figures);
+                map.extend(figures(&account.measured, theory_figures.as_ref(), theory.as_ref()));
+                Ok(map.into())
+            })
+            .collect()
+    }
+
+    /// What is not to be relied on, and what to do.
+    pub fn warnings(&self) -> Vec<Value> {
+        const LATE_SHARE_MAX: f64 = 0.05;
+        const RATE_OFF_MAX: f64 = 0.05;
+        const CORRELATION_MAX: f64 = 0.4;
+        const FEW: u64 = 10_000;
+        const STALLED_SHARE_MAX: f64 = 0.01;
+        let Self { case, offered, account, .. } = self;
+        let mut warnings = Vec::new();
+        if account.lost > account.refused || account.duplicated + account.out_of_order > 0 {
+            warnings.push(warning(
+                format_args!(
+                    "{} messages were lost, {} came twice, {} came too late",
+                    account.lost - account.refused.min(account.lost),
+                    account.duplicated,
+                    account.out_of_order
+                ),
+                "no queue of ours does that: please report it, with the run's JSON",
+            ));
+        }
+        let gap_ns = 1e9 / case.rate_per_s;
+        let service_ns = account.service_mean_ns.max(1000.0);
+        if offered.late_mean_ns > LATE_SHARE_MAX * service_ns.max(gap_ns.min(1e6)) {
+            warnings.push(warning(
+                format_args!(
+                    "the generator was {} late on average, {} at most",
+                    time(offered.late_mean_ns),
+                    time(float(offered.late_max_ns))
+                ),
+                "that is in the waits: give it a processor of its own (--pin), or longer --service",
+            ));
+        }
+        let off = account.achieved_rate_per_s / case.rate_per_s;
+        if !(1.0 - RATE_OFF_MAX..1.0 + RATE_OFF_MAX).contains(&off) {
+            warnings.push(warning(
+                format_args!(
+                    "the rate was {} a second instead of {}",
+                    number(account.achieved_rate_per_s),
+                    number(case.rate_per_s)
+                ),
+                "run longer (-d), or at a lower rate",
+            ));
+        }
+        if account.measured.messages < FEW {
+            let measured = account.measured.messages;
+            warnings.push(warning(
+                format_args!("{measured} messages are few: percentiles end early"),
+                "run longer (-d)",
+            ));
+        }
+        if account.measured.batch_correlation > CORRELATION_MAX {
+            warnings.push(warning(
+                "the run was short for its load, so that the intervals are too narrow",
+                "run longer (-d)",
+            ));
+        }
+        let served = case.scenario(0).ok();
+        let work_ns = served.map_or(0.0, |it| it.service().mean_ns());
+        if work_ns > 0.0 && account.service_mean_ns > 1.05 * work_ns && !case.broadcast {
+            warnings.push(warning(
+                format_args!(
+                    "work took {} on average instead of {}",
+                    time(account.service_mean_ns),
+                    time(work_ns)
+                ),
+                "the load was higher than asked for: longer --service, or a quieter machine",
+            ));
+        }
+        let length_ns = float(case.length_ns().max(1));
+        if float(account.stalls_total_ns) > STALLED_SHARE_MAX * length_ns {
+            warnings.push(warning(
+                format_args!(
+                    "servers were held up {} times for 50 us or more, {} in all, {} at most",
+                    account.stalls,
+                    time(float(account.stalls_total_ns)),
+                    time(float(account.stalls_max_ns))
+                ),
+                "others use the processors: ringway doctor measures how much",
+            ));
+        }
+        warnings
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Each figure, how far off it may be, what theory says, and measured over theory.
+fn figures(
+    measured: &Measured,
+    theory: Option<&Figures>,
+    prediction: Option<&Prediction>,
+) -> Map<String, Value> {
+    let mut map = Map::new();
+    let named = measured.figures.named().into_iter().zip(measured.half_widths.named());
+    for (index, ((name, figure), (_, half_width))) in named.enumerate() {
+        let predicted = theory.map(|theory| theory.named()[index].1);
+        let stem = name.trim_end_matches("_ns").trim_end_matches("_per_s");
+        let unit = &name[stem.len()..];
+        let stem_of_ratio = stem.trim_end_matches("_share");
+        map.insert(name.into(), finite(figure));
+        map.insert(format!("{stem}_half_width{unit}"), finite(half_width));
+        map.insert(format!("theory_{name}"), predicted.map_or(Value::Null, finite));
+        map.insert(
+            format!("{stem_of_ratio}_ratio"),
+            json!(predicted.and_then(|predicted| ratio(figure, predicted))),
+        );
+    }
+    let approximate = |name: &&str| prediction.is_some_and(|it| it.approximates(name));
+    let names = measured.figures.named().map(|(name, _)| name);
+    let approximate: Vec<_> = names.into_iter().filter(approximate).collect();
+    map.insert("theory_approximate".into(), json!(approximate));
+    map
+}
+
+/// None of nothing over nothing, or of what is infinite.
+fn ratio(measured: f64, predicted: f64) -> Option<f64> {
+    let ratio = measured / predicted;
+    (predicted.is_finite() && ratio.is_finite()).then_some(ratio)
+}
+
+fn percentiles(measured: &Measured, theory: Option<&Prediction>) -> Value {
+    let rows = PERCENTILES.into_iter().map(|at| {
+        json!({
+            "percentile": at,
+            "wait_ns": measured.wait_percentile_ns(at),
+            "sojourn_ns": measured.sojourn_percentile_ns(at),
+            "theory_wait_ns": theory.and_then(|it| it.wait_percentile_ns(at)),
+            "theory_sojourn_ns": theory.and_then(|it| it.sojourn_percentile_ns(at)),
+        })
+    });
+    rows.collect()
+}
+
+/// Whether the machine has too few processors for so many ends.
+pub fn sleeps_by_default(setting: &Setting<'_>, ends: usize) -> bool {
+    setting.is_crowded(ends) || Machine::survey().processors < ends
+}

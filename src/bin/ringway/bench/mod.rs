@@ -1,0 +1,536 @@
+//! `ringway bench`: the laboratory's runs.
+
+pub mod args;
+mod canonical;
+pub mod crew;
+pub mod document;
+pub mod limits;
+mod loads;
+mod setting;
+mod streams;
+mod text;
+mod trips;
+
+pub use self::text::run as text;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use ringway::workload::{Arrival, Bound, Record, Service, Timed, WhenFull, write_hdr_log};
+use serde_json::{Map, Value, json};
+
+use crate::bench::args::{
+    Bench, BenchCommand, Common, Fanout, Latency, Load, Sweep, Throughput, Work, Workload,
+};
+use crate::bench::limits::Verdict;
+use crate::bench::loads::{Case, Outcome};
+use crate::bench::setting::Setting;
+use crate::failure::{Ending, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Console};
+use crate::report;
+
+/// The load if nothing else says how many messages come.
+const LOAD: f64 = 0.8;
+
+pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
+    let common = match &bench.command {
+        None => &bench.common,
+        Some(BenchCommand::Throughput(it)) => &it.common,
+        Some(BenchCommand::Latency(it)) => &it.common,
+        Some(BenchCommand::Load(it)) => &it.common,
+        Some(BenchCommand::Sweep(it)) => &it.common,
+        Some(BenchCommand::Fanout(it)) => &it.common,
+    };
+    let interrupt = Interrupt::catch()?;
+    let setting = Setting::new(common, &interrupt, console)?;
+    let lab = Lab { setting, console };
+    match &bench.command {
+        None => lab.canonical(),
+        Some(BenchCommand::Throughput(it)) => lab.throughput(it),
+        Some(BenchCommand::Latency(it)) => lab.latency(it),
+        Some(BenchCommand::Load(it)) => lab.load(it),
+        Some(BenchCommand::Sweep(it)) => lab.sweep(it),
+        Some(BenchCommand::Fanout(it)) => lab.fanout(it),
+    }
+}
+
+/// What a run needs, and what it ends with.
+struct Lab<'a> {
+    setting: Setting<'a>,
+    console: Console,
+}
+
+/// A run that is over, or was interrupted with some of it done.
+struct Done {
+    kind: &'static str,
+    parts: Map<String, Value>,
+    warnings: Vec<Value>,
+    /// How many messages were lost, repeated or out of order though they should not have been.
+    faults: u64,
+    interrupted: Option<i32>,
+}
+
+impl Done {
+    fn new(kind: &'static str) -> Self {
+        Self { kind, parts: Map::new(), warnings: Vec::new(), faults: 0, interrupted: None }
+    }
+
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.parts.insert(name.into(), value.into());
+    }
+
+    /// Whether to go on: what was interrupted shows what it has.
+    fn go_on<T>(&mut self, result: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure::Interrupted(signal)) => {
+                self.interrupted = Some(signal);
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn count_faults(&mut self, cells: &[Value]) {
+        let names = ["lost", "duplicated", "out_of_order"];
+        let counts = cells.iter().flat_map(|cell| names.map(|name| cell[name].as_u64()));
+        self.faults += counts.flatten().sum::<u64>();
+    }
+}
+
+impl<'a> Lab<'a> {
+    fn common(&self) -> &'a Common {
+        self.setting.common
+    }
+
+    fn throughput(&self, options: &Throughput) -> Result<Ending, Failure> {
+        let mut cells = Vec::new();
+        for wait in &options.wait {
+            for consumers in &options.consumers {
+                for batch in &options.batch {
+                    cells.extend(options.sizes.iter().map(|size| streams::Cell {
+                        size: bytes(*size),
+                        consumers: usize::from(*consumers),
+                        batch: usize::from(*batch),
+                        wait: *wait,
+                    }));
+                }
+            }
+        }
+        let Throughput { duration, warm_up, runs, .. } = *options;
+        self.streams("throughput", "throughput", &cells, duration, warm_up, runs)
+    }
+
+    fn fanout(&self, options: &Fanout) -> Result<Ending, Failure> {
+        const WARM_UP: Duration = Duration::from_millis(100);
+        let mut consumers = options.consumers.clone();
+        if consumers.is_empty() {
+            let free = self.setting.processors().saturating_sub(1).clamp(2, 64);
+            let free = u16::try_from(free).unwrap_or(2);
+            consumers = std::iter::successors(Some(1_u16), |count| Some(count * 2))
+                .take_while(|count| *count <= free)
+                .collect();
+        }
+        let cells: Vec<_> = consumers
+            .iter()
+            .map(|consumers| streams::Cell {
+                size: bytes(options.size),
+                consumers: usize::from(*consumers),
+                batch: 1,
+                wait: options.wait,
+            })
+            .collect();
+        self.streams("fanout", "fanout", &cells, options.duration, WARM_UP, options.runs)
+    }
+
+    fn streams(
+        &self,
+        kind: &'static str,
+        part: &str,
+        cells: &[streams::Cell],
+        duration: Duration,
+        warm_up: Duration,
+        runs: u16,
+    ) -> Result<Ending, Failure> {
+        if self.common().hdr.is_some() {
+            return Err(Failure::Usage("a stream has no times for --hdr to log".into()));
+        }
+        let mut done = Done::new(kind);
+        let ends = 1 + cells.iter().map(|cell| cell.consumers).max().unwrap_or(1);
+        done.warnings = document::machine_warnings(ends);
+        let before = self.setting.bracket_ns()?;
+        let values = streams::measure(&self.setting, cells, duration, warm_up, runs)?;
+        let bare_line = self.bracket(before, &mut done.warnings)?;
+        done.put("bare_line", bare_line);
+        done.count_faults(&values);
+        done.put(part, values);
+        self.finish(done, &Logged::new())
+    }
+
+    fn latency(&self, options: &Latency) -> Result<Ending, Failure> {
+        let mut done = Done::new("latency");
+        done.warnings = document::machine_warnings(2);
+        let cells: Vec<_> = options
+            .wait
+            .iter()
+            .flat_map(|wait| {
+                options.sizes.iter().map(|size| trips::Cell { size: bytes(*size), wait: *wait })
+            })
+            .collect();
+        let Latency { duration, warm_up, runs, rate, .. } = *options;
+        let length = trips::Length { duration, warm_up, runs };
+        let before = self.setting.bracket_ns()?;
+        let mut logged = Logged::new();
+        let (round_trips, times) = trips::round_trips(&self.setting, &cells, length, before)?;
+        logged.add("round-trip", times);
+        let stampable: Vec<_> = cells
+            .iter()
+            .copied()
+            .filter(|cell| cell.size >= ringway::workload::Offer::SIZE_MIN)
+            .collect();
+        let (one_way, outcomes) = trips::one_way(&self.setting, &stampable, length, rate)?;
+        logged.add_loads(&outcomes);
+        let bare_line = self.bracket(before, &mut done.warnings)?;
+        done.put("bare_line", bare_line);
+        done.put("round_trip", round_trips);
+        done.count_faults(&one_way);
+        done.put("one_way", one_way);
+        self.finish(done, &logged)
+    }
+
+    fn load(&self, options: &Load) -> Result<Ending, Failure> {
+        let mut done = Done::new("load");
+        let workload = &options.workload;
+        let rate_per_s = Self::rate(options)?;
+        let mut logged = Logged::new();
+        let mut outcomes = Vec::new();
+        for number in 0..workload.runs {
+            let case = self.case(workload, rate_per_s, number)?;
+            let runs = workload.runs;
+            self.setting.progress(format_args!("a load, run {} of {runs}", number + 1));
+            match done.go_on(loads::run(&self.setting, &case))? {
+                Some(outcome) => outcomes.push(outcome),
+                None => break,
+            }
+        }
+        done.warnings = document::machine_warnings(1 + usize::from(workload.consumers));
+        let Some(outcome) = middle(&outcomes) else {
+            return Ok(done.interrupted.map_or(Ending::Done, Ending::Interrupted));
+        };
+        done.parts = outcome.value(true)?;
+        done.put("runs", runs_value(&outcomes));
+        done.warnings.extend(outcome.warnings());
+        done.faults = outcomes.iter().map(Outcome::faults).sum();
+        logged.add_loads(&outcomes);
+        self.finish(done, &logged)
+    }
+
+    fn sweep(&self, options: &Sweep) -> Result<Ending, Failure> {
+        let mut done = Done::new("sweep");
+        done.warnings = document::machine_warnings(1 + usize::from(options.workload.consumers));
+        let mut logged = Logged::new();
+        let (points, outcomes) = self.points(&options.workload, &options.loads, &mut done)?;
+        logged.add_loads(&outcomes);
+        done.put("points", points);
+        self.finish(done, &logged)
+    }
+
+    /// The loads in turn, the middle run of each.
+    fn points(
+        &self,
+        workload: &Workload,
+        loads: &[f64],
+        done: &mut Done,
+    ) -> Result<(Vec<Value>, Vec<Outcome>), Failure> {
+        let mut all: Vec<Vec<Outcome>> = loads.iter().map(|_| Vec::new()).collect();
+        'runs: for number in 0..workload.runs {
+            for (load, outcomes) in loads.iter().zip(&mut all) {
+                let rate_per_s = Self::rate_at_load(workload, *load)?;
+                let case = self.case(workload, rate_per_s, number)?;
+                let runs = workload.runs;
+                self.setting.progress(format_args!("load {load}, run {} of {runs}", number + 1));
+                match done.go_on(loads::run(&self.setting, &case))? {
+                    Some(outcome) => outcomes.push(outcome),
+                    None => break 'runs,
+                }
+            }
+        }
+        // One picture of a run in time is enough: the one nearest to the usual load.
+        let from_usual = |load: &f64| (load - LOAD).abs();
+        let usual = loads.iter().map(from_usual).fold(f64::INFINITY, f64::min);
+        let (mut points, mut middles, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+        for (load, mut outcomes) in loads.iter().zip(all) {
+            let Some(index) = middle_index(&outcomes) else { continue };
+            done.faults += outcomes.iter().map(Outcome::faults).sum::<u64>();
+            let outcome = &outcomes[index];
+            let mut point = outcome.value(from_usual(load) <= usual)?;
+            point.insert("runs".into(), runs_value(&outcomes));
+            warnings.extend(outcome.warnings().into_iter().map(|warning| (*load, warning)));
+            points.push(point.into());
+            middles.push(outcomes.swap_remove(index));
+        }
+        done.warnings.extend(once_each(&warnings));
+        Ok((points, middles))
+    }
+
+    /// The rate that was given, or follows from the load of the slowest, or is a trace's own.
+    fn rate(options: &Load) -> Result<f64, Failure> {
+        if let Some(rate) = options.rate {
+            return Ok(rate);
+        }
+        if let (None, Some(own)) = (options.part, options.workload.arrival.own_rate_per_s()) {
+            return Ok(own);
+        }
+        Self::rate_at_load(&options.workload, options.part.unwrap_or(LOAD))
+    }
+
+    fn rate_at_load(workload: &Workload, load: f64) -> Result<f64, Failure> {
+        let slowest =
+            workload.service.iter().max_by(|one, other| one.mean_ns().total_cmp(&other.mean_ns()));
+        let slowest = slowest.copied().unwrap_or(Service::none());
+        let servers = if workload.broadcast { 1 } else { u32::from(workload.consumers) };
+        Ok(slowest.rate_at_load(load, servers)?)
+    }
+
+    fn case(&self, workload: &Workload, rate_per_s: f64, run: u16) -> Result<Case, Failure> {
+        let services = workload.service.clone();
+        let consumers = if workload.broadcast && services.len() > 1 {
+            services.len()
+        } else {
+            usize::from(workload.consumers)
+        };
+        if services.len() > 1 && !workload.broadcast {
+            return Err(Failure::Usage(
+                "several services need consumers of their own: give --broadcast".into(),
+            ));
+        }
+        if workload.broadcast && workload.consumers > 1 && services.len() > 1 {
+            return Err(Failure::Usage(
+                "there is a consumer for each --service: leave --consumers out".into(),
+            ));
+        }
+        if workload.broadcast && workload.when_full == Some(WhenFull::Reject) {
+            return Err(Failure::Usage(
+                "a message of a broadcast waits for its place: --when-full reject is for sharing"
+                    .into(),
+            ));
+        }
+        let usual = if workload.broadcast { WhenFull::Wait } else { WhenFull::Reject };
+        let when_full = workload.when_full.unwrap_or(usual);
+        let ends = 1 + consumers;
+        let sleeps = match workload.work {
+            Some(work) => work == Work::Sleep,
+            None => loads::sleeps_by_default(&self.setting, ends),
+        };
+        Ok(Case {
+            arrival: workload.arrival.clone(),
+            services,
+            rate_per_s,
+            consumers,
+            broadcast: workload.broadcast,
+            bound: workload.bound.map(|places| Bound { places, when_full }),
+            sleeps,
+            size: bytes(workload.size),
+            wait: workload.wait,
+            duration: workload.duration,
+            warm_up: workload.warm_up,
+            seed: self.common().seed.wrapping_add(run.into()),
+        })
+    }
+
+    /// The bare line before and after, and a warning if the machine changed between.
+    fn bracket(&self, before: Option<f64>, warnings: &mut Vec<Value>) -> Result<Value, Failure> {
+        const CHANGED: f64 = 1.5;
+        let after = self.setting.bracket_ns()?;
+        if let (Some(before), Some(after)) = (before, after)
+            && before.max(after) > CHANGED * before.min(after)
+        {
+            warnings.push(document::warning(
+                format_args!(
+                    "the bare line took {} before and {} after: the machine changed meanwhile",
+                    crate::model::time(before),
+                    crate::model::time(after)
+                ),
+                "measure again, and compare only what has the same bare line",
+            ));
+        }
+        Ok(json!({ "before_ns": before, "after_ns": after }))
+    }
+
+    /// Judges the limits, writes what was asked for, and says what came of it.
+    fn finish(&self, done: Done, logged: &Logged) -> Result<Ending, Failure> {
+        let common = self.common();
+        let mut run = document::head(done.kind, common.seed, common.threads);
+        run.extend(done.parts);
+        run.insert("warnings".into(), done.warnings.into());
+        let mut run = Value::from(run);
+        let verdicts: Vec<_> =
+            common.fail_if.iter().map(|limit| (limit, limit.judge(&run))).collect();
+        let limits = verdicts.iter().map(|(limit, verdict)| {
+            json!({
+                "limit": limit.to_string(),
+                "kept": *verdict == Verdict::Kept,
+                "worst": match verdict {
+                    Verdict::Missed(worst) => json!(worst),
+                    _ => Value::Null,
+                },
+            })
+        });
+        run["limits"] = limits.collect();
+        run["interrupted"] = done.interrupted.is_some().into();
+        if let Some(path) = &common.hdr {
+            logged.write(path)?;
+        }
+        if let Some(path) = &common.report {
+            report::write(path, std::slice::from_ref(&run))?;
+        }
+        if common.json {
+            output::json(&run)?;
+        } else {
+            output::print(text::run(&run))?;
+        }
+        for path in common.hdr.iter().chain(&common.report) {
+            self.console.note(format_args!("wrote {}", path.display()));
+        }
+        for (limit, verdict) in &verdicts {
+            match verdict {
+                Verdict::Kept => {}
+                Verdict::Missed(worst) => self
+                    .console
+                    .note(format_args!("{limit} came true: {}", crate::model::number(*worst))),
+                Verdict::Unknown => self.console.note(format_args!(
+                    "{limit} cannot be judged: this run has no such number, or too few samples"
+                )),
+            }
+        }
+        if let Some(signal) = done.interrupted {
+            return Ok(Ending::Interrupted(signal));
+        }
+        if done.faults > 0 {
+            return Ok(Ending::Missed);
+        }
+        let kept = verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Kept);
+        Ok(if kept { Ending::Done } else { Ending::LimitMissed })
+    }
+}
+
+/// Warnings of several loads, the heaviest that has one standing for all that have it.
+fn once_each(warnings: &[(f64, Value)]) -> Vec<Value> {
+    let mut remedies: Vec<&Value> = Vec::new();
+    for (_, warning) in warnings {
+        if !remedies.contains(&&warning["remedy"]) {
+            remedies.push(&warning["remedy"]);
+        }
+    }
+    let of_remedy = |remedy: &&Value| {
+        let alike: Vec<_> =
+            warnings.iter().filter(|(_, warning)| warning["remedy"] == **remedy).collect();
+        let (load, warning) = alike.last()?;
+        let what = warning["what"].as_str().unwrap_or_default();
+        let others = match alike.len() {
+            1 => String::new(),
+            count => format!(", and the like at {}", output::count(count as u64 - 1, "other load")),
+        };
+        Some(document::warning(
+            format_args!("at load {load}: {what}{others}"),
+            warning["remedy"].as_str().unwrap_or_default(),
+        ))
+    };
+    remedies.iter().filter_map(of_remedy).collect()
+}
+
+fn bytes(size: bytesize::ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+/// The run whose mean wait is in the middle.
+fn middle(outcomes: &[Outcome]) -> Option<&Outcome> {
+    middle_index(outcomes).map(|index| &outcomes[index])
+}
+
+fn middle_index(outcomes: &[Outcome]) -> Option<usize> {
+    let wait = |index: &usize| outcomes[*index].account.measured.figures.wait_mean_ns;
+    let mut order: Vec<usize> = (0..outcomes.len()).collect();
+    order.sort_by(|one, other| wait(one).total_cmp(&wait(other)));
+    order.get(order.len() / 2).copied()
+}
+
+/// What repeated runs came to, each by its seed.
+fn runs_value(outcomes: &[Outcome]) -> Value {
+    let runs = outcomes.iter().map(|outcome| {
+        let figures = outcome.account.measured.figures;
+        json!({
+            "run_seed": outcome.case.seed,
+            "achieved_rate_per_s": outcome.account.achieved_rate_per_s,
+            "lost": outcome.account.lost,
+            "utilisation": figures.utilisation,
+            "loss_share": figures.loss_share,
+            "wait_mean_ns": figures.wait_mean_ns,
+            "sojourn_mean_ns": figures.sojourn_mean_ns,
+        })
+    });
+    runs.collect()
+}
+
+/// All times of a run by the moment of each, under their names; for the log of histograms.
+struct Logged {
+    began: SystemTime,
+    series: Vec<(&'static str, Vec<Timed>)>,
+}
+
+impl Logged {
+    fn new() -> Self {
+        Self { began: SystemTime::now(), series: Vec::new() }
+    }
+
+    fn add(&mut self, tag: &'static str, times: impl IntoIterator<Item = Timed>) {
+        match self.series.iter_mut().find(|(known, _)| *known == tag) {
+            Some((_, all)) => all.extend(times),
+            None => self.series.push((tag, times.into_iter().collect())),
+        }
+    }
+
+    /// The waits and sojourns of some loads, one after the other.
+    fn add_loads<'a>(&mut self, outcomes: impl IntoIterator<Item = &'a Outcome>) {
+        for outcome in outcomes {
+            let offset = outcome.began.duration_since(self.began).unwrap_or_default();
+            let offset_ns = setting::nanoseconds(offset);
+            let at_ns = |record: &Record| offset_ns.saturating_add(record.intended_ns);
+            let records = &outcome.account.records;
+            self.add("wait", records.iter().map(|record| (at_ns(record), record.wait_ns())));
+            self.add("sojourn", records.iter().map(|record| (at_ns(record), record.sojourn_ns())));
+        }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
+        const INTERVAL: Duration = Duration::from_secs(1);
+        let failed = |source| Failure::File { source, path: path.to_owned() };
+        let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+        let series: Vec<(&str, &[Timed])> =
+            self.series.iter().map(|(tag, times)| (*tag, times.as_slice())).collect();
+        write_hdr_log(&mut file, self.began, INTERVAL, &series)
+            .and_then(|()| file.flush())
+            .map_err(failed)
+    }
+}
+
+/// Poisson arrivals and the usual work: the canonical sweep's.
+fn usual_workload(duration: Duration, warm_up: Duration) -> Result<Workload, Failure> {
+    Ok(Workload {
+        arrival: Arrival::poisson(),
+        service: vec![Service::exponential(Duration::from_micros(20))?],
+        consumers: 1,
+        broadcast: false,
+        bound: None,
+        when_full: None,
+        work: None,
+        size: bytesize::ByteSize(64),
+        wait: ringway::Wait::Backoff,
+        duration,
+        warm_up,
+        runs: 1,
+    })
+}

@@ -1,0 +1,133 @@
+//! What all runs of a command have in common, checked once.
+
+use std::time::Duration;
+
+use ringway::Wait;
+use ringway::workload::processors;
+
+use crate::bench::args::{Common, Pins};
+use crate::bench::crew::{self, Heard, Names, Role, Stage, Task};
+use crate::bench::document::{Times, float};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::Console;
+
+/// Where and how the ends of runs are started.
+pub struct Setting<'a> {
+    pub common: &'a Common,
+    pub interrupt: &'a Interrupt,
+    console: Console,
+    available: Vec<usize>,
+}
+
+impl<'a> Setting<'a> {
+    pub fn new(
+        common: &'a Common,
+        interrupt: &'a Interrupt,
+        console: Console,
+    ) -> Result<Self, Failure> {
+        let available = processors();
+        if let Some(Pins(pins)) = &common.pin
+            && let Some(other) = pins.iter().find(|pin| !available.contains(pin))
+        {
+            let available: Vec<_> = available.iter().map(ToString::to_string).collect();
+            return Err(Failure::Usage(format!(
+                "no end can be kept on processor {other}: there are {}",
+                available.join(", ")
+            )));
+        }
+        Ok(Self { common, interrupt, console, available })
+    }
+
+    /// Says what is about to be measured, to people who watch; nobody speaks while it is.
+    pub fn progress(&self, what: impl std::fmt::Display) {
+        use std::io::IsTerminal;
+        if std::io::stderr().is_terminal() {
+            self.console.note(what);
+        }
+    }
+
+    /// Processors that the ends may use.
+    pub fn processors(&self) -> usize {
+        match &self.common.pin {
+            Some(Pins(pins)) if !pins.is_empty() => {
+                let mut pins = pins.clone();
+                pins.sort_unstable();
+                pins.dedup();
+                pins.len()
+            }
+            _ => self.available.len(),
+        }
+    }
+
+    /// Whether so many ends have to share processors.
+    pub fn is_crowded(&self, ends: usize) -> bool {
+        ends > self.processors()
+    }
+
+    fn pin(&self, end: usize, ends: usize) -> Option<usize> {
+        match &self.common.pin {
+            Some(Pins(pins)) if pins.is_empty() => None,
+            Some(Pins(pins)) => Some(pins[end % pins.len()]),
+            None if self.is_crowded(ends) => None,
+            None => self.available.get(end).copied(),
+        }
+    }
+
+    pub fn stage(&self, consumers: usize, and_back: bool) -> Result<Stage, Failure> {
+        Stage::new(self.common.capacity.as_u64(), consumers, and_back)
+    }
+
+    /// Runs these roles, the first processor being for the first of them. They are started from
+    /// the last to the first, so that who sends finds who receives.
+    pub fn run(
+        &self,
+        stage: &Names,
+        wait: Wait,
+        sleeps: bool,
+        roles: Vec<Role>,
+    ) -> Result<Heard, Failure> {
+        let ends = roles.len();
+        let tasks = roles.into_iter().enumerate().rev().map(|(end, role)| Task {
+            stage: stage.clone(),
+            processor: self.pin(end, ends),
+            wait: wait.to_string(),
+            sleeps,
+            role,
+        });
+        let tasks: Vec<Task> = tasks.collect();
+        let mut heard = crew::run(&tasks, self.common.threads, self.interrupt)?;
+        heard.answers.reverse();
+        Ok(heard)
+    }
+
+    /// The round trip of a bare line between the first two processors, in nanoseconds: the median,
+    /// reading the clock left out.
+    pub fn bracket_ns(&self) -> Result<Option<f64>, Failure> {
+        const ROUNDS: u64 = 100_000;
+        // Two ends on one processor would measure the scheduler.
+        if self.is_crowded(2) {
+            return Ok(None);
+        }
+        self.progress("the round trip of a bare line");
+        let stage = self.stage(1, false)?;
+        let roles = vec![Role::BarePing { rounds: ROUNDS }, Role::BareAnswer { rounds: ROUNDS }];
+        let heard = self.run(&stage.names, Wait::Spin, false, roles)?;
+        let trips = Times::of(heard.answers[0].numbers());
+        Ok(trips.percentile_ns(50.0).map(|ns| (float(ns) - clock_cost_ns()).max(0.0)))
+    }
+}
+
+/// What reading the clock once more adds to a time.
+pub fn clock_cost_ns() -> f64 {
+    use ringway::workload::{Clock, MachineClock};
+    const READINGS: u64 = 10_000;
+    let clock = MachineClock::spinning();
+    let begin_ns = clock.now_ns();
+    let last_ns = (0..READINGS).fold(begin_ns, |_, _| clock.now_ns());
+    float(last_ns - begin_ns) / float(READINGS)
+}
+
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

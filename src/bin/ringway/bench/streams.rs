@@ -1,0 +1,114 @@
+//! How many messages go through: `bench throughput` and `bench fanout`.
+
+use std::time::Duration;
+
+use ringway::Wait;
+use serde_json::{Map, Value, json};
+
+use crate::bench::crew::Role;
+use crate::bench::document::{float, repeated};
+use crate::bench::setting::{Setting, nanoseconds};
+use crate::failure::Failure;
+
+/// One kind of stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    pub size: usize,
+    pub consumers: usize,
+    pub batch: usize,
+    pub wait: Wait,
+}
+
+/// What a run of it came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    sent: u64,
+    /// The least that a consumer received, and the most that one did not.
+    received: u64,
+    lost: u64,
+    duplicated: u64,
+    gaps: u64,
+    rate_per_s: f64,
+    cpu_share: f64,
+}
+
+/// Runs the cells in turn, so often, and gives what each came to.
+pub fn measure(
+    setting: &Setting<'_>,
+    cells: &[Cell],
+    duration: Duration,
+    warm_up: Duration,
+    runs: u16,
+) -> Result<Vec<Value>, Failure> {
+    let mut all: Vec<Vec<Run>> = vec![Vec::new(); cells.len()];
+    for number in 0..runs {
+        for (cell, results) in cells.iter().zip(&mut all) {
+            setting.progress(format_args!(
+                "{} B to {}, run {} of {runs}",
+                cell.size,
+                crate::output::count(cell.consumers as u64, "consumer"),
+                number + 1
+            ));
+            if number == 0 && !warm_up.is_zero() {
+                run(setting, cell, warm_up)?;
+            }
+            results.push(run(setting, cell, duration)?);
+        }
+    }
+    Ok(cells.iter().zip(&all).map(|(cell, runs)| value(cell, runs)).collect())
+}
+
+fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Failure> {
+    let stage = setting.stage(cell.consumers, false)?;
+    let for_ns = nanoseconds(duration);
+    let mut roles = vec![Role::Send { size: cell.size, batch: cell.batch, for_ns }];
+    // Who receives in batches takes whatever there is.
+    let batch = if cell.batch == 1 { 1 } else { 256 };
+    roles.extend((0..cell.consumers).map(|_| Role::Receive { batch }));
+    let heard = setting.run(&stage.names, cell.wait, false, roles)?;
+    let (sender, receivers) = heard.answers.split_at(1);
+    let sent = sender[0].count("sent");
+    let end_ns = receivers.iter().map(|it| it.count("end_ns")).max().unwrap_or(0);
+    let taken_ns = end_ns.saturating_sub(sender[0].count("begin_ns")).max(1);
+    let unique = |it: &crate::bench::crew::Answer| {
+        it.count("received").saturating_sub(it.count("duplicated"))
+    };
+    let received = receivers.iter().map(unique).min().unwrap_or(0);
+    let shares: f64 = receivers.iter().map(crate::bench::crew::Answer::cpu_share).sum();
+    Ok(Run {
+        sent,
+        received,
+        lost: sent.saturating_sub(received),
+        duplicated: receivers.iter().map(|it| it.count("duplicated")).sum(),
+        gaps: receivers.iter().map(|it| it.count("gaps")).sum(),
+        rate_per_s: float(received) / float(taken_ns) * 1e9,
+        cpu_share: shares / float(receivers.len().max(1) as u64),
+    })
+}
+
+fn value(cell: &Cell, runs: &[Run]) -> Value {
+    let sum = |of: fn(&Run) -> u64| runs.iter().map(of).sum::<u64>();
+    let lost = sum(|run| run.lost);
+    // What came too late was counted as a gap, and as one that came once more.
+    let late = sum(|run| run.gaps).saturating_sub(lost);
+    let rates: Vec<f64> = runs.iter().map(|run| run.rate_per_s).collect();
+    let mut map = Map::from_iter([
+        ("size_bytes".into(), json!(cell.size)),
+        ("consumers".into(), json!(cell.consumers)),
+        ("batch".into(), json!(cell.batch)),
+        ("wait".into(), json!(cell.wait.to_string())),
+        ("runs".into(), json!(runs.len())),
+        ("sent".into(), json!(sum(|run| run.sent))),
+        ("received".into(), json!(sum(|run| run.received))),
+        ("lost".into(), json!(lost)),
+        ("duplicated".into(), json!(sum(|run| run.duplicated).saturating_sub(late))),
+        ("out_of_order".into(), json!(late)),
+    ]);
+    map.extend(repeated("rate_per_s", &rates));
+    let rate = map["rate_per_s"].as_f64().unwrap_or(0.0);
+    map.insert("bytes_per_s".into(), json!(rate * float(cell.size as u64)));
+    map.insert("delivered_rate_per_s".into(), json!(rate * float(cell.consumers as u64)));
+    let shares: f64 = runs.iter().map(|run| run.cpu_share).sum();
+    map.insert("cpu_share".into(), json!(shares / float(runs.len().max(1) as u64)));
+    map.into()
+}

@@ -1,0 +1,335 @@
+//! What a run says to people: from its JSON, so that both say the same.
+
+use serde_json::Value;
+
+use crate::model::{number, share, time};
+use crate::output;
+
+/// The whole run.
+pub fn run(run: &Value) -> String {
+    let mut parts = vec![host(run)];
+    if let Some(cells) = list(run, "throughput").or_else(|| list(run, "fanout")) {
+        parts.push(streams(cells));
+    }
+    if let Some(cells) = list(run, "round_trip") {
+        parts.push(format!("to and fro\n{}", times(cells, true)));
+    }
+    if let Some(cells) = list(run, "one_way") {
+        parts.push(format!("one way, from the intended time\n{}", times(cells, false)));
+    }
+    if run.get("sent").is_some() {
+        parts.push(load(run));
+    }
+    if let Some(points) = list(run, "points") {
+        parts.push(sweep(points));
+    }
+    parts.extend(warnings(run));
+    parts.extend(next(run).map(|command| format!("next       {command}")));
+    parts.join("\n\n")
+}
+
+fn list<'a>(run: &'a Value, name: &str) -> Option<&'a Vec<Value>> {
+    run.get(name)?.as_array().filter(|list| !list.is_empty())
+}
+
+/// What was run, and where.
+fn host(run: &Value) -> String {
+    let machine = &run["machine"];
+    let word = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let virtual_machine = if machine["virtual_machine"] == true { ", virtual" } else { "" };
+    let mut lines = vec![
+        format!(
+            "machine    {} of {} processors, {}{virtual_machine}",
+            machine["processors"],
+            machine["processors_online"],
+            word(&machine["model"])
+        ),
+        format!(
+            "system     Linux {}, clock {}; ends are {}; seed {}",
+            word(&machine["kernel"]),
+            word(&machine["clock_source"]),
+            word(&run["ends"]),
+            run["seed"]
+        ),
+    ];
+    if let (Some(before), Some(after)) =
+        (run["bare_line"]["before_ns"].as_f64(), run["bare_line"]["after_ns"].as_f64())
+    {
+        lines.push(format!(
+            "bare line  {} there and back before, {} after: the least that is possible",
+            time(before),
+            time(after)
+        ));
+    }
+    lines.join("\n")
+}
+
+fn streams(cells: &[Value]) -> String {
+    let header = [
+        "BYTES",
+        "CONSUMERS",
+        "BATCH",
+        "WAIT",
+        "MILLION/S",
+        "FROM",
+        "TO",
+        "GIB/S",
+        "LOST",
+        "DOUBLE",
+        "LATE",
+    ];
+    let numbers: Vec<&str> = header.iter().copied().filter(|title| *title != "WAIT").collect();
+    let rows = cells.iter().map(|cell| {
+        let million = |name: &str| optional(&cell[name], |rate| number(rate / 1e6));
+        vec![
+            cell["size_bytes"].to_string(),
+            cell["consumers"].to_string(),
+            cell["batch"].to_string(),
+            plain(&cell["wait"]),
+            million("rate_per_s"),
+            million("rate_min_per_s"),
+            million("rate_max_per_s"),
+            optional(&cell["bytes_per_s"], |bytes| number(bytes / f64::from(1 << 30))),
+            cell["lost"].to_string(),
+            cell["duplicated"].to_string(),
+            cell["out_of_order"].to_string(),
+        ]
+    });
+    output::table(&header, &numbers, rows)
+}
+
+fn times(cells: &[Value], round_trips: bool) -> String {
+    let mut header = vec!["BYTES", "WAIT"];
+    let percentiles: Vec<String> =
+        crate::bench::document::PERCENTILES.iter().map(|it| format!("{it} %")).collect();
+    header.extend(percentiles.iter().map(String::as_str));
+    header.extend(["MAX", "PROCESSOR"]);
+    header.push(if round_trips { "OVER BARE" } else { "LOST" });
+    let numbers: Vec<&str> = header.iter().copied().filter(|title| *title != "WAIT").collect();
+    let rows = cells.iter().map(|cell| {
+        let mut row = vec![cell["size_bytes"].to_string(), plain(&cell["wait"])];
+        let found = cell["percentiles"].as_array().into_iter().flatten();
+        row.extend(found.map(|it| optional(&it["time_ns"], time)));
+        row.push(optional(&cell["max_ns"], time));
+        row.push(optional(&cell["cpu_share"], share));
+        row.push(if round_trips {
+            optional(&cell["bare_ratio"], number)
+        } else {
+            cell["lost"].to_string()
+        });
+        row
+    });
+    output::table(&header, &numbers, rows)
+}
+
+/// The figures in their order: their key, what they are called here, and how they are written.
+const FIGURES: [(&str, &str, Show); 7] = [
+    ("utilisation", "utilisation", share),
+    ("throughput_per_s", "throughput X, a second", number),
+    ("loss_share", "lost", share),
+    ("in_system_mean", "in the system, L", number),
+    ("waiting_mean", "waiting, Lq", number),
+    ("sojourn_mean_ns", "sojourn, W", time),
+    ("wait_mean_ns", "wait, Wq", time),
+];
+
+type Show = fn(f64) -> String;
+
+fn load(run: &Value) -> String {
+    let kind = if run["broadcast"] == true { "each get all" } else { "share the messages" };
+    let bound = run["bound_places"].as_u64().map_or(String::new(), |places| {
+        format!("; {places} places, when full {}", plain(&run["when_full"]))
+    });
+    let mut facts = vec![
+        format!(
+            "load       {}: {}, {} B, service {}{bound}",
+            optional(&run["load"], number),
+            plain(&run["arrival"]),
+            run["size_bytes"],
+            plain(&run["service"]),
+        ),
+        format!(
+            "consumers  {} that {kind}, wait {}, work {}; processor {} of each, producer {}",
+            run["consumers"],
+            plain(&run["wait"]),
+            plain(&run["work"]),
+            optional(&run["cpu_share"], share),
+            optional(&run["producer_cpu_share"], share),
+        ),
+        format!(
+            "rate       {} a second asked for, {} achieved; the generator was late by {}, {} at most",
+            optional(&run["target_rate_per_s"], number),
+            optional(&run["achieved_rate_per_s"], number),
+            optional(&run["generator_late_mean_ns"], time),
+            optional(&run["generator_late_max_ns"], time),
+        ),
+        format!(
+            "messages   {} sent, {} received, {} lost ({} refused), {} duplicated, {} out of order",
+            run["sent"],
+            run["received"],
+            run["lost"],
+            run["refused"],
+            run["duplicated"],
+            run["out_of_order"],
+        ),
+    ];
+    facts.push(match run["theory_model"].as_str() {
+        Some(model) => {
+            let basis = plain(&run["theory_basis"]);
+            format!("theory     {model}, {basis} ({})", plain(&run["theory_source"]))
+        }
+        None => "theory     none: the ring couples the consumers, see the replay".into(),
+    });
+    if let Some(little) = run["little_ratio"].as_f64() {
+        facts.push(format!("checked    L by events over L by Little's law: {}", number(little)));
+    }
+    let replay = optional(&run["replay_wait_mean_ns"], time);
+    facts.push(format!(
+        "replayed   the same chance without a machine waits {replay}; for the work and rate that \
+         came about theory says {}",
+        optional(&run["theory_of_measured_wait_mean_ns"], time)
+    ));
+    let mut parts = vec![facts.join("\n"), figures(run)];
+    parts.extend(percentiles(run));
+    let each = run["each"].as_array().filter(|each| !each.is_empty());
+    parts.extend(each.map(|each| consumers(each)));
+    parts.join("\n\n")
+}
+
+fn figures(run: &Value) -> String {
+    let rows = FIGURES.into_iter().map(|(key, title, show)| {
+        let stem = key.trim_end_matches("_ns").trim_end_matches("_per_s");
+        let unit = &key[stem.len()..];
+        let approximate = run["theory_approximate"]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| name == key));
+        let mark = if approximate { "~" } else { "" };
+        let theory = optional(&run[format!("theory_{key}")], show);
+        let ratio = &run[format!("{}_ratio", stem.trim_end_matches("_share"))];
+        vec![
+            title.to_owned(),
+            optional(&run[key], show),
+            optional(&run[format!("{stem}_half_width{unit}")], show),
+            format!("{mark}{theory}"),
+            optional(ratio, number),
+        ]
+    });
+    let header = ["", "MEASURED", "+-", "THEORY", "RATIO"];
+    output::table(&header, &header[1..], rows)
+}
+
+/// None if there were too few messages for any.
+fn percentiles(run: &Value) -> Option<String> {
+    let rows: Vec<Vec<String>> = run["percentiles"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| !row["wait_ns"].is_null())
+        .map(|row| {
+            let mut cells = vec![format!("{} %", row["percentile"].as_f64().unwrap_or(0.0))];
+            let names = ["wait_ns", "theory_wait_ns", "sojourn_ns", "theory_sojourn_ns"];
+            cells.extend(names.map(|name| optional(&row[name], time)));
+            cells
+        })
+        .collect();
+    let header = ["PERCENTILE", "WAIT", "THEORY", "SOJOURN", "THEORY"];
+    (!rows.is_empty()).then(|| output::table(&header, &header, rows))
+}
+
+fn consumers(each: &[Value]) -> String {
+    let header =
+        ["CONSUMER", "SERVICE", "RECEIVED", "UTILISATION", "W", "THEORY", "WQ", "THEORY", "RATIO"];
+    let rows = each.iter().enumerate().map(|(consumer, it)| {
+        vec![
+            consumer.to_string(),
+            plain(&it["service"]),
+            it["received"].to_string(),
+            optional(&it["utilisation"], share),
+            optional(&it["sojourn_mean_ns"], time),
+            optional(&it["theory_sojourn_mean_ns"], time),
+            optional(&it["wait_mean_ns"], time),
+            optional(&it["theory_wait_mean_ns"], time),
+            optional(&it["wait_mean_ratio"], number),
+        ]
+    });
+    output::table(&header, &header[2..], rows)
+}
+
+fn sweep(points: &[Value]) -> String {
+    let header = [
+        "LOAD",
+        "RATE",
+        "ACHIEVED",
+        "LOST",
+        "UTILISATION",
+        "WQ",
+        "+-",
+        "THEORY",
+        "RATIO",
+        "REPLAY",
+        "W 99 %",
+        "THEORY",
+    ];
+    let rows = points.iter().map(|point| {
+        let mut rows = point["percentiles"].as_array().into_iter().flatten();
+        let p99 = rows.find(|row| row["percentile"] == 99.0).unwrap_or(&Value::Null);
+        vec![
+            optional(&point["load"], number),
+            optional(&point["target_rate_per_s"], number),
+            optional(&point["achieved_rate_per_s"], number),
+            point["lost"].to_string(),
+            optional(&point["utilisation"], share),
+            optional(&point["wait_mean_ns"], time),
+            optional(&point["wait_mean_half_width_ns"], time),
+            optional(&point["theory_wait_mean_ns"], time),
+            optional(&point["wait_mean_ratio"], number),
+            optional(&point["replay_wait_mean_ns"], time),
+            optional(&p99["sojourn_ns"], time),
+            optional(&p99["theory_sojourn_ns"], time),
+        ]
+    });
+    let first = &points[0];
+    let model = first["theory_model"].as_str().unwrap_or("no closed form");
+    let table = output::table(&header, &header, rows);
+    format!(
+        "{} of {} for {}, beside {model}; replay is the same chance without a machine\n{table}",
+        plain(&first["arrival"]),
+        plain(&first["service"]),
+        output::count(first["consumers"].as_u64().unwrap_or(1), "consumer"),
+    )
+}
+
+fn warnings(run: &Value) -> Option<String> {
+    let lines = list(run, "warnings")?.iter().map(|warning| {
+        format!("careful    {}\n           {}", plain(&warning["what"]), plain(&warning["remedy"]))
+    });
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// What to try next.
+fn next(run: &Value) -> Option<String> {
+    let load = run["load"].as_f64().map_or_else(|| "0.8".into(), number);
+    let service = run["service"].as_str().unwrap_or("exp:20us").replace(' ', " --service ");
+    Some(match run["kind"].as_str()? {
+        "throughput" => "ringway bench latency".into(),
+        "fanout" => "ringway bench load --broadcast --consumers 2 --service exp:50us".into(),
+        "latency" => "ringway bench load --load 0.8 --service exp:20us".into(),
+        "load" if run["broadcast"] == true => {
+            format!("ringway model --broadcast --service {service}: what simulation says of it")
+        }
+        "load" => format!(
+            "ringway bench sweep --service {service}, or ringway model --load {load} --service \
+             {service} --simulate"
+        ),
+        "sweep" => format!("ringway bench sweep --service {service} --report sweep.html"),
+        _ => "ringway bench load --load 0.8 -d 30s, or ringway doctor".into(),
+    })
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn optional(value: &Value, show: impl Fn(f64) -> String) -> String {
+    value.as_f64().map_or("-".into(), show)
+}

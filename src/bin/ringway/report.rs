@@ -1,0 +1,55 @@
+//! `ringway report`: runs as one page of HTML that needs nothing from anywhere.
+
+mod charts;
+mod page;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::bench::args::Report;
+use crate::bench::document::SCHEMA_VERSION;
+use crate::failure::{Ending, Failure};
+use crate::output::Console;
+
+pub fn run(report: &Report, console: Console) -> Result<Ending, Failure> {
+    let runs = report.runs.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    write(&report.output, &runs)?;
+    console.note(format_args!("wrote {}", report.output.display()));
+    Ok(Ending::Done)
+}
+
+/// Writes the page of some runs.
+pub fn write(path: &Path, runs: &[Value]) -> Result<(), Failure> {
+    let failed = |source| Failure::File { source, path: path.to_owned() };
+    fs::write(path, page::of(runs)).map_err(failed)
+}
+
+/// The kinds of runs there are.
+pub const KINDS: [&str; 6] = ["bench", "throughput", "latency", "load", "sweep", "fanout"];
+
+/// Reads a run that `bench --json` has printed.
+pub fn read(path: &Path) -> Result<Value, Failure> {
+    const SIZE_MAX: u64 = 256 << 20;
+    let unreadable = |source| Failure::Input { source, name: path.display().to_string() };
+    let no_run = |what: String| Failure::NoRun { path: path.to_owned(), what };
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > SIZE_MAX {
+        return Err(no_run("it has more than 256 MiB".into()));
+    }
+    let text = fs::read(path).map_err(unreadable)?;
+    let run: Value = serde_json::from_slice(&text).map_err(|error| no_run(error.to_string()))?;
+    let kind = run.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if !KINDS.contains(&kind) {
+        return Err(no_run("it is not what 'ringway bench --json' prints".into()));
+    }
+    match run["schema_version"].as_u64() {
+        Some(version) if version == u64::from(SCHEMA_VERSION) => Ok(run),
+        Some(version) => Err(no_run(format!(
+            "its schema has version {version}, this program knows {SCHEMA_VERSION}: measure again, or \
+             use the program that measured it"
+        ))),
+        None => Err(no_run("it has no schema_version".into())),
+    }
+}

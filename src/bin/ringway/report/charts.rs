@@ -1,0 +1,639 @@
+//! The pictures, each once for wide windows and once for narrow ones.
+//!
+//! Colours are drawn as marks that the page's style gives their meaning, so that a picture is
+//! light or dark as its reader's screen is.
+
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::prelude::*;
+use ringway::workload::{Scenario, predict};
+use serde_json::Value;
+
+use crate::model::{number, time};
+
+/// One picture.
+pub struct Picture {
+    pub title: String,
+    pub caption: String,
+    pub wide: String,
+    pub narrow: String,
+}
+
+const INK: RGBColor = RGBColor(1, 1, 1);
+const GRID: RGBColor = RGBColor(2, 2, 2);
+const SERIES: [RGBColor; 5] =
+    [RGBColor(3, 3, 3), RGBColor(4, 4, 4), RGBColor(5, 5, 5), RGBColor(6, 6, 6), RGBColor(7, 7, 7)];
+
+/// Gives the marks their meaning.
+pub fn themed(svg: &str) -> String {
+    let names = ["ink", "grid", "s1", "s2", "s3", "s4", "s5"];
+    names.iter().enumerate().fold(svg.to_owned(), |svg, (index, name)| {
+        let mark = index + 1;
+        let color = format!("#{mark:02X}{mark:02X}{mark:02X}");
+        svg.replace(&color, &format!("var(--{name})"))
+    })
+}
+
+/// All pictures that a run has the numbers for.
+pub fn of(run: &Value) -> Vec<Picture> {
+    let mut pictures = Vec::new();
+    let points = list(run, "points");
+    pictures.extend(hockey_stick(&points));
+    pictures.extend(percentiles_of_loads(run, &points));
+    pictures.extend(percentiles_of_times(run));
+    let mapped = std::iter::once(run).chain(points.iter().copied());
+    pictures.extend(mapped.filter_map(heat_map));
+    let throughput = list(run, "throughput");
+    pictures.extend(by_size(&throughput, "rate_per_s", "Messages a second by size"));
+    pictures.extend(by_size(&throughput, "bytes_per_s", "Bytes a second by size"));
+    let fanout = list(run, "fanout");
+    pictures.extend(by_consumers(if fanout.is_empty() { &throughput } else { &fanout }));
+    pictures
+}
+
+fn list<'a>(run: &'a Value, name: &str) -> Vec<&'a Value> {
+    run.get(name).and_then(Value::as_array).into_iter().flatten().collect()
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// What depends on how wide a picture is.
+#[derive(Clone, Copy)]
+struct Look {
+    size: (u32, u32),
+    font: u32,
+    narrow: bool,
+}
+
+/// Draws a picture in both widths; none if it cannot be drawn.
+fn picture(
+    title: impl Into<String>,
+    caption: impl Into<String>,
+    draw: impl Fn(&Area<'_>, Look) -> Drawn,
+) -> Option<Picture> {
+    let svg = |look: Look| {
+        let mut svg = String::new();
+        {
+            let area = SVGBackend::with_string(&mut svg, look.size).into_drawing_area();
+            draw(&area, look).ok()?;
+            area.present().ok()?;
+        }
+        Some(svg)
+    };
+    let wide = svg(Look { size: (940, 440), font: 15, narrow: false })?;
+    let narrow = svg(Look { size: (400, 380), font: 14, narrow: true })?;
+    Some(Picture { title: title.into(), caption: caption.into(), wide, narrow })
+}
+
+/// A line of points.
+struct Series {
+    name: String,
+    points: Vec<(f64, f64)>,
+    /// From and to, at the same places as the points.
+    ranges: Vec<(f64, f64, f64)>,
+    color: RGBColor,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Line,
+    Dashes,
+    Dots,
+    LineAndDots,
+}
+
+impl Series {
+    fn new(name: impl Into<String>, color: usize, kind: Kind, points: Vec<(f64, f64)>) -> Self {
+        let fits = |point: &(f64, f64)| point.0.is_finite() && point.1.is_finite() && point.1 > 0.0;
+        let points = points.into_iter().filter(fits).collect();
+        let color = SERIES[color % SERIES.len()];
+        Self { name: name.into(), points, ranges: Vec::new(), color, kind }
+    }
+}
+
+/// How an axis is called, what its marks say, and where it ends.
+struct Axis<'a> {
+    name: &'a str,
+    mark: &'a dyn Fn(f64) -> String,
+    marks: usize,
+    range: (f64, f64),
+}
+
+/// Decades that hold all of these, one at least.
+fn decades(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let (least, most) = values
+        .filter(|value| value.is_finite() && *value > 0.0)
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), it| (least.min(it), most.max(it)));
+    if most <= 0.0 {
+        return None;
+    }
+    let from = least.log10().floor().max(-9.0);
+    let to = most.log10().ceil().clamp(from + 1.0, from + 30.0);
+    Some((10_f64.powf(from), 10_f64.powf(to)))
+}
+
+/// Lines over an even axis, with a logarithmic one upwards.
+fn lines(area: &Area<'_>, look: Look, x: &Axis<'_>, y: &Axis<'_>, all: &[Series]) -> Drawn {
+    // A last mark that stands half outside is cut off without it.
+    let right = if look.narrow { 22 } else { 36 };
+    let mut builder = ChartBuilder::on(area);
+    builder
+        .margin_top(12)
+        .margin_right(right)
+        .margin_bottom(6)
+        .margin_left(2)
+        .x_label_area_size(if look.narrow { 46 } else { 50 })
+        .y_label_area_size(if look.narrow { 74 } else { 88 });
+    let (from, to) = x.range;
+    let range = (y.range.0..y.range.1).log_scale();
+    let mut chart = builder.build_cartesian_2d(from..to, range)?;
+    mesh(&mut chart, look, x, y)?;
+    for series in all {
+        let style = series.color.stroke_width(2);
+        match series.kind {
+            Kind::Line | Kind::LineAndDots => {
+                chart.draw_series(LineSeries::new(series.points.iter().copied(), style))?;
+            }
+            Kind::Dashes => {
+                let dashes = DashedLineSeries::new(series.points.iter().copied(), 6, 4, style);
+                chart.draw_series(dashes)?;
+            }
+            Kind::Dots => {}
+        }
+        for (at, low, high) in &series.ranges {
+            let ends = [(*at, low.max(y.range.0)), (*at, high.min(y.range.1))];
+            chart.draw_series(LineSeries::new(ends, style))?;
+        }
+        if matches!(series.kind, Kind::Dots | Kind::LineAndDots) {
+            let dot = |point: &(f64, f64)| Circle::new(*point, 4, series.color.filled());
+            chart.draw_series(series.points.iter().map(dot))?;
+        }
+    }
+    Ok(())
+}
+
+fn mesh<X, Y>(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
+    look: Look,
+    x: &Axis<'_>,
+    y: &Axis<'_>,
+) -> Drawn
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let font = ("sans-serif", look.font).into_font().color(&INK);
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(INK)
+        .x_desc(x.name)
+        .y_desc(y.name)
+        .x_labels(x.marks)
+        .y_labels(y.marks)
+        .x_label_formatter(&|value| (x.mark)(*value))
+        .y_label_formatter(&|value| (y.mark)(*value))
+        .label_style(font.clone())
+        .axis_desc_style(font)
+        .draw()?;
+    Ok(())
+}
+
+/// The same, with a line for each series that says what it is, above the picture.
+fn lines_with_legend(
+    area: &Area<'_>,
+    look: Look,
+    x: &Axis<'_>,
+    y: &Axis<'_>,
+    all: &[Series],
+) -> Drawn {
+    let line_height = i32::try_from(look.font).unwrap_or(15) + 6;
+    let columns = if look.narrow { 1 } else { 2 };
+    let rows = all.len().div_ceil(columns);
+    let height = line_height * i32::try_from(rows).unwrap_or(1) + 4;
+    let (legend, chart) = area.split_vertically(height);
+    let font = ("sans-serif", look.font).into_font().color(&INK);
+    let width = i32::try_from(look.size.0).unwrap_or(400);
+    for (index, series) in all.iter().enumerate() {
+        let column = i32::try_from(index % columns).unwrap_or(0);
+        let row = i32::try_from(index / columns).unwrap_or(0);
+        let left = 14 + column * (width / i32::try_from(columns).unwrap_or(1));
+        let middle = row * line_height + line_height / 2 + 2;
+        let style = series.color.stroke_width(2);
+        match series.kind {
+            Kind::Dots => {
+                legend.draw(&Circle::new((left + 14, middle), 4, series.color.filled()))?;
+            }
+            Kind::Dashes => {
+                for dash in 0..3 {
+                    let from = left + dash * 10;
+                    let ends = vec![(from, middle), (from + 6, middle)];
+                    legend.draw(&PathElement::new(ends, style))?;
+                }
+            }
+            Kind::Line | Kind::LineAndDots => {
+                let ends = vec![(left, middle), (left + 28, middle)];
+                legend.draw(&PathElement::new(ends, style))?;
+            }
+        }
+        let at = (left + 36, middle - i32::try_from(look.font).unwrap_or(15) / 2);
+        legend.draw(&Text::new(series.name.clone(), at, font.clone()))?;
+    }
+    lines(&chart, look, x, y, all)
+}
+
+/// A mark of a logarithmic axis of times.
+fn time_mark(ns: f64) -> String {
+    time(ns)
+}
+
+/// Waits by load, beside theory's curve.
+fn hockey_stick(points: &[&Value]) -> Option<Picture> {
+    let first = points.first()?;
+    let numbers = |name: &str| -> Vec<(f64, f64)> {
+        let of = |point: &&Value| Some((point["load"].as_f64()?, point[name].as_f64()?));
+        points.iter().filter_map(of).collect()
+    };
+    let p99 = |name: &str| -> Vec<(f64, f64)> {
+        let of = |point: &&Value| {
+            let rows = point["percentiles"].as_array()?;
+            let row = rows.iter().find(|row| row["percentile"] == 99.0)?;
+            Some((point["load"].as_f64()?, row[name].as_f64()?))
+        };
+        points.iter().filter_map(of).collect()
+    };
+    let mut mean = Series::new("mean wait, measured", 0, Kind::Dots, numbers("wait_mean_ns"));
+    mean.ranges = points
+        .iter()
+        .filter_map(|point| {
+            let wait = point["wait_mean_ns"].as_f64()?;
+            let half_width = point["wait_mean_half_width_ns"].as_f64()?;
+            Some((point["load"].as_f64()?, wait - half_width, wait + half_width))
+        })
+        .collect();
+    let model = first["theory_model"].as_str().unwrap_or("theory");
+    let curve = theory_curve(first);
+    let theory = if curve.is_empty() {
+        (numbers("theory_wait_mean_ns"), p99("theory_wait_ns"))
+    } else {
+        let mean = curve.iter().map(|(load, mean, _)| (*load, *mean)).collect();
+        (mean, curve.iter().filter_map(|(load, _, p99)| Some((*load, (*p99)?))).collect())
+    };
+    let all = [
+        mean,
+        Series::new(format!("mean wait, {model}"), 0, Kind::Dashes, theory.0),
+        Series::new("99 % wait, measured", 1, Kind::Dots, p99("wait_ns")),
+        Series::new(format!("99 % wait, {model}"), 1, Kind::Dashes, theory.1),
+        Series::new(
+            "mean wait of the same chance without a machine",
+            2,
+            Kind::LineAndDots,
+            numbers("replay_wait_mean_ns"),
+        ),
+    ];
+    let all: Vec<Series> = all.into_iter().filter(|it| !it.points.is_empty()).collect();
+    let values = all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y));
+    let most = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
+    let most = most.fold(1.0, f64::max).min(10.0);
+    let range = decades(values)?;
+    picture(
+        "Wait by load",
+        format!(
+            "How long a message waits from its intended time, for {} arrivals and service {}. Bars: \
+             95 % by batch means. Up to the knee a queue costs little; beyond it everything.",
+            first["arrival"].as_str().unwrap_or("-"),
+            first["service"].as_str().unwrap_or("-")
+        ),
+        move |area, look| {
+            let x = Axis {
+                name: "load: work offered over what the consumers can do",
+                mark: &number,
+                marks: if look.narrow { 6 } else { 11 },
+                range: (0.0, most),
+            };
+            let x = if look.narrow { Axis { name: "load", ..x } } else { x };
+            let y = Axis { name: "wait", mark: &time_mark, marks: 8, range };
+            lines_with_legend(area, look, &x, &y, &all)
+        },
+    )
+}
+
+/// Loads with the mean wait and its 99th percentile, by the formula of the point's scenario.
+fn theory_curve(point: &Value) -> Vec<(f64, f64, Option<f64>)> {
+    let scenario = |load: f64| {
+        // A trace is a file that need not be here any more.
+        let arrival = point["arrival"].as_str().filter(|text| !text.starts_with("trace:"))?;
+        let service: ringway::workload::Service = point["service"].as_str()?.parse().ok()?;
+        let servers = if point["broadcast"] == true { 1 } else { point["consumers"].as_u64()? };
+        let servers = u32::try_from(servers).ok()?;
+        if !point["bound_places"].is_null() {
+            return None;
+        }
+        let rate = service.rate_at_load(load, servers).ok()?;
+        Scenario::new(arrival.parse().ok()?, service, rate, servers, None).ok()
+    };
+    let loads = (4..=97).map(|percent| f64::from(percent) / 100.0);
+    loads
+        .filter_map(|load| {
+            let prediction = predict(&scenario(load)?);
+            let mean = prediction.figures?.wait_mean_ns;
+            Some((load, mean, prediction.wait_percentile_ns(99.0)))
+        })
+        .collect()
+}
+
+/// Points of a spectrum, on an axis that has as much room for each nine.
+fn spectrum(value: &Value) -> Vec<(f64, f64)> {
+    let points = value.as_array().into_iter().flatten();
+    points
+        .filter_map(|point| {
+            let beyond = 100.0 - point.get(0)?.as_f64()?;
+            (beyond > 0.0).then_some((2.0 - beyond.log10(), point.get(1)?.as_f64()?))
+        })
+        .collect()
+}
+
+fn percentile_mark(nines: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, reason = "there are few nines")]
+    let whole = nines.round() as i32;
+    if (nines - f64::from(whole)).abs() > 0.01 {
+        return String::new();
+    }
+    match whole {
+        ..=0 => "0 %".into(),
+        1 => "90 %".into(),
+        2 => "99 %".into(),
+        _ => format!("99.{} %", "9".repeat(whole.unsigned_abs() as usize - 2)),
+    }
+}
+
+fn percentile_chart(title: &str, caption: &str, name: &str, all: Vec<Series>) -> Option<Picture> {
+    let all: Vec<Series> = all.into_iter().filter(|it| !it.points.is_empty()).collect();
+    let range = decades(all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y)))?;
+    let most = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
+    let most = most.fold(1.0, f64::max).ceil().clamp(1.0, 6.0);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 6")]
+    let marks = most as usize + 1;
+    picture(title, caption, move |area, look| {
+        let x = Axis {
+            name: "percentile of the messages",
+            mark: &percentile_mark,
+            marks,
+            range: (0.0, most),
+        };
+        let y = Axis { name, mark: &time_mark, marks: 8, range };
+        lines_with_legend(area, look, &x, &y, &all)
+    })
+}
+
+const SPECTRUM_CAPTION: &str = "Each line ends where fewer than ten messages lie beyond. Times count \
+    from the intended time of a message: nothing is left out because the sender had to wait.";
+
+fn percentiles_of_loads(run: &Value, points: &[&Value]) -> Option<Picture> {
+    if run.get("wait_spectrum").is_some() {
+        let theory = |name: &str| {
+            let rows = run["percentiles"].as_array().into_iter().flatten();
+            let points = rows.filter_map(|row| {
+                let beyond = 100.0 - row["percentile"].as_f64()?;
+                Some((2.0 - beyond.log10(), row[name].as_f64()?))
+            });
+            points.collect::<Vec<_>>()
+        };
+        let model = run["theory_model"].as_str().unwrap_or("theory");
+        let all = vec![
+            Series::new("wait", 0, Kind::Line, spectrum(&run["wait_spectrum"])),
+            Series::new(format!("wait, {model}"), 0, Kind::Dots, theory("theory_wait_ns")),
+            Series::new("sojourn", 1, Kind::Line, spectrum(&run["sojourn_spectrum"])),
+            Series::new(format!("sojourn, {model}"), 1, Kind::Dots, theory("theory_sojourn_ns")),
+        ];
+        return percentile_chart("Percentiles", SPECTRUM_CAPTION, "time", all);
+    }
+    let wanted = [0.3, 0.5, 0.8, 0.9, 0.95];
+    let chosen = wanted.iter().enumerate().filter_map(|(color, load)| {
+        let near = |point: &&&Value| {
+            point["load"].as_f64().is_some_and(|found| (found - load).abs() < 0.005)
+        };
+        Some((color, load, points.iter().find(near)?))
+    });
+    let all = chosen.map(|(color, load, point)| {
+        let points = spectrum(&point["sojourn_spectrum"]);
+        Series::new(format!("load {load}"), color, Kind::Line, points)
+    });
+    percentile_chart(
+        "Percentiles of the sojourn by load",
+        SPECTRUM_CAPTION,
+        "sojourn",
+        all.collect(),
+    )
+}
+
+/// Round trips, and one way, by how the ends wait.
+fn percentiles_of_times(run: &Value) -> Vec<Picture> {
+    let of = |name: &str, title: &str, caption: &str| {
+        let cells = list(run, name);
+        let of_64 = cells.iter().filter(|cell| cell["size_bytes"] == 64);
+        let shown: Vec<&&Value> = of_64.collect();
+        let shown = if shown.is_empty() { cells.iter().collect() } else { shown };
+        let all = shown.iter().take(SERIES.len()).enumerate().map(|(color, cell)| {
+            let wait = cell["wait"].as_str().unwrap_or("-");
+            let name = format!("{} B, {wait}", cell["size_bytes"]);
+            Series::new(name, color, Kind::Line, spectrum(&cell["spectrum"]))
+        });
+        percentile_chart(title, caption, "time", all.collect())
+    };
+    let round_trips = "A message and its answer between two ends, one at a time. Each line ends where \
+        fewer than ten lie beyond.";
+    let pictures = [
+        of("round_trip", "Round trips", round_trips),
+        of("one_way", "One way, at random moments", SPECTRUM_CAPTION),
+    ];
+    pictures.into_iter().flatten().collect()
+}
+
+/// When messages took how long.
+fn heat_map(run: &Value) -> Option<Picture> {
+    let map = run.get("heat_map")?;
+    let column_s = map["column_ns"].as_f64()? / 1e9;
+    let per_decade = map["rows_per_decade"].as_f64().filter(|it| *it >= 1.0)?;
+    let cells: Vec<(f64, f64, f64)> = map["cells"]
+        .as_array()?
+        .iter()
+        .filter_map(|cell| {
+            Some((cell.get(0)?.as_f64()?, cell.get(1)?.as_f64()?, cell.get(2)?.as_f64()?))
+        })
+        .collect();
+    let length = |row: f64| 10_f64.powf(row / per_decade);
+    let range = decades(cells.iter().map(|(_, row, _)| length(*row)))?;
+    let columns = cells.iter().map(|(column, _, _)| column + 1.0).fold(1.0, f64::max);
+    let most = cells.iter().map(|(_, _, count)| *count).fold(1.0, f64::max);
+    let load = run["load"].as_f64().map_or("-".into(), number);
+    picture(
+        format!("Sojourn over time at load {load}"),
+        "Each field is some messages: the darker, or in the dark the brighter, the more. A stall of \
+         the machine is a stripe that falls slowly.",
+        move |area, look| {
+            let mut builder = ChartBuilder::on(area);
+            builder
+                .margin_top(12)
+                .margin_right(if look.narrow { 22 } else { 36 })
+                .margin_bottom(6)
+                .margin_left(2)
+                .x_label_area_size(if look.narrow { 46 } else { 50 })
+                .y_label_area_size(if look.narrow { 74 } else { 88 });
+            let y_range = (range.0..range.1).log_scale();
+            let mut chart = builder.build_cartesian_2d(0.0..columns * column_s, y_range)?;
+            let seconds = |value: f64| format!("{} s", number(value));
+            let x = Axis {
+                name: "time since the beginning",
+                mark: &seconds,
+                marks: if look.narrow { 5 } else { 9 },
+                range: (0.0, columns),
+            };
+            let y = Axis { name: "sojourn", mark: &time_mark, marks: 8, range };
+            mesh(&mut chart, look, &x, &y)?;
+            let fields = cells.iter().map(|(column, row, count)| {
+                // One message is to be seen beside thousands.
+                let shade = 0.15 + 0.85 * (count.ln_1p() / most.ln_1p());
+                let from = (column * column_s, length(*row).max(range.0));
+                let to = ((column + 1.0) * column_s, length(row + 1.0).min(range.1));
+                Rectangle::new([from, to], SERIES[0].mix(shade).filled())
+            });
+            chart.draw_series(fields)?;
+            Ok(())
+        },
+    )
+}
+
+fn by_size(cells: &[&Value], key: &str, title: &str) -> Option<Picture> {
+    let mut kinds: Vec<(String, Series)> = Vec::new();
+    for cell in cells {
+        let (Some(size), Some(rate)) = (cell["size_bytes"].as_f64(), cell[key].as_f64()) else {
+            continue;
+        };
+        let batch = cell["batch"].as_u64().unwrap_or(1);
+        let batch = if batch > 1 { format!(", {batch} at a time") } else { String::new() };
+        let consumers = cell["consumers"].as_u64().unwrap_or(1);
+        let wait = cell["wait"].as_str().unwrap_or("-");
+        let consumers = crate::output::count(consumers, "consumer");
+        let name = format!("{consumers}, {wait}{batch}");
+        let scale = if key == "bytes_per_s" { size } else { 1.0 };
+        let range = cell["rate_min_per_s"].as_f64().zip(cell["rate_max_per_s"].as_f64());
+        let range = range.map(|(low, high)| (size.max(1.0).log2(), low * scale, high * scale));
+        let place = kinds.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            let series = Series::new(name.clone(), kinds.len(), Kind::LineAndDots, Vec::new());
+            kinds.push((name.clone(), series));
+            kinds.len() - 1
+        });
+        let series = &mut kinds[place].1;
+        series.points.push((size.max(1.0).log2(), rate));
+        series.ranges.extend(range);
+    }
+    let all: Vec<Series> = kinds.into_iter().map(|(_, series)| series).collect();
+    let range = decades(all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y)))?;
+    let sizes = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
+    let (least, most) = sizes.fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
+    let (least, most) = (least.floor(), most.ceil().max(least.floor() + 1.0));
+    let bytes = key == "bytes_per_s";
+    picture(
+        title,
+        "As fast as it goes, the median of the runs; bars are the slowest and the fastest.",
+        move |area, look| {
+            let size = |bits: f64| {
+                if (bits - bits.round()).abs() > 0.01 {
+                    return String::new();
+                }
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "sizes of messages"
+                )]
+                let bytes = bits.round().exp2() as u64;
+                crate::output::bytes(bytes)
+            };
+            let rate = |value: f64| if bytes { byte_rate(value) } else { message_rate(value) };
+            let x = Axis {
+                name: "bytes of a message",
+                mark: &size,
+                marks: if look.narrow { 4 } else { 8 },
+                range: (least, most),
+            };
+            let name = if bytes { "bytes a second" } else { "messages a second" };
+            let y = Axis { name, mark: &rate, marks: 8, range };
+            lines_with_legend(area, look, &x, &y, &all)
+        },
+    )
+}
+
+fn message_rate(value: f64) -> String {
+    match value {
+        _ if value >= 1e9 => format!("{} G", number(value / 1e9)),
+        _ if value >= 1e6 => format!("{} M", number(value / 1e6)),
+        _ if value >= 1e3 => format!("{} k", number(value / 1e3)),
+        _ => number(value),
+    }
+}
+
+fn byte_rate(value: f64) -> String {
+    match value {
+        _ if value >= 1e9 => format!("{} GB", number(value / 1e9)),
+        _ if value >= 1e6 => format!("{} MB", number(value / 1e6)),
+        _ if value >= 1e3 => format!("{} kB", number(value / 1e3)),
+        _ => format!("{} B", number(value)),
+    }
+}
+
+/// What all consumers together receive; none for one number of consumers.
+fn by_consumers(cells: &[&Value]) -> Option<Picture> {
+    let size = cells.first()?["size_bytes"].as_u64()?;
+    let of_size = cells.iter().filter(|cell| cell["size_bytes"] == size);
+    let mut points: Vec<(f64, f64, f64)> = of_size
+        .filter_map(|cell| {
+            let consumers = cell["consumers"].as_f64()?;
+            Some((consumers, cell["delivered_rate_per_s"].as_f64()?, cell["rate_per_s"].as_f64()?))
+        })
+        .collect();
+    points.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (first, last) = (points.first()?, points.last()?);
+    if last.0 <= first.0 {
+        return None;
+    }
+    let each = first.1 / first.0.max(1.0);
+    let all = vec![
+        Series::new(
+            "received by all together",
+            0,
+            Kind::LineAndDots,
+            points.iter().map(|(consumers, delivered, _)| (*consumers, *delivered)).collect(),
+        ),
+        Series::new(
+            "if more consumers cost nothing",
+            0,
+            Kind::Dashes,
+            points.iter().map(|(consumers, _, _)| (*consumers, consumers * each)).collect(),
+        ),
+        Series::new(
+            "sent",
+            1,
+            Kind::LineAndDots,
+            points.iter().map(|(consumers, _, sent)| (*consumers, *sent)).collect(),
+        ),
+    ];
+    let range = decades(all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y)))?;
+    let (from, to) = (first.0, last.0.min(first.0 + 1000.0));
+    picture(
+        "Messages a second by consumers",
+        format!("One producer, messages of {size} B, each to every consumer."),
+        move |area, look| {
+            let whole = |value: f64| {
+                if (value - value.round()).abs() > 0.01 { String::new() } else { number(value) }
+            };
+            let x = Axis { name: "consumers", mark: &whole, marks: 9, range: (from, to) };
+            let y = Axis { name: "messages a second", mark: &message_rate, marks: 8, range };
+            lines_with_legend(area, look, &x, &y, &all)
+        },
+    )
+}

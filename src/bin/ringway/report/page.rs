@@ -1,0 +1,227 @@
+//! The page: what was run, what came of it, its pictures, and the runs themselves as data.
+
+use serde_json::Value;
+
+use super::charts::{self, Picture};
+use crate::bench;
+use crate::model::{number, share, time};
+
+const STYLE: &str = include_str!("page.css");
+
+/// The whole page.
+pub fn of(runs: &[Value]) -> String {
+    let sections: String = runs.iter().map(section).collect();
+    let data: String = runs.iter().map(data).collect();
+    let title = match runs {
+        [run] => title(run),
+        _ => format!("{} runs", runs.len()),
+    };
+    let title = escaped(&title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>ringway: {title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <main>\n{sections}</main>\n{data}</body>\n</html>\n"
+    )
+}
+
+fn title(run: &Value) -> String {
+    let text = |name: &str| run[name].as_str().unwrap_or("-").to_owned();
+    match run["kind"].as_str().unwrap_or_default() {
+        "bench" => "this machine, measured".into(),
+        "throughput" => "throughput".into(),
+        "latency" => "latency".into(),
+        "fanout" => "one producer, more and more consumers".into(),
+        "sweep" => "waits from light to heavy load".into(),
+        _ => format!("{} messages, service {}", text("arrival"), text("service")),
+    }
+}
+
+fn section(run: &Value) -> String {
+    let mut parts = vec![format!("<h1>{}</h1>", escaped(&title(run)))];
+    parts.extend([facts(run), tiles(run), warnings(run)]);
+    parts.extend(charts::of(run).iter().map(figure));
+    let numbers = escaped(&bench::text(run));
+    parts
+        .push(format!("<details><summary>All numbers</summary>\n<pre>{numbers}</pre>\n</details>"));
+    format!("<section>\n{}\n</section>\n", parts.join("\n"))
+}
+
+fn facts(run: &Value) -> String {
+    let machine = &run["machine"];
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let virtual_machine = if machine["virtual_machine"] == true { ", virtual" } else { "" };
+    let bare = match (run["bare_line"]["before_ns"].as_f64(), run["bare_line"]["after_ns"].as_f64())
+    {
+        (Some(before), Some(after)) => format!(
+            " A bare line took {} there and back before, {} after.",
+            time(before),
+            time(after)
+        ),
+        _ => String::new(),
+    };
+    let command = run["command"].as_array().into_iter().flatten().enumerate();
+    let command: Vec<String> = command
+        .filter_map(|(index, word)| {
+            let word = word.as_str()?;
+            Some(if index == 0 { word.rsplit('/').next()?.to_owned() } else { word.to_owned() })
+        })
+        .collect();
+    let sentence = format!(
+        "{}, {} of {} processors{virtual_machine}; Linux {}, clock {}; load average {}. {}, version \
+         {}, seed {}; the ends are {}.{bare}",
+        text(&machine["model"]),
+        machine["processors"],
+        machine["processors_online"],
+        text(&machine["kernel"]),
+        text(&machine["clock_source"]),
+        machine["load_average"].as_f64().map_or("unknown".into(), number),
+        text(&run["time"]),
+        text(&run["version"]),
+        run["seed"],
+        text(&run["ends"]),
+    );
+    format!(
+        "<p class=\"facts\">{}</p>\n<pre class=\"command\">{}</pre>\n",
+        escaped(&sentence),
+        escaped(&command.join(" "))
+    )
+}
+
+/// The few numbers that are looked for first.
+fn tiles(run: &Value) -> String {
+    let mut tiles: Vec<(String, String)> = Vec::new();
+    let mut tile = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            tiles.push((name.to_owned(), value));
+        }
+    };
+    let cells = |name: &str| run[name].as_array().cloned().unwrap_or_default();
+    let of_size = |cells: &[Value], size: u64, wait: Option<&str>| {
+        let fits = |cell: &&Value| {
+            cell["size_bytes"] == size && wait.is_none_or(|wait| cell["wait"] == wait)
+        };
+        cells.iter().find(fits).cloned()
+    };
+    if let Some(cell) = of_size(&cells("throughput"), 64, None) {
+        let rate = cell["rate_per_s"].as_f64();
+        tile("messages of 64 B a second", rate.map(|it| format!("{} million", number(it / 1e6))));
+    }
+    if let Some(cell) = of_size(&cells("round_trip"), 64, Some("spin")) {
+        tile("round trip of 64 B, median", cell["median_ns"].as_f64().map(time));
+    }
+    for wait in ["spin", "park"] {
+        if let Some(cell) = of_size(&cells("one_way"), 64, Some(wait)) {
+            let mut rows = cell["percentiles"].as_array().into_iter().flatten();
+            let p99 = rows.find(|row| row["percentile"] == 99.0);
+            let name = format!("one way of 64 B, {wait}, 99 %");
+            tile(&name, p99.and_then(|row| row["time_ns"].as_f64()).map(time));
+        }
+    }
+    if run.get("sent").is_some() {
+        tile("load", run["load"].as_f64().map(number));
+        tile("mean wait", run["wait_mean_ns"].as_f64().map(time));
+        tile("theory's mean wait", run["theory_wait_mean_ns"].as_f64().map(time));
+        tile("measured over theory", run["wait_mean_ratio"].as_f64().map(number));
+        tile("lost", run["loss_share"].as_f64().map(share));
+    }
+    let points = cells("points");
+    let near = points
+        .iter()
+        .find(|point| point["load"].as_f64().is_some_and(|load| (load - 0.8).abs() < 0.01));
+    if let Some(point) = near {
+        let ratio = point["wait_mean_ratio"].as_f64();
+        tile("wait at load 0.8, over theory", ratio.map(number));
+    }
+    if tiles.is_empty() {
+        return String::new();
+    }
+    let tiles: Vec<String> = tiles
+        .iter()
+        .map(|(name, value)| {
+            format!("<div><b>{}</b><span>{}</span></div>", escaped(value), escaped(name))
+        })
+        .collect();
+    format!("<div class=\"tiles\">\n{}\n</div>", tiles.join("\n"))
+}
+
+fn warnings(run: &Value) -> String {
+    let warnings = run["warnings"].as_array().into_iter().flatten();
+    let lines: Vec<String> = warnings
+        .map(|warning| {
+            let text = |name: &str| escaped(warning[name].as_str().unwrap_or("-"));
+            format!("<li>{}. <em>{}.</em></li>", text("what"), text("remedy"))
+        })
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("<div class=\"careful\"><b>Careful</b><ul>\n{}\n</ul></div>", lines.join("\n"))
+}
+
+fn figure(picture: &Picture) -> String {
+    let label = escaped(&picture.title);
+    let svg = |class: &str, svg: &str| {
+        let body = svg.replacen(
+            "<svg ",
+            &format!("<svg class=\"{class}\" role=\"img\" aria-label=\"{label}\" "),
+            1,
+        );
+        charts::themed(&body)
+    };
+    format!(
+        "<figure>\n<h2>{label}</h2>\n{}\n{}\n<figcaption>{}</figcaption>\n</figure>\n",
+        svg("wide", &picture.wide),
+        svg("narrow", &picture.narrow),
+        escaped(&picture.caption)
+    )
+}
+
+/// A run as data within the page, to be taken out again.
+fn data(run: &Value) -> String {
+    // Nothing in it may end the element.
+    let json = run.to_string().replace('<', "\\u003c");
+    format!("<script type=\"application/json\" class=\"run\">{json}</script>\n")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nothing_in_a_run_becomes_a_part_of_the_page() {
+        let evil = "</script><script>alert(1)</script>\"><img src=x>";
+        let run = json!({
+            "kind": "load", "schema_version": 1, "arrival": evil, "service": evil, "sent": 1,
+            "time": evil, "machine": { "model": evil }, "command": [evil],
+            "warnings": [{ "what": evil, "remedy": evil }],
+        });
+        let page = of(std::slice::from_ref(&run));
+        assert!(!page.contains("<script>alert") && !page.contains("<img"), "{page}");
+        let begin = "<script type=\"application/json\" class=\"run\">";
+        let data = page.split(begin).nth(1).unwrap().split("</script>").next().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(data).unwrap(), run);
+    }
+
+    #[test]
+    fn whatever_is_missing_or_odd_is_left_out() {
+        for kind in super::super::KINDS {
+            for value in
+                [json!(null), json!([]), json!([{}]), json!([null, 5, "x", [1]]), json!(-1)]
+            {
+                let run = json!({
+                    "kind": kind, "schema_version": 1, "throughput": value, "round_trip": value,
+                    "one_way": value, "points": value, "fanout": value, "heat_map": value,
+                    "sent": value, "wait_spectrum": value, "percentiles": value, "each": value,
+                });
+                assert!(of(&[run]).contains("</html>"), "{kind} {value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The laboratory's runs, reports and comparisons, as their users see them. Runs are short, and
+//! nothing here depends on how long anything took.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+use support::program::{code, ringway, run, said, signal};
+use support::schema;
+
+const SHORT: &str = "-d 40ms -w 10ms";
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+fn schema_of(name: &str) -> Value {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schema/{name}.schema.json"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// What it printed as JSON, having ended so, and been found to be as the schema says.
+fn json_with_code(arguments: &str, schema: &str, expected: i32) -> Value {
+    let output = run(&words(&format!("{arguments} --json")));
+    assert_eq!(code(&output), expected, "{arguments}: {}", said(&output));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    schema::assert_valid(&schema_of(schema), &value);
+    value
+}
+
+fn run_json(arguments: &str) -> Value {
+    json_with_code(arguments, "run", 0)
+}
+
+fn text(arguments: &str) -> String {
+    let output = run(&words(arguments));
+    assert_eq!(code(&output), 0, "{arguments}: {}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A file that is gone with the value.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        let name = format!("ringway-lab-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn of(name: &str, value: &Value) -> Self {
+        let file = Self::new(name);
+        std::fs::write(&file.0, value.to_string()).unwrap();
+        file
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn no_queue_is_left(of: u32) {
+    let left = ringway::Queue::list().unwrap();
+    let prefix = format!("bench-{of}-");
+    assert!(!left.iter().any(|name| name.starts_with(&prefix)), "{left:?}");
+}
+
+#[test]
+fn a_load_has_all_its_numbers_beside_theory() {
+    let run = run_json(&format!("bench load --load 0.5 --service exp:50us {SHORT} --seed 3"));
+    assert_eq!((&run["kind"], &run["theory_model"]), (&json!("load"), &json!("M/M/1")));
+    assert_eq!(
+        (&run["lost"], &run["duplicated"], &run["out_of_order"]),
+        (&json!(0), &json!(0), &json!(0))
+    );
+    assert_eq!(run["sent"], run["received"]);
+    // The chance is the seed's, whatever the machine does: 10,000 a second for 50 ms.
+    let sent = run["sent"].as_u64().unwrap();
+    assert!((400..600).contains(&sent), "{sent}");
+    let rate = run["target_rate_per_s"].as_f64().unwrap();
+    assert!((rate - 10_000.0).abs() < 1e-6);
+    for (figure, ratio) in
+        [("wait_mean_ns", "wait_mean_ratio"), ("sojourn_mean_ns", "sojourn_mean_ratio")]
+    {
+        let measured = run[figure].as_f64().unwrap();
+        let theory = run[format!("theory_{figure}")].as_f64().unwrap();
+        let found = run[ratio].as_f64().unwrap();
+        assert!((found - measured / theory).abs() < 1e-9 * found);
+    }
+    let theory = run["theory_wait_mean_ns"].as_f64().unwrap();
+    assert!((theory - 50_000.0).abs() < 1e-6, "Wq = load/(1-load) services");
+    // No message can have been through before the work on it was done.
+    let (wait, sojourn) = (&run["wait_mean_ns"], &run["sojourn_mean_ns"]);
+    assert!(sojourn.as_f64() > wait.as_f64());
+    assert!(run["wait_mean_ns"].as_f64() >= run["replay_wait_mean_ns"].as_f64());
+    let again = run_json(&format!("bench load --load 0.5 --service exp:50us {SHORT} --seed 3"));
+    assert_eq!(again["sent"], run["sent"], "a seed replays");
+    assert_eq!(again["replay_wait_mean_ns"], run["replay_wait_mean_ns"]);
+}
+
+#[test]
+fn every_kind_of_load_is_as_the_schema_says_and_loses_nothing() {
+    let trace = Temporary::new("trace");
+    std::fs::write(&trace.0, "100us\n300us\n0\n").unwrap();
+    for (arguments, model) in [
+        ("--arrival fixed --service fixed:100us --load 0.5", json!("D/D/1")),
+        ("--service lognormal:100us,2 --threads", json!("M/G/1")),
+        ("--service exp:200us --consumers 3 --work sleep --wait park", json!("M/M/3")),
+        ("--service exp:100us --bound 4 --when-full wait", json!("M/M/1")),
+        ("--service none --rate 5000 --wait spin", json!("M/0/1")),
+        ("--broadcast --service exp:50us --service fixed:100us", json!("M/D/1")),
+        ("--broadcast --consumers 2 --service exp:50us --bound 8", json!(null)),
+        ("--arrival onoff:2ms,2ms --service exp:50us -s 1000 --pin none", json!("IPP/M/1")),
+        (&format!("--arrival trace:{} --service exp:20us", trace.path()), json!("G/M/1")),
+    ] {
+        let run = run_json(&format!("bench load {arguments} {SHORT}"));
+        assert_eq!(run["lost"], 0, "{arguments}");
+        assert_eq!(run["sent"], run["received"], "{arguments}");
+        if !arguments.contains("--broadcast --service") {
+            assert_eq!(run["theory_model"], model, "{arguments}");
+        }
+        let consumers = run["each"].as_array().unwrap();
+        assert_eq!(consumers.len(), if arguments.contains("broadcast") { 2 } else { 0 });
+        assert!(consumers.iter().all(|it| it["received"] == run["sent"]), "{arguments}");
+    }
+    let printed = text(&format!("bench load --service exp:100us {SHORT} --runs 2"));
+    for words in ["M/M/1, exact", "asked for", "0 lost", "wait, Wq", "Little's law", "next "] {
+        assert!(printed.contains(words), "no {words} in\n{printed}");
+    }
+    assert!(!printed.contains("NaN"));
+}
+
+#[test]
+fn what_finds_no_place_is_refused_and_counted() {
+    // Each works for 20 ms, and 60 or so come at once.
+    let arguments = "bench load --service fixed:20ms --rate 1500 --bound 2 -d 40ms -w 0s";
+    let run = run_json(arguments);
+    let count = |name: &str| run[name].as_u64().unwrap();
+    assert_eq!(count("sent"), count("received") + count("lost"));
+    assert_eq!(count("lost"), count("refused"), "nothing else was lost");
+    assert!(count("refused") > count("received"), "{run}");
+    assert!(run["loss_share"].as_f64().unwrap() > 0.5);
+    assert_eq!((&run["bound_places"], &run["when_full"]), (&json!(2), &json!("reject")));
+}
+
+#[test]
+fn streams_round_trips_and_one_way_are_whole() {
+    let run = run_json("bench throughput -s 8,1KiB -c 1,2 --batch 1,64 -d 10ms -w 0s --runs 2");
+    let cells = run["throughput"].as_array().unwrap();
+    assert_eq!(cells.len(), 8);
+    for cell in cells {
+        assert_eq!(cell["sent"], cell["received"], "{cell}");
+        assert!(cell["sent"].as_u64() > Some(0) && cell["rate_per_s"].as_f64() > Some(0.0));
+        assert_eq!((&cell["lost"], &cell["duplicated"]), (&json!(0), &json!(0)));
+        assert_eq!(cell["runs"], 2);
+    }
+    let run = run_json("bench fanout -c 1,3 -d 10ms --runs 1 --threads");
+    let consumers = run["fanout"].as_array().unwrap().iter().map(|cell| &cell["consumers"]);
+    assert_eq!(consumers.collect::<Vec<_>>(), [&json!(1), &json!(3)]);
+
+    let run = run_json("bench latency -s 8,64 --wait backoff,park -d 20ms -w 0s --runs 1");
+    let (trips, ways) = (&run["round_trip"], &run["one_way"]);
+    assert_eq!(trips.as_array().map(Vec::len), Some(4));
+    assert!(trips.as_array().unwrap().iter().all(|it| it["round_trips"].as_u64() > Some(0)));
+    // A message of 8 bytes has no place for its time.
+    assert_eq!(ways.as_array().map(Vec::len), Some(2));
+    assert!(ways.as_array().unwrap().iter().all(|it| it["sent"] == it["received"]));
+    let printed = text("bench latency -s 64 --wait park -d 10ms -w 0s --runs 1");
+    assert!(printed.contains("to and fro") && printed.contains("one way"), "{printed}");
+}
+
+/// The page and the log of a sweep, and the same page from its JSON.
+#[test]
+fn a_sweep_draws_a_page_that_needs_nothing_else() {
+    let (page, log) = (Temporary::new("page.html"), Temporary::new("log.hlog"));
+    let arguments = format!(
+        "bench sweep --loads 0.3,0.8 --service exp:50us {SHORT} --report {} --hdr {}",
+        page.path(),
+        log.path()
+    );
+    let run = run_json(&arguments);
+    let loads: Vec<_> = run["points"].as_array().unwrap().iter().map(|it| &it["load"]).collect();
+    assert_eq!(loads.len(), 2);
+    assert!(run["points"][0]["heat_map"].is_null() && run["points"][1]["heat_map"].is_object());
+    assert!(log.read().contains("Tag=wait,") && log.read().contains("Tag=sojourn,"));
+
+    let again = Temporary::new("again.html");
+    let saved = Temporary::of("run.json", &run);
+    text(&format!("report {} -o {}", saved.path(), again.path()));
+    assert_eq!(again.read(), page.read());
+    let page = page.read();
+    let data = page.split("<script type=\"application/json\" class=\"run\">").nth(1).unwrap();
+    let data = data.split("</script>").next().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(data).unwrap(), run);
+    assert!(page.matches("<svg").count() >= 4, "each picture twice");
+    // Nothing is asked of anybody; the one address is the name of SVG.
+    let namespace = "http://www.w3.org/2000/svg";
+    assert_eq!(page.matches("http").count(), page.matches(namespace).count());
+    for word in ["<link", "<img", "src=", "@import", "url("] {
+        assert!(!page.contains(word), "{word}");
+    }
+    for word in ["prefers-color-scheme: dark", "var(--s1)", "Wait by load"] {
+        assert!(page.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn limits_that_are_missed_fail_with_a_code_of_their_own() {
+    let load = format!("bench load --service exp:100us --load 0.3 {SHORT}");
+    let run = json_with_code(&format!("{load} --fail-if sent>0 --fail-if lost>0"), "run", 5);
+    assert_eq!(run["limits"][0]["kept"], false);
+    assert_eq!(run["limits"][0]["worst"].as_f64(), run["sent"].as_f64());
+    assert_eq!(run["limits"][1], json!({ "limit": "lost>0", "kept": true, "worst": null }));
+    let output = support::program::run(&words(&format!("{load} --fail-if p99.999>1h")));
+    assert_eq!(code(&output), 5, "what cannot be judged is not kept");
+    assert!(said(&output).contains("p99.999>1h cannot be judged"), "{}", said(&output));
+    json_with_code(&format!("{load} --fail-if p50>1h --fail-if wait_p50>1h"), "run", 0);
+}
+
+#[test]
+fn a_comparison_finds_what_became_worse() {
+    let cell = |rate: f64| {
+        json!({
+            "size_bytes": 64, "consumers": 1, "batch": 1, "wait": "spin",
+            "rate_per_s": rate, "rate_half_width_per_s": 1.0,
+        })
+    };
+    let run_of = |rate: f64| {
+        json!({ "schema_version": 1, "kind": "throughput", "throughput": [cell(rate)],
+            "machine": { "processors": 2 } })
+    };
+    let (old, same, worse) = (run_of(100.0), run_of(98.0), run_of(90.0));
+    let old = Temporary::of("old.json", &old);
+    let same = Temporary::of("same.json", &same);
+    let worse = Temporary::of("worse.json", &worse);
+    let compare = |one: &Temporary, other: &Temporary, more: &str, expected: i32| {
+        let arguments = format!("compare {} {} {more}", one.path(), other.path());
+        json_with_code(&arguments, "comparison", expected)
+    };
+    assert_eq!(compare(&old, &same, "", 0)["numbers"][0]["judgement"], "same");
+    assert_eq!(compare(&old, &same, "--threshold 1%", 5)["numbers"][0]["judgement"], "worse");
+    let value = compare(&old, &worse, "", 5);
+    assert_eq!(
+        (&value["regressed"], &value["numbers"][0]["name"]),
+        (&json!(true), &json!("rate_per_s"))
+    );
+    assert_eq!(compare(&worse, &old, "", 0)["numbers"][0]["judgement"], "better");
+    assert_eq!(compare(&old, &worse, "--threshold 20%", 0)["regressed"], false);
+
+    // Real runs too: whatever became of the second, the two have the same cases.
+    let stream = "bench throughput -s 64 -d 10ms -w 0s --runs 2";
+    let [one, other] = ["one.json", "other.json"].map(|it| Temporary::of(it, &run_json(stream)));
+    let arguments = format!("compare {} {} --threshold 1000%", one.path(), other.path());
+    assert!(text(&arguments).contains("size 64, consumers 1, batch 1, backoff"));
+}
+
+#[test]
+fn the_doctor_looks_at_this_machine() {
+    let value = json_with_code("doctor --stalls 10ms", "doctor", 0);
+    assert!(value["machine"]["processors"].as_u64() >= Some(1));
+    let stalls = value["stalls"].as_array().unwrap();
+    assert!(
+        !stalls.is_empty() && stalls.iter().all(|it| it["watched_ns"].as_u64() >= Some(10_000_000))
+    );
+    let printed = text("doctor --stalls 10ms");
+    for words in ["processors", "hypervisor", "clock", "tmpfs", "stalls", "LONGEST"] {
+        assert!(printed.contains(words), "no {words} in\n{printed}");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_usage_and_named() {
+    for (arguments, words) in [
+        ("bench load --service none", "give the rate"),
+        ("bench load --rate 1 --load 1", "cannot be used with"),
+        ("bench load --rate 1e9", "the number of messages cannot be 6000000000"),
+        ("bench load --service exp:1us --service exp:2us", "--broadcast"),
+        ("bench load --broadcast --bound 4 --when-full reject", "for sharing"),
+        ("bench load --consumers 4 --bound 2", "from 4, the number of servers"),
+        ("bench load -s 8", "the size of a message cannot be 8"),
+        ("bench load -d 1ms", "it is from 10ms to 1h"),
+        ("bench load --consumers 0", "0 is not in 1..=256"),
+        ("bench load --fail-if speed>1", "there is no number 'speed'"),
+        ("bench load --pin 100000", "no end can be kept on processor 100000"),
+        ("bench load --pin one", "numbers of processors"),
+        ("bench sweep --loads 0.5,0", "it is a number above 0"),
+        ("bench throughput --batch 0", "0 is not in 1..=4096"),
+        ("bench latency --wait sleep", "spin, backoff, park"),
+        ("bench everything", "'everything'"),
+        ("compare a.json", "required"),
+        ("compare a.json b.json --threshold much", "it is a percentage"),
+        ("report", "required"),
+        ("doctor --stalls 0s", "it is from 10ms to 1h"),
+    ] {
+        let Output { status, stdout, stderr } = run(&self::words(arguments));
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments}: {said}");
+        assert!(said.contains(words), "{arguments}: {said}");
+        assert!(stdout.is_empty(), "{arguments}");
+    }
+    let other = Temporary::of("load.json", &json!({ "schema_version": 1, "kind": "load" }));
+    let stream =
+        Temporary::of("stream.json", &json!({ "schema_version": 1, "kind": "throughput" }));
+    let old = Temporary::of("old-schema.json", &json!({ "schema_version": 7, "kind": "load" }));
+    let list = Temporary::of("list.json", &json!([1, 2]));
+    let broken = Temporary::new("broken.json");
+    std::fs::write(&broken.0, "{\"kind\":").unwrap();
+    for (arguments, expected, words) in [
+        (format!("compare {} {}", other.path(), stream.path()), 2, "nothing to compare"),
+        (format!("compare {0} {0}", other.path()), 2, "no number of the same case"),
+        (format!("report {} -o /dev/null", old.path()), 1, "its schema has version 7"),
+        (format!("report {} -o /dev/null", list.path()), 1, "not what 'ringway bench --json'"),
+        (format!("report {} -o /dev/null", broken.path()), 1, "is no run: EOF"),
+        ("report /no/such/run.json".into(), 1, "cannot read /no/such/run.json"),
+        (format!("report {} -o /no/such/page", other.path()), 1, "cannot write /no/such/page"),
+    ] {
+        let output = run(&self::words(&arguments));
+        assert_eq!(code(&output), expected, "{arguments}: {}", said(&output));
+        assert!(said(&output).contains(words), "{arguments}: {}", said(&output));
+    }
+}
+
+#[test]
+fn an_end_that_is_interrupted_leaves_nothing_behind() {
+    let mut child =
+        ringway(&["bench", "load", "-d", "1h", "--rate", "100", "-w", "0s"]).spawn().unwrap();
+    // It is under way when there is somebody who receives.
+    let name = format!("bench-{}-0", child.id());
+    loop {
+        let consumers = ringway::Queue::open(&name).and_then(|queue| queue.info());
+        if consumers.is_ok_and(|info| info.consumers.iter().any(|it| it.alive)) {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    signal(&child, libc::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    no_queue_is_left(child.id());
+}
+
+/// Guards the guard: a schema that lets everything pass would be of no use.
+#[test]
+fn the_schema_of_runs_finds_what_is_wrong() {
+    let schema = schema_of("run");
+    let right = run_json(&format!("bench load --service exp:50us {SHORT}"));
+    for (place, wrong) in [
+        ("/schema_version", json!(2)),
+        ("/kind", json!("sweep")),
+        ("/lost", json!(-1)),
+        ("/wait_mean_ns", json!("long")),
+        ("/percentiles/0/percentile", json!(101)),
+        ("/machine", json!({})),
+        ("/warnings", json!([{ "what": "x" }])),
+        ("/ends", json!("fibres")),
+    ] {
+        let mut value = right.clone();
+        *value.pointer_mut(place).unwrap() = wrong;
+        assert!(!schema::problems(&schema, &schema, &value, "").is_empty(), "{place}");
+    }
+    for name in ["sent", "received", "utilisation", "theory_wait_mean_ns", "wait_mean_ratio"] {
+        let mut value = right.clone();
+        value.as_object_mut().unwrap().remove(name);
+        assert!(!schema::problems(&schema, &schema, &value, "").is_empty(), "{name}");
+    }
+}
