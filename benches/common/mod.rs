@@ -8,14 +8,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Keeps the calling thread on one processor, whatever its parent was kept on.
+/// Keeps the calling thread on one processor, where there are so many.
 pub(crate) fn pin(processor: usize) {
-    // SAFETY: a set of zeros is an empty one.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: it panics rather than writing past the set.
-    unsafe { libc::CPU_SET(processor, &mut set) };
-    // SAFETY: the set outlives the call. It is refused where there are not that many.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    let _ = ringway::workload::pin(processor);
 }
 
 /// The other process: this program once more, in another role.

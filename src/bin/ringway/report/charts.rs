@@ -81,8 +81,8 @@ fn picture(
         }
         Some(svg)
     };
-    let wide = svg(Look { size: (940, 440), font: 15, narrow: false })?;
-    let narrow = svg(Look { size: (400, 380), font: 14, narrow: true })?;
+    let wide = svg(Look { size: (940, 460), font: 18, narrow: false })?;
+    let narrow = svg(Look { size: (400, 420), font: 17, narrow: true })?;
     Some(Picture { title: title.into(), caption: caption.into(), wide, narrow })
 }
 
@@ -137,15 +137,15 @@ fn decades(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 /// Lines over an even axis, with a logarithmic one upwards.
 fn lines(area: &Area<'_>, look: Look, x: &Axis<'_>, y: &Axis<'_>, all: &[Series]) -> Drawn {
     // A last mark that stands half outside is cut off without it.
-    let right = if look.narrow { 22 } else { 36 };
+    let right = if look.narrow { 26 } else { 44 };
     let mut builder = ChartBuilder::on(area);
     builder
         .margin_top(12)
         .margin_right(right)
         .margin_bottom(6)
         .margin_left(2)
-        .x_label_area_size(if look.narrow { 46 } else { 50 })
-        .y_label_area_size(if look.narrow { 74 } else { 88 });
+        .x_label_area_size(if look.narrow { 52 } else { 58 })
+        .y_label_area_size(if look.narrow { 84 } else { 100 });
     let (from, to) = x.range;
     let range = (y.range.0..y.range.1).log_scale();
     let mut chart = builder.build_cartesian_2d(from..to, range)?;
@@ -479,11 +479,11 @@ fn heat_map(run: &Value) -> Option<Picture> {
             let mut builder = ChartBuilder::on(area);
             builder
                 .margin_top(12)
-                .margin_right(if look.narrow { 22 } else { 36 })
+                .margin_right(if look.narrow { 26 } else { 44 })
                 .margin_bottom(6)
                 .margin_left(2)
-                .x_label_area_size(if look.narrow { 46 } else { 50 })
-                .y_label_area_size(if look.narrow { 74 } else { 88 });
+                .x_label_area_size(if look.narrow { 52 } else { 58 })
+                .y_label_area_size(if look.narrow { 84 } else { 100 });
             let y_range = (range.0..range.1).log_scale();
             let mut chart = builder.build_cartesian_2d(0.0..columns * column_s, y_range)?;
             let seconds = |value: f64| format!("{} s", number(value));
