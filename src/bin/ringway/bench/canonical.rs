@@ -1,5 +1,6 @@
 //! `ringway bench` with nothing more: this machine, in less than a minute.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,12 +23,13 @@ const fn ms(count: u64) -> Duration {
 impl Lab<'_> {
     /// About 45 s: 11 of streams, 8 of times, 24 of loads.
     pub(super) fn canonical(&self) -> Result<Ending, Failure> {
+        let by_default = self.common().report.is_none();
+        let writes = by_default && File::create(REPORT).is_ok();
         let mut done = Done::new("bench");
         done.warnings = document::machine_warnings(2);
         let mut logged = Logged::new();
         self.measure_all(&mut done, &mut logged)?;
-        let written = self.common().report.is_none();
-        if written {
+        if writes {
             // What was asked for by name is written by `finish`.
             let common = self.common();
             let mut run = document::head(done.kind, common.seed, common.threads);
@@ -36,8 +38,10 @@ impl Lab<'_> {
             report::write(&PathBuf::from(REPORT), &[run.into()])?;
         }
         let ending = self.finish(done, &logged)?;
-        if written {
+        if writes {
             self.console.note(format_args!("wrote {REPORT}, to be opened in a browser"));
+        } else if by_default {
+            self.console.note(format_args!("{REPORT} cannot be written here: see --report"));
         }
         Ok(ending)
     }

@@ -44,6 +44,10 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
         Some(BenchCommand::Sweep(it)) => &it.common,
         Some(BenchCommand::Fanout(it)) => &it.common,
     };
+    // What cannot be written is to be known before anything is measured.
+    for path in common.report.iter().chain(&common.hdr) {
+        File::create(path).map_err(|source| Failure::File { source, path: path.clone() })?;
+    }
     let interrupt = Interrupt::catch()?;
     let setting = Setting::new(common, &interrupt, console)?;
     let lab = Lab { setting, console };

@@ -29,11 +29,11 @@ pub fn of(runs: &[Value]) -> String {
 fn title(run: &Value) -> String {
     let text = |name: &str| run[name].as_str().unwrap_or("-").to_owned();
     match run["kind"].as_str().unwrap_or_default() {
-        "bench" => "this machine, measured".into(),
-        "throughput" => "throughput".into(),
-        "latency" => "latency".into(),
-        "fanout" => "one producer, more and more consumers".into(),
-        "sweep" => "waits from light to heavy load".into(),
+        "bench" => "This machine, measured".into(),
+        "throughput" => "Throughput".into(),
+        "latency" => "Latency".into(),
+        "fanout" => "One producer, more and more consumers".into(),
+        "sweep" => "Waits from light to heavy load".into(),
         _ => format!("{} messages, service {}", text("arrival"), text("service")),
     }
 }
@@ -150,14 +150,21 @@ fn warnings(run: &Value) -> String {
     let warnings = run["warnings"].as_array().into_iter().flatten();
     let lines: Vec<String> = warnings
         .map(|warning| {
-            let text = |name: &str| escaped(warning[name].as_str().unwrap_or("-"));
-            format!("<li>{}. <em>{}.</em></li>", text("what"), text("remedy"))
+            let text = |name: &str| escaped(&sentence(warning[name].as_str().unwrap_or("-")));
+            format!("<li>{} <em>{}</em></li>", text("what"), text("remedy"))
         })
         .collect();
     if lines.is_empty() {
         return String::new();
     }
     format!("<div class=\"careful\"><b>Careful</b><ul>\n{}\n</ul></div>", lines.join("\n"))
+}
+
+/// With a capital at its beginning and a stop at its end.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    first.chain(letters).chain(['.']).collect()
 }
 
 fn figure(picture: &Picture) -> String {
