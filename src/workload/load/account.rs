@@ -51,7 +51,7 @@ impl Record {
     }
 }
 
-/// What a load came to. Made by [`account`].
+/// What a load came to. Made by [`account()`].
 ///
 /// ```
 /// use ringway::workload::{Arrival, Offer, Offered, account};

@@ -3,7 +3,7 @@
 //!
 //! The two ends know nothing of each other but what the messages carry, so that each may be a
 //! process of its own: [`Offer::send`] is one, [`serve`] the other. Both only write down what
-//! happened when; [`account`] makes figures of it afterwards.
+//! happened when; [`account()`] makes figures of it afterwards.
 
 mod account;
 #[cfg(test)]
