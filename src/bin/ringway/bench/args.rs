@@ -63,8 +63,8 @@ pub struct Common {
     /// Bytes of the ring
     #[arg(long, value_name = "SIZE", default_value = "16MiB")]
     pub capacity: ByteSize,
-    /// Fail with exit code 5 if a number is beyond a limit: `p99>20us`, `lost>0`, `wait_mean_ratio>1.1`;
-    /// may be given several times
+    /// Fail with exit code 5 if a number is beyond a limit, such as `p99>20us`, `lost>0` or
+    /// `wait_mean_ratio>1.1`; may be given several times
     #[arg(long, value_name = "LIMIT", value_parser = str::parse::<Limit>)]
     pub fail_if: Vec<Limit>,
     /// Draw a report, a page of HTML
@@ -228,7 +228,8 @@ pub struct Sweep {
 
 #[derive(Debug, Args)]
 pub struct Fanout {
-    /// How many consumers, a list [default: 1, 2, 4 and so on while there are processors, 2 at least]
+    /// How many consumers, a list [default: 1, 2, 4 and so on while there are processors, 2 at
+    /// least]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
     pub consumers: Vec<u16>,

@@ -1,9 +1,9 @@
 //! The ends of a run: what each does, and how they are started, told to begin and heard.
 //!
 //! Each end is a process of its own, this program once more, unless threads were asked for. It is
-//! given a [`Task`] as a line of JSON, says `ready`, begins when it is told the moment of the clock,
-//! and answers with a line of JSON and bytes. While it runs nobody else of us does: the one who
-//! started it sleeps.
+//! given a [`Task`] as a line of JSON, says `ready`, begins when it is told the moment of the
+//! clock, and answers with a line of JSON and bytes. While it runs nobody else of us does: the one
+//! who started it sleeps.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};

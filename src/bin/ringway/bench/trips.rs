@@ -36,8 +36,8 @@ struct Trips {
     cpu_shares: Vec<f64>,
 }
 
-/// Round trips of each cell, in turn; and the time of each, by the moment of its end as if there had
-/// been nothing in between.
+/// Round trips of each cell, in turn; and the time of each, by the moment of its end as if there
+/// had been nothing in between.
 pub fn round_trips(
     setting: &Setting<'_>,
     cells: &[Cell],
