@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::directory::{DirectoryLock, journal_in, lock, owner};
+use super::directory::{DirectoryLock, journal_in, lock, owner, remove_all};
 use super::log::{Log, LogCut, LogRead, LogReader};
 use crate::error::Error;
 use crate::layout::COUNT_MAX;
@@ -149,6 +149,19 @@ impl Archive {
     }
 
     /// The queue that the directory belongs to.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-queue");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-queue");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-queue", &options)?;
+    /// assert_eq!(Archive::open(&directory)?.queue_name(), "doc-archive-queue");
+    /// # Queue::force_remove("doc-archive-queue")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     #[must_use]
     pub fn queue_name(&self) -> &str {
         &self.log.queue
@@ -320,6 +333,21 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-prune");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-prune");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-prune", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// Queue::remove("doc-prune")?;
+    /// let removed = Archive::open(&directory)?.prune(0, None)?;
+    /// assert!(removed.is_empty()); // the only file is the last one
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     pub fn prune(&self, size_max: u64, age_max: Option<Duration>) -> Result<Vec<PathBuf>, Error> {
         let _lock = self.lock()?;
         let files = self.log.files()?;

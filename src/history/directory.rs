@@ -165,6 +165,45 @@ pub(super) fn owner(directory: &Path, queue: &str) -> Result<(String, [u8; 16]),
     }
 }
 
+/// Removes what is kept in a directory, and the directory if nothing else is in it. The identity
+/// goes last, so that what could not be done can be tried again.
+pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, Error> {
+    /// The directories within, and how their files end.
+    const KEPT: [(&str, &[&str]); 3] =
+        [("log", &["log", "broken"]), ("spill", &["log"]), ("dead-letters", &["letters"])];
+    let failed = |doing, path: &Path| {
+        let (queue, path) = (queue.into(), path.to_path_buf());
+        move |source| Error::File { queue, doing, path, source }
+    };
+    let mut removed = Vec::new();
+    for (name, extensions) in KEPT {
+        let within = directory.join(name);
+        let entries = match fs::read_dir(&within) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed("read", &within)(error)),
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            paths.push(entry.map_err(failed("read", &within))?.path());
+        }
+        paths.sort();
+        for path in paths {
+            if path.extension().is_some_and(|found| extensions.iter().any(|of| found == *of)) {
+                fs::remove_file(&path).map_err(failed("remove", &path))?;
+                removed.push(path);
+            }
+        }
+        // Not if somebody else has put something there.
+        let _ = fs::remove_dir(&within);
+    }
+    let identity = directory.join(IDENTITY);
+    fs::remove_file(&identity).map_err(failed("remove", &identity))?;
+    removed.push(identity);
+    let _ = fs::remove_dir(directory);
+    Ok(removed)
+}
+
 /// What a journal has.
 #[derive(Debug)]
 pub(crate) struct Recovered {
