@@ -393,7 +393,7 @@ impl fmt::Display for Error {
                 match (producer, consumers) {
                     (true, 0) => "a producer".to_owned(),
                     (true, count) => format!("a producer and {}", consumers_text(*count)),
-                    (false, 0) => "somebody who just came".to_owned(),
+                    (false, 0) => "a journaler, or somebody who just came".to_owned(),
                     (false, count) => consumers_text(*count),
                 }
             ),
@@ -442,7 +442,7 @@ impl fmt::Display for Error {
             ),
             Self::NoJournal { queue } => write!(
                 f,
-                "queue '{queue}' has no journal; create it with one (`ringway create --history DIR --journal ..`)"
+                "queue '{queue}' has no journal; create it with one (`ringway create NAME --history DIR --journal ..`)"
             ),
             Self::NoSpace { queue, needed, available } => write!(
                 f,

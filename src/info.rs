@@ -31,6 +31,7 @@ use crate::sync::{Ordering, load_acquire};
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Info {
     /// The queue's name.
     pub name: String,
@@ -56,6 +57,8 @@ pub struct Info {
     pub journal: Option<Journal>,
     /// Whether somebody writes the journal at this moment.
     pub journaler_alive: bool,
+    /// Whether the disk has failed it: nothing more will be durable, until the queue is made anew.
+    pub journal_failed: bool,
     /// The sequence of the first message that is not durable yet, in a queue with a journal.
     pub durable_sequence: Option<u64>,
     /// The positions from which and up to which the files have the stream; empty if they have
@@ -273,6 +276,7 @@ impl Info {
             history: segment.history().map(Into::into),
             journal: journal.map(Journal::of_code),
             journaler_alive: journal.is_some() && segment.historian_lives(),
+            journal_failed: ring.has_journal_failed(),
             durable_sequence: journal.map(|_| ring.durable_sequence()),
             history_range: ring.written_from()..ring.written(),
             owner,
