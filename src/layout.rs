@@ -70,6 +70,11 @@ pub(crate) struct Word64(pub(crate) usize);
 pub(crate) struct Word32(pub(crate) usize);
 
 /// One field of the segment, as [`fields`] lists it.
+///
+/// ```
+/// let written = ringway::layout::fields().find(|field| field.name == "written").unwrap();
+/// assert_eq!((written.writer, written.size), ("historian", 8));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Field {

@@ -80,6 +80,17 @@ impl<'a> Message<'a> {
 
     /// Its number: the producer counts messages from 0, or from the queue's
     /// [`first_sequence`](crate::QueueOptions::first_sequence), without gaps.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-message-sequence");
+    /// # let queue = Queue::create("doc-message-sequence", &QueueOptions::new())?;
+    /// queue.producer()?.send(b"first")?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert_eq!(observer.receive()?.message().unwrap().sequence(), 0);
+    /// # Queue::force_remove("doc-message-sequence")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn sequence(&self) -> u64 {
@@ -87,6 +98,17 @@ impl<'a> Message<'a> {
     }
 
     /// Its bytes, as they were sent.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-message-payload");
+    /// # let queue = Queue::create("doc-message-payload", &QueueOptions::new())?;
+    /// queue.producer()?.send(b"as it was sent")?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert_eq!(observer.receive()?.message().unwrap().payload(), b"as it was sent");
+    /// # Queue::force_remove("doc-message-payload")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {

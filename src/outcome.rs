@@ -22,6 +22,11 @@ pub enum Sent {
 
 impl Sent {
     /// The message's sequence, if it was sent.
+    ///
+    /// ```
+    /// # use ringway::Sent;
+    /// assert_eq!((Sent::Sequence(7).sequence(), Sent::Full.sequence()), (Some(7), None));
+    /// ```
     #[must_use]
     pub fn sequence(self) -> Option<u64> {
         match self {

@@ -535,8 +535,24 @@ impl Queue {
     }
 
     /// The sequence of the first message that is not durable yet, at this moment; `None` in a
-    /// queue without a journal, or if the segment cannot be read any more. See [`Journaler`] for an
-    /// example.
+    /// queue without a journal, or if the segment cannot be read any more.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-durable-sequence");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-durable-sequence");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-durable-sequence", &options)?;
+    /// let mut producer = queue.producer()?;
+    /// let sequence = producer.send(b"to be kept")?;
+    /// assert_eq!(queue.durable_sequence(), Some(sequence));
+    /// producer.flush(std::time::Duration::from_secs(60))?;
+    /// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
+    /// # Queue::force_remove("doc-durable-sequence")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     #[must_use]
     pub fn durable_sequence(&self) -> Option<u64> {
         self.segment.identity().keeping.journal?;

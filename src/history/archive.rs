@@ -68,6 +68,24 @@ pub struct ArchiveFile {
 }
 
 /// A message of an [`Archive`].
+///
+/// ```
+/// # use ringway::{Archive, Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-archived-message");
+/// # let directory = std::env::temp_dir().join("ringway-doc-archived-message");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-archived-message", &options)?;
+/// queue.producer()?.message().key_hash(7).send(b"to be kept")?;
+/// queue.producer()?.send_durable(b"also")?;
+/// let message = Archive::open(&directory)?.messages(0)?.next().unwrap()?;
+/// assert_eq!((message.sequence, message.key_hash), (0, Some(7)));
+/// assert_eq!(message.payload, b"to be kept");
+/// assert!(message.time <= std::time::SystemTime::now());
+/// # Queue::force_remove("doc-archived-message")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArchivedMessage {
@@ -123,6 +141,23 @@ pub struct Verified {
 
 impl Verified {
     /// Whether nothing is missing and nothing is wrong. A torn end is neither.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-is-whole");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-is-whole");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-is-whole", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// let mut verified = Archive::open(&directory)?.verify()?;
+    /// assert!(verified.is_whole());
+    /// verified.gaps.push((0, 1));
+    /// assert!(!verified.is_whole());
+    /// # Queue::force_remove("doc-is-whole")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.gaps.is_empty() && self.damage.is_none()
@@ -167,7 +202,41 @@ impl Archive {
         &self.log.queue
     }
 
+    /// The directory.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-directory");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-directory");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// Queue::create("doc-archive-directory", &QueueOptions::new().history(&directory))?;
+    /// assert_eq!(Archive::open(&directory)?.directory(), directory);
+    /// # Queue::force_remove("doc-archive-directory")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The directory's id, which no other has.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-id");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-id");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-id", &options)?;
+    /// let id = Archive::open(&directory)?.id();
+    /// Queue::remove("doc-archive-id")?;
+    /// Queue::create("doc-archive-id", &options)?; // another queue, the same history
+    /// assert_eq!(Archive::open(&directory)?.id(), id);
+    /// # Queue::force_remove("doc-archive-id")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     #[must_use]
     pub fn id(&self) -> [u8; 16] {
         self.log.id
@@ -177,6 +246,23 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-files");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-files");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-files", &options)?;
+    /// let archive = Archive::open(&directory)?;
+    /// assert!(archive.files()?.is_empty());
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// let files = archive.files()?;
+    /// assert_eq!((files.len(), files[0].position), (1, 0));
+    /// # Queue::force_remove("doc-archive-files")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     pub fn files(&self) -> Result<Vec<ArchiveFile>, Error> {
         let mut files = Vec::new();
         for file in self.log.files()? {
@@ -197,6 +283,26 @@ impl Archive {
     ///
     /// # Errors
     /// As [`files`](Self::files).
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-messages");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-messages");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-messages", &options)?;
+    /// let mut producer = queue.producer()?;
+    /// for number in 0..9_u8 {
+    ///     producer.send(&[number])?;
+    /// }
+    /// producer.send_durable(&[9])?;
+    /// for (message, number) in Archive::open(&directory)?.messages(6)?.zip(6..) {
+    ///     assert_eq!(message?.payload, [number]);
+    /// }
+    /// # Queue::force_remove("doc-archive-messages")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     pub fn messages(&self, from: u64) -> Result<ArchivedMessages, Error> {
         let mut reader = LogReader::new(self.log.clone(), crate::ring::Place::default());
         reader.go_to_file(|header| header.begin.sequence <= from)?;
@@ -209,6 +315,23 @@ impl Archive {
     /// # Errors
     /// [`Error::File`] if something cannot be read. What is wrong with what was read is in the
     /// result.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-verify");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-verify");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-verify", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// let archive = Archive::open(&directory)?;
+    /// let verified = archive.verify()?;
+    /// assert_eq!((verified.files, verified.messages, verified.torn_size), (1, 1, 0));
+    /// assert!(verified.is_whole());
+    /// # Queue::force_remove("doc-archive-verify")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     pub fn verify(&self) -> Result<Verified, Error> {
         let files = self.log.files()?;
         let size = files.iter().filter_map(|file| fs::metadata(&file.path).ok());
@@ -282,6 +405,21 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-repair-plan");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-repair-plan");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-repair-plan", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// let archive = Archive::open(&directory)?;
+    /// assert!(archive.repair_plan()?.is_empty());
+    /// # Queue::force_remove("doc-repair-plan")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     pub fn repair_plan(&self) -> Result<Vec<PathBuf>, Error> {
         let Some((path, _)) = self.first_fault()? else { return Ok(Vec::new()) };
         let files = self.log.files()?.into_iter().map(|file| file.path);
@@ -293,6 +431,29 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-repair");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-repair");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-repair", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// Queue::remove("doc-repair")?;
+    /// let archive = Archive::open(&directory)?;
+    /// let path = archive.files()?[0].path.clone();
+    /// // The machine stops in the middle of the next one:
+    /// let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    /// std::io::Write::write_all(&mut file, b"half of it").unwrap();
+    /// assert_eq!(archive.verify()?.torn_size, 10);
+    /// assert_eq!(archive.repair_plan()?, [path]);
+    /// let cuts = archive.repair()?;
+    /// assert_eq!((cuts.len(), cuts[0].size), (1, 10));
+    /// assert_eq!(archive.verify()?.torn_size, 0);
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
     pub fn repair(&self) -> Result<Vec<LogCut>, Error> {
         let _lock = self.lock()?;
         let mut cuts = Vec::new();
@@ -375,6 +536,32 @@ impl Archive {
         Ok(removed)
     }
 
+    /// Removes all that is kept in the directory: the journal, what was spilt, the dead letters, and
+    /// that it belongs to a queue. What else lies there stays, and so do the directories then.
+    /// Returns what was removed. Not to be done while the queue is there.
+    ///
+    /// # Errors
+    /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-remove");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-remove");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// let queue = Queue::create("doc-archive-remove", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept, for a while")?;
+    /// Queue::remove("doc-archive-remove")?;
+    /// let removed = Archive::open(&directory)?.remove()?;
+    /// assert_eq!(removed.len(), 2); // a file of the journal, and the identity
+    /// assert!(!directory.exists());
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn remove(&self) -> Result<Vec<PathBuf>, Error> {
+        let _lock = self.lock()?;
+        remove_all(&self.directory, &self.log.queue)
+    }
+
     fn lock(&self) -> Result<DirectoryLock, Error> {
         let queue = &self.log.queue;
         lock(&self.directory, queue)?.ok_or(Error::JournalerAlive { queue: queue.clone() })
@@ -383,6 +570,22 @@ impl Archive {
 
 /// The messages of an [`Archive`], made by [`Archive::messages`]. Ends where the journal does; what
 /// is damaged before is an error, after which nothing comes.
+///
+/// ```
+/// # use ringway::{Archive, Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-archived-messages");
+/// # let directory = std::env::temp_dir().join("ringway-doc-archived-messages");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-archived-messages", &options)?;
+/// queue.producer()?.send_durable(b"to be kept")?;
+/// let payloads = Archive::open(&directory)?.messages(0)?.map(|message| Ok(message?.payload));
+/// let payloads: Vec<Vec<u8>> = payloads.collect::<Result<_, ringway::Error>>()?;
+/// assert_eq!(payloads, [b"to be kept"]);
+/// # Queue::force_remove("doc-archived-messages")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ArchivedMessages {
     archive: Archive,

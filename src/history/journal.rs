@@ -256,7 +256,21 @@ impl Journaler {
 /// A thread that writes a queue's journal. When it is dropped, or [stopped](Self::stop), it writes
 /// what is there, and ends.
 ///
-/// See [`Journaler`] for an example.
+/// ```
+/// # use ringway::{Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-journal-thread");
+/// # let directory = std::env::temp_dir().join("ringway-doc-journal-thread");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-journal-thread", &options)?;
+/// let journal = queue.journaler()?.spawn();
+/// queue.producer()?.send(b"to be kept")?;
+/// drop(journal); // or `stop`, to be told what came of it
+/// assert_eq!(queue.durable_sequence(), Some(1));
+/// # Queue::force_remove("doc-journal-thread")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct JournalThread {
     stop: Arc<AtomicBool>,

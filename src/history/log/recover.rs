@@ -13,7 +13,28 @@ use crate::ring::{Place, Shape};
 
 /// The end of a log that was cut off, because a message there was not whole.
 ///
-/// See [`Queue::log_cut`](crate::Queue::log_cut) for an example.
+/// ```
+/// # use ringway::{Archive, Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-log-cut-of");
+/// # let directory = std::env::temp_dir().join("ringway-doc-log-cut-of");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-log-cut-of", &options)?;
+/// queue.producer()?.send_durable(b"to be kept")?;
+/// Queue::remove("doc-log-cut-of")?;
+/// let archive = Archive::open(&directory)?;
+/// let path = archive.files()?[0].path.clone();
+/// // The machine stops in the middle of the next one:
+/// let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+/// std::io::Write::write_all(&mut file, b"half of it").unwrap();
+/// let queue = Queue::create("doc-log-cut-of", &options)?;
+/// let cut = queue.log_cut().unwrap();
+/// assert_eq!((&cut.path, cut.size), (&path.canonicalize().unwrap(), 10));
+/// assert_eq!(std::fs::read(&cut.kept_in).unwrap(), b"half of it");
+/// # Queue::force_remove("doc-log-cut-of")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogCut {
