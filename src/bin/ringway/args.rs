@@ -6,21 +6,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
-use ringway::{Lag, Start, Wait};
+use ringway::{AtLimit, Journal, Lag, Start, Wait};
 
 use crate::bench::args::{Bench, Compare, Doctor, Report};
-use crate::options::{self, Backoff, Delimiter};
+use crate::options::{self, Backoff, Delimiter, Mark, Speed};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done; also when whoever read the output has gone
   1    failed
   2    wrong usage
-  3    no such queue or subscription, or no permission to use it
-  4    messages were missed, or the queue is corrupt; lost, doubled or disordered in a run
+  3    no such queue, subscription or history, or no permission to use it
+  4    messages were missed, or the queue or a journal is damaged; lost, doubled or disordered in
+       a run
   5    a limit was missed: of time, of --fail-if, or of a comparison
   130  interrupted (Ctrl-C)";
 
@@ -112,6 +113,12 @@ pub enum Command {
     Compare(Compare),
     /// Look at what this machine does to measurements, and what to do about it
     Doctor(Doctor),
+    /// Write a queue's journal, until interrupted or the queue is removed
+    Journal(WriteJournal),
+    /// Look after a journal as it lies on disk
+    Log(Log),
+    /// Send what is in a journal to a queue, as fast as it was sent or faster
+    Replay(Replay),
     /// Say what queueing theory makes of a load, and simulate it
     Model(Model),
     /// Print a completion script for a shell
@@ -121,6 +128,14 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway create numbers --capacity 64MiB
+  ringway create orders --history /var/lib/orders --journal every:100ms --keep 7d
+  ringway create ticks --history /var/lib/ticks --history-max 10GiB --at-limit drop-oldest
+
+A queue that is made with a history directory that has a journal goes on where the journal ends.
+What is torn at that end, a message that was not written whole, is cut off, told and kept beside.")]
 pub struct Create {
     /// The queue's name: letters, digits, dots, dashes, underscores
     pub name: String,
@@ -133,15 +148,41 @@ pub struct Create {
     /// How many named subscriptions there can be
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     pub subscriptions: u32,
-    /// Keep dead letters in this directory, which is made if it is not there
-    #[arg(long, value_name = "DIRECTORY")]
-    pub history: Option<PathBuf>,
     /// Permissions: who may read can observe, who may write can do everything
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = options::mode)]
     pub mode: u32,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub history: History,
+}
+
+/// What a queue keeps on disk.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "History on disk")]
+pub struct History {
+    /// Keep on disk, in this directory, what consumers that spill have not read, and dead letters.
+    /// It is made if it is not there, and belongs to queues of this name from then on
+    #[arg(long = "history", value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+    /// Keep all messages there. They are durable when they are written (and survive any process),
+    /// or synced (and survive a loss of power) every so often or always: written, every:TIME such
+    /// as every:100ms, or always
+    #[arg(long, value_name = "WHEN", requires = "directory", value_parser = options::journal)]
+    pub journal: Option<Journal>,
+    /// Bytes that the messages there may take; then the oldest files go. Files go whole, so it
+    /// should be several times 16MiB, and several capacities
+    #[arg(long = "history-max", value_name = "SIZE", requires = "directory")]
+    pub size_max: Option<ByteSize>,
+    /// What gives way when a consumer that spills still needs them: the producer, which waits, or
+    /// the oldest messages all the same
+    #[arg(long, value_name = "WHAT", default_value = "hold", requires = "size_max")]
+    #[arg(value_parser = options::at_limit())]
+    pub at_limit: AtLimit,
+    /// Remove files of the journal that were last written to so long ago, such as 7d
+    #[arg(long, value_name = "TIME", requires = "journal", value_parser = options::time)]
+    pub keep: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -161,13 +202,20 @@ pub struct Info {
 }
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Rm {
     /// The queues
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
-    /// Also while somebody lives there, and also what is damaged
+    /// Also while somebody lives there, and also what is damaged; does not ask
     #[arg(short, long)]
     pub force: bool,
+    /// Remove their history too: journal, spilt messages and dead letters. Asks first
+    #[arg(long)]
+    pub history: bool,
+    /// Do not ask
+    #[arg(short, long, requires = "history")]
+    pub yes: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -199,7 +247,10 @@ Examples:
   tail -F access.log | ringway pub log --create
   find . -print0 | ringway pub files -D '\\0' --close
   ringway pub orders 'one message' 'another one'
-  ringway pub orders --key-field 2 < orders.txt")]
+  ringway pub orders --key-field 2 < orders.txt
+
+In a queue with a journal it writes that too, where nobody else does, and ends when all that it
+has sent is durable.")]
 pub struct Pub {
     /// The queue
     pub name: String,
@@ -235,6 +286,13 @@ pub struct Pub {
     /// What stands between fields: a character; blanks if none is given
     #[arg(long, value_name = "CHARACTER", requires = "key_field", value_parser = options::byte)]
     pub key_separator: Option<u8>,
+    #[command(flatten)]
+    pub sending: Sending,
+}
+
+/// What comes before the first message and after the last one.
+#[derive(Debug, Args)]
+pub struct Sending {
     /// Wait for so many subscriptions before the first message
     #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
     pub wait_for: usize,
@@ -249,14 +307,18 @@ Examples:
   ringway sub log --from -10
   ringway sub orders --from oldest -e -f jsonl | jq .data
   ringway sub orders --observe --timeout 5s
+  ringway sub orders --from -5m --durable
   ringway sub orders --as workers --exec ./work.sh --max-deliveries 5
 
 A command of --exec finds what it works on in RINGWAY_QUEUE, RINGWAY_SUBSCRIPTION,
 RINGWAY_SEQUENCE, RINGWAY_DELIVERY (1 for the first) and RINGWAY_KEY_HASH.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Sub {
     /// The queue
     pub name: String,
-    /// Where to begin: oldest, newest, a sequence, or -N for the last N messages
+    /// Where to begin: oldest, newest, a sequence, or -N for the last N messages; in a queue with a
+    /// journal also -TIME, such as -5m, for those of the last five minutes, or a time of UTC, such
+    /// as 2026-11-21T10:00:00Z
     #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
     #[arg(value_parser = options::start)]
     pub from: Start,
@@ -274,14 +336,17 @@ pub struct Sub {
     /// How to print messages
     #[arg(short, long, default_value = "raw")]
     pub format: Format,
-    /// A whole ring behind: hold the producer, or skip what is overwritten [default: hold, or what
-    /// the subscription is made with]
+    /// A whole ring behind: hold the producer, skip what is overwritten, or spill it to the
+    /// queue's history and read it there [default: hold, or what the subscription is made with]
     #[arg(long, value_name = "POLICY", value_parser = options::lag())]
     #[arg(conflicts_with = "observe")]
     pub lag: Option<Lag>,
     /// Look on without being counted; skips what is overwritten
     #[arg(long, conflicts_with = "create")]
     pub observe: bool,
+    /// Only receive what is durable, in a queue with a journal
+    #[arg(long, conflicts_with_all = ["observe", "create", "subscription"])]
+    pub durable: bool,
     /// How to wait for messages: without a rest, with growing pauses, or asleep until called
     #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::wait())]
     pub wait: Wait,
@@ -345,7 +410,8 @@ pub enum Ack {
 pub enum Format {
     /// The payloads, each with the delimiter
     Raw,
-    /// A line of JSON each: sequence, length, and data, or base64 if it is not UTF-8
+    /// A line of JSON each: sequence, length, and data, or base64 if it is not UTF-8; also the
+    /// key's hash and the time, where a message has them
     Jsonl,
 }
 
@@ -372,7 +438,8 @@ pub struct Seek {
     pub name: String,
     /// The subscription
     pub subscription: String,
-    /// Where to go on: oldest, newest, a sequence, or -N for the last N messages
+    /// Where to go on: oldest, newest, a sequence, or -N for the last N messages; in a queue with a
+    /// journal also -TIME, such as -5m, or a time of UTC, such as 2026-11-21T10:00:00Z
     #[arg(allow_hyphen_values = true, value_parser = options::start)]
     pub start: Start,
 }
@@ -421,6 +488,123 @@ pub struct SomeLetters {
     /// All of them
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WriteJournal {
+    /// The queue
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway log verify /var/lib/orders
+  ringway log dump /var/lib/orders --from -1h --json | jq .data
+  ringway log prune /var/lib/orders --older-than 30d")]
+pub struct Log {
+    #[command(subcommand)]
+    pub action: LogAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LogAction {
+    /// Read all of it and say what is there; exit code 4 if something is missing or damaged
+    Verify(Verify),
+    /// Print its messages
+    Dump(Dump),
+    /// Cut it off where it is damaged or torn. Says what goes, and asks first
+    Repair(Repair),
+    /// Remove its oldest files, never the last one
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The history directory
+    pub directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// From where to where in a journal.
+#[derive(Debug, Args)]
+pub struct Extent {
+    /// The first message: a sequence, -TIME, such as -5m, or a time of UTC, such as
+    /// 2026-11-21T10:00:00Z; else the oldest
+    #[arg(long, value_name = "START", allow_hyphen_values = true, value_parser = options::mark)]
+    pub from: Option<Mark>,
+    /// The last message, likewise; else the newest there is at the beginning
+    #[arg(long, value_name = "END", allow_hyphen_values = true, value_parser = options::mark)]
+    pub to: Option<Mark>,
+}
+
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// The history directory
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub extent: Extent,
+    /// What to put behind each message: a character, '\n', '\0', or len32, the length before it
+    /// (32 bits, little-endian)
+    #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
+    #[arg(value_parser = options::delimiter)]
+    pub delimiter: Delimiter,
+    /// Print a line of JSON each: sequence, time, length, and data, or base64 if it is not UTF-8
+    #[arg(long, conflicts_with = "delimiter")]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// The history directory
+    pub directory: PathBuf,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("limits").args(["size_max", "age_max"]).required(true).multiple(true))]
+pub struct Prune {
+    /// The history directory
+    pub directory: PathBuf,
+    /// Remove files until the rest has so many bytes at most
+    #[arg(long = "max-size", value_name = "SIZE")]
+    pub size_max: Option<ByteSize>,
+    /// Remove files that were last written to so long ago, such as 7d
+    #[arg(long = "older-than", value_name = "TIME", value_parser = options::time)]
+    pub age_max: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway replay /var/lib/orders --into trial
+  ringway replay /var/lib/orders --into trial --from 2026-11-21T10:00:00Z --speed 10x
+  ringway replay /var/lib/orders --into trial --speed max --close
+
+Messages keep their keys. Their sequences, and their times if the queue has a journal, are new.")]
+pub struct Replay {
+    /// The history directory
+    pub directory: PathBuf,
+    /// The queue
+    #[arg(long, value_name = "NAME")]
+    pub into: String,
+    /// How fast: so many times as fast as they were sent, or as fast as it goes
+    #[arg(long, value_name = "SPEED", default_value = "1x", value_parser = options::speed)]
+    pub speed: Speed,
+    #[command(flatten)]
+    pub extent: Extent,
+    #[command(flatten)]
+    pub sending: Sending,
 }
 
 #[derive(Debug, Args)]

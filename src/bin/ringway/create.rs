@@ -1,44 +1,99 @@
 //! `ringway create`.
 
-use ringway::{Queue, QueueOptions};
-use serde_json::json;
+use ringway::{AtLimit, Queue, QueueOptions};
+use serde_json::{Value, json};
 
-use crate::args::Create;
+use crate::args::{Create, History};
 use crate::failure::{Ending, Failure};
-use crate::output::{self, Console};
+use crate::output::{self, Console, bytes};
 
 pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
-    let Create { name, capacity, members, subscriptions, history, mode, json } = create;
+    let Create { name, capacity, members, subscriptions, mode, json, history } = create;
     let options = QueueOptions::new().capacity(capacity.as_u64()).mode(*mode);
     let options = options.members(*members).subscriptions(*subscriptions);
-    let options = match history {
-        Some(directory) => options.history(directory),
-        None => options,
-    };
-    let queue = Queue::create(name, &options)?;
-    let segment_size = queue.info()?.segment_size;
-    let besides = segment_size - queue.capacity();
+    let queue = Queue::create(name, &with_history(options, history))?;
+    let info = queue.info()?;
+    let besides = info.segment_size - queue.capacity();
     if *json {
-        output::json(&json!({
+        let mut value = json!({
             "name": queue.name(),
             "instance_id": output::hex(&queue.instance_id()),
             "capacity_bytes": queue.capacity(),
             "message_size_max_bytes": queue.message_size_max(),
-            "segment_size_bytes": segment_size,
+            "segment_size_bytes": info.segment_size,
             "members": members,
             "subscriptions": subscriptions,
             "history": queue.history(),
             "mode": format!("{mode:04o}"),
-        }))?;
+        });
+        put_history(&mut value, &queue, history, info.next_sequence);
+        output::json(&value)?;
     } else {
         console.note(format_args!(
             "made queue '{name}': a ring of {}, messages up to {}; {} for {} and {}",
-            output::bytes(queue.capacity()),
-            output::bytes(queue.message_size_max() as u64),
-            output::bytes(besides),
+            bytes(queue.capacity()),
+            bytes(queue.message_size_max() as u64),
+            bytes(besides),
             output::count((*members).into(), "consumer"),
             output::count((*subscriptions).into(), "named subscription"),
         ));
+        if let Some(text) = history_text(&queue, history) {
+            console.note(text);
+        }
+    }
+    if let Some(cut) = queue.log_cut() {
+        console.note(output::cut_text(cut));
+    }
+    if history.journal.is_some() && info.next_sequence > 0 {
+        console.note(format_args!("the journal goes on with message {}", info.next_sequence));
     }
     Ok(Ending::Done)
+}
+
+fn with_history(mut options: QueueOptions, history: &History) -> QueueOptions {
+    if let Some(directory) = &history.directory {
+        options = options.history(directory);
+    }
+    if let Some(journal) = history.journal {
+        options = options.journal(journal);
+    }
+    if let Some(size) = history.size_max {
+        options = options.history_max(size.as_u64(), history.at_limit);
+    }
+    if let Some(time) = history.keep {
+        options = options.keep_for(time);
+    }
+    options
+}
+
+fn history_text(queue: &Queue, history: &History) -> Option<String> {
+    let directory = queue.history()?.display();
+    let what = match history.journal {
+        Some(journal) => format!("a journal, {journal}"),
+        None => "what spills, and dead letters".into(),
+    };
+    let limit = history.size_max.map(|size| {
+        let (_, gives_way) = at_limit(history.at_limit);
+        format!("up to {}, then {gives_way}", bytes(size.as_u64()))
+    });
+    let keep = history.keep.map(|time| format!("kept for {}", output::duration(time)));
+    let facts: Vec<_> = [Some(what), limit, keep].into_iter().flatten().collect();
+    Some(format!("its history in {directory}: {}", facts.join("; ")))
+}
+
+fn put_history(value: &mut Value, queue: &Queue, history: &History, next_sequence: u64) {
+    value["journal"] = history.journal.map(|journal| journal.to_string()).into();
+    value["history_max_bytes"] = history.size_max.map(|size| size.as_u64()).into();
+    value["at_limit"] = history.size_max.map(|_| at_limit(history.at_limit).0).into();
+    value["keep_ns"] = history.keep.map(output::nanoseconds).into();
+    value["next_sequence"] = next_sequence.into();
+    value["cut"] = queue.log_cut().map(output::cut_as_json).into();
+}
+
+/// What gives way, for programs and for people.
+fn at_limit(at_limit: AtLimit) -> (&'static str, &'static str) {
+    match at_limit {
+        AtLimit::DropOldest => ("drop-oldest", "the oldest messages go"),
+        _ => ("hold", "the producer waits for those who have not read the oldest messages"),
+    }
 }

@@ -12,8 +12,12 @@ use ringway::{Error, workload};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Done,
-    /// Messages were overwritten before they were read.
+    /// Messages were overwritten before they were read, or are missing from a journal.
     Missed,
+    /// A journal that was to be examined is damaged.
+    Damaged,
+    /// Whoever was asked said no.
+    Declined,
     /// A time limit was over.
     TimedOut,
     /// A run did not keep to a limit, or became worse.
@@ -26,7 +30,8 @@ impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
         Self::from(match ending {
             Ending::Done => 0,
-            Ending::Missed => 4,
+            Ending::Declined => 1,
+            Ending::Missed | Ending::Damaged => 4,
             Ending::TimedOut | Ending::LimitMissed => 5,
             // As shells count: 130 for Ctrl-C.
             Ending::Interrupted(signal) => 128_u8.saturating_add(signal.try_into().unwrap_or(0)),
@@ -45,6 +50,10 @@ pub enum Failure {
     Record(String),
     /// A file could not be written.
     File { source: io::Error, path: PathBuf },
+    /// A directory that is no history, or not one for us.
+    NoHistory { error: Error, directory: PathBuf },
+    /// A journal whose queue is there.
+    JournalInUse { queue: String, doing: &'static str },
     /// A command that was to be run for messages is none, by what the shell says.
     Command { command: OsString, code: i32 },
     /// The standard output could not be written.
@@ -79,13 +88,15 @@ impl Failure {
                 | Error::PermissionDenied { .. }
                 | Error::Foreign { .. }
                 | Error::Stale { .. } => 3,
-                Error::Corrupt { .. } => 4,
+                Error::Corrupt { .. } | Error::LogDamaged { .. } => 4,
                 Error::InvalidName { .. }
+                | Error::NoJournal { .. }
                 | Error::InvalidSubscription { .. }
                 | Error::InvalidOption { .. } => 2,
                 _ => 1,
             },
             Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
+            Self::NoHistory { .. } => 3,
             Self::Some { code, .. } => *code,
             Self::Usage(_) => 2,
             _ => 1,
@@ -149,6 +160,13 @@ impl fmt::Display for Failure {
             Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),
             Self::Interrupted(_) => f.write_str("interrupted"),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::NoHistory { error, directory } => {
+                write!(f, "{} is no history directory of yours: {error}", directory.display())
+            }
+            Self::JournalInUse { queue, doing } => write!(
+                f,
+                "queue '{queue}' is there and goes on in this journal; to {doing} it, remove the queue first with `ringway rm {queue}`, and create it anew afterwards"
+            ),
             Self::Command { command, code } => write!(
                 f,
                 "the shell cannot run '{}': it ended with {code}; the message went back",

@@ -45,6 +45,11 @@ pub fn as_json(info: &Info) -> Value {
         "members": info.members,
         "subscriptions_max": info.subscriptions_max,
         "history": info.history,
+        "history_range": { "from": info.history_range.start, "to": info.history_range.end },
+        "journal": info.journal.map(|journal| journal.to_string()),
+        "journaler_alive": info.journaler_alive,
+        "journal_failed": info.journal_failed,
+        "durable_sequence": info.durable_sequence,
         "owner": info.owner,
         "mode": format!("{:04o}", info.mode),
         "created_at": time(info.created_at),
@@ -61,23 +66,27 @@ pub fn as_json(info: &Info) -> Value {
         "position": info.position,
         "licence": info.licence,
         "floor": info.floor,
-        "consumers": info.consumers.iter().map(|consumer| json!({
-            "member": consumer.member,
-            "alive": consumer.alive,
-            "pid": consumer.pid,
-            "since": time(consumer.since),
-            "subscription": consumer.subscription,
-            "lag": consumer.lag.to_string(),
-            "position": consumer.position,
-            "lag_bytes": consumer.lag_bytes,
-            "lag_messages": consumer.lag_messages,
-            "unacked_messages": consumer.unacked,
-            "holds_producer": consumer.holds_producer,
-            "missed_messages": consumer.missed,
-            "sleeps": consumer.sleeps,
-            "late_wakes": consumer.late_wakes,
-        })).collect::<Value>(),
+        "consumers": info.consumers.iter().map(consumer_as_json).collect::<Value>(),
         "subscriptions": subscriptions::as_json(info),
+    })
+}
+
+fn consumer_as_json(consumer: &ConsumerInfo) -> Value {
+    json!({
+        "member": consumer.member,
+        "alive": consumer.alive,
+        "pid": consumer.pid,
+        "since": time(consumer.since),
+        "subscription": consumer.subscription,
+        "lag": consumer.lag.to_string(),
+        "position": consumer.position,
+        "lag_bytes": consumer.lag_bytes,
+        "lag_messages": consumer.lag_messages,
+        "unacked_messages": consumer.unacked,
+        "holds_producer": consumer.holds_producer,
+        "missed_messages": consumer.missed,
+        "sleeps": consumer.sleeps,
+        "late_wakes": consumer.late_wakes,
     })
 }
 
@@ -101,6 +110,7 @@ fn as_text(info: &Info) -> String {
         ("stream", stream_text(info)),
         ("licence", format!("{}, floor {}", info.licence, info.floor)),
         ("history", history_text(info)),
+        ("journal", journal_text(info)),
         ("consumers", format!("{} of {}", info.consumers.len(), info.members)),
         ("named", format!("{} of {}", info.subscriptions.len(), info.subscriptions_max)),
     ];
@@ -121,7 +131,32 @@ fn as_text(info: &Info) -> String {
 }
 
 fn history_text(info: &Info) -> String {
-    info.history.as_ref().map_or("none".into(), |path| path.display().to_string())
+    let Some(directory) = &info.history else { return "none".into() };
+    let range = &info.history_range;
+    let has = if range.is_empty() {
+        "nothing of the stream in it".into()
+    } else {
+        format!("has positions {} to {}", range.start, range.end)
+    };
+    format!("{}, {has}", directory.display())
+}
+
+fn journal_text(info: &Info) -> String {
+    let (Some(journal), Some(durable)) = (info.journal, info.durable_sequence) else {
+        return "none".into();
+    };
+    let state = if info.journaler_alive { "a journaler lives" } else { "no journaler" };
+    let due = info.next_sequence.saturating_sub(durable);
+    let durable = match (due, info.journal_failed) {
+        (_, true) => {
+            format!("the disk has failed it, nothing from message {durable} on is durable")
+        }
+        (0, false) => "all messages are durable".into(),
+        (due, false) => {
+            format!("{} from {durable} on not durable yet", output::count(due, "message"))
+        }
+    };
+    format!("{journal}, {state}; {durable}")
 }
 
 fn producer_text(producer: &ProducerInfo) -> String {

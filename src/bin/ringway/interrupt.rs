@@ -16,6 +16,7 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,
+    seen: Arc<AtomicBool>,
     /// Readable from the first signal on.
     wakeup: UnixStream,
 }
@@ -30,16 +31,17 @@ impl Interrupt {
         let (wakeup, waker) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         let signal_seen = Arc::new(AtomicUsize::new(0));
-        let seen_before = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the second signal finds what the first one left.
-            flag::register_conditional_default(signal, Arc::clone(&seen_before))?;
-            flag::register(signal, Arc::clone(&seen_before))?;
+            // In this order: the second signal finds what the first one left, and who finds the
+            // flag set finds which signal it was.
+            flag::register_conditional_default(signal, Arc::clone(&seen))?;
             let number = usize::try_from(signal).unwrap_or_default();
             flag::register_usize(signal, Arc::clone(&signal_seen), number)?;
+            flag::register(signal, Arc::clone(&seen))?;
             low_level::pipe::register(signal, waker.try_clone()?)?;
         }
-        Ok(Self { signal: signal_seen, wakeup })
+        Ok(Self { signal: signal_seen, seen, wakeup })
     }
 
     /// The signal that asked for the end, if one did.
@@ -48,6 +50,11 @@ impl Interrupt {
             0 => None,
             signal => i32::try_from(signal).ok(),
         }
+    }
+
+    /// Set from the first signal on.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.seen
     }
 
     /// Waits until there is something to read, or its end; `false` if a signal came first.
@@ -69,8 +76,9 @@ impl Interrupt {
     }
 
     /// Sleeps so long, unless a signal comes.
-    pub fn sleep(&self, time: Duration) -> io::Result<()> {
-        poll([self.waker()], Some(time)).map(drop)
+    pub fn sleep(&self, time: Duration) -> Result<(), Failure> {
+        let slept = poll([self.waker()], Some(time));
+        slept.map(drop).map_err(|source| Failure::System { source, doing: "sleep" })
     }
 
     fn waker(&self) -> (BorrowedFd<'_>, i16) {

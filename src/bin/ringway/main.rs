@@ -10,15 +10,19 @@ mod args;
 mod bench;
 mod compare;
 mod completions;
+mod confirm;
 mod create;
 mod dead_letters;
 mod doctor;
+mod excerpt;
 mod failure;
 mod gc;
 mod info;
 mod interrupt;
+mod journal;
 mod layout;
 mod list;
+mod log;
 mod man;
 mod member;
 mod model;
@@ -27,8 +31,10 @@ mod output;
 mod publish;
 mod records;
 mod remove;
+mod replay;
 mod report;
 mod seek;
+mod sender;
 mod sink;
 mod subscribe;
 mod subscriptions;
@@ -62,7 +68,7 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Create(create) => create::run(create, console),
         Command::Ls(list) => list::run(list, owner, console),
         Command::Info(info) => info::run(info, owner),
-        Command::Rm(remove) => remove::run(remove, owner),
+        Command::Rm(remove) => remove::run(remove, owner, console),
         Command::Gc(gc) => gc::run(gc, owner, console),
         Command::Layout(layout) => layout::run(layout),
         Command::Pub(publish) => publish::run(publish, owner, console),
@@ -76,6 +82,9 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Report(report) => report::run(report, console),
         Command::Compare(compare) => compare::run(compare),
         Command::Doctor(doctor) => doctor::run(doctor),
+        Command::Journal(journal) => journal::run(journal, owner, console),
+        Command::Log(log) => log::run(&log.action, console),
+        Command::Replay(replay) => replay::run(replay, owner, console),
         Command::Model(model) => model::run(model),
         Command::Completions(completions) => completions::run(completions),
         Command::Man(man) => man::run(man),

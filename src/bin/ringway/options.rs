@@ -1,10 +1,10 @@
 //! Values of options, from what people write.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ringway::workload::WhenFull;
-use ringway::{Lag, Start, Wait};
+use ringway::{AtLimit, Journal, Lag, Start, Wait};
 
 use crate::bench::args::Pins;
 
@@ -72,22 +72,85 @@ pub fn backoff(text: &str) -> Result<Backoff, String> {
 }
 
 pub fn start(text: &str) -> Result<Start, String> {
-    let number = |digits: &str| {
-        digits.parse::<u64>().map_err(|_| "it is oldest, newest, a sequence, or -N".to_owned())
-    };
     match text {
         "oldest" => Ok(Start::Oldest),
         "newest" => Ok(Start::Newest),
-        _ => match text.strip_prefix('-') {
-            Some(digits) => number(digits).map(Start::Last),
-            None => number(text).map(Start::Sequence),
-        },
+        _ => sequence(text)
+            .map(Start::Sequence)
+            .or_else(|| text.strip_prefix('-').and_then(sequence).map(Start::Last))
+            .or_else(|| moment(text).map(Start::Time))
+            .ok_or_else(|| format!("it is oldest, newest, a sequence, -N, {A_MOMENT}")),
     }
+}
+
+/// A place in a journal on disk: a message, or a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Sequence(u64),
+    Time(SystemTime),
+}
+
+pub fn mark(text: &str) -> Result<Mark, String> {
+    sequence(text)
+        .map(Mark::Sequence)
+        .or_else(|| moment(text).map(Mark::Time))
+        .ok_or_else(|| format!("it is a sequence, {A_MOMENT}"))
+}
+
+const A_MOMENT: &str = "-TIME such as -5m, or a time such as 2026-11-21T10:00:00Z";
+
+fn sequence(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// So long ago, as `-5m`, or a time of UTC.
+fn moment(text: &str) -> Option<SystemTime> {
+    match text.strip_prefix('-') {
+        Some(ago) => SystemTime::now().checked_sub(humantime::parse_duration(ago).ok()?),
+        None => humantime::parse_rfc3339_weak(text).ok(),
+    }
+}
+
+/// A time above zero.
+pub fn time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("it is a time above zero, such as 90s or 7d".into()),
+    }
+}
+
+/// When messages of a journal are safe.
+pub fn journal(text: &str) -> Result<Journal, String> {
+    match (text, text.strip_prefix("every:").map(time)) {
+        ("written", _) => Ok(Journal::Written),
+        ("always", _) => Ok(Journal::SyncedAlways),
+        (_, Some(Ok(every))) => Ok(Journal::SyncedEvery(every)),
+        _ => Err("it is written, always, or every:TIME such as every:100ms".into()),
+    }
+}
+
+/// How fast what was sent once is sent again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as it was sent.
+    Times(f64),
+    Max,
+}
+
+pub fn speed(text: &str) -> Result<Speed, String> {
+    let times = text.strip_suffix('x').and_then(|times| rate(times).ok()).map(Speed::Times);
+    let speed = if text == "max" { Some(Speed::Max) } else { times };
+    speed.ok_or_else(|| "it is max, or a number with an x, such as 1x or 0.5x".into())
 }
 
 /// Parses one of the policies, which help and completions list.
 pub fn lag() -> impl TypedValueParser<Value = Lag> {
     one_of(&[("hold", Lag::Hold), ("skip", Lag::Skip), ("spill", Lag::Spill)])
+}
+
+/// Parses what gives way at the limit of a history, which help and completions list.
+pub fn at_limit() -> impl TypedValueParser<Value = AtLimit> {
+    one_of(&[("hold", AtLimit::Hold), ("drop-oldest", AtLimit::DropOldest)])
 }
 
 /// Parses one of the ways to wait, which help and completions list.
@@ -200,13 +263,54 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_words_sequences_or_counts_from_the_end() {
+    fn starts_are_words_sequences_counts_from_the_end_or_moments() {
         assert_eq!(start("oldest"), Ok(Start::Oldest));
         assert_eq!(start("newest"), Ok(Start::Newest));
         assert_eq!(start("17"), Ok(Start::Sequence(17)));
         assert_eq!(start("-17"), Ok(Start::Last(17)));
-        for bad in ["", "-", "--1", "first", "1.5", "18446744073709551616"] {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+        for text in ["2023-11-14T22:13:20.25Z", "2023-11-14 22:13:20.25"] {
+            assert_eq!(start(text), Ok(Start::Time(moment)));
+            assert_eq!(mark(text), Ok(Mark::Time(moment)));
+        }
+        let before = SystemTime::now() - Duration::from_secs(90);
+        let Ok(Start::Time(found)) = start("-1m 30s") else { panic!("a moment") };
+        let after = SystemTime::now() - Duration::from_secs(90);
+        assert!((before..=after).contains(&found));
+        for bad in ["", "-", "--1", "+1", "first", "1.5", "18446744073709551616", "5m", "-5 y ago"]
+        {
             assert!(start(bad).is_err(), "{bad:?}");
+            assert!(mark(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(mark("17"), Ok(Mark::Sequence(17)));
+        assert!(mark("-17").is_err() && mark("oldest").is_err());
+    }
+
+    #[test]
+    fn journals_are_written_or_synced() {
+        assert_eq!(journal("written"), Ok(Journal::Written));
+        assert_eq!(journal("always"), Ok(Journal::SyncedAlways));
+        let every = Duration::from_millis(100);
+        assert_eq!(journal("every:100ms"), Ok(Journal::SyncedEvery(every)));
+        for bad in ["", "every", "every:", "every:0s", "every:soon", "every:-1s", "100ms"] {
+            assert!(journal(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_above_zero() {
+        assert_eq!(time("7d"), Ok(Duration::from_secs(7 * 24 * 3600)));
+        for bad in ["", "0s", "-1s", "7", "long"] {
+            assert!(time(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_multiples_or_none() {
+        assert_eq!(speed("max"), Ok(Speed::Max));
+        assert_eq!((speed("1x"), speed("0.5x")), (Ok(Speed::Times(1.0)), Ok(Speed::Times(0.5))));
+        for bad in ["", "x", "1", "0x", "-1x", "infx", "NaNx", "fast"] {
+            assert!(speed(bad).is_err(), "{bad:?}");
         }
     }
 

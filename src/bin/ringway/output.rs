@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use anstyle::{AnsiColor, Style};
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
-use serde_json::Value;
+use ringway::LogCut;
+use serde_json::{Value, json};
 
 use crate::failure::{Ending, Failure};
 
@@ -29,6 +30,12 @@ impl Console {
         if !self.quiet {
             let _ = writeln!(anstream::stderr(), "{NOTE}ringway:{NOTE:#} {text}");
         }
+    }
+
+    /// That the messages `from..to` are gone.
+    pub fn note_missed(self, from: u64, to: u64) {
+        let count = count(to - from, "message");
+        self.note(format_args!("missed {count}: {}", range(from, to)));
     }
 }
 
@@ -82,6 +89,19 @@ pub fn table(
     table.trim_fmt()
 }
 
+/// What was cut off of a journal, for people.
+pub fn cut_text(cut: &LogCut) -> String {
+    let LogCut { path, offset, size, kept_in, .. } = cut;
+    let (path, kept_in) = (path.display(), kept_in.display());
+    format!("cut {size} bytes off {path}, from byte {offset} on; they are in {kept_in} now")
+}
+
+/// What was cut off of a journal, for programs.
+pub fn cut_as_json(cut: &LogCut) -> Value {
+    let LogCut { path, offset, size, kept_in, .. } = cut;
+    json!({ "file": path, "offset": offset, "size_bytes": size, "kept_in": kept_in })
+}
+
 /// A number of bytes for people: `16 MiB`.
 pub fn bytes(count: u64) -> String {
     ByteSize(count).display().iec().to_string().replace(".0 ", " ")
@@ -90,6 +110,11 @@ pub fn bytes(count: u64) -> String {
 /// A moment for people and programs alike: `2026-11-21T10:00:00Z`.
 pub fn time(moment: SystemTime) -> String {
     humantime::format_rfc3339_seconds(moment).to_string()
+}
+
+/// A moment to the nanosecond: what messages carry.
+pub fn exact_time(moment: SystemTime) -> String {
+    humantime::format_rfc3339_nanos(moment).to_string()
 }
 
 /// A time for people, to the precision that they read: `2m 5s`, `310ms`.
@@ -106,6 +131,11 @@ pub fn duration(time: Duration) -> String {
 /// A time for programs.
 pub fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The messages `from..to`, of which there is one at least: `17`, `17 to 20`.
+pub fn range(from: u64, to: u64) -> String {
+    if to == from + 1 { from.to_string() } else { format!("{from} to {}", to - 1) }
 }
 
 /// "1 message", "2 messages".

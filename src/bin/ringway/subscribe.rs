@@ -142,8 +142,7 @@ fn follow(
             }
             Received::Missed { from, to } => {
                 tally.missed += to - from;
-                let count = output::count(to - from, "message");
-                console.note(format_args!("missed {count}: {from} to {}", to - 1));
+                console.note_missed(from, to);
             }
             Received::Closed => return Ok(Ending::Done),
             Received::Empty | Received::TimedOut => {
@@ -180,6 +179,7 @@ impl ReceivingEnd {
             Some(lag) => options.on_lag(lag),
             None => options,
         };
+        let options = if subscribe.durable { options.durable_only() } else { options };
         Ok(match &subscribe.member.subscription {
             None => Self::Consumer(queue.subscribe(&options)?),
             Some(name) => {

@@ -1,0 +1,61 @@
+//! `ringway journal`: writes a queue's journal, for producers that have better to do.
+
+use std::time::{Duration, Instant};
+
+use ringway::{Error, Journaler, Queue};
+
+use crate::args::WriteJournal;
+use crate::failure::{Ending, Failure};
+use crate::info::open;
+use crate::interrupt::Interrupt;
+use crate::output::{self, Console};
+
+pub fn run(
+    journal: &WriteJournal,
+    owner: Option<u32>,
+    console: Console,
+) -> Result<Ending, Failure> {
+    let name = &journal.name;
+    let queue = open(name, owner)?;
+    let interrupt = Interrupt::catch()?;
+    let mut journaler = attach(&queue, &interrupt)?;
+    let before = queue.durable_sequence().unwrap_or_default();
+    if let Some(directory) = queue.history() {
+        let directory = directory.display();
+        console.note(format_args!(
+            "writing the journal of '{name}' in {directory}, from message {before} on"
+        ));
+    }
+    let ended = journaler.run(interrupt.flag());
+    drop(journaler);
+    let after = queue.durable_sequence().unwrap_or(before).max(before);
+    let mut summary = output::count(after - before, "message");
+    if after > before {
+        summary = format!("{summary} ({})", output::range(before, after));
+    }
+    let summary = format!("{summary} of '{name}' became durable");
+    let Err(error) = ended else {
+        let signal = interrupt.signal();
+        let why = if signal.is_some() { "interrupted" } else { "the queue was removed" };
+        console.note(format_args!("{why}; {summary}"));
+        return Ok(signal.map_or(Ending::Done, Ending::Interrupted));
+    };
+    console.note(summary);
+    Err(error.into())
+}
+
+/// Becomes the journaler. A producer that writes by itself is one for a moment, so that this is
+/// tried for a while.
+fn attach(queue: &Queue, interrupt: &Interrupt) -> Result<Journaler, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let begin = Instant::now();
+    loop {
+        match queue.journaler() {
+            Err(Error::JournalerAlive { .. })
+                if begin.elapsed() < PATIENCE && interrupt.signal().is_none() => {}
+            result => return Ok(result?),
+        }
+        interrupt.sleep(INTERVAL)?;
+    }
+}

@@ -1,0 +1,205 @@
+//! `ringway log`: what lies in the journal of a history directory.
+
+use std::path::{Path, PathBuf};
+
+use ringway::{Archive, Error, Queue, Verified};
+use serde_json::{Value, json};
+
+use crate::args::{Dump, Format, LogAction, Prune, Repair, Verify};
+use crate::confirm::confirm;
+use crate::excerpt::{Excerpt, Part, open};
+use crate::failure::{Ending, Failure};
+use crate::output::{self, Console, bytes};
+use crate::sink::Sink;
+
+pub fn run(action: &LogAction, console: Console) -> Result<Ending, Failure> {
+    match action {
+        LogAction::Verify(of) => verify(of, console),
+        LogAction::Dump(dump) => print_messages(dump, console),
+        LogAction::Repair(of) => repair(of, console),
+        LogAction::Prune(of) => prune(of, console),
+    }
+}
+
+fn verify(verify: &Verify, console: Console) -> Result<Ending, Failure> {
+    let archive = open(&verify.directory)?;
+    let verified = archive.verify()?;
+    if verify.json {
+        output::json(&as_json(&verify.directory, &archive, &verified))?;
+    } else {
+        output::print(as_text(&verify.directory, &archive, &verified))?;
+    }
+    if verified.damage.is_some() {
+        let directory = verify.directory.display();
+        console.note(format_args!("`ringway log repair {directory}` cuts it off at the damage"));
+    }
+    Ok(if verified.is_whole() { Ending::Done } else { Ending::Damaged })
+}
+
+fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
+    let messages = match messages_of(verified) {
+        None => "none".into(),
+        Some(range) => format!("{}: {range}", verified.messages),
+    };
+    let gaps: Vec<_> = verified.gaps.iter().map(|&(from, to)| output::range(from, to)).collect();
+    let or_none = |text: String| if text.is_empty() { "none".into() } else { text };
+    let torn = match verified.torn_size {
+        0 => String::new(),
+        size => format!("{size} bytes of a message that was not written whole"),
+    };
+    let damage = verified.damage.as_ref().map(|damage| {
+        let (path, offset, what) = damage_of(damage);
+        format!("{} at byte {offset}: {what}", path.display())
+    });
+    let facts = [
+        ("history", directory.display().to_string()),
+        ("queue", archive.queue_name().to_owned()),
+        ("id", output::hex(&archive.id())),
+        ("files", format!("{}, {}", verified.files, bytes(verified.size))),
+        ("messages", messages),
+        ("missing", or_none(gaps.join(", "))),
+        ("torn end", or_none(torn)),
+        ("damage", damage.unwrap_or("none".into())),
+    ];
+    facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n")
+}
+
+/// The messages up to the first damage.
+fn messages_of(verified: &Verified) -> Option<String> {
+    let (first, next) = (verified.first_sequence, verified.next_sequence);
+    (verified.messages > 0).then(|| output::range(first, next))
+}
+
+fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
+    let range = |from, to| json!({ "first_sequence": from, "next_sequence": to });
+    json!({
+        "directory": directory,
+        "queue": archive.queue_name(),
+        "id": output::hex(&archive.id()),
+        "files": verified.files,
+        "size_bytes": verified.size,
+        "messages": verified.messages,
+        "first_sequence": verified.first_sequence,
+        "next_sequence": verified.next_sequence,
+        "missing": verified.gaps.iter().map(|&(from, to)| range(from, to)).collect::<Value>(),
+        "torn_size_bytes": verified.torn_size,
+        "damage": verified.damage.as_ref().map(damage_as_json),
+        "whole": verified.is_whole(),
+    })
+}
+
+fn damage_as_json(damage: &Error) -> Value {
+    let (path, offset, what) = damage_of(damage);
+    json!({ "file": path, "offset": offset, "what": what })
+}
+
+/// The file, the byte in it, and what is wrong there.
+fn damage_of(damage: &Error) -> (&Path, u64, String) {
+    match damage {
+        Error::LogDamaged { path, offset, what, .. } => (path, *offset, what.to_string()),
+        Error::ForeignHistory { path, theirs, .. } => (path, 0, format!("it belongs to {theirs}")),
+        other => (Path::new(""), 0, other.to_string()),
+    }
+}
+
+fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
+    let archive = open(&dump.directory)?;
+    let format = if dump.json { Format::Jsonl } else { Format::Raw };
+    let mut sink = Sink::new(format, dump.delimiter, false);
+    let mut ending = Ending::Done;
+    for part in Excerpt::of(&archive, &dump.extent)? {
+        match part {
+            Ok(Part::Message(message)) => sink.write(&message)?,
+            Ok(Part::Missed { from, to }) => {
+                ending = Ending::Missed;
+                console.note_missed(from, to);
+            }
+            Err(error) => {
+                // What is whole before it.
+                sink.flush()?;
+                return Err(error.into());
+            }
+        }
+    }
+    sink.flush()?;
+    Ok(ending)
+}
+
+fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
+    let archive = open(&repair.directory)?;
+    let verified = archive.verify()?;
+    let plan = archive.repair_plan()?;
+    if !plan.is_empty() {
+        refuse_while_in_use(&archive, "repair")?;
+        let lines: Vec<_> =
+            plan.iter().enumerate().map(|(index, path)| cut_text(index, path, &verified)).collect();
+        let left = match messages_of(&verified) {
+            None => "no message is left".into(),
+            Some(range) => format!("the messages {range} are left"),
+        };
+        console.note(format_args!("to be cut off:\n{}\n{left}", lines.join("\n")));
+        if !repair.yes && !confirm("Cut it off? It is kept beside, in files that end in .broken.")?
+        {
+            console.note("nothing was changed");
+            return Ok(Ending::Declined);
+        }
+    }
+    let cuts = if plan.is_empty() { Vec::new() } else { archive.repair()? };
+    if repair.json {
+        output::json(&cuts.iter().map(output::cut_as_json).collect())?;
+    }
+    for cut in &cuts {
+        console.note(output::cut_text(cut));
+    }
+    if cuts.is_empty() {
+        console.note("nothing is damaged or torn");
+    }
+    Ok(Ending::Done)
+}
+
+/// What would be cut off of a file of the plan.
+fn cut_text(index: usize, path: &Path, verified: &Verified) -> String {
+    let file = path.display();
+    match verified.damage.as_ref().map(damage_of) {
+        _ if index > 0 => format!("  {file}, all of it"),
+        Some((_, 0, what)) => format!("  {file}, all of it: {what}"),
+        Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
+        None => {
+            let size = verified.torn_size;
+            format!("  {file}, its last {size} bytes: a message that was not written whole")
+        }
+    }
+}
+
+/// A queue that is there would look for what it has written.
+fn refuse_while_in_use(archive: &Archive, doing: &'static str) -> Result<(), Failure> {
+    let queue = archive.queue_name();
+    let ours = archive.directory().canonicalize().ok();
+    let found = Queue::open(queue).ok();
+    let theirs = found.as_ref().and_then(Queue::history);
+    if theirs.is_some() && theirs == ours.as_deref() {
+        return Err(Failure::JournalInUse { queue: queue.into(), doing });
+    }
+    Ok(())
+}
+
+fn prune(prune: &Prune, console: Console) -> Result<Ending, Failure> {
+    let archive = open(&prune.directory)?;
+    let size_max = prune.size_max.map_or(u64::MAX, |size| size.as_u64());
+    let removed = archive.prune(size_max, prune.age_max)?;
+    if prune.json {
+        output::json(&json!({ "removed": removed }))?;
+    }
+    note_removed(&removed, console);
+    Ok(Ending::Done)
+}
+
+/// Names the files that are gone.
+pub fn note_removed(removed: &[PathBuf], console: Console) {
+    for path in removed {
+        console.note(format_args!("removed {}", path.display()));
+    }
+    if removed.is_empty() {
+        console.note("removed nothing");
+    }
+}

@@ -1,0 +1,218 @@
+//! The sending end of a queue, as `pub` and `replay` use it: waits for those who are to receive,
+//! writes the journal where nobody else does, and has everything durable at the end.
+
+use std::time::{Duration, Instant};
+
+use ringway::{Error, JournalThread, Producer, Queue, Sent, Wait};
+
+use crate::args::Sending;
+use crate::failure::{Ending, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Console};
+
+/// How long a signal goes unseen at most.
+const SLICE: Duration = Duration::from_millis(100);
+/// To wait for longer is worth a word.
+const UNREMARKABLE: Duration = Duration::from_secs(1);
+
+/// Sends messages for as long as nobody interrupts.
+pub struct Sender<'a> {
+    queue: Queue,
+    producer: Producer,
+    has_journal: bool,
+    /// Ours, if nobody else writes it.
+    journal: Option<JournalThread>,
+    interrupt: &'a Interrupt,
+    pub console: Console,
+    pub sent: u64,
+}
+
+impl<'a> Sender<'a> {
+    /// Becomes the queue's producer.
+    pub fn open(queue: Queue, interrupt: &'a Interrupt, console: Console) -> Result<Self, Failure> {
+        let mut producer = queue.producer()?;
+        producer.set_wait(Wait::Park);
+        let has_journal = queue.durable_sequence().is_some();
+        let journal = match has_journal.then(|| queue.journaler()) {
+            None | Some(Err(Error::JournalerAlive { .. })) => None,
+            Some(journaler) => Some(journaler?.spawn()),
+        };
+        Ok(Self { queue, producer, has_journal, journal, interrupt, console, sent: 0 })
+    }
+
+    /// Sends all that `send_all` sends, with what is to be done before and after; `verb` says what
+    /// that was.
+    pub fn run(
+        mut self,
+        sending: &Sending,
+        verb: &str,
+        send_all: impl FnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<Ending, Failure> {
+        let ended = self.wait_for(sending.wait_for).and_then(|()| send_all(&mut self));
+        // Also what was sent before a failure.
+        let durable = self.make_durable();
+        let summary = self.summary(verb, durable.as_ref().is_ok_and(|durable| *durable));
+        ended.map_err(|failure| match failure {
+            Failure::Record(what) => {
+                let sent = output::count(self.sent, "message");
+                Failure::Record(format!("{what}; {verb} {sent} before it"))
+            }
+            other if self.sent == 0 => other,
+            other => {
+                self.console.note(&summary);
+                other
+            }
+        })?;
+        durable.inspect_err(|_| self.console.note(&summary))?;
+        if let Some(signal) = self.interrupt.signal() {
+            self.console.note(format_args!("interrupted; {summary}"));
+            return Ok(Ending::Interrupted(signal));
+        }
+        if sending.close {
+            self.producer.close()?;
+        }
+        self.console.note(summary);
+        Ok(Ending::Done)
+    }
+
+    fn summary(&self, verb: &str, durable: bool) -> String {
+        let sent = output::count(self.sent, "message");
+        let summary = format!("{verb} {sent} to '{}'", self.queue.name());
+        match (self.has_journal, self.queue.durable_sequence()) {
+            _ if self.sent == 0 => summary,
+            (true, _) if durable => summary + ", all durable",
+            (true, Some(sequence)) => {
+                let next = self.producer.next_sequence();
+                summary + &format!("; those from {} on are not durable", sequence.min(next))
+            }
+            _ => summary,
+        }
+    }
+
+    fn wait_for(&self, subscriptions: usize) -> Result<(), Failure> {
+        const INTERVAL: Duration = Duration::from_millis(20);
+        let mut noted = false;
+        while subscriptions > 0 && self.interrupt.signal().is_none() {
+            let consumers = self.queue.info()?.consumers;
+            let found = consumers.iter().filter(|consumer| consumer.alive).count();
+            if found >= subscriptions {
+                return Ok(());
+            }
+            if !noted {
+                let name = self.queue.name();
+                self.console.note(format_args!(
+                    "waiting for subscriptions of '{name}': {found} of {subscriptions} are there"
+                ));
+                noted = true;
+            }
+            self.interrupt.sleep(INTERVAL)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message that is due so long after the beginning. `false` if it was not sent, because
+    /// a signal came first.
+    pub fn send(
+        &mut self,
+        key_hash: Option<u64>,
+        payload: &[u8],
+        begin: Instant,
+        due: Duration,
+    ) -> Result<bool, Failure> {
+        if let Some(rest) = due.checked_sub(begin.elapsed())
+            && !rest.is_zero()
+        {
+            self.interrupt.sleep(rest)?;
+        }
+        if self.interrupt.signal().is_some() {
+            return Ok(false);
+        }
+        let sent = match self.try_send(key_hash, payload, Duration::ZERO)? {
+            Sent::Full | Sent::TimedOut => self.send_when_there_is_room(key_hash, payload)?,
+            Sent::Sequence(_) => true,
+        };
+        self.sent += u64::from(sent);
+        Ok(sent)
+    }
+
+    fn try_send(
+        &mut self,
+        key_hash: Option<u64>,
+        payload: &[u8],
+        patience: Duration,
+    ) -> Result<Sent, Error> {
+        let message = self.producer.message();
+        let message = match key_hash {
+            Some(hash) => message.key_hash(hash),
+            None => message,
+        };
+        if patience.is_zero() {
+            message.try_send(payload)
+        } else {
+            message.send_timeout(payload, patience)
+        }
+    }
+
+    fn send_when_there_is_room(
+        &mut self,
+        key_hash: Option<u64>,
+        payload: &[u8],
+    ) -> Result<bool, Failure> {
+        let begin = Instant::now();
+        let mut noted = false;
+        while self.interrupt.signal().is_none() {
+            if let Sent::Sequence(_) = self.try_send(key_hash, payload, SLICE)? {
+                return Ok(true);
+            }
+            if !noted && begin.elapsed() >= UNREMARKABLE {
+                self.note_who_holds();
+                noted = true;
+            }
+        }
+        Ok(false)
+    }
+
+    fn note_who_holds(&self) {
+        let Some(time) = self.producer.held_for() else { return };
+        let (name, time) = (self.queue.name(), output::duration(time));
+        let holders: Vec<_> = self.producer.held_by().iter().map(ToString::to_string).collect();
+        if !holders.is_empty() {
+            let holders = holders.join("; ");
+            self.console
+                .note(format_args!("held at '{name}' for {time}, a ring ahead of {holders}"));
+        } else if self.queue.history().is_some() {
+            self.console.note(format_args!(
+                "held at '{name}' for {time}: its history has the size that it may have, or whoever writes it does not go on"
+            ));
+        }
+    }
+
+    /// Has all that was sent durable, in a queue with a journal. Waits for whoever writes that;
+    /// `false` if a signal ended the waiting.
+    fn make_durable(&mut self) -> Result<bool, Failure> {
+        if !self.has_journal {
+            return Ok(true);
+        }
+        // Has everything written and durable at once, however seldom it is synced.
+        let journalled = self.journal.take().map_or(Ok(()), JournalThread::stop);
+        let begin = Instant::now();
+        let mut noted = false;
+        while !self.producer.flush(SLICE)? {
+            if self.interrupt.signal().is_some() && begin.elapsed() >= UNREMARKABLE {
+                return Ok(false);
+            }
+            if !noted && begin.elapsed() >= UNREMARKABLE {
+                let name = self.queue.name();
+                self.console.note(format_args!(
+                    "waiting for the journaler of '{name}' to have all messages durable"
+                ));
+                noted = true;
+            }
+        }
+        if let Err(error) = journalled {
+            // What it could not do the flush has done.
+            self.console.note(format_args!("the journal stood still for a while: {error}"));
+        }
+        Ok(true)
+    }
+}
