@@ -223,7 +223,8 @@ part! {
         0x0a0 first_position: u64 = "creator" "the first message's position";
         0x0a8 _reserved_identity: [u8; 88] = "nobody" "zero";
         0x100 licence: u64 = "producer" "position up to which the producer may write; never goes back";
-        0x108 _reserved_licence: [u8; 120] = "nobody" "zero";
+        0x108 granted: u64 = "producer" "the licence that nobody objected to, or one before it: what is below it, less the capacity, may be overwritten already";
+        0x110 _reserved_licence: [u8; 112] = "nobody" "zero";
         0x180 epoch: u64 = "producer" "how many producers there have been";
         0x188 closed: u64 = "producer" "0 while open, else 1 + the position where the stream ended";
         0x190 barrier: u32 = "producer" "1: a sleeper must issue the barrier for both sides (membarrier)";
@@ -345,6 +346,7 @@ impl Header {
 pub(crate) const INSTANCE_OFFSET: usize = offset_of!(Header, instance);
 
 pub(crate) const LICENCE: Word64 = Word64(offset_of!(Header, licence));
+pub(crate) const GRANTED: Word64 = Word64(offset_of!(Header, granted));
 pub(crate) const EPOCH: Word64 = Word64(offset_of!(Header, epoch));
 pub(crate) const CLOSED: Word64 = Word64(offset_of!(Header, closed));
 pub(crate) const BARRIER: Word32 = Word32(offset_of!(Header, barrier));
@@ -718,6 +720,7 @@ impl Identity {
         let licence =
             if self.first_position == 0 { 0 } else { self.first_position + geometry.capacity };
         put(offset_of!(Header, licence), &licence.to_le_bytes());
+        put(offset_of!(Header, granted), &licence.to_le_bytes());
         put(offset_of!(Header, durable_sequence), &self.first_sequence.to_le_bytes());
         for sector in 1..SECTORS {
             put(sector_position(sector).0, &NO_POSITION.to_le_bytes());

@@ -343,6 +343,9 @@ impl Reception {
                     let floor = past.holder().map_or(0, join);
                     if floor <= place.position {
                         past.leave();
+                    } else if let Some(index) = past.holder() {
+                        // Lost the race of JOIN. The files have more by now.
+                        ring.join(index, Lag::Skip, place.position);
                     }
                 }
                 PastRead::Gone => {

@@ -164,11 +164,11 @@ impl Historian {
     /// the files.
     fn begin_at(&mut self, needed: u64) -> Result<(), Error> {
         let (from, written) = (self.ring.written_from(), self.ring.written());
-        let goes_on = self.ring.current_floor() <= written;
+        let goes_on = self.ring.granted_floor() <= written;
         if goes_on && needed <= written && self.ring.is_had_from(needed, from) {
             return Ok(());
         }
-        let start = self.ring.sector_start(needed).map_err(|error| self.corrupt(error))?;
+        let start = self.ring.first_to_keep(needed).map_err(|error| self.corrupt(error))?;
         if goes_on && (from..=written).contains(&start.position) {
             return Ok(());
         }

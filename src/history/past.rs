@@ -90,7 +90,7 @@ impl Past {
             match self.reader.next(end)? {
                 LogRead::Message(span) => return Ok(PastRead::Message(span)),
                 LogRead::Missed { from, to } => return Ok(PastRead::Missed { from, to }),
-                LogRead::End if self.place().position >= ring.current_floor() => {
+                LogRead::End if self.place().position >= ring.granted_floor() => {
                     return Ok(PastRead::Present(self.place()));
                 }
                 // They have grown meanwhile.
@@ -104,7 +104,7 @@ impl Past {
     /// Whether [`Self::read`] would say that it is not there yet.
     pub(crate) fn is_at_end(&self, ring: &Ring) -> bool {
         let position = self.place().position;
-        position >= self.end(ring) && position < ring.current_floor()
+        position >= self.end(ring) && position < ring.granted_floor()
     }
 
     fn end(&self, ring: &Ring) -> u64 {

@@ -78,7 +78,7 @@ impl Ring {
     }
 
     /// Lets `pick` choose among the entries that are whole now.
-    pub(super) fn find(
+    fn find(
         &self,
         pick: impl Fn(&mut dyn Iterator<Item = Place>) -> Option<Place>,
     ) -> Result<Place, Corrupt> {
@@ -106,7 +106,7 @@ impl Ring {
         Err(Corrupt { position: last_licence.unwrap_or(0), found: NO_POSITION })
     }
 
-    fn entry(&self, sector: usize) -> Option<Place> {
+    pub(super) fn entry(&self, sector: usize) -> Option<Place> {
         let word = self.header64(sector_position(sector));
         // Acquire: INDEX.
         let position = load_acquire(word);

@@ -5,7 +5,7 @@
 
 use super::frame::{self, Frame};
 use super::{Corrupt, Lag, MemberIndex, Place, Ring};
-use crate::layout;
+use crate::layout::{self, NO_POSITION, SECTORS};
 use crate::sync::{Ordering, fence, load_acquire};
 
 /// What has to be in the files before it is overwritten.
@@ -31,9 +31,17 @@ impl Ring {
         load_acquire(self.header64(layout::WRITTEN_FROM))
     }
 
-    /// The floor at this moment.
-    pub(crate) fn current_floor(&self) -> u64 {
-        self.floor(self.licence().load(Ordering::Relaxed))
+    /// The position below which bytes may be overwritten already, which is what counts for those who
+    /// have the files to go to. The licence is ahead of it while somebody objects.
+    pub(crate) fn granted_floor(&self) -> u64 {
+        self.floor(self.header64(layout::GRANTED).load(Ordering::Relaxed))
+    }
+
+    /// Nobody has objected to a licence.
+    pub(super) fn grant(&self, licence: u64) {
+        self.header64(layout::GRANTED).store(licence, Ordering::Relaxed);
+        // Release: LICENCE, for members that spill.
+        fence(Ordering::Release);
     }
 
     /// The historian has appended up to a position.
@@ -106,18 +114,27 @@ impl Ring {
     /// Whether files that begin at `from` have as much of what is needed as can be had: what is
     /// neither in them nor in the ring is gone.
     pub(crate) fn is_had_from(&self, needed: u64, from: u64) -> bool {
-        from <= needed || needed < self.current_floor()
+        from <= needed || needed < self.granted_floor()
     }
 
-    /// The first boundary in the sector of a boundary that is not overwritten.
-    pub(crate) fn sector_start(&self, position: u64) -> Result<Place, Corrupt> {
-        let sector_end = self.sector_end(position);
-        self.find(|places| {
-            let mut in_sector = places.filter(|place| {
-                self.sector_end(place.position) == sector_end && place.position <= position
-            });
-            in_sector.next()
-        })
+    /// The boundary from which on files have to have the stream for a member that needs it from
+    /// `needed` on: the first in that sector. A member that is below the floor has lost what is
+    /// there, or is about to find that it lost the race of JOIN: for it, the oldest that is whole.
+    /// For the writer alone, since nobody else may take it that the index stands still.
+    pub(crate) fn first_to_keep(&self, needed: u64) -> Result<Place, Corrupt> {
+        let floor = self.granted_floor();
+        let entries = (0..SECTORS).filter_map(|sector| self.entry(sector));
+        let whole = entries.filter(|place| place.position >= floor);
+        let sector_end = self.sector_end(needed);
+        let fits = |place: &Place| {
+            self.sector_end(place.position) == sector_end && place.position <= needed
+        };
+        let found = if needed < floor {
+            whole.min_by_key(|place| place.position)
+        } else {
+            whole.into_iter().find(fits)
+        };
+        found.ok_or(Corrupt { position: needed, found: NO_POSITION })
     }
 
     /// Follows committed frames to the first boundary at or after `until`, or to the end of the

@@ -136,26 +136,25 @@ pub(crate) struct CopyReader {
     track: Track,
     /// Shows how far it is, if the queue knows of it.
     member: Option<Member>,
-    /// Whether what is overwritten before it gets there is to be had elsewhere.
-    spills: bool,
 }
 
 impl CopyReader {
     pub(crate) fn new(ring: Ring, member: Option<Member>, begin: Begin) -> Self {
-        Self { track: Track::new(ring, begin), member, spills: false }
+        Self { track: Track::new(ring, begin), member }
     }
 
     /// A reader that finds nothing where something was overwritten, instead of skipping it: see
     /// [`Self::is_overtaken`].
     #[cfg(not(loom))]
-    pub(crate) fn spilling(self) -> Self {
-        Self { spills: true, ..self }
+    pub(crate) fn spilling(mut self) -> Self {
+        self.track.spills = true;
+        self
     }
 
     /// Whether what comes next has been overwritten, and is to be had elsewhere.
     #[cfg(not(loom))]
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.spills && self.track.position() < self.track.ring.current_floor()
+        self.track.spills && self.track.position() < self.track.ring.granted_floor()
     }
 
     /// Goes elsewhere. The boundary may be overwritten by the time it looks.
@@ -205,9 +204,9 @@ impl CopyReader {
         }
         loop {
             let (word, licence) = self.track.word_and_licence();
-            if self.track.position() < self.track.ring.floor(licence) {
+            if self.track.position() < self.track.floor(licence) {
                 // LICENCE: whatever the word is, it is not of this frame.
-                if self.spills {
+                if self.track.spills {
                     return Ok(Read::Empty);
                 }
                 if let Some(missed) = self.track.skip()? {
@@ -264,9 +263,8 @@ impl CopyReader {
 
     /// Whether [`Self::look`] would find nothing.
     pub(crate) fn is_caught_up(&self) -> bool {
-        let ring = &self.track.ring;
-        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
-        self.track.position() >= floor && self.track.is_caught_up()
+        let licence = self.track.ring.licence().load(Ordering::Relaxed);
+        self.track.position() >= self.track.floor(licence) && self.track.is_caught_up()
     }
 }
 
@@ -282,6 +280,9 @@ pub(crate) struct Track {
     missed_from: Option<u64>,
     /// Whether what is not durable is as if it were not there.
     durable_only: bool,
+    /// Whether what is overwritten before it gets there is to be had elsewhere. Then the licence
+    /// that was granted counts: see [`Ring::granted_floor`].
+    spills: bool,
 }
 
 impl Track {
@@ -292,7 +293,7 @@ impl Track {
         #[allow(clippy::clone_on_copy, reason = "the model checks' regions are no copies")]
         let run = Run::new(ring.frames.clone(), offset, place.sequence, size_max);
         let lap = place.position - offset as u64;
-        Self { run, lap, ring, missed_from, durable_only: false }
+        Self { run, lap, ring, missed_from, durable_only: false, spills: false }
     }
 
     pub(crate) fn is_durable_only(&self) -> bool {
@@ -369,8 +370,13 @@ impl Track {
     fn is_overwritten(&self) -> bool {
         // Acquire: LICENCE.
         fence(Ordering::Acquire);
-        let licence = self.ring.licence().load(Ordering::Relaxed);
-        self.position() < self.ring.floor(licence)
+        self.position() < self.floor(self.ring.licence().load(Ordering::Relaxed))
+    }
+
+    /// The position below which frames may be overwritten, given the licence.
+    #[inline(always)]
+    fn floor(&self, licence: u64) -> u64 {
+        if self.spills { self.ring.granted_floor() } else { self.ring.floor(licence) }
     }
 
     /// What was missed before the beginning, once.

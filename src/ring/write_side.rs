@@ -271,6 +271,7 @@ impl Writer {
         let granted = self.has_room();
         if granted {
             self.granted = self.wanted;
+            self.ring.grant(self.wanted);
         }
         granted
     }

@@ -60,14 +60,14 @@ fn whoever_joins_to_spill_finds_it_in_the_ring_or_in_the_files() {
                 && let Some(until) = writer.must_keep()
                 && let Some(needed) = ring.lowest_spilling()
             {
-                let start = ring.sector_start(needed).unwrap();
+                let start = ring.first_to_keep(needed).unwrap();
                 ring.set_written(start.position);
                 ring.set_written_from(start.position);
                 keep(&ring, start, until);
             }
         }
         let place = joiner.join().unwrap();
-        let floor = ring.current_floor();
+        let floor = ring.granted_floor();
         let in_files = ring.written_from() <= place.position && ring.written() >= floor;
         assert!(place.position >= floor || in_files, "{place:?} is nowhere");
     });
