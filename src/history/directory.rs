@@ -198,6 +198,8 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
         let _ = fs::remove_dir(&within);
     }
     let identity = directory.join(IDENTITY);
+    // Of somebody who died while making it.
+    let _ = fs::remove_file(identity.with_extension("new"));
     fs::remove_file(&identity).map_err(failed("remove", &identity))?;
     removed.push(identity);
     let _ = fs::remove_dir(directory);
