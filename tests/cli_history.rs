@@ -708,7 +708,7 @@ fn each_wrong_use_has_its_exit_code() {
 #[test]
 fn help_and_manual_name_the_commands() {
     let manual = String::from_utf8(print(&["man"])).unwrap();
-    for words in ["journal", "log", "replay", "queue or a journal is damaged"] {
+    for words in ["journal", "log", "replay", "queue or journal is damaged"] {
         assert!(manual.contains(words), "{words:?} is not in {manual}");
     }
     for (arguments, words) in [

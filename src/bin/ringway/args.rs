@@ -20,8 +20,7 @@ Exit codes:
   1    failed
   2    wrong usage
   3    no such queue, subscription or history, or no permission to use it
-  4    messages were missed, or the queue or a journal is damaged; lost, doubled or disordered in
-       a run
+  4    messages were missed, or lost, doubled or disordered in a run; a queue or journal is damaged
   5    a limit was missed: of time, of --fail-if, or of a comparison
   130  interrupted (Ctrl-C)";
 
@@ -102,6 +101,12 @@ pub enum Command {
     Seek(Seek),
     /// Look after messages that were given up
     DeadLetters(DeadLetters),
+    /// Write a queue's journal, until interrupted or the queue is removed
+    Journal(WriteJournal),
+    /// Look after a journal as it lies on disk
+    Log(Log),
+    /// Send what is in a journal to a queue, as fast as it was sent or faster
+    Replay(Replay),
     /// Measure this machine, and loads of one's own beside what theory says
     Bench(Bench),
     /// Be an end of a run; not for people
@@ -113,12 +118,6 @@ pub enum Command {
     Compare(Compare),
     /// Look at what this machine does to measurements, and what to do about it
     Doctor(Doctor),
-    /// Write a queue's journal, until interrupted or the queue is removed
-    Journal(WriteJournal),
-    /// Look after a journal as it lies on disk
-    Log(Log),
-    /// Send what is in a journal to a queue, as fast as it was sent or faster
-    Replay(Replay),
     /// Say what queueing theory makes of a load, and simulate it
     Model(Model),
     /// Print a completion script for a shell
