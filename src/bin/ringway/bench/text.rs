@@ -180,9 +180,8 @@ fn load(run: &Value) -> String {
         }
         None => "theory     none: the ring couples the consumers, see the replay".into(),
     });
-    if let Some(little) = run["little_ratio"].as_f64() {
-        facts.push(format!("checked    L by events over L by Little's law: {}", number(little)));
-    }
+    let little = optional(&run["little_ratio"], number);
+    facts.push(format!("checked    L by events over L by Little's law: {little}"));
     let replay = optional(&run["replay_wait_mean_ns"], time);
     facts.push(format!(
         "replayed   the same chance without a machine waits {replay}; for the work and rate that \
