@@ -192,7 +192,7 @@ fn taken<M>(received: Received<M>, take: impl FnOnce(M) -> usize) -> Taken {
 /// let places = check(&mut queue.producer()?, &mut receiving, 56, 1_000_000)?;
 /// assert!((900..=1024).contains(&places));
 /// # Queue::force_remove("doc-check")?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub fn check<S: SendingEnd, R: ReceivingEnd>(
     sending: &mut S,

@@ -344,5 +344,5 @@ fn a_transport_that_loses_or_mixes_messages_is_found_out() {
         "of 11 messages that the transport took, number 4 is not what was sent"
     );
     let mixing = places(|number| if number == 4 { Fate::Overtakes } else { Fate::Arrives });
-    assert!(mixing.unwrap_err().to_string().contains("number 4 is not what was sent"));
+    assert!(mixing.unwrap_err().to_string().contains("number 3 is not what was sent"));
 }
