@@ -109,9 +109,6 @@ pub enum Command {
     Replay(Replay),
     /// Measure this machine, and loads of one's own beside what theory says
     Bench(Bench),
-    /// Be an end of a run; not for people
-    #[command(hide = true)]
-    BenchEnd,
     /// Draw runs, as a page of HTML
     Report(Report),
     /// Compare two runs, and fail if the second one is worse

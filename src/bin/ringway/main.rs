@@ -49,10 +49,17 @@ use crate::failure::{Ending, Failure};
 use crate::output::Console;
 
 fn main() -> ExitCode {
+    if bench::crew::is_end() {
+        return ended(bench::crew::play_here().map(|()| Ending::Done));
+    }
     let Arguments { global, command } = Arguments::parse();
     global.color.write_global();
     let console = Console::new(global.quiet);
-    match run(&command, global.owner, console) {
+    ended(run(&command, global.owner, console))
+}
+
+fn ended(result: Result<Ending, Failure>) -> ExitCode {
+    match result {
         Ok(ending) => ending.into(),
         Err(failure) => {
             if !failure.is_closed_pipe() {
@@ -81,7 +88,6 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Log(log) => log::run(&log.action, console),
         Command::Replay(replay) => replay::run(replay, owner, console),
         Command::Bench(bench) => bench::run(bench, console),
-        Command::BenchEnd => bench::crew::play_here().map(|()| Ending::Done),
         Command::Report(report) => report::run(report, console),
         Command::Compare(compare) => compare::run(compare),
         Command::Doctor(doctor) => doctor::run(doctor),

@@ -23,8 +23,13 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::options;
 
-/// The hidden command that makes this program an end.
-pub const COMMAND: &str = "bench-end";
+/// What is in the environment of a process that is an end.
+const END: &str = "RINGWAY_BENCH_END";
+
+/// Whether this process was started as an end of a run.
+pub fn is_end() -> bool {
+    std::env::var_os(END).is_some()
+}
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -153,7 +158,7 @@ impl Answer {
     }
 }
 
-/// The hidden command: plays the role that comes by the standard input.
+/// Plays the role that comes by the standard input.
 pub fn play_here() -> Result<(), Failure> {
     // SAFETY: a call without pointers. Nobody shall outlive who started it.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -412,7 +417,7 @@ impl End {
             return Ok(Self { what, child: None, input: Box::new(input), output });
         }
         let mut child = Command::new(std::env::current_exe()?)
-            .arg(COMMAND)
+            .env(END, "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
