@@ -224,7 +224,6 @@ pub fn stalls(clock: &impl Clock, watch_ns: u64) -> Stalls {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "each is named for what it is")]
 pub struct Machine {
     /// What its processors are called.
     pub model: String,
@@ -242,11 +241,13 @@ pub struct Machine {
     pub clock_source: Option<String>,
     /// The kernel's version.
     pub kernel: String,
-    /// Bytes of the file system that queues lie in, and what is free of them.
+    /// Bytes of the file system that queues lie in.
     pub tmpfs_size: u64,
+    /// Those of them that are free.
     pub tmpfs_free: u64,
-    /// When the kernel uses huge pages: always, madvise or never; and for shared memory.
+    /// When the kernel uses huge pages: always, madvise or never.
     pub huge_pages: Option<String>,
+    /// The same for shared memory, which has more words.
     pub huge_pages_shared: Option<String>,
     /// Bytes that a process may lock in memory; `None` if there is no limit.
     pub lock_limit: Option<u64>,
