@@ -105,13 +105,14 @@ const LOAD_NUMBERS: &[Number] = &[
 
 fn pairs(before: &Value, after: &Value, threshold: f64) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    let mut add = |old: &Value, new: &Value, keys: &[&str], numbers: &[Number]| {
+    let mut add = |part: &str, old: &Value, new: &Value, keys: &[&str], numbers: &[Number]| {
         let words = keys.iter().filter(|key| !old[**key].is_null() && old[**key] != false);
         let words = words.map(|key| match &old[*key] {
             Value::String(text) => text.clone(),
             value => format!("{} {value}", key.trim_end_matches("_bytes")),
         });
-        let case = words.collect::<Vec<_>>().join(", ");
+        let part = Some(part.replace('_', " ")).filter(|part| part != "points");
+        let case = part.into_iter().chain(words).collect::<Vec<_>>().join(", ");
         pairs.extend(numbers.iter().filter_map(|it| pair(&case, old, new, *it, threshold)));
     };
     for (part, keys, numbers) in PARTS {
@@ -119,12 +120,12 @@ fn pairs(before: &Value, after: &Value, threshold: f64) -> Vec<Pair> {
             let same = |new: &&Value| keys.iter().all(|key| old[*key] == new[*key]);
             let new = after[part].as_array().into_iter().flatten().find(same);
             if let Some(new) = new {
-                add(old, new, keys, numbers);
+                add(part, old, new, keys, numbers);
             }
         }
     }
     if before["kind"] == "load" && LOAD.iter().all(|key| before[*key] == after[*key]) {
-        add(before, after, LOAD, LOAD_NUMBERS);
+        add("points", before, after, LOAD, LOAD_NUMBERS);
     }
     pairs
 }
@@ -275,7 +276,7 @@ mod tests {
         let after = json!({ "throughput": [cell(64, 4.0), cell(256, 3.0)] });
         let pairs = pairs(&before, &after, 0.05);
         assert_eq!(pairs.len(), 1);
-        assert_eq!(pairs[0].case, "size 64, consumers 1, batch 1, spin");
+        assert_eq!(pairs[0].case, "throughput, size 64, consumers 1, batch 1, spin");
         assert!((pairs[0].worse_by - 0.2).abs() < 1e-12);
     }
 }
