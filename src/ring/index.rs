@@ -10,6 +10,9 @@ use crate::sync::{Ordering, fence, load_acquire, spin_loop};
 /// Looks that found no entry are repeated so often while the writer moves on. It takes one
 /// preemption in the middle of each to get here, or a hostile writer.
 const LOOKS_MAX: u32 = 10_000;
+/// A look during which the writer moved on finds whole boundaries, but if it took a lap, perhaps not
+/// the first of them. So it is repeated some times. The models need not see that.
+const MOVED_LOOKS_MAX: u32 = if cfg!(loom) { 0 } else { 8 };
 
 impl Ring {
     /// Records the first frame boundary of its sector. Only the writer calls this, with
@@ -83,7 +86,10 @@ impl Ring {
         pick: impl Fn(&mut dyn Iterator<Item = Place>) -> Option<Place>,
     ) -> Result<Place, Corrupt> {
         let mut last_licence = None;
-        for _ in 0..LOOKS_MAX {
+        for look in 0..LOOKS_MAX {
+            let begun_at = self.licence().load(Ordering::Relaxed);
+            // Acquire: the entries are read after it.
+            fence(Ordering::Acquire);
             let entries: [_; SECTORS] = core::array::from_fn(|sector| self.entry(sector));
             // Acquire: LICENCE. An entry that passes was not below the floor when it was read.
             fence(Ordering::Acquire);
@@ -94,7 +100,10 @@ impl Ring {
                 .flatten()
                 .filter(|place| (floor..=licence).contains(&place.position));
             if let Some(place) = pick(&mut whole) {
-                return Ok(place);
+                if begun_at == licence || look >= MOVED_LOOKS_MAX {
+                    return Ok(place);
+                }
+                continue;
             }
             if last_licence == Some(licence) {
                 // NEWEST does not hold.
