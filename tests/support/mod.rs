@@ -3,17 +3,22 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::print_stderr, reason = "how tests speak")]
 
+pub(crate) mod abuse;
 #[cfg(feature = "cli")]
 pub(crate) mod history;
+pub(crate) mod namespace;
 pub(crate) mod program;
 pub(crate) mod schema;
 pub(crate) mod segment;
+pub(crate) mod trace;
+pub(crate) mod users;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{self, BufRead, BufReader, Lines};
 use std::ops::Deref;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -88,12 +93,16 @@ pub(crate) struct Watchdog(Sender<()>);
 
 /// To be kept for the length of a test.
 pub(crate) fn watchdog() -> Watchdog {
-    const PATIENCE: Duration = Duration::from_secs(240);
+    watchdog_of(Duration::from_secs(240))
+}
+
+/// One with more patience, for tests that are told to take their time.
+pub(crate) fn watchdog_of(patience: Duration) -> Watchdog {
     let (alive, ended) = channel::<()>();
     let test = thread::current().name().unwrap_or("a test").to_owned();
     thread::spawn(move || {
-        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(PATIENCE) {
-            eprintln!("the watchdog ends {test}, which has not ended in {PATIENCE:?}");
+        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(patience) {
+            eprintln!("the watchdog ends {test}, which has not ended in {patience:?}");
             std::process::abort();
         }
     });
@@ -111,17 +120,22 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start(role: &str, arguments: &[&str]) -> Self {
+        Self::spawn(role, arguments, |_| {}).expect("a second process")
+    }
+
+    fn spawn(
+        role: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> io::Result<Self> {
         let role = [&[role], arguments].concat().join("\n");
-        let mut child = Command::new(std::env::current_exe().expect("own path"))
-            .args(["--exact", "peer", "--nocapture"])
-            .env(ROLE, role)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a second process");
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--exact", "peer", "--nocapture"]).env(ROLE, role);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn()?;
         let said = BufReader::new(child.stderr.take().expect("piped")).lines();
-        Self { child, said }
+        Ok(Self { child, said })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -152,6 +166,18 @@ impl Peer {
         let _ = self.child.wait();
     }
 
+    /// Kills the peer, which has not ended by itself.
+    pub(crate) fn kill_living(mut self) {
+        self.child.kill().expect("our child");
+        let status = self.child.wait().expect("our child");
+        if status.signal() != Some(libc::SIGKILL) {
+            for line in self.said.by_ref() {
+                eprintln!("{}", line.expect("text"));
+            }
+            panic!("it had ended before: {status}");
+        }
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: the process is our child, and not waited for yet.
         assert_eq!(unsafe { libc::kill(self.id().cast_signed(), signal) }, 0);
@@ -160,6 +186,11 @@ impl Peer {
     /// Stops the peer, wherever it is.
     pub(crate) fn stop(&self) {
         self.signal(libc::SIGSTOP);
+        self.await_stop();
+    }
+
+    /// Waits until it has been stopped, by whomever.
+    pub(crate) fn await_stop(&self) {
         let (id, mut status) = (self.id().cast_signed(), 0);
         // SAFETY: the status outlives the call. A child that is stopped is not waited for by this.
         let stopped = unsafe { libc::waitpid(id, &raw mut status, libc::WUNTRACED) };
@@ -172,20 +203,22 @@ impl Peer {
         self.signal(libc::SIGCONT);
     }
 
-    /// Waits for the peer to end, and says whether that was with success.
-    pub(crate) fn ends_well(mut self) -> bool {
+    /// Waits for the peer to end, and says how it did.
+    pub(crate) fn ending(mut self) -> ExitStatus {
         for line in self.said.by_ref() {
             eprintln!("{}", line.expect("text"));
         }
-        self.child.wait().expect("our child").success()
+        self.child.wait().expect("our child")
+    }
+
+    /// Waits for the peer to end, and says whether that was with success.
+    pub(crate) fn ends_well(self) -> bool {
+        self.ending().success()
     }
 
     /// Waits for the peer to end, which is to be with success.
-    pub(crate) fn finish(mut self) {
-        for line in self.said.by_ref() {
-            eprintln!("{}", line.expect("text"));
-        }
-        let status = self.child.wait().expect("our child");
+    pub(crate) fn finish(self) {
+        let status = self.ending();
         assert!(status.success(), "the peer failed: {status}");
     }
 }
@@ -208,6 +241,12 @@ pub(crate) fn play(roles: &[(&str, Role)]) {
     let words: Vec<&str> = role.split('\n').collect();
     let (_, act) = roles.iter().find(|(name, _)| *name == words[0]).expect("a role that exists");
     act(&words[1..]);
+}
+
+/// Stops this process, until another lets it go on.
+pub(crate) fn stop_here() {
+    // SAFETY: a call without pointers.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Tells the process that started this one.
@@ -239,6 +278,12 @@ pub(crate) fn holding_members(producer: &Producer) -> Vec<u32> {
             other => panic!("{other:?}"),
         })
         .collect()
+}
+
+/// A number that the environment may set.
+pub(crate) fn number_from(variable: &str, default: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(default, |text| text.parse().expect("a number in the environment"))
 }
 
 /// A number that looks random, and is the same whenever the same is asked.

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use ringway::{Queue, QueueOptions, layout};
 
 use super::Name;
+use super::users::check;
 
 pub(crate) const CAPACITY: u64 = 64 << 10;
 pub(crate) const MEMBERS: u32 = 8;
@@ -46,11 +47,34 @@ pub(crate) fn header_word(image: &[u8], name: &str) -> u64 {
     u64::from_le_bytes(image[header(name)].try_into().expect("a field of 8 bytes"))
 }
 
+/// Insists that nobody has any share, and nobody's is left.
+#[track_caller]
+pub(crate) fn assert_no_share_in_use(name: &str) {
+    const UNSETTLED: u64 = 0xffff_ffff;
+    const OWNER: u64 = 0x7fff << 38;
+    let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");
+    let word = |offset: usize| u64::from_le_bytes(image[offset..offset + 8].try_into().unwrap());
+    let number = |name| usize::try_from(header_word(&image, name)).expect("a small number");
+    let count = u32::from_le_bytes(image[header("shares")].try_into().unwrap()) as usize;
+    let size = layout::fields()
+        .filter(|field| field.part == "Share")
+        .map(|field| field.size)
+        .sum::<usize>();
+    let end = number("control_offset") + number("control_size");
+    for share in 0..count {
+        let state = word(end - (count - share) * size + field("Share", "state").start);
+        assert_eq!(state & (UNSETTLED | OWNER), 0, "share {share} is in use: {state:#x}");
+    }
+}
+
 /// Gives the memory of a part of a file back.
 pub(crate) fn punch_hole(file: &File, offset: u64, size: u64) {
+    try_to_punch_hole(file, offset, size).expect("a hole");
+}
+
+pub(crate) fn try_to_punch_hole(file: &File, offset: u64, size: u64) -> io::Result<()> {
     let [offset, size] = [offset, size].map(|count| libc::off_t::try_from(count).unwrap());
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: a call on an open file.
-    let result = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, size) };
-    assert_eq!(result, 0, "no hole: {}", io::Error::last_os_error());
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, size) })
 }
