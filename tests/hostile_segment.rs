@@ -11,19 +11,19 @@ use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
-use std::panic::catch_unwind;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use ringway::{Error, Lag, Queue, Received, Sent, Start, Subscribe, Wait, layout};
 
+use support::namespace::own_small_memory;
 use support::segment::{
     CAPACITY, MEMBERS, REGION_ALIGN, header, header_word, new_image, new_queue, options, punch_hole,
 };
-use support::{Name, Peer, assert_message, play, say, watchdog};
+use support::users::{NOBODY, become_nobody, check, is_root, user};
+use support::{Name, Peer, assert_message, number_from, play, say, watchdog, watchdog_of};
 
-const NOBODY: u32 = 65_534;
 const NOW: Duration = Duration::ZERO;
 
 /// Insists on an error of one kind.
@@ -106,19 +106,6 @@ impl Facts {
             contents: facts.is_file().then(|| fs::read(path).expect("a file")),
         }
     }
-}
-
-fn user() -> u32 {
-    // SAFETY: a call that cannot fail.
-    unsafe { libc::geteuid() }
-}
-
-fn is_root() -> bool {
-    user() == 0
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn make_pipe(path: &str, mode: u32) -> io::Result<()> {
@@ -512,21 +499,6 @@ fn a_file_of_another_user_is_opened_only_by_name_of_the_user() {
     chown(name.path(), Some(0), Some(0)).unwrap();
 }
 
-/// From now on this process is nobody's, if it was root's.
-fn become_nobody() {
-    if !is_root() {
-        return;
-    }
-    // SAFETY: no groups are read.
-    check(unsafe { libc::setgroups(0, std::ptr::null()) }).expect("no groups");
-    // SAFETY: a call without pointers.
-    check(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) }).expect("another group");
-    // SAFETY: a call without pointers.
-    check(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }).expect("another user");
-    // SAFETY: a call without pointers. The change of user has undone it.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).expect("a mortal");
-}
-
 fn stranger_reads(arguments: &[&str]) {
     become_nobody();
     let queue = Queue::open(arguments[0]).unwrap();
@@ -632,34 +604,7 @@ fn a_removal_that_fails_leaves_the_queue_as_it_was() {
 
 // No room.
 
-/// Gives this process, which must have one thread, a shared memory of its own of 1 MiB.
-fn enter_small_memory() -> io::Result<()> {
-    let user = user();
-    // SAFETY: a call that cannot fail.
-    let group = unsafe { libc::getegid() };
-    // SAFETY: a call without pointers.
-    if check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }).is_ok() {
-        fs::write("/proc/self/setgroups", "deny")?;
-        fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
-        fs::write("/proc/self/gid_map", format!("0 {group} 1"))?;
-    } else {
-        // SAFETY: a call without pointers.
-        check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-    }
-    let mount = |directory: &std::ffi::CStr, flags, data: &std::ffi::CStr| {
-        let kind = c"tmpfs".as_ptr();
-        // SAFETY: the strings outlive the call.
-        check(unsafe { libc::mount(kind, directory.as_ptr(), kind, flags, data.as_ptr().cast()) })
-    };
-    // What is mounted from now on is nobody else's.
-    mount(c"/", libc::MS_REC | libc::MS_PRIVATE, c"")?;
-    mount(c"/dev/shm", libc::MS_NOSUID | libc::MS_NODEV, c"size=1m,mode=1777")
-}
-
-fn use_small_memory() {
-    if let Err(error) = enter_small_memory() {
-        return say(format!("skipped: no namespace of its own: {error}"));
-    }
+fn cramped(_: &[&str]) {
     let create = |name, capacity| Queue::create(name, &options().capacity(capacity));
     let no_space = |error| match error {
         Error::NoSpace { needed, available, .. } => (needed, available),
@@ -691,34 +636,22 @@ fn use_small_memory() {
     say("cramped");
 }
 
-fn cramped(_: &[&str]) {
-    // SAFETY: the other threads of this process wait for this one, and hold no locks.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let ended = catch_unwind(use_small_memory);
-        // SAFETY: a call without pointers, that does not return.
-        unsafe { libc::_exit(i32::from(ended.is_err())) };
-    }
-    let mut status = 0;
-    // SAFETY: the status outlives the call.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "the child failed");
-}
-
 #[test]
 fn a_queue_that_does_not_fit_is_refused_with_the_numbers() {
     let _watchdog = watchdog();
-    let mut peer = Peer::start("cramped", &[]);
-    match &*peer.hear() {
-        "cramped" => {}
-        skipped => eprintln!("{skipped}"),
+    match Peer::start_after(own_small_memory, "cramped", &[]) {
+        Err(error) => eprintln!("skipped: no memory of its own: {error}"),
+        Ok(mut peer) => {
+            peer.await_word("cramped");
+            peer.finish();
+        }
     }
-    peer.finish();
 }
 
 // Races for a name.
 
 const CREATORS: usize = 8;
+/// Races that the same processes run.
 const RACES: usize = 20;
 
 /// Makes a queue of each name, or opens it, as soon as there is a queue of another name.
@@ -763,8 +696,9 @@ fn race(how: &str) -> Vec<(Vec<String>, String)> {
 
 #[test]
 fn of_those_who_create_a_queue_at_once_one_wins() {
-    let _watchdog = watchdog();
-    for (said, instance) in race("create") {
+    let rounds = number_from("RINGWAY_RACES", 1);
+    let _watchdog = watchdog_of(Duration::from_secs(240 * rounds));
+    for (said, instance) in (0..rounds).flat_map(|_| race("create")) {
         let (winners, losers): (Vec<_>, Vec<_>) = said.into_iter().partition(|word| word != "lost");
         assert_eq!(winners, [instance]);
         assert_eq!(losers.len(), CREATORS - 1);
@@ -773,8 +707,9 @@ fn of_those_who_create_a_queue_at_once_one_wins() {
 
 #[test]
 fn those_who_open_or_create_a_queue_at_once_get_the_same() {
-    let _watchdog = watchdog();
-    for (said, instance) in race("open or create") {
+    let rounds = number_from("RINGWAY_RACES", 1);
+    let _watchdog = watchdog_of(Duration::from_secs(240 * rounds));
+    for (said, instance) in (0..rounds).flat_map(|_| race("open or create")) {
         assert_eq!(said, vec![instance; CREATORS]);
     }
 }
