@@ -1,0 +1,226 @@
+//! What each permission lets one do: those that a queue's mode names, those of whoever may only
+//! read, and those of a stranger.
+
+#![allow(clippy::print_stderr, reason = "a test says what it skips")]
+
+mod support;
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::ptr;
+
+use ringway::{AckMode, Error, Nacked, Queue, QueueOptions, Received, Start, Subscribe};
+use support::segment::{new_queue, options, try_to_punch_hole};
+use support::users::{NOBODY, become_nobody, check, is_root};
+use support::{Directory, Name, Peer, assert_message, play, say, stop_here, watchdog};
+
+#[test]
+fn peer() {
+    play(&[
+        ("create with a umask", create_with_a_umask),
+        ("nobody's", nobodys),
+        ("try everything", try_everything),
+        ("lock", lock),
+    ]);
+}
+
+fn mode_of(path: impl AsRef<std::path::Path>) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+/// Makes queues and dead letters under a umask.
+fn create_with_a_umask(arguments: &[&str]) {
+    let [name, umask, directory] = arguments else { panic!("{arguments:?}") };
+    // SAFETY: a call without pointers.
+    unsafe { libc::umask(umask.parse().unwrap()) };
+    for mode in [0o600, 0o640, 0o644, 0o660, 0o666, 0o604] {
+        let queue = Queue::create(name, &options().mode(mode)).unwrap();
+        assert_eq!(mode_of(format!("/dev/shm/ringway.{name}")), mode, "umask {umask}");
+        assert_eq!(queue.info().unwrap().mode, mode);
+        Queue::remove(name).unwrap();
+    }
+    let letters = format!("{directory}/{umask}");
+    let queue = Queue::create(name, &options().history(&letters)).unwrap();
+    let workers = Subscribe::new().named("workers").ack(AckMode::Manual).max_deliveries(1);
+    let mut worker = queue.subscribe(&workers).unwrap();
+    queue.producer().unwrap().send(b"secret").unwrap();
+    let message = worker.receive().unwrap().message().unwrap();
+    assert_eq!(message.nack().unwrap(), Nacked::DeadLetter);
+    drop(worker);
+    Queue::remove(name).unwrap();
+    say(letters);
+}
+
+#[test]
+fn the_umask_has_no_part_in_what_a_queue_lets_others_do() {
+    let _alive = watchdog();
+    let name = Name::new("umask");
+    let directory = Directory::new(&name);
+    for umask in [0_u32, 0o022, 0o077] {
+        let umask = umask.to_string();
+        let mut peer = Peer::start("create with a umask", &[&name, &umask, directory.text()]);
+        let letters = peer.hear();
+        peer.finish();
+        // What was said in a queue is for nobody but its user.
+        assert_eq!(mode_of(&letters) & 0o077, 0, "{letters}");
+        let letters = format!("{letters}/dead-letters");
+        assert_eq!(mode_of(&letters) & 0o077, 0);
+        assert_eq!(mode_of(format!("{letters}/workers.letters")) & 0o177, 0);
+    }
+}
+
+/// Uses queues as a user without any rights does.
+fn nobodys(arguments: &[&str]) {
+    let [own, roots] = arguments else { panic!("{arguments:?}") };
+    become_nobody();
+    let queue = Queue::create(own, &options()).unwrap();
+    let info = queue.info().unwrap();
+    assert_eq!((info.owner, info.mode), (NOBODY, 0o600));
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut member = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    let mut observer = queue.observe(Start::Oldest).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for sequence in 0..1_000 {
+        producer.send(b"mine").unwrap();
+        assert_message(consumer.receive(), sequence, b"mine");
+        assert_message(member.receive(), sequence, b"mine");
+        assert_message(observer.receive(), sequence, b"mine");
+    }
+    // Root's are trusted, but not open to it.
+    assert!(matches!(Queue::open(roots), Err(Error::PermissionDenied { .. })));
+    assert!(matches!(Queue::remove(roots), Err(Error::PermissionDenied { .. })));
+    say("used");
+    stop_here();
+    drop((consumer, member, producer));
+    Queue::remove(own).unwrap();
+    say("removed");
+}
+
+#[test]
+fn whoever_has_no_rights_has_queues_of_its_own_all_the_same() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let own = Name::new("own");
+    let (roots, _queue) = new_queue("roots");
+    let mut peer = Peer::start("nobody's", &[&own, &roots]);
+    peer.await_word("used");
+    peer.await_stop();
+    assert!(matches!(Queue::open(&own), Err(Error::Foreign { .. })));
+    assert_eq!(Queue::open_owned_by(&own, NOBODY).unwrap().info().unwrap().next_sequence, 1_000);
+    peer.go_on();
+    peer.await_word("removed");
+    peer.finish();
+    assert!(matches!(Queue::open_owned_by(&own, NOBODY), Err(Error::NotFound { .. })));
+}
+
+/// Tries to harm a queue that it may only read, by every way that there is beside the library.
+fn try_everything(arguments: &[&str]) {
+    let [name] = arguments else { panic!("{arguments:?}") };
+    become_nobody();
+    let path = format!("/dev/shm/ringway.{name}");
+    let kind = |result: io::Result<()>| result.unwrap_err().raw_os_error().unwrap();
+    let write = OpenOptions::new().write(true).open(&path).map(drop);
+    assert_eq!(kind(write), libc::EACCES);
+    assert_eq!(kind(OpenOptions::new().append(true).open(&path).map(drop)), libc::EACCES);
+    let file = File::open(&path).unwrap();
+    assert!(file.set_len(0).is_err());
+    assert!(try_to_punch_hole(&file, 0, 4096).is_err());
+    assert!(fs::set_permissions(&path, Permissions::from_mode(0o666)).is_err());
+    assert!(fs::remove_file(&path).is_err());
+    assert!(fs::rename(&path, format!("{path}-taken")).is_err());
+    let again = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    assert_eq!(kind(again.map(drop)), libc::EACCES);
+
+    let map = |protection| {
+        let fd = file.as_raw_fd();
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        unsafe { libc::mmap(ptr::null_mut(), 4096, protection, libc::MAP_SHARED, fd, 0) }
+    };
+    assert_eq!(map(libc::PROT_READ | libc::PROT_WRITE), libc::MAP_FAILED);
+    let page = map(libc::PROT_READ);
+    assert_ne!(page, libc::MAP_FAILED);
+    // SAFETY: our own page, of which nobody has a reference.
+    let result = unsafe { libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE) };
+    assert_eq!(result, -1);
+    assert_eq!(kind(lock_bytes(&file, libc::F_WRLCK)), libc::EBADF);
+    say("tried");
+}
+
+/// Locks all bytes that show who lives.
+fn lock_bytes(file: &File, how: libc::c_int) -> io::Result<()> {
+    let kind = libc::c_short::try_from(how).unwrap();
+    let whence = libc::c_short::try_from(libc::SEEK_SET).unwrap();
+    let lock = libc::flock { l_type: kind, l_whence: whence, l_start: 0, l_len: 0, l_pid: 0 };
+    // SAFETY: the struct outlives the call.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) })
+}
+
+#[test]
+fn who_may_only_read_changes_nothing_by_any_way() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let name = Name::new("tried");
+    let queue = Queue::create(&name, &options().mode(0o644)).unwrap();
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"before").unwrap();
+    let before = fs::read(name.path()).unwrap();
+    let mut peer = Peer::start("try everything", &[&name]);
+    peer.await_word("tried");
+    peer.finish();
+    assert!(fs::read(name.path()).unwrap() == before, "something has changed");
+    assert_eq!((mode_of(name.path()), fs::metadata(name.path()).unwrap().nlink()), (0o644, 1));
+    assert_message(consumer.receive(), 0, b"before");
+    producer.send(b"after").unwrap();
+    assert_message(consumer.receive(), 1, b"after");
+    drop((producer, consumer));
+    Queue::remove(&name).expect("nobody is left");
+}
+
+/// Has all the locks that somebody who may only read can have.
+fn lock(arguments: &[&str]) {
+    become_nobody();
+    let file = File::open(format!("/dev/shm/ringway.{}", arguments[0])).unwrap();
+    say(format_args!("{:?}", lock_bytes(&file, libc::F_RDLCK).is_ok()));
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The system lets whoever may read a file keep others from locking it. So a reader can keep
+/// newcomers out for as long as it lives, which is why a queue is for its user alone unless asked
+/// otherwise; those who are there it cannot hold up.
+#[test]
+fn who_may_read_can_keep_newcomers_out_while_it_lives_and_no_more() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let name = Name::new("locked");
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10).mode(0o644)).unwrap();
+    let mut observer = queue.observe(Start::Oldest).unwrap();
+    let mut peer = Peer::start("lock", &[&name]);
+    peer.await_word("true");
+    assert!(matches!(queue.producer(), Err(Error::ProducerAlive { .. })));
+    assert!(matches!(queue.subscribe(&Subscribe::new()), Err(Error::MembersFull { .. })));
+    assert!(matches!(Queue::remove(&name), Err(Error::InUse { .. })));
+    assert_eq!(observer.try_receive().unwrap(), Received::Empty);
+    peer.kill();
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+
+    // Now that others are there, it gets no lock over all, and they work.
+    let mut peer = Peer::start("lock", &[&name]);
+    peer.await_word("false");
+    for sequence in 0..1_000 {
+        producer.send(b"undisturbed").unwrap();
+        assert_message(consumer.receive(), sequence, b"undisturbed");
+    }
+    peer.kill();
+}
