@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use ringway::{
     Consumer, Lag, Observer, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait,
     layout,
 };
-use support::{Name, Peer, holding_members, play, say, watchdog};
+use support::{Name, Peer, assert_message, holding_members, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const WAITS: [Wait; 3] = [Wait::Spin, Wait::Backoff, Wait::Park];
@@ -75,6 +75,67 @@ impl View {
         self.file.read_exact_at(&mut bytes[..field.size], start + field.offset as u64).unwrap();
         u64::from_le_bytes(bytes)
     }
+}
+
+#[test]
+fn no_call_is_lost_where_the_words_of_sleepers_begin_anew() {
+    const ROUNDS: u64 = 8;
+    let _alive = watchdog();
+    let name = Name::new("wrap");
+    let queue = small(&name);
+    let view = View::of(&name);
+    let file = OpenOptions::new().write(true).open(name.path()).unwrap();
+    for event in ["data_event", "room_event"] {
+        let field = layout::fields().find(|field| field.name == event).unwrap();
+        let nearly = u32::MAX - 5;
+        file.write_all_at(&nearly.to_le_bytes(), view.control + field.offset as u64).unwrap();
+    }
+    let is_asleep = |event| view.word("Control", event) % 2 == 1;
+    let await_sleep = |event| {
+        while !is_asleep(event) {
+            thread::yield_now();
+        }
+    };
+    let mut consumer = queue.subscribe(&parked()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.set_wait(Wait::Park);
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            for sequence in 0..ROUNDS {
+                assert_message(consumer.receive(), sequence, &[1; 1_000]);
+            }
+        });
+        for _ in 0..ROUNDS {
+            await_sleep("data_event");
+            producer.send(&[1; 1_000]).unwrap();
+        }
+        receiver.join().unwrap();
+    });
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut waits = 0;
+            while waits < ROUNDS {
+                let is_full = producer.try_send(&[1; 1_000]).unwrap() == Sent::Full;
+                if is_full {
+                    waits += 1;
+                    producer.send(&[1; 1_000]).unwrap();
+                }
+            }
+        });
+        while !sender.is_finished() {
+            if is_asleep("room_event") {
+                for _ in 0..10 {
+                    let _ = consumer.try_receive().unwrap();
+                }
+            }
+        }
+        sender.join().unwrap();
+    });
+    for event in ["data_event", "room_event"] {
+        assert!(view.word("Control", event) < 100, "{event} has not begun anew");
+    }
+    let info = queue.info().unwrap();
+    assert_eq!(info.consumers[0].late_wakes, 0);
 }
 
 /// A thread of a peer, as the kernel sees it.
