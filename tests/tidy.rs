@@ -189,6 +189,25 @@ fn every_ordering_of_the_ring_says_why() {
 }
 
 #[test]
+fn every_test_that_the_documents_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["src", "tests"].map(|part| sources_below(&root.join(part)));
+    let tests: String = sources.iter().flatten().map(|file| file.text.as_str()).collect();
+    let mut problems = Vec::new();
+    for document in ["docs/guarantees.md", "SECURITY.md"] {
+        let text = fs::read_to_string(root.join(document)).expect("a document");
+        // What stands between two backticks, and reads like the name of a test.
+        let names =
+            text.split('`').skip(1).step_by(2).filter(|name| {
+                identifier(name).len() == name.len() && name.matches('_').count() > 3
+            });
+        let missing = names.filter(|name| !tests.contains(&format!("fn {name}(")));
+        problems.extend(missing.map(|name| format!("{document} names {name}, which is no test")));
+    }
+    assert_none(problems);
+}
+
+#[test]
 fn the_library_depends_on_nothing_new() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "-e", "normal", "--no-default-features", "--prefix", "none"])
@@ -244,18 +263,22 @@ impl Source {
 
 /// Every file of `src`.
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut directories = vec![root.clone()];
+    sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+/// Every file below a directory, its path from there on.
+fn sources_below(root: &Path) -> Vec<Source> {
+    let mut directories = vec![root.to_owned()];
     let mut sources = Vec::new();
     while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).expect("a directory of src") {
-            let path = entry.expect("an entry of src").path();
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry of it").path();
             if path.is_dir() {
                 directories.push(path);
                 continue;
             }
             let text = fs::read_to_string(&path).expect("a text file");
-            let path = path.strip_prefix(&root).expect("below src").to_owned();
+            let path = path.strip_prefix(root).expect("below the root").to_owned();
             sources.push(Source { path, text });
         }
     }
