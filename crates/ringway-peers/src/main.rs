@@ -1,0 +1,214 @@
+//! ringway and its peers, measured side by side: the same work for all, in separate pinned
+//! processes, interleaved, each round between two round trips of a bare line.
+
+mod cells;
+mod clock;
+mod control;
+mod job;
+mod part;
+mod report;
+mod runner;
+#[cfg(test)]
+#[path = "../../../tests/support/schema.rs"]
+mod schema;
+mod systems;
+mod transport;
+mod work;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+use cells::{Measurement, measurements};
+use job::Job;
+use report::{Check, Failure, Missing, Outcome};
+use systems::Known;
+use transport::Kind;
+
+/// Measures ringway and its peers side by side: round trips, streams, wake-ups, memory, crashes.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Fewer rounds and sizes: a first look in a minute or two
+    #[arg(long)]
+    quick: bool,
+    /// Writes everything to this file as well, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only these systems
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only measurements whose title contains this, such as 'round trip'
+    #[arg(long, value_name = "TEXT")]
+    measure: Option<String>,
+    /// Tells which systems there are and which are missing, and measures nothing
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let result = match (arguments.next().as_deref(), arguments.next()) {
+        (Some(runner::PART), Some(job)) => be_part(&job),
+        _ => run(&Arguments::parse()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn be_part(job: &str) -> Result<()> {
+    let job: Job = serde_json::from_str(job).context("this is for the program's own processes")?;
+    let known = systems::find(&job.system)?;
+    part::play(&job, known.run)
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if cfg!(debug_assertions) {
+        eprintln!("note: this is a debug build; its figures mean nothing. Use --release.");
+    }
+    let processors = processors()?;
+    let mut outcome = Outcome::new(arguments.quick, processors.len());
+    let systems = chosen(&arguments.only, &mut outcome)?;
+    for system in &systems {
+        let package = system.facts.package.and_then(report::version);
+        let version = package.map_or_else(|| "the kernel's or our own".to_owned(), str::to_owned);
+        outcome.versions.insert(system.facts.name.to_owned(), version);
+    }
+    for Missing { system, why } in &outcome.missing {
+        println!("missing: {system}: {why}");
+    }
+    if arguments.list {
+        for (system, version) in &outcome.versions {
+            println!("{system}: {version}");
+        }
+        return Ok(());
+    }
+    ensure!(processors.len() >= 2, "two processors are needed, and this process may use one");
+    check(&systems, &processors, &mut outcome);
+    for measurement in measurements(arguments.quick) {
+        let wanted = |text: &String| measurement.title.contains(text.as_str());
+        if arguments.measure.as_ref().is_none_or(wanted) {
+            measure(&measurement, &systems, &processors, &mut outcome);
+        }
+    }
+    outcome.machine.load_after = report::load();
+    println!("{}", report::tables(&outcome.cells));
+    for Failure { system, measurement, size_bytes, why, .. } in &outcome.failures {
+        println!("failed: {system}: {measurement}, {size_bytes} B: {why}");
+    }
+    if let Some(path) = &arguments.json {
+        let mut text = serde_json::to_string_pretty(&outcome)?;
+        text.push('\n');
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The processors that this process may use.
+fn processors() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|index| set.is_set(*index) == Ok(true)).collect())
+}
+
+/// The systems that take part; the others are noted as missing.
+fn chosen(only: &[String], outcome: &mut Outcome) -> Result<Vec<Known>> {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
+    let absent = systems::absent();
+    for name in only {
+        if !absent.iter().any(|it| it.name == name) {
+            systems::find(name)?;
+        }
+    }
+    let missing = absent.into_iter().filter(|it| wanted(it.name));
+    outcome
+        .missing
+        .extend(missing.map(|it| Missing { system: it.name.to_owned(), why: it.why.to_owned() }));
+    let mut chosen = Vec::new();
+    for known in systems::all().into_iter().filter(|it| wanted(it.facts.name)) {
+        match &known.missing {
+            None => chosen.push(known),
+            Some(why) => outcome
+                .missing
+                .push(Missing { system: known.facts.name.to_owned(), why: why.clone() }),
+        }
+    }
+    Ok(chosen)
+}
+
+/// Fills, drains and fills again every system at every size.
+fn check(systems: &[Known], processors: &[usize], outcome: &mut Outcome) {
+    for system in systems.iter().filter(|system| system.facts.kind != Kind::Bare) {
+        for size in systems::SIZES.into_iter().filter(|size| *size <= system.facts.size_max) {
+            let name = system.facts.name.to_owned();
+            eprintln!("checking {name}, {size} B");
+            match runner::run(system, &cells::check_order(size), processors) {
+                Ok(report) => outcome.checks.push(Check {
+                    system: name,
+                    size_bytes: size,
+                    filled: report.filled.unwrap_or(0),
+                    refused: report.refused.unwrap_or(false),
+                }),
+                Err(error) => outcome.failures.push(Failure {
+                    system: name,
+                    measurement: "check".to_owned(),
+                    size_bytes: size,
+                    consumers: 1,
+                    why: format!("{error:#}"),
+                }),
+            }
+        }
+    }
+}
+
+/// Runs a measurement: all systems in turn, again and again. Who failed is not asked again.
+fn measure(
+    measurement: &Measurement,
+    systems: &[Known],
+    processors: &[usize],
+    outcome: &mut Outcome,
+) {
+    let failed_check = |name: &str, size: usize| {
+        let mut failures = outcome.failures.iter();
+        failures.any(|it| it.measurement == "check" && it.system == name && it.size_bytes == size)
+    };
+    let mut runs: Vec<_> = systems
+        .iter()
+        .filter_map(|system| Some((system, measurement.order_for(&system.facts)?)))
+        .filter(|(system, order)| !failed_check(system.facts.name, order.size))
+        .map(|(system, order)| (system, order, Vec::new(), None))
+        .collect();
+    eprintln!("{}, {} B", measurement.title, measurement.order.size);
+    for _ in 0..measurement.rounds {
+        for (system, order, reports, failure) in &mut runs {
+            if failure.is_some() {
+                continue;
+            }
+            match runner::run(system, order, processors) {
+                Ok(report) => reports.push(report),
+                Err(error) => *failure = Some(format!("{error:#}")),
+            }
+        }
+    }
+    for (system, order, reports, failure) in runs {
+        outcome.cells.extend(cells::cells(&system.facts, measurement, &order, &reports));
+        if let Some(why) = failure {
+            outcome.failures.push(Failure {
+                system: system.facts.name.to_owned(),
+                measurement: measurement.title.to_owned(),
+                size_bytes: order.size,
+                consumers: order.receivers,
+                why,
+            });
+        }
+    }
+}
