@@ -72,6 +72,7 @@ impl Job {
             wait: self.wait,
             delivery,
             receivers: self.receivers,
+            tries: matches!(self.task, Task::Check | Task::ReceiverDies | Task::SenderDies),
         }
     }
 

@@ -4,6 +4,7 @@
 mod cells;
 mod clock;
 mod control;
+mod erased;
 mod job;
 mod part;
 mod report;

@@ -13,8 +13,9 @@ use nix::unistd::Pid;
 
 use crate::clock;
 use crate::control::Control;
+use crate::erased;
 use crate::job::{Job, Part, Report, Task};
-use crate::transport::{Ends, Facts, Receiver, Sender, Threads, Transport};
+use crate::transport::{Channel, Ends, Facts, Receiver, Sender, Threads, Transport};
 use crate::work::Stage;
 
 /// Keeps the calling thread on one processor.
@@ -78,12 +79,12 @@ pub(crate) fn between<T: Transport<W>, const W: usize>(job: &Job) -> Result<Repo
             let _ends: (Option<T::Sender>, Option<T::Receiver>) = if part == Part::First {
                 let mut sender = sender()?;
                 gate()?;
-                Stage::pass_some(&mut sender)?;
+                Stage::pass_some(&mut erased::sender(&mut sender))?;
                 (Some(sender), None)
             } else {
                 let mut receiver = receiver()?;
                 gate()?;
-                Stage::take_some(&mut receiver)?;
+                Stage::take_some(&mut erased::receiver(&mut receiver))?;
                 (None, Some(receiver))
             };
             // Both have to be there when either looks.
@@ -95,19 +96,19 @@ pub(crate) fn between<T: Transport<W>, const W: usize>(job: &Job) -> Result<Repo
         (Task::ReceiverDies | Task::SenderDies, Part::Standby) => {
             gate()?;
             match job.task {
-                Task::SenderDies => stage.send_times(sender()?, sender),
-                _ => stage.receive_after_kill(receiver()?, receiver),
+                Task::SenderDies => send_times::<T, W>(&stage, sender()?, &there),
+                _ => receive_after_kill::<T, W>(&stage, receiver()?, &there),
             }
         }
         (Task::ReceiverDies | Task::SenderDies, Part::First) => {
             let ready = sender()?;
             gate()?;
-            stage.send_times(ready, sender)
+            send_times::<T, W>(&stage, ready, &there)
         }
         (Task::ReceiverDies | Task::SenderDies, _) => {
             let ready = receiver()?;
             gate()?;
-            stage.receive_after_kill(ready, receiver)
+            receive_after_kill::<T, W>(&stage, ready, &there)
         }
         (_, Part::First) => {
             let mut sender = sender()?;
@@ -121,6 +122,23 @@ pub(crate) fn between<T: Transport<W>, const W: usize>(job: &Job) -> Result<Repo
             second(&stage, &mut receivers, part == Part::Second)
         }
     }
+}
+
+fn send_times<T: Transport<W>, const W: usize>(
+    stage: &Stage<'_>,
+    ready: T::Sender,
+    channel: &Channel,
+) -> Result<Report> {
+    stage.send_times(erased::boxed_sender(ready), || Ok(erased::boxed_sender(T::sender(channel)?)))
+}
+
+fn receive_after_kill<T: Transport<W>, const W: usize>(
+    stage: &Stage<'_>,
+    ready: T::Receiver,
+    channel: &Channel,
+) -> Result<Report> {
+    let open = || Ok(erased::boxed_receiver(T::receiver(channel)?));
+    stage.receive_after_kill(erased::boxed_receiver(ready), open)
 }
 
 /// Both parts, as threads of this process.
@@ -137,16 +155,16 @@ pub(crate) fn in_one<T: Threads<W>, const W: usize>(job: &Job) -> Result<Report>
             pin(processor(1))?;
             match job.task {
                 Task::RoundTrip => stage.answer(&mut receivers[0], &mut sender_back),
-                Task::Memory => Stage::take_some(&mut receivers[0]).map(|()| Report::default()),
+                Task::Memory => Stage::take_some(&mut erased::receiver(&mut receivers[0]))
+                    .map(|()| Report::default()),
                 _ => second(&stage, &mut receivers, true),
             }
         });
         pin(processor(0))?;
         let report = match job.task {
             Task::RoundTrip => stage.ping(&mut sender, &mut receivers_back[0]),
-            Task::Memory => {
-                Stage::pass_some(&mut sender).and_then(|()| Ok(before.grown_to(&Usage::now()?)))
-            }
+            Task::Memory => Stage::pass_some(&mut erased::sender(&mut sender))
+                .and_then(|()| Ok(before.grown_to(&Usage::now()?))),
             _ => first(&stage, &mut sender),
         }?;
         let Ok(other) = other.join() else { bail!("the other thread panicked") };
@@ -161,10 +179,10 @@ fn stage<'a>(job: &'a Job, control: &'a Control, facts: &Facts, cpu: fn() -> u64
 /// The sending side of what goes one way.
 fn first<const W: usize>(stage: &Stage<'_>, sender: &mut impl Sender<W>) -> Result<Report> {
     match stage.job.task {
-        Task::Check => stage.fill(sender),
+        Task::Check => stage.fill(&mut erased::sender(sender)),
         Task::Stream | Task::Shared => stage.stream(sender),
         Task::Batches => stage.stream_batches(sender),
-        Task::Wake => stage.wake(sender),
+        Task::Wake => stage.wake(&mut erased::sender(sender)),
         other => bail!("{other:?} goes both ways"),
     }
 }
@@ -176,11 +194,11 @@ fn second<const W: usize, R: Receiver<W>>(
     bracketed: bool,
 ) -> Result<Report> {
     match stage.job.task {
-        Task::Check => stage.empty(&mut receivers[0]),
+        Task::Check => stage.empty(&mut erased::receiver(&mut receivers[0])),
         Task::Stream => stage.drain(receivers, bracketed),
         Task::Shared => stage.drain_shared(receivers),
         Task::Batches => stage.drain_batches(&mut receivers[0]),
-        Task::Wake => stage.be_woken(&mut receivers[0]),
+        Task::Wake => stage.be_woken(&mut erased::receiver(&mut receivers[0])),
         other => bail!("{other:?} goes both ways"),
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct Channel {
     pub(crate) delivery: Delivery,
     /// How many receivers there will be.
     pub(crate) receivers: usize,
+    /// The sender will ask whether there is room, instead of waiting for it.
+    pub(crate) tries: bool,
 }
 
 impl Channel {

@@ -347,7 +347,7 @@ impl Stage<'_> {
             FILL_MAX.min(FILL_BYTES_MAX / size_of::<Message<W>>())
         } else {
             // Who cannot refuse would wait for ever.
-            4
+            2
         };
         let mut filled = 0;
         let mut refused_at = None;

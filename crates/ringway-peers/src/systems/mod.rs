@@ -8,10 +8,18 @@ mod pipe;
 mod ringway;
 mod socket;
 
+#[cfg(feature = "iceoryx2")]
+mod iceoryx2;
+#[cfg(feature = "ipc-channel")]
+mod ipc_channel;
 #[cfg(feature = "ringfire")]
 mod ringfire;
+#[cfg(feature = "shaq")]
+mod shaq;
 #[cfg(feature = "threads")]
 mod threads;
+#[cfg(feature = "zmq")]
+mod zmq;
 
 use anyhow::{Context, Result, bail};
 
@@ -85,10 +93,18 @@ pub(crate) fn all() -> Vec<Known> {
         between::<ceiling::Ceiling>(),
         #[cfg(feature = "ringfire")]
         between::<ringfire::Ringfire>(),
+        #[cfg(feature = "shaq")]
+        between::<shaq::Shaq>(),
+        #[cfg(feature = "iceoryx2")]
+        between::<iceoryx2::Iceoryx2>(),
         between::<pipe::Pipe>(),
         between::<socket::Stream>(),
         between::<socket::Packets>(),
         between::<message_queue::MessageQueue>(),
+        #[cfg(feature = "ipc-channel")]
+        between::<ipc_channel::IpcChannel>(),
+        #[cfg(feature = "zmq")]
+        between::<zmq::Zmq>(),
         between::<bare_futex::BareFutex>(),
         #[cfg(feature = "threads")]
         in_one::<threads::Rtrb>(),
@@ -115,6 +131,14 @@ pub(crate) fn absent() -> Vec<Absent> {
         "not built in: --features threads",
     );
     unless(cfg!(feature = "ringfire"), &["ringfire"], "not built in: --features ringfire");
+    unless(cfg!(feature = "shaq"), &["shaq"], "not built in: --features shaq");
+    unless(cfg!(feature = "iceoryx2"), &["iceoryx2"], "not built in: --features iceoryx2");
+    unless(cfg!(feature = "ipc-channel"), &["ipc-channel"], "not built in: --features ipc-channel");
+    unless(
+        cfg!(feature = "zmq"),
+        &["zeromq"],
+        "not built in: --features zmq, which needs libzmq (Debian: libzmq3-dev) and pkg-config",
+    );
     absent
 }
 
