@@ -56,6 +56,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let result = match (arguments.next().as_deref(), arguments.next()) {
         (Some(runner::PART), Some(job)) => be_part(&job),
+        #[cfg(feature = "aeron")]
+        (Some(systems::aeron::DRIVER), Some(directory)) => systems::aeron::drive(&directory),
         _ => run(&Arguments::parse()),
     };
     match result {

@@ -21,7 +21,7 @@ use crate::transport::{Kind, Wait};
 pub(crate) const PART: &str = "--part";
 
 /// How long a job may take beyond what it measures.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a stream runs before somebody is killed.
 const BEFORE_KILL: Duration = Duration::from_millis(50);

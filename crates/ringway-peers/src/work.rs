@@ -26,8 +26,8 @@ const WAKE_PERIOD_NS: u64 = 2_000_000;
 const FULL_AFTER_NS: u64 = 50_000_000;
 
 /// How much a check fills in at most.
-const FILL_BYTES_MAX: usize = 64 << 20;
-const FILL_MAX: usize = 200_000;
+const FILL_BYTES_MAX: usize = 16 << 20;
+const FILL_MAX: usize = 1 << 20;
 
 /// What a part of a job works with, whatever its ends are.
 pub(crate) struct Stage<'a> {
@@ -384,35 +384,20 @@ impl Stage<'_> {
 
     /// Receives what [`Self::fill`] sent, every byte of it.
     pub(crate) fn empty<const W: usize>(&self, receiver: &mut impl Receiver<W>) -> Result<Report> {
-        let lossy = self.kind == Kind::Lossy;
         let filled = self.control.wait_for(Word::Filled) - 1;
-        let mut expected = 0;
-        let mut wrong = None;
-        let mut see = |message: &Message<W>| {
-            let sequence = message[0];
-            if *message != pattern(sequence)
-                || sequence < expected
-                || (sequence > expected && !lossy)
-            {
-                wrong.get_or_insert((expected, sequence));
-            }
-            expected = sequence + 1;
-        };
-        let mut idle_since = None;
-        loop {
-            if receiver.try_receive(&mut see)? {
-                idle_since = None;
-            } else if clock::now() - *idle_since.get_or_insert_with(clock::now) > FULL_AFTER_NS {
-                break;
-            }
+        let mut content = Content { gaps: self.kind == Kind::Lossy, ..Content::default() };
+        while receiver.try_receive(|message| content.see(message))? || content.expected < filled {
+            // The sender may still have to pass on the end of what it was let in with.
+            std::hint::spin_loop();
         }
         self.control.word(Word::Drained).store(1, Ordering::Release);
-        receiver.receive(&mut see)?;
+        receiver.receive(|message| content.see(message))?;
         self.control.word(Word::Again).store(1, Ordering::Release);
-        if let Some((expected, found)) = wrong {
+        if let Some((expected, found)) = content.wrong {
             bail!("message {found} where {expected} was due, or not as it was sent");
         }
-        ensure!(expected == filled + 1, "{expected} of {} messages arrived", filled + 1);
+        let arrived = content.expected;
+        ensure!(arrived == filled + 1, "{arrived} of {} messages arrived", filled + 1);
         Ok(Report::default())
     }
 
@@ -475,6 +460,27 @@ impl Stage<'_> {
 }
 
 const SOME: u64 = 1000;
+
+/// Compares what a receiver sees with what was sent.
+#[derive(Default)]
+struct Content {
+    expected: u64,
+    /// What was due, and what came first that was not as it should be.
+    wrong: Option<(u64, u64)>,
+    /// Messages may be missing.
+    gaps: bool,
+}
+
+impl Content {
+    fn see<const W: usize>(&mut self, message: &Message<W>) {
+        let sequence = message[0];
+        let due = if self.gaps { sequence >= self.expected } else { sequence == self.expected };
+        if !due || *message != pattern(sequence) {
+            self.wrong.get_or_insert((self.expected, sequence));
+        }
+        self.expected = sequence + 1;
+    }
+}
 
 /// Counts what a receiver of a stream sees between the marks.
 #[derive(Default)]

@@ -8,6 +8,8 @@ mod pipe;
 mod ringway;
 mod socket;
 
+#[cfg(feature = "aeron")]
+pub(crate) mod aeron;
 #[cfg(feature = "iceoryx2")]
 mod iceoryx2;
 #[cfg(feature = "ipc-channel")]
@@ -97,6 +99,8 @@ pub(crate) fn all() -> Vec<Known> {
         between::<shaq::Shaq>(),
         #[cfg(feature = "iceoryx2")]
         between::<iceoryx2::Iceoryx2>(),
+        #[cfg(feature = "aeron")]
+        between::<aeron::AeronIpc>(),
         between::<pipe::Pipe>(),
         between::<socket::Stream>(),
         between::<socket::Packets>(),
@@ -138,6 +142,12 @@ pub(crate) fn absent() -> Vec<Absent> {
         cfg!(feature = "zmq"),
         &["zeromq"],
         "not built in: --features zmq, which needs libzmq (Debian: libzmq3-dev) and pkg-config",
+    );
+    unless(
+        cfg!(feature = "aeron"),
+        &["aeron"],
+        "not built in: --features aeron, which needs a C++ compiler, libclang, libbsd and uuid \
+         (Debian: build-essential libclang-dev libbsd-dev uuid-dev) and cmake 3.30",
     );
     absent
 }
