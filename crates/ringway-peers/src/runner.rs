@@ -1,11 +1,12 @@
 //! Starts the processes of a job, keeps them in step, and ends them whatever happens.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -59,23 +60,18 @@ pub(crate) fn run(known: &Known, order: &Order, processors: &[usize]) -> Result<
         _ if job.receivers_spread() => &[Part::First, Part::Second, Part::Third],
         _ => &[Part::First, Part::Second],
     };
-    let mut processes = parts
-        .iter()
-        .map(|part| Process::start(&Job { part: *part, ..job.clone() }))
-        .collect::<Result<Vec<_>>>()?;
-    let deadline = Instant::now() + PATIENCE + order.duration * 2;
-    for process in &mut processes {
-        process.await_ready(deadline)?;
+    let mut crew = Crew::new(Instant::now() + PATIENCE + order.duration * 2);
+    for part in parts {
+        crew.start(&Job { part: *part, ..job.clone() })?;
     }
-    for process in &mut processes {
-        process.go()?;
-    }
+    crew.await_ready()?;
+    crew.go()?;
     if matches!(order.task, Task::ReceiverDies | Task::SenderDies) {
-        return kill_one(&job, processes, deadline);
+        return kill_one(&job, crew);
     }
     let mut report = Report::default();
-    for process in &mut processes {
-        report = report.merge(process.report(deadline)?);
+    for _ in parts {
+        report = report.merge(crew.report()?.1);
     }
     if order.task == Task::Memory {
         for pid in &prepared.pids {
@@ -83,29 +79,35 @@ pub(crate) fn run(known: &Known, order: &Order, processors: &[usize]) -> Result<
             report.memory_bytes = Some(report.memory_bytes.unwrap_or(0) + memory);
         }
     }
-    drop(processes);
+    drop(crew);
     drop(prepared);
     Ok(report)
 }
 
 /// Kills the sender or the receiver of a stream, has another one take its place, and asks the
 /// receiver that lives how long it was without news.
-fn kill_one(job: &Job, mut processes: Vec<Process>, deadline: Instant) -> Result<Report> {
-    let mut standby = Process::start(&Job { part: Part::Standby, ..job.clone() })?;
-    standby.await_ready(deadline)?;
+fn kill_one(job: &Job, mut crew: Crew) -> Result<Report> {
+    let (victim, survivor) = match job.task {
+        Task::ReceiverDies => (Part::Second, Part::Standby),
+        _ => (Part::First, Part::Second),
+    };
+    let first = crew.processes.len();
+    crew.start(&Job { part: Part::Standby, ..job.clone() })?;
+    crew.await_ready()?;
     std::thread::sleep(BEFORE_KILL);
     let control = Control::open(&job.directory)?;
-    let victim = usize::from(job.task == Task::ReceiverDies);
     let killed = clock::now();
-    let mut victim = processes.remove(victim);
-    victim.child.kill()?;
+    for process in crew.processes.iter_mut().filter(|process| process.part == victim) {
+        process.child.kill()?;
+        process.expected_to_die = true;
+    }
     control.word(Word::Killed).store(killed, Ordering::Release);
-    standby.go()?;
-    let survivor = processes.last_mut().context("one is left")?;
-    if job.task == Task::ReceiverDies {
-        standby.report(deadline)
-    } else {
-        survivor.report(deadline)
+    crew.processes[first].go()?;
+    loop {
+        let (part, report) = crew.report()?;
+        if part == survivor {
+            return Ok(report);
+        }
     }
 }
 
@@ -131,16 +133,23 @@ impl Drop for Place {
     }
 }
 
-/// A part of a job, in its process.
-struct Process {
-    child: Child,
-    part: Part,
-    commands: ChildStdin,
-    lines: Receiver<String>,
+/// The processes of a job, and what they say.
+struct Crew {
+    processes: Vec<Process>,
+    /// From which process: a line, or its end.
+    lines: Receiver<(usize, Option<String>)>,
+    sender: Sender<(usize, Option<String>)>,
+    deadline: Instant,
+    ready: usize,
 }
 
-impl Process {
-    fn start(job: &Job) -> Result<Self> {
+impl Crew {
+    fn new(deadline: Instant) -> Self {
+        let (sender, lines) = channel();
+        Self { processes: Vec::new(), lines, sender, deadline, ready: 0 }
+    }
+
+    fn start(&mut self, job: &Job) -> Result<()> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(PART)
             .arg(serde_json::to_string(job)?)
@@ -149,57 +158,89 @@ impl Process {
             .spawn()?;
         let commands = child.stdin.take().context("piped")?;
         let output = BufReader::new(child.stdout.take().context("piped")?);
-        let (sender, lines) = channel();
+        let (number, sender) = (self.processes.len(), self.sender.clone());
         // It ends with the process, whose end closes the pipe.
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
+                let _ = sender.send((number, Some(line)));
             }
+            let _ = sender.send((number, None));
         });
-        Ok(Self { child, part: job.part, commands, lines })
+        self.processes.push(Process {
+            child,
+            part: job.part,
+            commands,
+            expected_to_die: false,
+            reported: Cell::new(false),
+        });
+        Ok(())
     }
 
-    /// The next line that is for the runner: libraries may print others.
-    fn line(&self, deadline: Instant) -> Result<String> {
+    /// What the next process says that speaks to the runner: libraries may print other lines.
+    fn line(&self) -> Result<(&Process, String)> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) if line == "ready" || line.starts_with('{') => return Ok(line),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("the {:?} part did not come to an end", self.part)
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let Ok((number, line)) = self.lines.recv_timeout(left) else {
+                bail!("it did not come to an end in time")
+            };
+            let process = &self.processes[number];
+            match line {
+                Some(line) if line == "ready" || line.starts_with('{') => {
+                    return Ok((process, line));
                 }
-                Err(RecvTimeoutError::Disconnected) => bail!("the {:?} part died", self.part),
+                Some(_) => {}
+                None if process.expected_to_die || process.reported.get() => {}
+                None => bail!("the {:?} part died", process.part),
             }
         }
     }
 
-    fn await_ready(&self, deadline: Instant) -> Result<()> {
-        match self.line(deadline)?.as_str() {
-            "ready" => Ok(()),
-            report => Err(Self::failure(report)),
+    /// Waits until all are ready.
+    fn await_ready(&mut self) -> Result<()> {
+        while self.ready < self.processes.len() {
+            let (process, line) = self.line()?;
+            if line != "ready" {
+                process.read(&line)?;
+                bail!("the {:?} part was too early", process.part);
+            }
+            self.ready += 1;
         }
+        Ok(())
     }
 
+    fn go(&mut self) -> Result<()> {
+        self.processes.iter_mut().try_for_each(Process::go)
+    }
+
+    /// Waits for the next report. The failure of one is that of all.
+    fn report(&self) -> Result<(Part, Report)> {
+        let (process, line) = self.line()?;
+        Ok((process.part, process.read(&line)?))
+    }
+}
+
+/// A part of a job, in its process.
+struct Process {
+    child: Child,
+    part: Part,
+    commands: ChildStdin,
+    expected_to_die: bool,
+    reported: Cell<bool>,
+}
+
+impl Process {
     fn go(&mut self) -> Result<()> {
         self.commands.write_all(b"go\n")?;
         Ok(())
     }
 
-    fn report(&self, deadline: Instant) -> Result<Report> {
-        let line = self.line(deadline)?;
-        let report: Report = serde_json::from_str(&line).context("no report")?;
-        if report.failure.is_some() {
-            return Err(Self::failure(&line));
+    fn read(&self, line: &str) -> Result<Report> {
+        let report: Report = serde_json::from_str(line).context("no report")?;
+        self.reported.set(true);
+        match report.failure {
+            Some(failure) => Err(anyhow!(failure)),
+            None => Ok(report),
         }
-        Ok(report)
-    }
-
-    fn failure(line: &str) -> anyhow::Error {
-        let report = serde_json::from_str::<Report>(line).ok();
-        anyhow!(report.and_then(|report| report.failure).unwrap_or_else(|| line.to_owned()))
     }
 }
 
