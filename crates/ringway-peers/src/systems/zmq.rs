@@ -1,12 +1,11 @@
-//! ZeroMQ over ipc: push and pull, which waits and shares; for more receivers that each get
-//! everything, publish and subscribe with dropping switched off.
+//! ZeroMQ over ipc: push and pull, which waits for room, and shares between several receivers.
 
 use anyhow::{Result, ensure};
 use zerocopy::IntoBytes;
-use zmq::{Context, DONTWAIT, Error, POLLOUT, Socket, XPUB};
+use zmq::{Context, DONTWAIT, Error, POLLOUT, Socket};
 
 use crate::transport::{
-    Channel, Delivery, Facts, Kind, Message, RING_BYTES, Receiver, Sender, System, Transport, Wait,
+    Channel, Facts, Kind, Message, RING_BYTES, Receiver, Sender, System, Transport, Wait,
 };
 
 pub(crate) struct Zmq;
@@ -20,7 +19,8 @@ impl System for Zmq {
         blocking: true,
         streams: Wait::Blocking,
         batches: false,
-        broadcast: true,
+        // Publishing drops what a subscriber is too slow for, and the binding cannot forbid it.
+        broadcast: false,
         shared: true,
         refuses: true,
         size_max: 64 << 10,
@@ -41,10 +41,6 @@ fn endpoint(channel: &Channel) -> String {
     format!("ipc://{}", channel.path().display())
 }
 
-fn published(channel: &Channel) -> bool {
-    channel.delivery == Delivery::Broadcast && channel.receivers > 1
-}
-
 fn flags(channel: &Channel) -> i32 {
     if channel.wait == Wait::Busy { DONTWAIT } else { 0 }
 }
@@ -54,30 +50,15 @@ impl<const W: usize> Transport<W> for Zmq {
     type Receiver = ZmqReceiver<W>;
 
     fn sender(channel: &Channel) -> Result<ZmqSender> {
-        let socket = if published(channel) {
-            let socket = socket::<W>(XPUB)?;
-            socket.set_xpub_nodrop(true)?;
-            socket.bind(&endpoint(channel))?;
-            // Who subscribes says so.
-            for _ in 0..channel.receivers {
-                socket.recv_bytes(0)?;
-            }
-            socket
-        } else {
-            let socket = socket::<W>(zmq::PUSH)?;
-            socket.bind(&endpoint(channel))?;
-            // There is room once somebody is connected.
-            socket.poll(POLLOUT, -1)?;
-            socket
-        };
+        let socket = socket::<W>(zmq::PUSH)?;
+        socket.bind(&endpoint(channel))?;
+        // There is room once somebody is connected.
+        socket.poll(POLLOUT, -1)?;
         Ok(ZmqSender { socket, flags: flags(channel) })
     }
 
     fn receiver(channel: &Channel) -> Result<ZmqReceiver<W>> {
-        let socket = socket::<W>(if published(channel) { zmq::SUB } else { zmq::PULL })?;
-        if published(channel) {
-            socket.set_subscribe(b"")?;
-        }
+        let socket = socket::<W>(zmq::PULL)?;
         socket.connect(&endpoint(channel))?;
         Ok(ZmqReceiver { socket, flags: flags(channel), message: Box::new([0; W]) })
     }
