@@ -1,5 +1,6 @@
 //! Times in nanoseconds, comparable between processes.
 
+use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
 
 fn read(clock: ClockId) -> u64 {
@@ -35,4 +36,9 @@ pub(crate) fn cost() -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let median = costs[costs.len() / 2] as f64;
     median
+}
+
+/// For times up to a minute, to a thousandth.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000_000, 3).expect("bounds that it can have")
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use memmap2::MmapRaw;
 
 use crate::clock;
@@ -70,7 +69,7 @@ impl Control {
     /// The median round trip of one line in nanoseconds, with [`Self::answer`] on the other side.
     pub(crate) fn bracket(&self, from: u64) -> f64 {
         let clock = clock::cost();
-        let mut times = Histogram::<u64>::new(3).expect("3 digits are possible");
+        let mut times = clock::histogram();
         let mut begin = clock::now();
         for round in from + 1..=from + BRACKET_ROUNDS {
             self.word(Word::Ping).store(round, Ordering::Release);
@@ -100,5 +99,5 @@ impl Control {
     }
 }
 
-/// Round trips of a bracket: some milliseconds.
-pub(crate) const BRACKET_ROUNDS: u64 = 20_000;
+/// Round trips of a bracket: about a millisecond.
+pub(crate) const BRACKET_ROUNDS: u64 = 5_000;

@@ -16,7 +16,7 @@ use crate::control::Control;
 use crate::erased;
 use crate::job::{Job, Part, Report, Task};
 use crate::transport::{Channel, Ends, Facts, Receiver, Sender, Threads, Transport};
-use crate::work::Stage;
+use crate::work::{Stage, open_at_last};
 
 /// Keeps the calling thread on one processor.
 pub(crate) fn pin(processor: usize) -> Result<()> {
@@ -96,8 +96,8 @@ pub(crate) fn between<T: Transport<W>, const W: usize>(job: &Job) -> Result<Repo
         (Task::ReceiverDies | Task::SenderDies, Part::Standby) => {
             gate()?;
             match job.task {
-                Task::SenderDies => send_times::<T, W>(&stage, sender()?, &there),
-                _ => receive_after_kill::<T, W>(&stage, receiver()?, &there),
+                Task::SenderDies => send_times::<T, W>(&stage, open_at_last(sender), &there),
+                _ => receive_after_kill::<T, W>(&stage, open_at_last(receiver), &there),
             }
         }
         (Task::ReceiverDies | Task::SenderDies, Part::First) => {

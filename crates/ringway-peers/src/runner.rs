@@ -98,8 +98,10 @@ fn kill_one(job: &Job, mut crew: Crew) -> Result<Report> {
     let control = Control::open(&job.directory)?;
     let killed = clock::now();
     for process in crew.processes.iter_mut().filter(|process| process.part == victim) {
-        process.child.kill()?;
         process.expected_to_die = true;
+        process.child.kill()?;
+        // Its number is taken until somebody has asked how it ended.
+        process.child.wait()?;
     }
     control.word(Word::Killed).store(killed, Ordering::Release);
     crew.processes[first].go()?;

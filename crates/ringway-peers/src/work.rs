@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use hdrhistogram::Histogram;
 
 use crate::clock;
 use crate::control::{BRACKET_ROUNDS, Control, Word};
@@ -103,7 +102,7 @@ impl Stage<'_> {
     ) -> Result<Report> {
         self.bracketed(|| {
             let mut message = [7; W];
-            let mut times = Histogram::<u64>::new(3)?;
+            let mut times = clock::histogram();
             let clock_cost = clock::cost();
             let duration = self.job.duration_ns;
             let begin = clock::now();
@@ -319,7 +318,7 @@ impl Stage<'_> {
         receiver: &mut impl Receiver<W>,
     ) -> Result<Report> {
         self.answered(|| {
-            let mut delays = Histogram::<u64>::new(3)?;
+            let mut delays = clock::histogram();
             let (begin, cpu_begin) = (clock::now(), (self.cpu)());
             loop {
                 let mut sent = 0;
@@ -433,7 +432,7 @@ impl Stage<'_> {
         loop {
             if sender.try_send(&[clock::now(); W]).is_err() {
                 drop(sender);
-                sender = open()?;
+                sender = open_at_last(&open);
             }
         }
     }
@@ -448,13 +447,23 @@ impl Stage<'_> {
             let mut sent = 0;
             if receiver.try_receive(|message| sent = message[0]).is_err() {
                 drop(receiver);
-                receiver = open()?;
+                receiver = open_at_last(&open);
             }
             let killed = self.control.word(Word::Killed).load(Ordering::Acquire);
             if killed != 0 && sent > killed {
                 let recovered_ns = Some(clock::now() - killed);
                 return Ok(Report { recovered_ns, ..Report::default() });
             }
+        }
+    }
+}
+
+/// Opens an end as soon as it can be opened: who died may not be gone yet.
+pub(crate) fn open_at_last<E>(open: impl Fn() -> Result<E>) -> E {
+    loop {
+        match open() {
+            Ok(end) => return end,
+            Err(_) => std::thread::sleep(Duration::from_micros(50)),
         }
     }
 }
