@@ -96,14 +96,14 @@ pub(crate) fn between<T: Transport<W>, const W: usize>(job: &Job) -> Result<Repo
         (Task::ReceiverDies | Task::SenderDies, Part::Standby) => {
             gate()?;
             match job.task {
-                Task::SenderDies => send_times::<T, W>(&stage, open_at_last(sender), &there),
+                Task::SenderDies => send_times::<T, W>(open_at_last(sender), &there),
                 _ => receive_after_kill::<T, W>(&stage, open_at_last(receiver), &there),
             }
         }
         (Task::ReceiverDies | Task::SenderDies, Part::First) => {
             let ready = sender()?;
             gate()?;
-            send_times::<T, W>(&stage, ready, &there)
+            send_times::<T, W>(ready, &there)
         }
         (Task::ReceiverDies | Task::SenderDies, _) => {
             let ready = receiver()?;
@@ -125,11 +125,10 @@ pub(crate) fn between<T: Transport<W>, const W: usize>(job: &Job) -> Result<Repo
 }
 
 fn send_times<T: Transport<W>, const W: usize>(
-    stage: &Stage<'_>,
     ready: T::Sender,
     channel: &Channel,
 ) -> Result<Report> {
-    stage.send_times(erased::boxed_sender(ready), || Ok(erased::boxed_sender(T::sender(channel)?)))
+    Stage::send_times(erased::boxed_sender(ready), || Ok(erased::boxed_sender(T::sender(channel)?)))
 }
 
 fn receive_after_kill<T: Transport<W>, const W: usize>(

@@ -425,7 +425,6 @@ impl Stage<'_> {
 
     /// Sends the time for ever; who is in trouble is opened anew.
     pub(crate) fn send_times<const W: usize, S: Sender<W>>(
-        &self,
         mut sender: S,
         open: impl Fn() -> Result<S>,
     ) -> Result<Report> {

@@ -1,5 +1,7 @@
 //! A POSIX message queue of ten messages, which is what a user may have without asking root.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_receive, mq_send, mq_unlink};
@@ -29,6 +31,11 @@ impl System for MessageQueue {
         // The usual limit, /proc/sys/fs/mqueue/msgsize_max.
         size_max: 8 << 10,
     };
+
+    fn missing() -> Option<String> {
+        let there = Path::new("/proc/sys/fs/mqueue").exists();
+        (!there).then(|| "this kernel has no POSIX message queues".to_owned())
+    }
 
     fn prepare(channels: &[Channel], size: usize) -> Result<Prepared> {
         let mut prepared = Prepared::default();

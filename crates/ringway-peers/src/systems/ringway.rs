@@ -111,7 +111,7 @@ impl<const W: usize> Receiver<W> for Consumer {
             Received::Message(message) => show(message.payload(), look).map(|()| true),
             Received::Empty | Received::TimedOut => Ok(false),
             Received::Missed { from, to } => bail!("missed {from} to {to}, though held for"),
-            _ => bail!("closed"),
+            Received::Closed => bail!("the sender has closed the queue"),
         }
     }
 
