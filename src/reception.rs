@@ -344,8 +344,9 @@ impl Reception {
                     if floor <= place.position {
                         past.leave();
                     } else if let Some(index) = past.holder() {
-                        // Lost the race of JOIN. The files have more by now.
+                        // Lost the race of JOIN. The files have more by the next look.
                         ring.join(index, Lag::Skip, place.position);
+                        return Ok(Some(Read::Empty));
                     }
                 }
                 PastRead::Gone => {

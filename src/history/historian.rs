@@ -120,6 +120,13 @@ impl Historian {
         Ok(Kept::Done)
     }
 
+    /// Appends what is committed, a ring of it at most; `false` if there was nothing.
+    pub(super) fn catch_up(&mut self) -> Result<bool, Error> {
+        let from = self.end().position;
+        let kept = self.keep(from + self.ring.capacity())?;
+        Ok(kept == Kept::Done && self.end().position > from)
+    }
+
     /// Has everything in the files as safe as the queue was made to have it, and says so.
     pub(crate) fn make_durable(&mut self) -> Result<(), Error> {
         let end = self.end();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering as FlagOrdering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::historian::{Historian, Kept};
+use super::historian::Historian;
 use crate::error::Error;
 use crate::layout::{self, JournalCode};
 use crate::membership::announce_room;
@@ -312,14 +312,5 @@ impl Drop for JournalThread {
     fn drop(&mut self) {
         // Who wants to know what came of it stops it.
         let _ = self.end();
-    }
-}
-
-impl Historian {
-    /// Appends what is committed, a ring of it at most; `false` if there was nothing.
-    fn catch_up(&mut self) -> Result<bool, Error> {
-        let from = self.end().position;
-        let kept = self.keep(from + self.ring().capacity())?;
-        Ok(kept == Kept::Done && self.end().position > from)
     }
 }
