@@ -71,16 +71,18 @@ fn unshare(namespaces: libc::c_int) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// Goes on in a child, the first process of the new namespaces. This process ends with it, and it
-/// with this one.
+/// Goes on in a child, the first process of the new namespaces. This process ends with it, it with
+/// this one, and both with whoever started them.
 fn become_first() -> io::Result<()> {
+    let end_with_parent = || {
+        // SAFETY: a call without pointers.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+    };
+    end_with_parent()?;
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => {
-            // SAFETY: a call without pointers.
-            check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
-        }
+        0 => end_with_parent(),
         child => {
             // SAFETY: this process has no use for any file. Others wait for their ends.
             unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
