@@ -677,7 +677,8 @@ pub struct QueueOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AtLimit {
-    /// The producer: it waits as for a consumer that holds it.
+    /// The producer: it waits as for a consumer that holds it. Of a journal, files go that no
+    /// consumer with [`Lag::Spill`](crate::Lag::Spill) needs; it waits for those alone.
     #[default]
     Hold,
     /// The oldest messages: whoever has not read them misses them, and is told which.

@@ -299,6 +299,32 @@ fn who_wants_durable_messages_sees_no_others() {
     }
 }
 
+#[test]
+fn what_is_missing_between_files_is_told_exactly() {
+    let _alive = watchdog();
+    let name = Name::new("between");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    let mut queue = Queue::create(&name, &options).unwrap();
+    for end in [100, 200, 300] {
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, end);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        drop(producer);
+        // The next one begins a file of its own.
+        Queue::remove(&name).unwrap();
+        queue = Queue::create(&name, &options).unwrap();
+    }
+    fs::remove_file(&files(&directory, "log")[1]).unwrap();
+    let verified = Archive::open(directory.path()).unwrap().verify().unwrap();
+    assert!(!verified.is_whole() && verified.damage.is_none(), "{verified:?}");
+    assert_eq!((verified.messages, verified.gaps.as_slice()), (200, &[(100, 200)][..]));
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    receive_until(&mut consumer, 100);
+    assert_eq!(consumer.try_receive().unwrap(), Received::Missed { from: 100, to: 200 });
+    receive_until(&mut consumer, 300);
+}
+
 /// A journal of so many messages, and its only file.
 fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
     let name = Name::new(purpose);

@@ -87,9 +87,8 @@ impl Ring {
     ) -> Result<Place, Corrupt> {
         let mut last_licence = None;
         for look in 0..LOOKS_MAX {
-            let begun_at = self.licence().load(Ordering::Relaxed);
-            // Acquire: the entries are read after it.
-            fence(Ordering::Acquire);
+            // Acquire: LICENCE. The entries are read after it.
+            let begun_at = (look < MOVED_LOOKS_MAX).then(|| load_acquire(self.licence()));
             let entries: [_; SECTORS] = core::array::from_fn(|sector| self.entry(sector));
             // Acquire: LICENCE. An entry that passes was not below the floor when it was read.
             fence(Ordering::Acquire);
@@ -100,7 +99,7 @@ impl Ring {
                 .flatten()
                 .filter(|place| (floor..=licence).contains(&place.position));
             if let Some(place) = pick(&mut whole) {
-                if begun_at == licence || look >= MOVED_LOOKS_MAX {
+                if begun_at.is_none_or(|begun_at| begun_at == licence) {
                     return Ok(place);
                 }
                 continue;

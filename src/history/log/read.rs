@@ -149,7 +149,11 @@ impl LogReader {
                 Ok(Some(span)) => return Ok(LogRead::Message(span)),
                 Ok(None) => {}
                 // Further on there may be another file, with the same message first.
-                Err(Fault::EndOfFile) => self.go_to_next_file()?,
+                Err(Fault::EndOfFile) => {
+                    if let Some(missed) = self.go_to_next_file()? {
+                        return Ok(missed);
+                    }
+                }
                 Err(Fault::Error(error)) => return Err(error),
             }
         }
@@ -266,8 +270,9 @@ impl LogReader {
         Ok(Some(LogRead::Gone))
     }
 
-    /// The file has ended: the stream goes on in the next one.
-    fn go_to_next_file(&mut self) -> Result<(), Error> {
+    /// The file has ended: the stream goes on in the next one, or in a later one if files are
+    /// missing between.
+    fn go_to_next_file(&mut self) -> Result<Option<LogRead>, Error> {
         let files = self.log.files()?;
         let base = self.file.as_ref().map_or(0, |open| open.base);
         let is_next = |file: &&LogFile| file.base > base && file.base >= self.place.position;
@@ -276,21 +281,23 @@ impl LogReader {
             if position > self.place.position && sequence == self.place.sequence {
                 // Nothing has been appended since.
                 self.place.position = position;
-                return Ok(());
+                return Ok(None);
             }
             return Err(self.damaged("the file ends before the log does"));
         };
         let Some(opened) = self.log.open(next)? else {
             // Removed just now, as was what we have read.
             self.file = None;
-            return Ok(());
+            return Ok(None);
         };
-        if opened.1.begin.sequence != self.place.sequence {
+        let (from, begin) = (self.place.sequence, opened.1.begin);
+        if begin.sequence < from {
             return Err(self.out_of_order(&next.path));
         }
-        self.place = opened.1.begin;
+        self.place = begin;
         (self.file, self.chunk_size) = (Some(Open::new(&next.path, opened)), 0);
-        Ok(())
+        let to = begin.sequence;
+        Ok((from < to).then_some(LogRead::Missed { from, to }))
     }
 
     fn out_of_order(&self, path: &Path) -> Error {

@@ -154,7 +154,13 @@ impl Log {
         let Torn { path, offset, size } = torn;
         let failed = |doing| move |error| self.failed(doing, path, error);
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-        let kept_in = path.with_file_name(format!("{name}-{offset}.broken"));
+        let mut kept_in = path.with_file_name(format!("{name}-{offset}.broken"));
+        // Another cut at the same place is no reason to lose the first one's bytes.
+        let mut count = 1;
+        while kept_in.exists() {
+            count += 1;
+            kept_in = path.with_file_name(format!("{name}-{offset}-{count}.broken"));
+        }
         let open = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
         copy_out(&open, *offset, &kept_in).map_err(|error| self.failed("make", &kept_in, error))?;
         if *offset == 0 {
