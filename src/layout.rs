@@ -223,7 +223,7 @@ part! {
         0x0a0 first_position: u64 = "creator" "the first message's position";
         0x0a8 _reserved_identity: [u8; 88] = "nobody" "zero";
         0x100 licence: u64 = "producer" "position up to which the producer may write; never goes back";
-        0x108 granted: u64 = "producer" "the licence that nobody objected to, or one before it: what is below it, less the capacity, may be overwritten already";
+        0x108 granted: u64 = "producer" "the licence that nobody objected to, in a queue with a history: what is below it, less the capacity, may be overwritten";
         0x110 _reserved_licence: [u8; 112] = "nobody" "zero";
         0x180 epoch: u64 = "producer" "how many producers there have been";
         0x188 closed: u64 = "producer" "0 while open, else 1 + the position where the stream ended";

@@ -271,7 +271,9 @@ impl Writer {
         let granted = self.has_room();
         if granted {
             self.granted = self.wanted;
-            self.ring.grant(self.wanted);
+            if self.keeps != Keeps::Nothing {
+                self.ring.grant(self.wanted);
+            }
         }
         granted
     }
