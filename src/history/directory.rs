@@ -55,6 +55,12 @@ pub(crate) fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16])
     process::random(&mut id).map_err(failed("make", &identity))?;
     let text = format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(&id));
     write_whole(&identity, text.as_bytes()).map_err(failed("make", &identity))?;
+    // For the directory's own name; where one may not look, as far as one may.
+    if let Some(parent) = path.parent()
+        && let Ok(open) = File::open(parent)
+    {
+        open.sync_all().map_err(failed("sync", parent))?;
+    }
     Ok((path, id))
 }
 
@@ -230,7 +236,13 @@ pub(crate) fn recover(
     let mut cut = None;
     while let Some(end) = log.find_end()? {
         let Some(torn) = end.torn else {
-            let from = log.files()?.first().map_or(end.place.position, |file| file.base);
+            let files = log.files()?;
+            if let Some(last) = files.last() {
+                // What is in it counts as durable from now on.
+                let synced = File::open(&last.path).and_then(|file| file.sync_all());
+                synced.map_err(|error| log.failed("sync", &last.path, error))?;
+            }
+            let from = files.first().map_or(end.place.position, |file| file.base);
             return Ok(Some(Recovered { from, end: end.place, cut }));
         };
         // The file before a torn header may end in the middle too.

@@ -114,6 +114,9 @@ impl Historian {
             if !self.make_space(to.position - self.end().position)? {
                 return Ok(Kept::Full);
             }
+            if self.writer.needs_new_file() {
+                self.sync()?;
+            }
             self.writer.append(&self.ring, to)?;
             self.ring.set_written(to.position);
         }
@@ -133,16 +136,19 @@ impl Historian {
         if self.is_all_durable() {
             return Ok(());
         }
-        if self.keeping.journal != Some(JournalCode::Written)
-            && let Err(error) = self.writer.sync()
-        {
-            self.ring.set_journal_failed();
-            return Err(error);
-        }
+        self.sync()?;
         self.ring.set_durable(end);
         // Whoever waits for durable messages waits as for any.
         announce_messages(&self.ring);
         Ok(())
+    }
+
+    /// Syncs what was appended, if the queue was made to have it synced.
+    fn sync(&mut self) -> Result<(), Error> {
+        if matches!(self.keeping.journal, None | Some(JournalCode::Written)) {
+            return Ok(());
+        }
+        self.writer.sync().inspect_err(|_| self.ring.set_journal_failed())
     }
 
     pub(super) fn is_all_durable(&self) -> bool {
@@ -187,6 +193,7 @@ impl Historian {
                     self.ring.follow(before.end(), from).map_err(|error| self.corrupt(error))?;
                 before.append(&self.ring, to)?;
             }
+            self.writer.count(&before);
         } else {
             // Nobody is in the files, so that the position may go back as well.
             self.writer.restart(start)?;

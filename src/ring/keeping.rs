@@ -5,7 +5,7 @@
 
 use super::frame::{self, Frame};
 use super::{Corrupt, Lag, MemberIndex, Place, Ring};
-use crate::layout::{self, NO_POSITION, SECTORS};
+use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
 use crate::sync::{Ordering, fence, load_acquire};
 
 /// What has to be in the files before it is overwritten.
@@ -94,7 +94,7 @@ impl Ring {
         self.active_members().filter_map(|index| {
             let member = self.member(index);
             // Acquire: RETIRE.
-            let position = || load_acquire(member.cursor());
+            let position = || load_acquire(member.cursor()).min(COUNT_MAX);
             (member.lag() == Some(Lag::Spill)).then(|| (index, position()))
         })
     }

@@ -355,8 +355,9 @@ impl Track {
                 // No more than a sector at once: see `HeldReader::has_passed_sector`.
                 let mut known_end = licence.min(self.ring.sector_end(place.position));
                 if self.durable_only {
-                    // Of the word behind, nothing is said.
-                    known_end = known_end.min(self.ring.durable() + HEADER_SIZE as u64);
+                    // Of the word behind, nothing is said; nor that the position does not go back.
+                    let durable_end = self.ring.durable().saturating_add(HEADER_SIZE as u64);
+                    known_end = known_end.min(durable_end.max(place.position + HEADER_SIZE as u64));
                 }
                 self.run.limit_to((known_end - self.lap) as usize);
                 Ok(Some((self.run.learn(shape), (end - self.lap) as usize)))

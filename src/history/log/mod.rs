@@ -167,7 +167,7 @@ impl Log {
 }
 
 fn limit(capacity: u64, position: u64) -> u64 {
-    (position | (span(capacity) - 1)) + 1
+    (position | (span(capacity) - 1)).saturating_add(1)
 }
 
 /// Bytes of the stream that a file has at most.

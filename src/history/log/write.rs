@@ -41,7 +41,8 @@ impl LogWriter {
             file: None,
             end,
             size: 0,
-            has_new_names: false,
+            // Also those of a historian that died before it synced them.
+            has_new_names: true,
             looked_at: None,
             marked_at: None,
         })
@@ -59,8 +60,10 @@ impl LogWriter {
                 last = Some(found.base);
             }
         }
+        // Also a file that ends just here: the one who wrote it may have died before its sync.
         let resumes = end == writer.log.resumed_at;
-        if let Some(base) = last.filter(|&base| !resumes && end.position < writer.log.limit(base)) {
+        if let Some(base) = last.filter(|&base| !resumes && end.position <= writer.log.limit(base))
+        {
             writer.reopen(base)?;
         }
         Ok(writer)
@@ -107,12 +110,24 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Whether what comes next begins a file. A journal is to be synced before that, because of the
+    /// file before nobody thinks again.
+    pub(crate) fn needs_new_file(&self) -> bool {
+        self.file.as_ref().is_none_or(|(_, base)| self.end.position >= self.log.limit(*base))
+    }
+
+    /// Counts the bytes of files that another one has put in front.
+    pub(crate) fn count(&mut self, other: &Self) {
+        self.size += other.size;
+    }
+
     /// Appends the ring's frames up to `to`, which lies in the lap of the end, or ends it. If that
     /// fails, the log ends where it did.
     pub(crate) fn append(&mut self, ring: &Ring, to: Place) -> Result<(), Error> {
         let from = self.end;
+        let begins = self.needs_new_file();
         let (file, base) = match self.file.take() {
-            Some((file, base)) if from.position < self.log.limit(base) => (file, base),
+            Some(file) if !begins => file,
             _ => self.begin_file()?,
         };
         let offset = from.position - base + HEADER_SIZE;
@@ -137,8 +152,11 @@ impl LogWriter {
     /// fails: what the system could not write it may have forgotten.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         if self.has_new_names {
-            let synced = File::open(&self.log.directory).and_then(|directory| directory.sync_all());
-            synced.map_err(|error| self.log.failed("sync", &self.log.directory, error))?;
+            // The directory's own name too.
+            for directory in self.log.directory.ancestors().take(2) {
+                let synced = File::open(directory).and_then(|directory| directory.sync_all());
+                synced.map_err(|error| self.log.failed("sync", directory, error))?;
+            }
             self.has_new_names = false;
         }
         if let Some((file, base)) = &self.file {
@@ -215,10 +233,6 @@ impl LogWriter {
 
     /// Makes the file that begins at the end. What is appended before the next one is in it.
     fn begin_file(&mut self) -> Result<(File, u64), Error> {
-        if self.log.check.is_some() {
-            // Of the file before nobody will think again.
-            self.sync()?;
-        }
         let base = self.end.position;
         let path = self.log.path(base);
         let open =
