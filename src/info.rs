@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::history::Journal;
 use crate::layout::{self, Word64, subscription as word};
-use crate::registry::{self, Terms};
+use crate::registry::Terms;
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
 use crate::sync::{Ordering, load_acquire};
@@ -303,7 +303,7 @@ impl Info {
 impl SubscriptionInfo {
     fn all(segment: &Segment, ring: &Ring, end: Place) -> Vec<Self> {
         let found = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
-        let in_use = found.filter(registry::is_in_use);
+        let in_use = found.filter(Subscription::is_in_use);
         let mut all: Vec<_> = in_use.map(|found| Self::of(segment, ring, &found, end)).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
@@ -349,7 +349,7 @@ impl SubscriptionInfo {
         let lag_bytes = end.position.saturating_sub(first.position);
         let age = |recorded_at| SystemTime::now().duration_since(time(recorded_at)).ok();
         Self {
-            name: registry::read_name(subscription),
+            name: subscription.name(),
             lag: terms.lag,
             keyed: terms.keyed,
             deliveries_max: terms.deliveries_max,
@@ -388,7 +388,7 @@ impl ConsumerInfo {
         let member = ring.member(index);
         let lag = member.lag().unwrap_or(Lag::Skip);
         let subscription = member.subscription().and_then(|index| ring.subscription(index));
-        let subscription = subscription.as_ref().map(registry::read_name);
+        let subscription = subscription.as_ref().map(Subscription::name);
         let shared = subscriptions.iter().find(|info| Some(&info.name) == subscription.as_ref());
         let (position, lag_bytes, lag_messages) = if let Some(shared) = shared {
             (shared.head_position, shared.lag_bytes, shared.lag_messages)

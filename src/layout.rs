@@ -420,6 +420,12 @@ pub(crate) mod subscription {
     pub(crate) const MISSED: Word64 = Word64(offset_of!(Subscription, missed));
     pub(crate) const MOVES_TO: Word64 = Word64(offset_of!(Subscription, moves_to));
 
+    /// The values of the state.
+    pub(crate) const FREE: u32 = 0;
+    pub(crate) const UNFINISHED: u32 = 1;
+    pub(crate) const IN_USE: u32 = 2;
+    pub(crate) const MOVING: u32 = 3;
+
     /// Eight bytes of the name.
     pub(crate) const fn name(index: usize) -> Word64 {
         assert!(index < SUBSCRIPTION_NAME_SIZE / 8);

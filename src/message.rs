@@ -70,7 +70,7 @@ impl<'a> Message<'a> {
     /// As [`Self::at`], and the work lives for `'a`.
     #[inline(always)]
     pub(crate) unsafe fn of_member(base: *const u8, handed: Handed, work: *const Work) -> Self {
-        let Handed { span, sequence, delivery } = handed;
+        let Handed { span, sequence, delivery, .. } = handed;
         // SAFETY: by the caller's promise.
         let message = unsafe { Self::at(base, span, sequence) };
         // SAFETY: by the caller's promise.
@@ -405,7 +405,7 @@ impl<'a> Iterator for Batch<'a> {
         let sequence = self.run.sequence();
         if let ReaderOf::Shared(_, work) = &self.reader {
             let span = work.next_in_batch(&mut self.run)?;
-            let handed = Handed { span, sequence, delivery: 1 };
+            let handed = Handed { span, sequence, delivery: 1, is_copy: false };
             // SAFETY: the message is not settled before the next receive, which needs the reader
             // that is borrowed for `'a`, and so is the work.
             return Some(unsafe { Message::of_member(self.run.base(), handed, *work) });

@@ -677,8 +677,9 @@ pub struct QueueOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AtLimit {
-    /// The producer: it waits as for a consumer that holds it. Of a journal, files go that no
-    /// consumer with [`Lag::Spill`](crate::Lag::Spill) needs; it waits for those alone.
+    /// The producer: it waits as for a consumer that holds it. Of a journal, files go that neither
+    /// a consumer with [`Lag::Spill`](crate::Lag::Spill) nor a named subscription needs; it waits
+    /// for those alone.
     #[default]
     Hold,
     /// The oldest messages: whoever has not read them misses them, and is told which.
@@ -766,7 +767,10 @@ impl QueueOptions {
     /// message.
     ///
     /// When the queue is gone, after a restart of the machine say, one that is created with the
-    /// same name and directory goes on where the journal ends.
+    /// same name and directory goes on where the journal ends. So do its named subscriptions, each
+    /// at its first message that was not acknowledged when that was last written down: by members
+    /// as they leave, and by a journaler every 50 ms. What was acknowledged behind such a message
+    /// comes again; those with [`Lag::Skip`](crate::Lag::Skip) are told what they missed.
     ///
     /// ```
     /// use ringway::{Journal, QueueOptions};
@@ -841,15 +845,19 @@ impl QueueOptions {
             None => None,
             Some(path) => Some(history::adopt(path, queue)?),
         };
-        let (mut first_sequence, mut first_position) = (self.first_sequence, 0);
-        let (mut written_from, mut log_cut) = (None, None);
-        if let (Some(_), Some((directory, id))) = (self.journal, &adopted) {
-            let recovered = history::recover(directory, queue, *id, geometry.capacity())?;
-            if let Some(Recovered { from, end, cut }) = recovered {
-                first_position = end.position.next_multiple_of(geometry.capacity());
-                first_sequence = end.sequence;
-                (written_from, log_cut) = (Some(from), cut);
+        let first_sequence = self.first_sequence;
+        let recovered = match (self.journal, &adopted) {
+            (Some(_), Some((directory, id))) => {
+                history::recover(directory, queue, *id, geometry.capacity(), first_sequence)?
             }
+            _ => Recovered::nothing(first_sequence),
+        };
+        let Recovered { from, cut, resumed_at, subscriptions: found } = recovered;
+        if found.len() > subscriptions as usize {
+            return Err(invalid(format!(
+                "its history has {} named subscriptions, {subscriptions} are too few",
+                found.len()
+            )));
         }
         let (history, history_id) = adopted.unzip();
         let keeping = Keeping {
@@ -862,13 +870,14 @@ impl QueueOptions {
         let birth = Birth {
             geometry,
             mode: self.mode,
-            first_sequence,
-            first_position,
-            written_from: written_from.unwrap_or(first_position),
+            first_sequence: resumed_at.sequence,
+            first_position: resumed_at.position,
+            written_from: from,
+            subscriptions: found,
             keeping,
             history,
         };
-        Ok((birth, log_cut))
+        Ok((birth, cut))
     }
 }
 

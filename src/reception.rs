@@ -183,7 +183,8 @@ impl Reception {
             Reader::Shared(reader) => {
                 let span = reader.try_next(&mut self.buffer)?;
                 let sequence = reader.run().sequence() - 1;
-                let handed = Handed { span, sequence, delivery: 1 };
+                let is_copy = reader.work().copies();
+                let handed = Handed { span, sequence, delivery: 1, is_copy };
                 Some(lend_shared(reader, &self.buffer, handed))
             }
         }
@@ -314,7 +315,8 @@ impl Reception {
             missed.store(sum, Ordering::Relaxed);
         }
         let sequence = self.reader.run().sequence().wrapping_sub(1);
-        Ok(read.map(|span| Handed { span, sequence, delivery: 1 }))
+        let is_copy = !matches!(&*self.reader, Reader::Held(_));
+        Ok(read.map(|span| Handed { span, sequence, delivery: 1, is_copy }))
     }
 
     /// What comes next, if it has left the ring and is to be had all the same.
@@ -504,7 +506,7 @@ fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
 #[inline(always)]
 fn lend_shared<'a>(reader: &SharedReader, buffer: &Buffer, handed: Handed) -> Message<'a> {
     let work = reader.work();
-    let base = if work.copies() { buffer.base() } else { reader.run().base() };
+    let base = if handed.is_copy { buffer.base() } else { reader.run().base() };
     // SAFETY: a payload in the ring is of a message that is not settled, which the writer leaves
     // alone, and its share is this member's as long as it lives; else it lies in the buffer. Both,
     // and the work, change by the next receive: see `Reception::receive_unbound`.

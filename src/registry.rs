@@ -1,27 +1,24 @@
 //! Named subscriptions by their names: making, finding, moving and removing them.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::layout::{SUBSCRIPTION_NAME_SIZE, subscription as word};
+use crate::history::{Checkpoints, Past};
+use crate::layout::SUBSCRIPTION_NAME_SIZE;
+use crate::layout::subscription::{self as word, FREE, IN_USE, MOVING, UNFINISHED};
 use crate::membership;
-use crate::ring::{Begin, Lag, Ring, Start, StartError, Subscription};
+use crate::ring::{Begin, Lag, Ring, Start, Subscription};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::subscribe::{Backoff, Subscribe};
 use crate::sync::Ordering;
 use crate::sys::process;
 
-/// The values of a subscription's state.
-const FREE: u32 = 0;
-const UNFINISHED: u32 = 1;
-const IN_USE: u32 = 2;
-const MOVING: u32 = 3;
-
 /// The subscription table, while nobody else changes it.
 #[derive(Debug)]
 pub(crate) struct Registry<'a> {
-    segment: &'a Segment,
+    segment: &'a Arc<Segment>,
     ring: &'a Ring,
     /// Its dropping lets others in.
     lock: Lock,
@@ -49,7 +46,7 @@ pub(crate) struct Found {
 impl<'a> Registry<'a> {
     /// Waits for others who change the table. That takes microseconds, unless one of them was
     /// stopped in the middle.
-    pub(crate) fn lock(segment: &'a Segment, ring: &'a Ring) -> Result<Self, Error> {
+    pub(crate) fn lock(segment: &'a Arc<Segment>, ring: &'a Ring) -> Result<Self, Error> {
         const PATIENCE: Duration = Duration::from_secs(10);
         let lock = segment.lock_file()?;
         let begin = Instant::now();
@@ -74,7 +71,8 @@ impl<'a> Registry<'a> {
             return Ok(Found { subscription, terms, missed_from: None });
         }
         let subscription = self.free_entry(name)?;
-        let terms = Terms::asked_for(options);
+        let is_journal = self.segment.identity().keeping.journal.is_some();
+        let terms = Terms::asked_for(options, is_journal);
         subscription.word32(word::STATE).store(UNFINISHED, Ordering::Relaxed);
         write_name(&subscription, name);
         terms.write(&subscription);
@@ -89,15 +87,17 @@ impl<'a> Registry<'a> {
         ] {
             subscription.word64(count).store(0, Ordering::Relaxed);
         }
-        match self.place_head(&subscription, terms.lag, options.start) {
+        let placed = self.place_head(&subscription, terms.lag, options.start);
+        let made = placed.and_then(|begin| self.note(&subscription).map(|()| begin));
+        match made {
             Ok(begin) => {
                 // Release: whoever finds it finished finds all of it.
                 subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
                 Ok(Found { subscription, terms, missed_from: begin.missed_from })
             }
             Err(error) => {
-                self.discard(&subscription);
-                Err(self.segment.start_error(error))
+                self.discard(&subscription)?;
+                Err(error)
             }
         }
     }
@@ -105,8 +105,10 @@ impl<'a> Registry<'a> {
     /// Moves the head of a subscription without members; its shares are forgotten.
     pub(crate) fn seek(&self, name: &str, start: Start) -> Result<(), Error> {
         let subscription = self.find_idle(name)?;
-        let explain = |error| self.segment.start_error(error);
-        let begin = self.ring.begin(start).map_err(explain)?;
+        let begin = match self.begin_in_files(Terms::of(&subscription).lag, start)? {
+            Some(begin) => begin,
+            None => self.ring.begin(start).map_err(|error| self.segment.start_error(error))?,
+        };
         let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
         subscription.word64(word::MOVES_TO).store(sequence, Ordering::Relaxed);
         // Release: who finds it being moved finds where to.
@@ -117,7 +119,7 @@ impl<'a> Registry<'a> {
     /// Removes a subscription without members.
     pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
         let subscription = self.find_idle(name)?;
-        self.discard(&subscription);
+        self.discard(&subscription)?;
         membership::announce_room(self.ring);
         Ok(())
     }
@@ -146,11 +148,11 @@ impl<'a> Registry<'a> {
         for index in self.ring.active_subscriptions() {
             let Some(subscription) = self.ring.subscription(index) else { continue };
             match subscription.word32(word::STATE).load(Ordering::Acquire) {
-                UNFINISHED => self.discard(&subscription),
+                UNFINISHED => self.discard(&subscription)?,
                 MOVING => self.finish_moving(&subscription)?,
                 _ => {}
             }
-            if read_name(&subscription) == name && is_in_use(&subscription) {
+            if subscription.name() == name && subscription.is_in_use() {
                 return Ok(Some(subscription));
             }
         }
@@ -171,8 +173,8 @@ impl<'a> Registry<'a> {
         self.forget_shares(subscription);
         let sequence = subscription.word64(word::MOVES_TO).load(Ordering::Relaxed);
         let lag = Terms::of(subscription).lag;
-        self.place_head(subscription, lag, Start::Sequence(sequence))
-            .map_err(|error| self.segment.start_error(error))?;
+        self.place_head(subscription, lag, Start::Sequence(sequence))?;
+        self.note(subscription)?;
         // Release: as when it was made.
         subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
         membership::announce_room(self.ring);
@@ -184,23 +186,47 @@ impl<'a> Registry<'a> {
         subscription: &Subscription,
         lag: Lag,
         start: Start,
-    ) -> Result<Begin, StartError> {
+    ) -> Result<Begin, Error> {
         let place_head = |place| self.ring.place_head(subscription, place);
-        match lag {
-            Lag::Hold => self.ring.begin_holding(start, place_head),
-            Lag::Skip | Lag::Spill => {
-                let begin = self.ring.begin(start)?;
-                place_head(begin.place);
-                Ok(begin)
-            }
+        if let Some(begin) = self.begin_in_files(lag, start)? {
+            place_head(begin.place);
+            return Ok(begin);
         }
+        let begin = match lag {
+            Lag::Hold | Lag::Spill => self.ring.begin_holding(start, place_head),
+            Lag::Skip => self.ring.begin(start).inspect(|begin| {
+                place_head(begin.place);
+            }),
+        };
+        begin.map_err(|error| self.segment.start_error(error))
     }
 
-    fn discard(&self, subscription: &Subscription) {
+    /// Where a subscription begins, if that is in the files of a journal. One that holds is never
+    /// put further behind than it would let itself fall.
+    fn begin_in_files(&self, lag: Lag, start: Start) -> Result<Option<Begin>, Error> {
+        let is_journal = self.segment.identity().keeping.journal.is_some();
+        let past = Past::of(self.segment, None).filter(|_| is_journal && lag == Lag::Spill);
+        let Some(mut past) = past else { return Ok(None) };
+        past.begin(start, self.ring)?;
+        let missed_from = past.missed().map(|(from, _)| from);
+        Ok(past.is_entered().then(|| Begin { place: past.place(), missed_from }))
+    }
+
+    /// Has it on disk from where on a subscription has messages to come, if the queue has a journal.
+    fn note(&self, subscription: &Subscription) -> Result<(), Error> {
+        let checkpoints = Checkpoints::of(self.segment);
+        checkpoints.map_or(Ok(()), |mut all| all.write(self.ring, subscription, true))
+    }
+
+    fn discard(&self, subscription: &Subscription) -> Result<(), Error> {
         subscription.word32(word::STATE).store(UNFINISHED, Ordering::Release);
+        if let Some(mut checkpoints) = Checkpoints::of(self.segment) {
+            checkpoints.remove(subscription)?;
+        }
         self.forget_shares(subscription);
         self.ring.forget_subscription(subscription.index());
         subscription.word32(word::STATE).store(FREE, Ordering::Release);
+        Ok(())
     }
 
     /// Frees the shares of a subscription that has no members.
@@ -215,10 +241,12 @@ impl<'a> Registry<'a> {
 }
 
 impl Terms {
-    fn asked_for(options: &Subscribe) -> Self {
+    fn asked_for(options: &Subscribe, is_journal: bool) -> Self {
+        // Where everything is on disk anyway nobody has to be held.
+        let lag = if is_journal { Lag::Spill } else { Lag::Hold };
         let at_once = Backoff { first: Duration::ZERO, factor: 1.0, max: Duration::ZERO };
         Self {
-            lag: options.lag.unwrap_or_default(),
+            lag: options.lag.unwrap_or(lag),
             keyed: options.keyed.unwrap_or(false),
             deliveries_max: options.deliveries_max,
             backoff: options.backoff.unwrap_or(at_once),
@@ -315,21 +343,6 @@ pub(crate) fn check_name(queue: &str, name: &str) -> Result<(), Error> {
             Err(Error::InvalidSubscription { queue, name, reason })
         }
     }
-}
-
-/// Whether an entry of the table is a subscription, wholly made.
-pub(crate) fn is_in_use(subscription: &Subscription) -> bool {
-    matches!(subscription.word32(word::STATE).load(Ordering::Acquire), IN_USE | MOVING)
-}
-
-/// The name of a subscription, or what stands there instead, made readable.
-pub(crate) fn read_name(subscription: &Subscription) -> String {
-    let words = (0..SUBSCRIPTION_NAME_SIZE / 8).map(word::name);
-    let bytes: Vec<u8> = words
-        .flat_map(|word| subscription.word64(word).load(Ordering::Relaxed).to_le_bytes())
-        .take_while(|&byte| byte != 0)
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn write_name(subscription: &Subscription, name: &str) {

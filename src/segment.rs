@@ -51,6 +51,8 @@ pub(crate) struct Birth {
     pub(crate) first_position: u64,
     /// Of what there is in the history before it.
     pub(crate) written_from: u64,
+    /// The first entries of the subscription table.
+    pub(crate) subscriptions: Vec<[u8; layout::subscription::SIZE]>,
     pub(crate) keeping: Keeping,
     /// Shorter than the header's field, and absolute.
     pub(crate) history: Option<PathBuf>,
@@ -101,6 +103,15 @@ impl Segment {
         if let Some(path) = &birth.history {
             let bytes = path.as_os_str().as_bytes();
             file.write_all_at(bytes, layout::HISTORY_OFFSET as u64).map_err(os("initialise"))?;
+        }
+        for (index, entry) in (0..).zip(&birth.subscriptions) {
+            let offset = Geometry::control_offset() + geometry.subscription(index);
+            file.write_all_at(entry, offset as u64).map_err(os("initialise"))?;
+        }
+        for (word, entries) in birth.subscriptions.chunks(64).enumerate() {
+            let offset = Geometry::control_offset() + geometry.subscription_map(word).0;
+            let bits = (u64::MAX >> (64 - entries.len())).to_le_bytes();
+            file.write_all_at(&bits, offset as u64).map_err(os("initialise"))?;
         }
         file::link(&file, &path(name)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { queue: name.into() },

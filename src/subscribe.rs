@@ -108,8 +108,9 @@ impl Subscribe {
         Self { start, ..self }
     }
 
-    /// What happens when the consumer falls a whole ring behind. *Of the subscription*, if it is a
-    /// named one.
+    /// What happens when the consumer falls a whole ring behind; until set it holds the producer,
+    /// but for a named subscription in a queue with a [journal](crate::QueueOptions::journal), which
+    /// reads from that ([`Lag::Spill`]). *Of the subscription*, if it is a named one.
     ///
     /// ```
     /// let options = ringway::Subscribe::new().on_lag(ringway::Lag::Skip);
@@ -313,15 +314,10 @@ impl Subscribe {
                 "a named subscription does not wait for its messages to be durable".into(),
             );
         }
-        if self.lag == Some(Lag::Spill) {
-            if !has_history {
-                return Some(
-                    "what a consumer that spills has not read goes to a history directory, and the queue has none".into(),
-                );
-            }
-            if self.name.is_some() {
-                return Some("a named subscription holds the producer, or skips".into());
-            }
+        if self.lag == Some(Lag::Spill) && !has_history {
+            return Some(
+                "what a consumer that spills has not read goes to a history directory, and the queue has none".into(),
+            );
         }
         let within = |time: Duration| (Duration::from_nanos(1)..=TIME_MAX).contains(&time);
         let Prefetch(prefetch) = self.prefetch;

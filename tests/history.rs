@@ -267,7 +267,7 @@ fn a_time_leads_to_the_first_message_since() {
     drop(worker);
     queue.seek("workers", Start::Time(time)).unwrap();
     assert_eq!(queue.subscribe(&workers).unwrap().next_sequence(), sequence);
-    let workers = Subscribe::new().named("all").from(Start::Oldest);
+    let workers = Subscribe::new().named("all").from(Start::Oldest).on_lag(Lag::Hold);
     let oldest = queue.info().unwrap().oldest_sequence;
     assert_eq!(queue.subscribe(&workers).unwrap().next_sequence(), oldest);
     let (name, plain) = (Name::new("no-time"), QueueOptions::new().capacity(CAPACITY));

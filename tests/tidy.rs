@@ -18,7 +18,7 @@ const MODULES: [(&str, &str); 23] = [
         "consumer",
         "reception membership message sharing registry history subscribe segment outcome error ring wait",
     ),
-    ("producer", "key registry history membership segment outcome error ring wait sys sync layout"),
+    ("producer", "key history membership segment outcome error ring wait sys sync layout"),
     (
         "reception",
         "message sharing history membership segment outcome error ring wait sys sync layout",
@@ -26,7 +26,7 @@ const MODULES: [(&str, &str); 23] = [
     ("message", "sharing outcome error ring"),
     ("sharing", "membership registry subscribe history segment outcome error ring sync layout"),
     ("info", "registry history segment error ring sync layout"),
-    ("registry", "membership subscribe segment error ring sync sys layout"),
+    ("registry", "membership subscribe history segment error ring sync sys layout"),
     ("history", "membership segment error ring wait sys sync layout"),
     ("membership", "segment error ring wait sys sync layout"),
     ("key", ""),

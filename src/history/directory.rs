@@ -5,6 +5,7 @@
 //! log/             the journal
 //! spill/           what some consumers have not read yet
 //! dead-letters/    a file for each subscription
+//! subscriptions/   the same: how far those of a queue with a journal have come
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -13,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::{self, Entry};
 use super::log::{Log, LogCut, hex};
 use crate::error::Error;
 use crate::layout::{HISTORY_PATH_SIZE, Identity};
@@ -175,8 +177,12 @@ pub(super) fn owner(directory: &Path, queue: &str) -> Result<(String, [u8; 16]),
 /// goes last, so that what could not be done can be tried again.
 pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, Error> {
     /// The directories within, and how their files end.
-    const KEPT: [(&str, &[&str]); 3] =
-        [("log", &["log", "broken"]), ("spill", &["log"]), ("dead-letters", &["letters"])];
+    const KEPT: [(&str, &[&str]); 4] = [
+        ("log", &["log", "broken"]),
+        ("spill", &["log"]),
+        ("dead-letters", &["letters"]),
+        ("subscriptions", &["checkpoint"]),
+    ];
     let failed = |doing, path: &Path| {
         let (queue, path) = (queue.into(), path.to_path_buf());
         move |source| Error::File { queue, doing, path, source }
@@ -217,18 +223,30 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
 pub(crate) struct Recovered {
     /// The position of its first byte.
     pub(crate) from: u64,
-    pub(crate) end: Place,
     pub(crate) cut: Option<LogCut>,
+    /// Where the queue goes on: at the start of a lap.
+    pub(crate) resumed_at: Place,
+    /// Its named subscriptions.
+    pub(crate) subscriptions: Vec<Entry>,
 }
 
-/// Finds where a queue that is about to be made goes on, if there is a journal; what is torn there
-/// is cut off.
+impl Recovered {
+    /// Of a queue that begins with this sequence.
+    pub(crate) fn nothing(sequence: u64) -> Self {
+        let resumed_at = Place { position: 0, sequence };
+        Self { from: 0, cut: None, resumed_at, subscriptions: Vec::new() }
+    }
+}
+
+/// Finds where a queue that is about to be made goes on: at its first sequence if the journal is
+/// empty. What is torn at the journal's end is cut off.
 pub(crate) fn recover(
     directory: &Path,
     queue: &str,
     id: [u8; 16],
     capacity: u64,
-) -> Result<Option<Recovered>, Error> {
+    first_sequence: u64,
+) -> Result<Recovered, Error> {
     let log = journal_in(directory, queue, id, capacity);
     let Some(_lock) = lock(directory, queue)? else {
         return Err(Error::JournalerAlive { queue: queue.into() });
@@ -243,12 +261,18 @@ pub(crate) fn recover(
                 synced.map_err(|error| log.failed("sync", &last.path, error))?;
             }
             let from = files.first().map_or(end.place.position, |file| file.base);
-            return Ok(Some(Recovered { from, end: end.place, cut }));
+            let Place { position, sequence } = end.place;
+            let resumed_at = Place { position: position.next_multiple_of(capacity), sequence };
+            let subscriptions = checkpoint::restore(directory, &log, end.place, resumed_at)?;
+            return Ok(Recovered { from, cut, resumed_at, subscriptions });
         };
         // The file before a torn header may end in the middle too.
         cut = Some(log.cut(&torn)?);
     }
-    Ok(None)
+    let nothing = Recovered::nothing(first_sequence);
+    let first = nothing.resumed_at;
+    let subscriptions = checkpoint::restore(directory, &log, first, first)?;
+    Ok(Recovered { cut, subscriptions, ..nothing })
 }
 
 /// What the checksums of a queue's messages are made with, if it has a journal.

@@ -205,9 +205,12 @@ impl Historian {
 
     /// Whether there is space for so many bytes more, after some have gone that are not needed.
     fn make_space(&mut self, size: u64) -> Result<bool, Error> {
-        let spilling = self.ring.lowest_spilling();
+        let unread = match self.keeping.journal {
+            None => self.ring.lowest_spilling(),
+            Some(_) => self.ring.lowest_in_journal(),
+        };
         if self.keeping.journal.is_none() {
-            let needed = spilling.unwrap_or(u64::MAX);
+            let needed = unread.unwrap_or(u64::MAX);
             if needed >= self.log().limit(self.ring.written_from()) {
                 let from = self.writer.remove_below(needed)?;
                 self.ring.set_written_from(from);
@@ -215,7 +218,7 @@ impl Historian {
         }
         while self.writer.size() + size > self.keeping.size_max || self.has_too_old_a_file() {
             let first_ends = self.log().limit(self.ring.written_from());
-            if !self.keeping.drops_oldest && spilling.is_some_and(|needed| needed < first_ends) {
+            if !self.keeping.drops_oldest && unread.is_some_and(|needed| needed < first_ends) {
                 return Ok(self.writer.size() + size <= self.keeping.size_max);
             }
             let Some(from) = self.writer.remove_oldest()? else { break };

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering as FlagOrdering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::checkpoint::Checkpoints;
 use super::historian::Historian;
 use crate::error::Error;
 use crate::layout::{self, JournalCode};
@@ -102,6 +103,8 @@ impl std::fmt::Display for Journal {
 pub struct Journaler {
     historian: Historian,
     journal: JournalCode,
+    checkpoints: Option<Checkpoints>,
+    checkpointed_at: Instant,
     synced_at: Instant,
     looked_at: Instant,
     /// 1, or 0 in a forked child.
@@ -123,8 +126,17 @@ impl Journaler {
         };
         let now = Instant::now();
         let segment = Arc::clone(segment);
-        let (synced_at, looked_at) = (now, now);
-        Ok(Self { historian, journal, synced_at, looked_at, witness, segment, _mapping: mapping })
+        Ok(Self {
+            historian,
+            journal,
+            checkpoints: Checkpoints::of(&segment),
+            checkpointed_at: now,
+            synced_at: now,
+            looked_at: now,
+            witness,
+            segment,
+            _mapping: mapping,
+        })
     }
 
     /// Writes until told to stop, or until the queue is removed; then as much as is there, and has
@@ -153,9 +165,13 @@ impl Journaler {
         // Relaxed: a flag alone.
         while !stop.load(FlagOrdering::Relaxed) && !self.historian.ring().is_removed() {
             self.write()?;
+            if self.checkpointed_at.elapsed() >= LOOK_INTERVAL {
+                self.checkpoint()?;
+            }
             self.wait(stop);
         }
         self.write()?;
+        self.checkpoint()?;
         self.make_durable()
     }
 
@@ -199,6 +215,13 @@ impl Journaler {
             self.make_durable()?;
         }
         Ok(())
+    }
+
+    /// Has it in files how far the named subscriptions have come.
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        self.checkpointed_at = Instant::now();
+        let ring = self.historian.ring();
+        self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring))
     }
 
     fn is_sync_due(&self) -> bool {

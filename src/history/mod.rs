@@ -2,9 +2,13 @@
 //!
 //! [`directory`] is the place, [`log`] the files with the stream's own bytes. The [`historian`]
 //! copies them out of the ring before they are overwritten, a [`journal`] as soon as it can; the
-//! [`past`] is where readers find them. Dead letters lie in files of their own ([`dead_letters`]).
+//! [`past`] is where readers find them, the [`backlog`] where members of named subscriptions do. How far named
+//! subscriptions have come lies in [`checkpoint`]s, and dead letters in files of their own
+//! ([`dead_letters`]).
 
 mod archive;
+mod backlog;
+mod checkpoint;
 mod dead_letters;
 mod directory;
 mod historian;
@@ -17,6 +21,8 @@ pub use self::dead_letters::{DeadLetter, DeadLetters, Reason};
 pub use self::journal::{Journal, JournalThread, Journaler};
 pub use self::log::LogCut;
 
+pub(crate) use self::backlog::{Backlog, Fetched, Stretch};
+pub(crate) use self::checkpoint::Checkpoints;
 pub(crate) use self::dead_letters::{DeadLetterFile, Letter};
 pub(crate) use self::directory::{Recovered, adopt, check_of, recover};
 pub(crate) use self::historian::{Historian, Kept};

@@ -16,7 +16,6 @@ use crate::history::{self, Historian, Kept};
 use crate::layout;
 use crate::membership;
 use crate::outcome::{Holder, Sent};
-use crate::registry;
 use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
@@ -517,7 +516,7 @@ impl Producer {
             let living = members.filter(|&member| self.segment.member_lives(member)).count();
             Some(Holder::Subscription {
                 queue: self.queue_name().to_owned(),
-                name: registry::read_name(&ring.subscription(index)?),
+                name: ring.subscription(index)?.name(),
                 members: u32::try_from(living).unwrap_or(u32::MAX),
             })
         });

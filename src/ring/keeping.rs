@@ -4,7 +4,7 @@
 //! the header from where on and up to where they have the stream.
 
 use super::frame::{self, Frame};
-use super::{Corrupt, Lag, MemberIndex, Place, Ring};
+use super::{Corrupt, Lag, Place, Ring};
 use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
 use crate::sync::{Ordering, fence, load_acquire};
 
@@ -39,7 +39,10 @@ impl Ring {
 
     /// Nobody has objected to a licence.
     pub(super) fn grant(&self, licence: u64) {
-        self.header64(layout::GRANTED).store(licence, Ordering::Relaxed);
+        let granted = self.header64(layout::GRANTED);
+        // A writer that took over may have been granted less than the last one was.
+        let licence = licence.max(granted.load(Ordering::Relaxed));
+        granted.store(licence, Ordering::Relaxed);
         // Release: LICENCE, for members that spill.
         fence(Ordering::Release);
     }
@@ -84,19 +87,18 @@ impl Ring {
         self.header32(layout::JOURNAL_FAILED).store(1, Ordering::Relaxed);
     }
 
-    /// The lowest position that a member which spills has not read up to.
+    /// The lowest position that somebody needs who spills.
     pub(crate) fn lowest_spilling(&self) -> Option<u64> {
-        self.spilling_members().map(|(_, position)| position).min()
+        let spills = |lag| lag == Lag::Spill;
+        let needed = [self.needed_by_members(spills), self.needed_by_subscriptions(spills)];
+        needed.into_iter().flatten().min().map(|position| position.min(COUNT_MAX))
     }
 
-    /// The members that spill, and how far they are.
-    pub(crate) fn spilling_members(&self) -> impl Iterator<Item = (MemberIndex, u64)> + '_ {
-        self.active_members().filter_map(|index| {
-            let member = self.member(index);
-            // Acquire: RETIRE.
-            let position = || load_acquire(member.cursor()).min(COUNT_MAX);
-            (member.lag() == Some(Lag::Spill)).then(|| (index, position()))
-        })
+    /// The lowest position of a journal that somebody needs: who spills, or a named subscription
+    /// that reads there where it left off when the queue was last there.
+    pub(crate) fn lowest_in_journal(&self) -> Option<u64> {
+        let named = self.needed_by_subscriptions(|lag| lag != Lag::Skip);
+        self.lowest_spilling().into_iter().chain(named).min()
     }
 
     /// Whether everything below a position that has to be in the files is there.

@@ -155,19 +155,36 @@ impl Ring {
 
     /// The lowest position that somebody who holds still needs; all ones if there is none.
     pub(super) fn held_from(&self) -> u64 {
-        let members = self.active_members().filter_map(|index| self.held_by_member(index)).min();
-        let heads = self.active_subscriptions().filter_map(|index| self.held_by_head(index)).min();
-        // After all the heads: HEAD.
-        let shares = self.used_shares().filter_map(|index| self.held_by_share(index)).min();
-        members.into_iter().chain(heads).chain(shares).min().unwrap_or(u64::MAX)
+        let members = self.needed_by_members(|lag| lag == Lag::Hold);
+        let subscriptions = self.needed_by_subscriptions(|lag| lag == Lag::Hold);
+        members.into_iter().chain(subscriptions).min().unwrap_or(u64::MAX)
     }
 
-    /// The position that an anonymous member holds.
-    pub(super) fn held_by_member(&self, index: MemberIndex) -> Option<u64> {
+    /// The lowest position that a named subscription needs which does as asked for when it lags.
+    pub(super) fn needed_by_subscriptions(&self, is_meant: impl Fn(Lag) -> bool) -> Option<u64> {
+        let heads = self.active_subscriptions();
+        let heads = heads.filter_map(|index| self.needed_by_head(index, &is_meant)).min();
+        // After all the heads: HEAD.
+        let shares = self.used_shares();
+        let shares = shares.filter_map(|index| self.needed_by_share(index, &is_meant)).min();
+        heads.into_iter().chain(shares).min()
+    }
+
+    /// The lowest position that an anonymous member needs which does as asked for when it lags.
+    pub(super) fn needed_by_members(&self, is_meant: impl Fn(Lag) -> bool) -> Option<u64> {
+        self.active_members().filter_map(|index| self.needed_by_member(index, &is_meant)).min()
+    }
+
+    /// The position that an anonymous member needs, if what it does when it lags is as asked for.
+    pub(super) fn needed_by_member(
+        &self,
+        index: MemberIndex,
+        is_meant: impl Fn(Lag) -> bool,
+    ) -> Option<u64> {
         let member = self.member(index);
-        let holds = member.lag() == Some(Lag::Hold) && member.subscription().is_none();
+        let needs = member.lag().is_some_and(is_meant) && member.subscription().is_none();
         // Acquire: RETIRE.
-        holds.then(|| load_acquire(member.cursor()))
+        needs.then(|| load_acquire(member.cursor()))
     }
 
     fn map_bit(&self, index: MemberIndex) -> (&AtomicU64, u64) {

@@ -136,9 +136,9 @@ pub(crate) use self::keeping::Keeps;
 pub(crate) use self::members::{Member, MemberIndex};
 pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read};
 pub(crate) use self::run::{Run, Span};
-pub(crate) use self::shares::{Extent, Share, ShareIndex, State, Take};
+pub(crate) use self::shares::{Extent, Share, ShareIndex, ShareKeys, State, Take, short_key};
 pub(crate) use self::start::{Begin, StartError};
-pub(crate) use self::subscriptions::{Subscription, SubscriptionIndex};
+pub(crate) use self::subscriptions::{Head, Subscription, SubscriptionIndex};
 pub(crate) use self::write_side::{Staging, Writer};
 
 use crate::layout::{self, Geometry, Word32, Word64};
@@ -272,7 +272,7 @@ impl Ring {
     }
 
     /// The next multiple of the sector size after a position.
-    fn sector_end(&self, position: u64) -> u64 {
+    pub(crate) fn sector_end(&self, position: u64) -> u64 {
         (position | (self.geometry.sector_size() - 1)) + 1
     }
 }

@@ -458,6 +458,20 @@ impl Buffer {
         Span { offset: from.extensions_size, ..from }
     }
 
+    /// Copies a payload and the words before it from elsewhere, where a span counts from `base`.
+    ///
+    /// # Safety
+    /// What the span says lies there, rounded up to 8.
+    #[cfg(not(loom))]
+    pub(crate) unsafe fn copy_from(&mut self, base: *const u8, from: Span) -> Span {
+        let size = (from.extensions_size + from.size).next_multiple_of(8);
+        self.make_room(size);
+        let start = base.wrapping_add(from.offset - from.extensions_size);
+        // SAFETY: the words have room for as much; the rest by the caller.
+        unsafe { core::ptr::copy_nonoverlapping(start, self.words.as_mut_ptr().cast(), size) };
+        Span { offset: from.extensions_size, ..from }
+    }
+
     /// Copies whole frames, with zeros behind them, as a region that is good until the next copy.
     #[cfg(not(loom))]
     fn copy_frames(

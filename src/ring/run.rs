@@ -184,12 +184,6 @@ impl Run {
         })
     }
 
-    /// What stands at the next frame boundary, for an error to tell.
-    #[cfg(not(loom))]
-    pub(crate) fn found(&self) -> u64 {
-        self.word().load(Ordering::Relaxed)
-    }
-
     /// Nothing stands at the next frame boundary yet.
     #[cfg(not(loom))]
     pub(crate) fn is_at_end(&self) -> bool {

@@ -9,7 +9,7 @@
 
 use super::frame::{self, ExtensionSet, Frame};
 use super::run::{Run, Span};
-use super::subscriptions::{Subscription, SubscriptionIndex, Turn};
+use super::subscriptions::{Head, Subscription, SubscriptionIndex, Turn};
 use super::{Corrupt, Lag, MemberIndex, Place, Ring, crash_point};
 use crate::layout::{self, COUNT_MAX, SHARE_COUNT_MAX, share as word};
 use crate::region::Region;
@@ -66,6 +66,9 @@ impl Extent {
     }
 }
 
+/// What each message of a share has of its key: see [`short_key`].
+pub(crate) type ShareKeys = [u32; SHARE_COUNT_MAX as usize];
+
 /// What came of an attempt to take a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
@@ -74,6 +77,8 @@ pub(crate) enum Take {
     Empty,
     /// Nor will there be one.
     Closed,
+    /// What comes next has left the ring, and is to be had elsewhere: see [`Ring::take_stretch`].
+    Behind(Head),
 }
 
 /// The highest bit of a ticket: the head has passed the share.
@@ -171,16 +176,46 @@ impl Ring {
         (number < self.geometry.tables().shares).then(|| self.share(ShareIndex(number)))
     }
 
-    /// The position that a share holds.
-    pub(super) fn held_by_share(&self, index: ShareIndex) -> Option<u64> {
+    /// The position that a share needs, if what its subscription does when it lags is as asked for.
+    pub(super) fn needed_by_share(
+        &self,
+        index: ShareIndex,
+        is_meant: impl Fn(Lag) -> bool,
+    ) -> Option<u64> {
         let share = self.share(index);
         // Acquire: HEAD. One that is not passed yet is covered by the head.
         let passed = load_acquire(share.ticket()) & PASSED != 0;
         // Acquire: RETIRE. An owner may still lend what it has settled.
         let needed = !State(load_acquire(share.state())).is_free();
         let subscription = || share.subscription().and_then(|index| self.subscription(index));
-        let holds = || subscription().is_some_and(|of| of.lag() == Some(Lag::Hold));
-        (passed && needed && holds()).then(|| share.extent().begin.position)
+        let meant = || subscription().and_then(|of| of.lag()).is_some_and(is_meant);
+        (passed && needed && meant()).then(|| share.extent().begin.position)
+    }
+
+    /// Up to where all messages of a subscription are settled: a boundary at or before the first
+    /// that is not, and its sequence.
+    #[cfg(not(loom))]
+    pub(crate) fn settled(&self, subscription: &Subscription) -> Result<(Place, u64), Corrupt> {
+        let head = self.head(subscription)?.place;
+        let mut lowest = (head, head.sequence);
+        // After the head: HEAD.
+        for index in self.used_shares() {
+            let share = self.share(index);
+            let ticket = share.load_ticket();
+            if share.subscription() != Some(subscription.index()) || ticket & PASSED == 0 {
+                continue;
+            }
+            let (begin, unsettled) = (share.extent().begin, share.load_state().unsettled());
+            let first = begin.sequence.saturating_add(unsettled.trailing_zeros().into());
+            // Acquire: TURN.
+            fence(Ordering::Acquire);
+            // One that is another by now had nothing unsettled left, and has taken what follows.
+            let is_same = share.ticket().load(Ordering::Relaxed) == ticket;
+            if unsettled != 0 && is_same && first < lowest.1 {
+                lowest = (begin, first);
+            }
+        }
+        Ok(lowest)
     }
 
     /// Gives a free share to a member, to be taken by [`Self::take`]; `None` if there is none.
@@ -216,44 +251,89 @@ impl Ring {
         count_max: u32,
         keyed: bool,
     ) -> Result<Take, Corrupt> {
-        let count_max = count_max.clamp(1, SHARE_COUNT_MAX);
         for _ in 0..super::ATTEMPTS_MAX {
-            let (turn, from) = self.head(subscription)?;
-            let found = self.survey(subscription, from, count_max);
-            // Provisional: what was read may have been overwritten, if the head has moved on.
-            if !subscription.is_still(turn) {
-                continue;
+            let head = self.head(subscription)?;
+            if self.has_left(subscription.lag(), head.place.position) {
+                return Ok(Take::Behind(head));
             }
-            let extent = match found? {
-                Survey::Stretch(extent) => extent,
-                Survey::Empty => return Ok(Take::Empty),
-                Survey::Closed => return Ok(Take::Closed),
-                Survey::Overtaken => continue,
-            };
-            let share = self.share(index);
-            share.fill(turn, from, extent);
-            if keyed {
-                self.copy_keys(&share, &extent);
-            }
-            let step = Step { from, to: extent.after() };
-            if self.take_turn(subscription, turn, index, &step) {
-                return Ok(Take::Taken(extent));
+            if let Some(take) =
+                self.try_take(subscription, index, head, head.place, count_max, keyed)?
+            {
+                return Ok(take);
             }
         }
         // It was somebody else's turn each time, or the writer's: there may be more.
         Ok(Take::Empty)
     }
 
-    /// Looks at what a share from the head on would consist of. What a head that holds leads to is
+    /// [`Self::take`], of a head behind which nothing is missed up to a place that is in the ring.
+    /// Nothing if somebody was faster.
+    pub(crate) fn try_take(
+        &self,
+        subscription: &Subscription,
+        index: ShareIndex,
+        head: Head,
+        from: Place,
+        count_max: u32,
+        keyed: bool,
+    ) -> Result<Option<Take>, Corrupt> {
+        let count_max = count_max.clamp(1, SHARE_COUNT_MAX);
+        let found = self.survey(subscription, from, count_max);
+        // Provisional: what was read may have been overwritten, if the head has moved on.
+        if !subscription.is_still(head.turn) {
+            return Ok(None);
+        }
+        let extent = match found? {
+            Survey::Stretch(extent) => Extent { missed_from: head.place.sequence, ..extent },
+            Survey::Empty => return Ok(Some(Take::Empty)),
+            Survey::Closed => return Ok(Some(Take::Closed)),
+            Survey::Overtaken => return Ok(None),
+        };
+        let keys = keyed.then(|| self.keys_of(&extent));
+        if self.has_left(subscription.lag(), extent.begin.position) {
+            return Ok(None);
+        }
+        let taken = self.take_stretch(subscription, index, head, extent, keys.as_ref());
+        Ok(taken.then_some(Take::Taken(extent)))
+    }
+
+    /// Takes messages that were found to follow a head as a share, with their keys if those count.
+    /// `false` if somebody was faster.
+    pub(crate) fn take_stretch(
+        &self,
+        subscription: &Subscription,
+        index: ShareIndex,
+        head: Head,
+        extent: Extent,
+        keys: Option<&ShareKeys>,
+    ) -> bool {
+        let share = self.share(index);
+        share.fill(head.turn, head.place, extent);
+        for (index, &key) in (0..extent.count).zip(keys.into_iter().flatten()) {
+            share.key(index).store(key, Ordering::Relaxed);
+        }
+        let step = Step { from: head.place, to: extent.after() };
+        self.take_turn(subscription, head.turn, index, &step)
+    }
+
+    /// Whether what was at a position, or was just read there, is to be had elsewhere.
+    pub(crate) fn has_left(&self, lag: Option<Lag>, position: u64) -> bool {
+        // Acquire: LICENCE.
+        fence(Ordering::Acquire);
+        lag != Some(Lag::Skip) && position < self.granted_floor()
+    }
+
+    /// Looks at what a share from a place on would consist of. What a head that holds leads to is
     /// whole as long as the head has not moved, whatever the licence says.
     fn survey(
         &self,
         subscription: &Subscription,
-        head: Place,
+        from: Place,
         count_max: u32,
     ) -> Result<Survey, Corrupt> {
-        let skips = subscription.lag() == Some(Lag::Skip);
-        let mut place = head;
+        let lag = subscription.lag();
+        let skips = lag == Some(Lag::Skip);
+        let mut place = from;
         loop {
             let word = self.frame_word(place.position).load(Ordering::Relaxed);
             // Acquire: PUBLISH, and LICENCE.
@@ -261,11 +341,14 @@ impl Ring {
             let licence = self.licence().load(Ordering::Relaxed);
             if skips && place.position < self.floor(licence) {
                 place = self.oldest()?;
-                if place.sequence < head.sequence {
+                if place.sequence < from.sequence {
                     // Sequences do not go back while positions go on.
                     return Err(Corrupt { position: place.position, found: place.sequence });
                 }
                 continue;
+            }
+            if self.has_left(lag, place.position) {
+                return Ok(Survey::Overtaken);
             }
             match frame::parse(word, place, self.capacity(), licence)? {
                 Frame::Uncommitted if self.closed_at() == Some(place.position) => {
@@ -283,7 +366,7 @@ impl Ring {
                         end: place.position - self.offset(place.position) as u64
                             + run.offset() as u64,
                         count,
-                        missed_from: head.sequence,
+                        missed_from: from.sequence,
                         shape: run.only_shape(),
                     }));
                 }
@@ -322,14 +405,15 @@ impl Ring {
 
     /// Whether a look at the head would find neither a message nor the end.
     pub(crate) fn is_empty_at_head(&self, subscription: &Subscription) -> Result<bool, Corrupt> {
-        let (_, head) = self.head(subscription)?;
-        Ok(matches!(self.survey(subscription, head, 1)?, Survey::Empty))
+        let head = self.head(subscription)?.place;
+        // Nothing leaves the ring before there is something that comes after it.
+        let has_left = self.has_left(subscription.lag(), head.position);
+        Ok(!has_left && matches!(self.survey(subscription, head, 1)?, Survey::Empty))
     }
 
     /// Where the head is, as a run that has nothing to be followed, to be polled.
     pub(crate) fn run_at_head(&self, subscription: &Subscription) -> Result<Run, Corrupt> {
-        let (_, head) = self.head(subscription)?;
-        Ok(self.run_from(head))
+        Ok(self.run_from(self.head(subscription)?.place))
     }
 
     /// The position of the frame whose payload a span is, in the same lap as a place.
@@ -339,16 +423,25 @@ impl Ring {
         near.position - self.offset(near.position) as u64 + frame_offset as u64
     }
 
-    fn copy_keys(&self, share: &Share, extent: &Extent) {
+    /// The messages' keys.
+    fn keys_of(&self, extent: &Extent) -> ShareKeys {
         let mut run = self.run_of(extent);
-        for index in 0..extent.count {
+        let mut keys = ShareKeys::default();
+        for key in keys.iter_mut().take(extent.count as usize) {
             let Some(span) = run.next() else { break };
-            let hash = span.extensions.contains(ExtensionSet::KEY).then(|| {
+            if span.extensions.contains(ExtensionSet::KEY) {
                 let offset = span.offset - span.extensions.distance(ExtensionSet::KEY);
-                self.word_at(offset).load(Ordering::Relaxed)
-            });
-            share.key(index).store(hash.map_or(0, short_key), Ordering::Relaxed);
+                *key = short_key(self.word_at(offset).load(Ordering::Relaxed));
+            }
         }
+        keys
+    }
+
+    /// Where the payload of a message of a share lies, if the share is still in the ring.
+    pub(crate) fn find_in(&self, extent: &Extent, number: u32) -> Option<Span> {
+        let mut run = self.run_of(extent);
+        (0..number).try_for_each(|_| run.next().map(drop))?;
+        run.next()
     }
 
     /// The frames of a share, to be followed.
@@ -356,7 +449,9 @@ impl Ring {
     pub(crate) fn run_of(&self, extent: &Extent) -> Run {
         let lap = extent.begin.position - self.offset(extent.begin.position) as u64;
         let mut run = self.run_from(extent.begin);
-        run.end_at((extent.end - lap) as usize);
+        // What has come from elsewhere may end in another lap.
+        let lap_end = lap + self.capacity() - frame::HEADER_SIZE as u64;
+        run.end_at((extent.end.min(lap_end) - lap) as usize);
         if let Some(shape) = extent.shape {
             run.learn(shape);
         }
@@ -375,13 +470,12 @@ impl Ring {
     pub(crate) fn extent(&self, index: ShareIndex) -> Result<Extent, Corrupt> {
         let extent = self.share(index).extent();
         let Extent { begin, end, count, .. } = extent;
-        let lap_end = (begin.position | self.offset_mask).saturating_add(1);
         let possible = begin.position.is_multiple_of(8)
             && begin.position < COUNT_MAX
             && begin.sequence < COUNT_MAX
             && (1..=SHARE_COUNT_MAX).contains(&count)
             && end.is_multiple_of(8)
-            && (begin.position + 1..lap_end).contains(&end);
+            && (begin.position + 1..COUNT_MAX).contains(&end);
         if possible { Ok(extent) } else { Err(Corrupt { position: begin.position, found: end }) }
     }
 
@@ -424,7 +518,7 @@ impl Ring {
 
 /// The part of a key's hash that a share keeps; never 0, which is no key.
 #[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
-fn short_key(hash: u64) -> u32 {
+pub(crate) fn short_key(hash: u64) -> u32 {
     (hash as u32).max(1)
 }
 

@@ -12,7 +12,7 @@ use super::shares::{ShareIndex, Step};
 use super::{Corrupt, Lag, Place, Ring};
 use crate::layout::{self, COUNT_MAX, subscription as word};
 use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire, load_acquire32};
 
 /// The number of an entry in the subscription table of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,13 @@ impl Turn {
     }
 }
 
+/// A head, and the turn that was nobody's at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) place: Place,
+    pub(super) turn: Turn,
+}
+
 impl Ring {
     /// Every entry of the subscription table.
     pub(crate) fn subscription_indexes(&self) -> impl Iterator<Item = SubscriptionIndex> + use<> {
@@ -109,15 +116,19 @@ impl Ring {
         word.fetch_and(!mask, Ordering::Release);
     }
 
-    /// The position that a subscription's head holds.
-    pub(super) fn held_by_head(&self, index: SubscriptionIndex) -> Option<u64> {
+    /// The position that a subscription's head needs, if what it does when it lags is as asked for.
+    pub(super) fn needed_by_head(
+        &self,
+        index: SubscriptionIndex,
+        is_meant: impl Fn(Lag) -> bool,
+    ) -> Option<u64> {
         let subscription = self.subscription(index)?;
         // Acquire: RETIRE, and HEAD.
-        (subscription.lag() == Some(Lag::Hold)).then(|| load_acquire(subscription.head_position()))
+        subscription.lag().is_some_and(is_meant).then(|| load_acquire(subscription.head_position()))
     }
 
-    /// The head and the turn, both of one moment and with nobody's turn under way.
-    pub(super) fn head(&self, subscription: &Subscription) -> Result<(Turn, Place), Corrupt> {
+    /// The head, with nobody's turn under way.
+    pub(crate) fn head(&self, subscription: &Subscription) -> Result<Head, Corrupt> {
         for _ in 0..super::ATTEMPTS_MAX {
             let turn = subscription.load_turn();
             if turn.share().is_some() {
@@ -133,7 +144,7 @@ impl Ring {
                     && place.position < COUNT_MAX
                     && place.sequence < COUNT_MAX;
                 let corrupt = Corrupt { position: place.position, found: place.sequence };
-                return if plausible { Ok((turn, place)) } else { Err(corrupt) };
+                return if plausible { Ok(Head { place, turn }) } else { Err(corrupt) };
             }
         }
         Err(self.restless())
@@ -191,6 +202,33 @@ impl Ring {
 impl Subscription {
     pub(crate) fn index(&self) -> SubscriptionIndex {
         self.index
+    }
+
+    /// Whether the entry is a subscription, wholly made.
+    pub(crate) fn is_in_use(&self) -> bool {
+        // Acquire: whoever finds it finished finds all of it.
+        matches!(load_acquire32(self.word32(word::STATE)), word::IN_USE | word::MOVING)
+    }
+
+    /// Its name, or what stands there instead, made readable.
+    pub(crate) fn name(&self) -> String {
+        let words = (0..layout::SUBSCRIPTION_NAME_SIZE / 8).map(word::name);
+        let bytes: Vec<u8> = words
+            .flat_map(|word| self.word64(word).load(Ordering::Relaxed).to_le_bytes())
+            .take_while(|&byte| byte != 0)
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The bytes of its entry.
+    #[cfg(not(loom))]
+    pub(crate) fn image(&self) -> [u8; word::SIZE] {
+        let mut image = [0; word::SIZE];
+        for (index, bytes) in image.chunks_exact_mut(8).enumerate() {
+            let word = self.word64(layout::Word64(index * 8)).load(Ordering::Relaxed);
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        image
     }
 
     pub(crate) fn head_position(&self) -> &AtomicU64 {

@@ -4,7 +4,7 @@
 //! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
-use super::{Corrupt, Keeps, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
+use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::layout;
 use crate::sync::{Ordering, fence};
 
@@ -183,22 +183,26 @@ impl Writer {
     pub(crate) fn holding_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
         let stands = |held: Option<u64>| held.is_some_and(|position| self.is_in_the_way(position));
         let members = self.ring.active_members();
-        let spilling = if self.is_kept() { None } else { Some(self.ring.spilling_members()) };
-        let spilling = spilling.into_iter().flatten();
-        members
-            .filter(move |&index| stands(self.ring.held_by_member(index)))
-            .chain(spilling.filter(|&(_, at)| self.is_in_the_way(at)).map(|(index, _)| index))
+        let is_meant = self.stands_in_the_way();
+        members.filter(move |&index| stands(self.ring.needed_by_member(index, is_meant)))
     }
 
     /// The named subscriptions that do, by their heads or by shares.
     pub(crate) fn holding_subscriptions(&self) -> impl Iterator<Item = SubscriptionIndex> + '_ {
-        self.ring.active_subscriptions().filter(|&index| {
-            let head = self.ring.held_by_head(index);
+        let is_meant = self.stands_in_the_way();
+        self.ring.active_subscriptions().filter(move |&index| {
+            let head = self.ring.needed_by_head(index, is_meant);
             let of_it = |share: &ShareIndex| self.ring.share(*share).subscription() == Some(index);
             let shares = self.ring.used_shares().filter(of_it);
-            let mut held = shares.filter_map(|share| self.ring.held_by_share(share)).chain(head);
-            held.any(|position| self.is_in_the_way(position))
+            let needed = shares.filter_map(|share| self.ring.needed_by_share(share, is_meant));
+            needed.chain(head).any(|position| self.is_in_the_way(position))
         })
+    }
+
+    /// Whether who does that when it lags can be in the way.
+    fn stands_in_the_way(&self) -> impl Fn(Lag) -> bool + Copy + use<> {
+        let is_kept = self.is_kept();
+        move |lag| lag == Lag::Hold || (lag == Lag::Spill && !is_kept)
     }
 
     fn is_in_the_way(&self, position: u64) -> bool {

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::history::{DeadLetterFile, Letter, Reason};
+use crate::history::{Backlog, Checkpoints, DeadLetterFile, Fetched, Letter, Reason, Stretch};
 use crate::layout::{self, Word64};
 use crate::membership::{self, announce_messages, announce_room};
 use crate::outcome::{Acked, Nacked};
 use crate::registry::{Found, Terms};
 use crate::ring::{
-    Buffer, Corrupt, Lag, Member, MemberIndex, Read, Ring, Run, Span, State, Subscription, Take,
+    Buffer, Corrupt, Head, Lag, Member, MemberIndex, Place, Read, Ring, Run, ShareIndex, Span,
+    State, Subscription, Take,
 };
 use crate::segment::{Lock, Segment};
 use crate::subscribe::{AckMode, Subscribe};
@@ -61,6 +62,8 @@ pub(crate) struct Work {
     mode: AckMode,
     prefetch: u32,
     dead_letters: Option<DeadLetterFile>,
+    /// Where it finds what has left the ring, if it may have to look there.
+    backlog: Option<Mutex<Backlog>>,
     /// The share that is worked through in order, and those of which there is something left, in
     /// the order of the stream.
     current: Option<Box<Portion>>,
@@ -89,6 +92,21 @@ pub(crate) struct Handed {
     pub(crate) span: Span,
     pub(crate) sequence: u64,
     pub(crate) delivery: u32,
+    /// Whether it lies in the reader's buffer, and not in the ring.
+    pub(crate) is_copy: bool,
+}
+
+/// What came of looking for a message of a share.
+#[derive(Clone, Copy, Debug)]
+enum Whereabouts {
+    Message {
+        span: Span,
+        is_copy: bool,
+    },
+    /// It is gone, as all are below a sequence.
+    Gone {
+        to: u64,
+    },
 }
 
 impl SharedReader {
@@ -114,6 +132,7 @@ impl SharedReader {
             mode: options.ack,
             prefetch: options.prefetch.0,
             dead_letters: directory.map(file),
+            backlog: Backlog::of(segment, &ring, terms.lag).map(Mutex::new),
             current: None,
             left: Vec::new(),
             spare: None,
@@ -184,12 +203,9 @@ impl SharedReader {
         let work = &self.work;
         let portion = work.current.as_ref()?;
         let lent = work.lend(portion, span, buffer)?;
-        let before = if work.mode == AckMode::Auto { portion.lent() } else { 0 };
-        let state = portion.state();
-        if !work.replace(portion, state.settle(before).hand_out()) {
+        if !work.hand_out_next(portion) {
             return None;
         }
-        portion.set_lent(portion.lent() & !before | 1 << state.handed());
         self.run.advance(end);
         Some(lent)
     }
@@ -245,26 +261,36 @@ impl SharedReader {
 
     /// What the short way did not do: the rest of the current share, or what is left of it.
     fn look_at_current(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
+        let mut missed = None;
         if self.work.current.as_ref().is_some_and(|portion| !portion.is_handed_out()) {
             if let Some(span) = self.try_next(buffer) {
                 let sequence = self.run.sequence() - 1;
-                return Ok(Some(Read::Message(Handed { span, sequence, delivery: 1 })));
+                let is_copy = self.work.copies();
+                return Ok(Some(Read::Message(Handed { span, sequence, delivery: 1, is_copy })));
             }
             let work = &self.work;
             let portion = work.current.as_ref().filter(|portion| !portion.is_lost());
             if let Some(portion) = portion {
+                // From here on the short way leads nowhere.
+                self.run.stop();
                 let number = portion.state().handed();
-                // Only a subscription that skips can be overtaken; anything else is damage.
-                let Some(missed) = work.miss(portion, number) else {
-                    let (position, found) = (self.position(), self.run.found());
-                    return Err(work.segment.corrupt(Corrupt { position, found }));
-                };
-                self.work.put_aside(&mut self.run);
-                return Ok(Some(missed));
+                match work.find(portion, number, buffer)? {
+                    Whereabouts::Message { span, is_copy } if work.hand_out_next(portion) => {
+                        let sequence = portion.extent().begin.sequence + u64::from(number);
+                        return Ok(Some(Read::Message(Handed {
+                            span,
+                            sequence,
+                            delivery: 1,
+                            is_copy,
+                        })));
+                    }
+                    Whereabouts::Message { .. } => {}
+                    Whereabouts::Gone { to } => missed = work.miss(portion, number, to),
+                }
             }
         }
         self.work.put_aside(&mut self.run);
-        Ok(None)
+        Ok(missed)
     }
 
     /// Takes a share from the head, and hands out its first message.
@@ -283,7 +309,11 @@ impl SharedReader {
         let (ring, keyed) = (&work.ring, work.terms.keyed);
         let corrupt = |corrupt| work.segment.corrupt(corrupt);
         let take = ring.take(&work.subscription, portion.index(), count_max, keyed);
-        let extent = match take.map_err(corrupt)? {
+        let take = match take.map_err(corrupt)? {
+            Take::Behind(head) => work.take_behind(head, portion.index(), count_max)?,
+            take => take,
+        };
+        let extent = match take {
             Take::Taken(extent) => extent,
             nothing => {
                 work.spare = Some(portion);
@@ -327,6 +357,18 @@ impl SharedReader {
     pub(crate) fn idle_time(&self) -> Duration {
         let due_at = self.work.due_at;
         due_at.map_or(Duration::MAX, |due_at| due_at.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // A forked child has a copy of this, but not the place.
+        if self.lock.is_own()
+            && let Some(mut checkpoints) = Checkpoints::of(&self.segment)
+        {
+            // Without it more comes again when the queue is made anew, but nothing is lost.
+            let _ = checkpoints.write_all(&self.ring);
+        }
     }
 }
 
@@ -399,7 +441,7 @@ impl Work {
     /// member, may not wait for this one.
     #[inline(always)]
     pub(crate) fn copies(&self) -> bool {
-        self.has_lease() || self.skips()
+        self.has_lease() || self.terms.lag != Lag::Hold
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -456,9 +498,86 @@ impl Work {
         self.terms.ack_within.is_some()
     }
 
-    #[inline(always)]
-    fn skips(&self) -> bool {
-        self.terms.lag == Lag::Skip
+    /// Settles what was lent before, if that goes without saying, and lends the next message in
+    /// order; `false` if another member has taken the share away.
+    fn hand_out_next(&self, portion: &Portion) -> bool {
+        let before = if self.mode == AckMode::Auto { portion.lent() } else { 0 };
+        let state = portion.state();
+        let done = self.replace(portion, state.settle(before).hand_out());
+        if done {
+            portion.set_lent(portion.lent() & !before | 1 << state.handed());
+        }
+        done
+    }
+
+    /// Whether the beginning of a share is not in the ring any more, but to be had all the same.
+    fn has_left(&self, portion: &Portion) -> bool {
+        let begin = portion.extent().begin.position;
+        self.backlog.is_some() && self.ring.has_left(Some(self.terms.lag), begin)
+    }
+
+    /// Takes a share from a head that is not in the ring any more.
+    fn take_behind(&self, head: Head, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
+        let corrupt = |corrupt| self.segment.corrupt(corrupt);
+        let (ring, subscription) = (&self.ring, &self.subscription);
+        let Some(mut backlog) = self.backlog() else {
+            // Nobody overwrites what such a subscription needs.
+            let Place { position, sequence: found } = head.place;
+            return Err(corrupt(Corrupt { position, found }));
+        };
+        Ok(match backlog.survey(head.place, count_max)? {
+            Stretch::InFiles(extent, keys) => {
+                let keys = self.terms.keyed.then_some(&keys);
+                let taken = ring.take_stretch(subscription, index, head, extent, keys);
+                if taken { Take::Taken(extent) } else { Take::Empty }
+            }
+            Stretch::Present(place) => {
+                let keyed = self.terms.keyed;
+                let take = ring.try_take(subscription, index, head, place, count_max, keyed);
+                take.map_err(corrupt)?.unwrap_or(Take::Empty)
+            }
+        })
+    }
+
+    /// Looks for a message of a share, wherever it is by now.
+    fn find(
+        &self,
+        portion: &Portion,
+        number: u32,
+        buffer: &mut Buffer,
+    ) -> Result<Whereabouts, Error> {
+        if !self.has_left(portion) {
+            let span = portion.span(number, &self.ring);
+            if let Some(span) = span.and_then(|span| self.lend(portion, span, buffer)) {
+                return Ok(Whereabouts::Message { span, is_copy: self.copies() });
+            }
+            if self.terms.lag == Lag::Skip {
+                return Ok(Whereabouts::Gone { to: self.gone_below(portion, number) });
+            }
+        }
+        // Only who skips, or has a backlog, can be overtaken; anything else is damage.
+        let backlog = self.backlog().filter(|_| self.has_left(portion));
+        let mut backlog = backlog.ok_or_else(|| self.segment.corrupt(portion.corrupt()))?;
+        Ok(match backlog.fetch(portion.extent(), number, buffer)? {
+            Fetched::Message(span) => Whereabouts::Message { span, is_copy: true },
+            Fetched::Gone { to } => Whereabouts::Gone { to },
+        })
+    }
+
+    /// The sequence of the first message from one on that has not been overwritten, of a
+    /// subscription that skips.
+    fn gone_below(&self, portion: &Portion, number: u32) -> u64 {
+        let gone = |number: &u32| {
+            let span = portion.span(*number, &self.ring);
+            span.is_none_or(|span| self.ring.is_below_floor(portion.position_of(span, &self.ring)))
+        };
+        let count = (number..portion.extent().count).take_while(gone).count();
+        portion.extent().begin.sequence + u64::from(number) + count as u64
+    }
+
+    fn backlog(&self) -> Option<MutexGuard<'_, Backlog>> {
+        let backlog = self.backlog.as_ref()?;
+        Some(backlog.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A payload as it is lent, if it is still there.
@@ -468,7 +587,12 @@ impl Work {
             return Some(span);
         }
         let copy = buffer.copy(&self.ring, span);
-        let gone = self.skips() && self.ring.is_below_floor(portion.position_of(span, &self.ring));
+        let position = portion.position_of(span, &self.ring);
+        let gone = match self.terms.lag {
+            Lag::Hold => false,
+            Lag::Skip => self.ring.is_below_floor(position),
+            Lag::Spill => self.ring.has_left(Some(Lag::Spill), position),
+        };
         (!gone).then_some(copy)
     }
 
@@ -485,12 +609,16 @@ impl Work {
 
     /// Makes a dead letter of a message, and settles it.
     fn bury(&self, portion: &Portion, number: u32, reason: Reason) -> Result<Acked, Error> {
-        let span = portion.span(number, &self.ring);
-        let span = span.ok_or_else(|| self.segment.corrupt(portion.corrupt()))?;
         let mut buffer = Buffer::default();
-        let copy = buffer.copy(&self.ring, span);
-        let position = portion.position_of(span, &self.ring);
-        if self.skips() && self.ring.is_below_floor(position) || !self.show_progress(portion) {
+        let copy = match self.find(portion, number, &mut buffer)? {
+            Whereabouts::Message { span, is_copy: true } => span,
+            Whereabouts::Message { span, is_copy: false } => buffer.copy(&self.ring, span),
+            Whereabouts::Gone { to } => {
+                self.miss(portion, number, to);
+                return Ok(Acked::Late);
+            }
+        };
+        if !self.show_progress(portion) {
             return Ok(Acked::Late);
         }
         let letter = Letter {
@@ -614,10 +742,9 @@ impl Work {
                 }
                 continue;
             }
-            let span = portion.span(number, &self.ring);
-            let Some(span) = span.and_then(|span| self.lend(portion, span, buffer)) else {
-                let missed = self.miss(portion, number);
-                return missed.map(Some).ok_or_else(|| self.segment.corrupt(portion.corrupt()));
+            let (span, is_copy) = match self.find(portion, number, buffer)? {
+                Whereabouts::Message { span, is_copy } => (span, is_copy),
+                Whereabouts::Gone { to } => return Ok(self.miss(portion, number, to)),
             };
             if !self.show_progress(portion) {
                 break;
@@ -627,26 +754,21 @@ impl Work {
             self.count(layout::DELIVERED, 1);
             self.count(layout::REDELIVERED, u64::from(delivery > 1));
             let sequence = portion.extent().begin.sequence + u64::from(number);
-            return Ok(Some(Read::Message(Handed { span, sequence, delivery })));
+            return Ok(Some(Read::Message(Handed { span, sequence, delivery, is_copy })));
         }
         Ok(None)
     }
 
-    /// Settles the message as missed, and those behind it that are gone too; `None` if it is there.
-    fn miss(&self, portion: &Portion, number: u32) -> Option<Read<Handed>> {
-        if !self.skips() {
-            return None;
-        }
-        let gone = |number: &u32| {
-            let span = portion.span(*number, &self.ring);
-            span.is_none_or(|span| self.ring.is_below_floor(portion.position_of(span, &self.ring)))
-        };
+    /// Settles a message as missed, and those that follow it below the sequence `to`.
+    fn miss(&self, portion: &Portion, number: u32, to: u64) -> Option<Read<Handed>> {
         let in_order = bits(portion.state().unsettled() & (u32::MAX << number));
-        let run = in_order.zip(number..).take_while(|(found, due)| found == due);
-        let count = run.map(|(number, _)| number).take_while(gone).count();
+        let first = portion.extent().begin.sequence;
+        let is_gone = |number: u32| first + u64::from(number) < to;
+        let run = in_order.zip(number..).take_while(|&(found, due)| found == due && is_gone(due));
+        let count = run.count();
         #[allow(clippy::cast_possible_truncation, reason = "32 at most")]
         let messages = (((1_u64 << count) - 1) << number) as u32;
-        let from = portion.extent().begin.sequence + u64::from(number);
+        let from = first + u64::from(number);
         let to = from + count as u64;
         self.replace(portion, portion.state().settle(messages));
         portion.note_counted(messages.count_ones());

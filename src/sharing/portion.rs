@@ -244,9 +244,7 @@ impl Portion {
 
     /// Where a message's payload lies.
     pub(super) fn span(&self, number: u32, ring: &Ring) -> Option<Span> {
-        let mut run = ring.run_of(&self.extent);
-        (0..number).try_for_each(|_| run.next().map(drop))?;
-        run.next()
+        ring.find_in(&self.extent, number)
     }
 
     /// The position of the frame that has a payload.

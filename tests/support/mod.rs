@@ -178,6 +178,17 @@ impl Peer {
         }
     }
 
+    /// Kills the peer, which has not ended by itself, and tells what it has said since it was last
+    /// heard. A last word that was cut off is none.
+    pub(crate) fn kill_and_hear(mut self) -> Vec<String> {
+        self.child.kill().expect("our child");
+        let status = self.child.wait().expect("our child");
+        let lines: Vec<_> = self.said.by_ref().map(|line| line.expect("text")).collect();
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "it had ended before: {lines:#?}");
+        let said = lines.iter().filter_map(|line| line.split_once(SAYS));
+        said.map(|(_, word)| word.to_owned()).collect()
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: the process is our child, and not waited for yet.
         assert_eq!(unsafe { libc::kill(self.id().cast_signed(), signal) }, 0);

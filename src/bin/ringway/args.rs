@@ -333,7 +333,7 @@ pub struct Sub {
     #[arg(short, long, default_value = "raw")]
     pub format: Format,
     /// A whole ring behind: hold the producer, skip what is overwritten, or spill it to the
-    /// queue's history and read it there [default: hold, or what the subscription is made with]
+    /// queue's history and read it there [default: what the subscription is made with; else hold, or spill for a group where there is a journal]
     #[arg(long, value_name = "POLICY", value_parser = options::lag())]
     #[arg(conflicts_with = "observe")]
     pub lag: Option<Lag>,

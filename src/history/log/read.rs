@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{FileHeader, HEADER_SIZE, Log, LogFile};
 use crate::error::Error;
 use crate::ring::frame::{self, Frame};
-use crate::ring::{Corrupt, ExtensionSet, Place, Shape, Span};
+use crate::ring::{Buffer, Corrupt, ExtensionSet, Place, Shape, Span};
 
 /// Bytes that are read at a time.
 const CHUNK_SIZE: u64 = 256 << 10;
@@ -83,7 +83,26 @@ impl LogReader {
 
     /// Goes elsewhere.
     pub(crate) fn move_to(&mut self, place: Place) {
-        (self.place, self.file, self.chunk_size) = (place, None, 0);
+        self.place = place;
+        let chunk = self.chunk_begin..self.chunk_begin + self.chunk_size;
+        if !chunk.contains(&place.position) {
+            (self.file, self.chunk_size) = (None, 0);
+        }
+    }
+
+    /// Where the frame of a message begins that was read just now.
+    pub(crate) fn begin_of(&self, span: Span) -> Place {
+        let offset = span.offset - span.extensions_size - frame::HEADER_SIZE;
+        let position = self.chunk_begin + offset as u64;
+        Place { position, sequence: self.place.sequence - 1 }
+    }
+
+    /// Copies a message that was read just now.
+    pub(crate) fn copy(&self, span: Span, buffer: &mut Buffer) -> Span {
+        let words = span.offset / 8 + span.size.div_ceil(8);
+        assert!(words <= self.chunk.len(), "a message of another chunk");
+        // SAFETY: as many words are there.
+        unsafe { buffer.copy_from(self.base(), span) }
     }
 
     /// Goes to the beginning of the last file whose header is as wanted, or else of the first there
@@ -317,7 +336,7 @@ fn bytes_of_const(words: &[u64]) -> &[u8] {
     unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
-pub(super) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < bytes.len() {
         match file.read_at(&mut bytes[done..], offset + done as u64) {

@@ -53,7 +53,7 @@ fn no_message_is_taken_twice_and_none_passed_over() {
         let mut taken: Vec<_> = takers.into_iter().map(|taker| taker.join().unwrap()).collect();
         taken.sort_unstable();
         assert_eq!(taken, [Some(0), Some(1)]);
-        assert_eq!(ring.head(&subscription).unwrap().1.sequence, 2);
+        assert_eq!(ring.head(&subscription).unwrap().place.sequence, 2);
     });
 }
 

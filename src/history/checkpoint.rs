@@ -1,0 +1,343 @@
+//! Checkpoints: how far the named subscriptions of a journalled queue have come.
+//!
+//! A queue that is made anew from its journal has its named subscriptions again, each at the first
+//! message that was not settled when its last checkpoint was written. What was settled behind such
+//! a message comes again, as it does in every system that keeps one number for each reader.
+//!
+//! A subscription has a file of two slots, of which the older one is overwritten each time, so that
+//! one is whole at any moment. A slot, little-endian:
+//!
+//! ```text
+//!  0  magic, 8 bytes                       32  generation, u64: the higher one counts
+//!  8  version, u32                         40  sequence of the first message that is not settled
+//! 12  CRC-32C of what follows, u32         48  entry of the subscription table, 512 bytes; its head
+//! 16  id of the history, 16 bytes              is a boundary at or before that message
+//! ```
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::log::{Log, LogRead, LogReader, hex};
+use crate::error::Error;
+use crate::layout::subscription as word;
+use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
+use crate::ring::{Lag, Place, Ring, Subscription};
+use crate::segment::{Segment, what_is_wrong_with};
+
+const MAGIC: [u8; 8] = *b"RINGWCHK";
+const VERSION: u32 = 1;
+const CHECKED_FROM: usize = 16;
+const ENTRY_OFFSET: usize = 48;
+const SLOT_BYTES: usize = ENTRY_OFFSET + word::SIZE;
+/// From one slot to the next, so that each is on sectors of its own.
+const SLOT_STRIDE: usize = 1024;
+const SUFFIX: &str = "checkpoint";
+
+/// An entry of the subscription table.
+pub(crate) type Entry = [u8; word::SIZE];
+
+/// The checkpoints of a queue with a journal.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    segment: Arc<Segment>,
+    files: Files,
+    /// What each entry's file says by now.
+    written: HashMap<u32, Slot>,
+}
+
+/// Where a history has them.
+#[derive(Clone, Debug)]
+struct Files {
+    directory: PathBuf,
+    queue: Box<str>,
+    id: [u8; 16],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slot {
+    /// The first message that is not settled.
+    sequence: u64,
+    entry: Entry,
+}
+
+/// A slot of a file that is as it was written.
+struct Whole {
+    index: usize,
+    generation: u64,
+    id: [u8; 16],
+    slot: Slot,
+}
+
+impl Checkpoints {
+    /// `None` if the queue has no journal.
+    pub(crate) fn of(segment: &Arc<Segment>) -> Option<Self> {
+        let keeping = &segment.identity().keeping;
+        keeping.journal?;
+        let files = Files::new(segment.history()?, segment.name(), keeping.history_id);
+        Some(Self { segment: Arc::clone(segment), files, written: HashMap::new() })
+    }
+
+    /// Writes those that have changed, unless somebody is just changing the subscription table.
+    pub(crate) fn write_all(&mut self, ring: &Ring) -> Result<(), Error> {
+        let lock = self.segment.lock_file()?;
+        if !lock.try_registry()? {
+            return Ok(());
+        }
+        for index in ring.active_subscriptions() {
+            if let Some(subscription) = ring.subscription(index)
+                && subscription.is_in_use()
+            {
+                self.write(ring, &subscription, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one, for one who has the lock of the subscription table.
+    pub(crate) fn write(
+        &mut self,
+        ring: &Ring,
+        subscription: &Subscription,
+        is_synced: bool,
+    ) -> Result<(), Error> {
+        let (place, sequence) =
+            ring.settled(subscription).map_err(|corrupt| self.segment.corrupt(corrupt))?;
+        let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
+        let index = subscription.index().get();
+        if self.written.get(&index) != Some(&slot) {
+            self.files.write(&subscription.name(), &slot, is_synced)?;
+            self.written.insert(index, slot);
+        }
+        Ok(())
+    }
+
+    /// For one who has the lock of the subscription table.
+    pub(crate) fn remove(&mut self, subscription: &Subscription) -> Result<(), Error> {
+        self.written.remove(&subscription.index().get());
+        self.files.remove(&subscription.name())
+    }
+}
+
+/// The entries that the table of a queue has which goes on where its journal ends.
+pub(super) fn restore(
+    directory: &Path,
+    log: &Log,
+    end: Place,
+    resumed_at: Place,
+) -> Result<Vec<Entry>, Error> {
+    let files = Files::new(directory, &log.queue, log.id);
+    let log = Log { resumed_at, ..log.clone() };
+    let mut entries = Vec::new();
+    for (name, slot) in files.read_all()? {
+        let place = if slot.sequence >= end.sequence {
+            resumed_at
+        } else {
+            find_place(log.clone(), slot.place(), slot.sequence, resumed_at)
+        };
+        let entry = entry_at(slot.entry, place);
+        if slot.sequence > end.sequence {
+            // Of what was lost, others will have the sequences.
+            let slot = Slot { sequence: end.sequence, entry };
+            files.write(&name, &slot, true)?;
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Where a message is that is not far behind a boundary.
+fn find_place(log: Log, from: Place, sequence: u64, resumed_at: Place) -> Place {
+    let mut reader = LogReader::new(log, from);
+    while reader.place().sequence < sequence {
+        match reader.next(resumed_at.position) {
+            Ok(LogRead::Message(_)) => {}
+            // Whoever gets there is told what is missing, or damaged.
+            Ok(LogRead::End | LogRead::Gone | LogRead::Missed { .. }) | Err(_) => return from,
+        }
+    }
+    reader.place()
+}
+
+impl Slot {
+    fn place(&self) -> Place {
+        let position = word_of(&self.entry, word::HEAD_POSITION);
+        let sequence = word_of(&self.entry, word::HEAD_SEQUENCE);
+        Place { position, sequence }
+    }
+
+    fn bytes(&self, id: &[u8; 16], generation: u64) -> [u8; SLOT_BYTES] {
+        let mut bytes = [0; SLOT_BYTES];
+        let mut put = |offset: usize, field: &[u8]| {
+            bytes[offset..offset + field.len()].copy_from_slice(field);
+        };
+        put(0, &MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(16, id);
+        put(32, &generation.to_le_bytes());
+        put(40, &self.sequence.to_le_bytes());
+        put(ENTRY_OFFSET, &self.entry);
+        let check = crc32c::crc32c(&bytes[CHECKED_FROM..]);
+        bytes[12..16].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// Reads what another process wrote, as the slot with this index; `None` if it is not whole.
+    fn parse(bytes: &[u8], index: usize) -> Option<Whole> {
+        let bytes: &[u8; SLOT_BYTES] = bytes.first_chunk()?;
+        let u32_at = |offset: usize| {
+            bytes[offset..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+        };
+        let u64_at = |offset: usize| {
+            bytes[offset..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let is_one = bytes[..8] == MAGIC
+            && u32_at(8) == VERSION
+            && u32_at(12) == crc32c::crc32c(&bytes[CHECKED_FROM..]);
+        let (mut id, mut entry) = ([0; 16], [0; word::SIZE]);
+        id.copy_from_slice(&bytes[16..32]);
+        entry.copy_from_slice(&bytes[ENTRY_OFFSET..]);
+        let slot = Self { sequence: u64_at(40), entry };
+        let Place { position, sequence } = slot.place();
+        let lag = u32_at(ENTRY_OFFSET + word::LAG.0);
+        let is_possible = position.is_multiple_of(8)
+            && position < COUNT_MAX
+            && (sequence..COUNT_MAX).contains(&slot.sequence)
+            && Lag::from_code(lag).is_some();
+        let generation = u64_at(32);
+        (is_one && is_possible).then_some(Whole { index, generation, id, slot })
+    }
+}
+
+impl Files {
+    fn new(directory: &Path, queue: &str, id: [u8; 16]) -> Self {
+        Self { directory: directory.join("subscriptions"), queue: queue.into(), id }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.{SUFFIX}"))
+    }
+
+    fn failed(&self, doing: &'static str, path: &Path, source: io::Error) -> Error {
+        Error::File { queue: self.queue.clone(), doing, path: path.into(), source }
+    }
+
+    fn damaged(&self, path: PathBuf, what: &str) -> Error {
+        Error::LogDamaged { queue: self.queue.clone(), path, offset: 0, what: what.into() }
+    }
+
+    fn write(&self, name: &str, slot: &Slot, is_synced: bool) -> Result<(), Error> {
+        let path = self.path(name);
+        match self.try_write(&path, slot, is_synced) {
+            // The directory's owner does it for those who may not.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            written => written.map_err(|error| self.failed("write", &path, error)),
+        }
+    }
+
+    fn try_write(&self, path: &Path, slot: &Slot, is_synced: bool) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path)?;
+        let newest = newest(&file)?;
+        let generation = newest.as_ref().map_or(0, |newest| newest.generation.wrapping_add(1));
+        let index = newest.map_or(0, |newest| 1 - newest.index);
+        file.write_all_at(&slot.bytes(&self.id, generation), (index * SLOT_STRIDE) as u64)?;
+        if is_synced {
+            file.sync_all()?;
+            for directory in self.directory.ancestors().take(2) {
+                File::open(directory)?.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|error| self.failed("remove", &path, error)),
+        }
+    }
+
+    /// The names, and what their files say, in order.
+    fn read_all(&self) -> Result<Vec<(String, Slot)>, Error> {
+        let failed = |error| self.failed("read", &self.directory, error);
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_stem().and_then(|name| name.to_str()).map(str::to_owned);
+            let is_one = path.extension().is_some_and(|extension| extension == SUFFIX);
+            if let Some(name) = name.filter(|_| is_one) {
+                found.extend(self.read(&name, path)?.map(|slot| (name, slot)));
+            }
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(found)
+    }
+
+    fn read(&self, name: &str, path: PathBuf) -> Result<Option<Slot>, Error> {
+        let file = File::open(&path).map_err(|error| self.failed("open", &path, error))?;
+        let newest = newest(&file).map_err(|error| self.failed("read", &path, error))?;
+        let Some(Whole { id, slot, .. }) = newest else {
+            // A part of the first one: whoever made it was never told that it was made.
+            let size = file.metadata().map_or(0, |facts| facts.len());
+            return if size <= SLOT_BYTES as u64 {
+                Ok(None)
+            } else {
+                Err(self.damaged(path, "no checkpoint in it is whole"))
+            };
+        };
+        if id != self.id {
+            return Err(Error::ForeignHistory {
+                queue: self.queue.clone(),
+                path,
+                theirs: format!("history {}", hex(&id)).into(),
+                ours: format!("history {}", hex(&self.id)).into(),
+            });
+        }
+        let mut padded = [0; SUBSCRIPTION_NAME_SIZE];
+        let is_name = what_is_wrong_with(name, (SUBSCRIPTION_NAME_SIZE, "")).is_none();
+        if is_name {
+            padded[..name.len()].copy_from_slice(name.as_bytes());
+        }
+        let named = &slot.entry[word::name(0).0..][..SUBSCRIPTION_NAME_SIZE];
+        if !is_name || named != padded {
+            return Err(self.damaged(path, "it is of a subscription of another name"));
+        }
+        Ok(Some(slot))
+    }
+}
+
+/// The newest whole slot of a file.
+fn newest(file: &File) -> io::Result<Option<Whole>> {
+    let mut bytes = [0; SLOT_STRIDE + SLOT_BYTES];
+    let read = super::log::read_up_to(file, &mut bytes, 0)?;
+    let slots =
+        (0..2).filter_map(|index| Slot::parse(bytes[..read].get(index * SLOT_STRIDE..)?, index));
+    Ok(slots.max_by_key(|whole| whole.generation))
+}
+
+fn word_of(entry: &Entry, word: Word64) -> u64 {
+    entry[word.0..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The entry as it is in a table that is new: at a place, and nobody's turn.
+fn entry_at(mut entry: Entry, place: Place) -> Entry {
+    let mut put = |offset: usize, bytes: &[u8]| {
+        entry[offset..offset + bytes.len()].copy_from_slice(bytes);
+    };
+    put(word::HEAD_POSITION.0, &place.position.to_le_bytes());
+    put(word::HEAD_SEQUENCE.0, &place.sequence.to_le_bytes());
+    put(word::TURN.0, &0_u64.to_le_bytes());
+    put(word::STATE.0, &word::IN_USE.to_le_bytes());
+    entry
+}

@@ -1,0 +1,533 @@
+//! Named subscriptions of queues with a history: work that is shared far behind the ring, and that
+//! goes on when the queue is made anew. `RINGWAY_KILLS` says how many deaths there are,
+//! `RINGWAY_SEED` replays a run.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use ringway::{AckMode, Acked, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
+use ringway::{Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
+use support::history::{files, payload, send_until};
+use support::{Directory, Name, Peer, Random, play, say, watchdog};
+
+const CAPACITY: u64 = 64 << 10;
+
+#[test]
+fn peer() {
+    play(&[("work for ever", work_for_ever), ("send for ever", send_for_ever)]);
+}
+
+fn kills() -> u64 {
+    std::env::var("RINGWAY_KILLS").map_or(12, |text| text.parse().expect("a number"))
+}
+
+fn options(directory: &Directory) -> QueueOptions {
+    QueueOptions::new().capacity(CAPACITY).members(64).history(directory.path())
+}
+
+fn journalled(directory: &Directory) -> QueueOptions {
+    options(directory).journal(Journal::Written)
+}
+
+/// Members that are not waited for.
+fn workers() -> Subscribe {
+    Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Spill)
+}
+
+/// Receives what is there, and says which messages that were: each whole, and in order.
+fn receive_all(worker: &mut Consumer) -> Vec<u64> {
+    let mut received = Vec::new();
+    while let Received::Message(message) = worker.try_receive().unwrap() {
+        assert_eq!(message.payload(), payload(message.sequence()), "{}", message.sequence());
+        assert!(received.last().is_none_or(|&last| last < message.sequence()));
+        received.push(message.sequence());
+    }
+    received
+}
+
+#[test]
+fn members_share_what_is_many_rings_behind() {
+    let _alive = watchdog();
+    let name = Name::new("far-behind");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let mut one = queue.subscribe(&workers()).unwrap();
+    let mut other = queue.subscribe(&workers().prefetch(5)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 35_000);
+    assert!(files(&directory, "spill").len() > 1);
+    let mut seen = BTreeSet::new();
+    let mut last = [None; 2];
+    let mut sent = 35_000;
+    while seen.len() < 40_000 {
+        // It grows meanwhile, and at last they are where the producer is.
+        if sent < 40_000 {
+            sent += 50;
+            send_until(&mut producer, sent);
+        }
+        for (worker, last) in [&mut one, &mut other].into_iter().zip(&mut last) {
+            for _ in 0..400 {
+                let Received::Message(message) = worker.try_receive().unwrap() else { break };
+                let sequence = message.sequence();
+                assert_eq!(message.payload(), payload(sequence), "{sequence}");
+                assert!(*last < Some(sequence), "{sequence} after {last:?}");
+                assert!(seen.insert(sequence), "{sequence} again");
+                *last = Some(sequence);
+            }
+        }
+    }
+    assert_eq!(one.try_receive().unwrap(), Received::Empty);
+    drop(producer);
+    drop(queue.producer().unwrap());
+    assert_eq!(files(&directory, "spill"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_is_left_far_behind_comes_again_and_dies_there() {
+    let _alive = watchdog();
+    let name = Name::new("retries-behind");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let workers = workers().ack(AckMode::Manual).max_deliveries(2).prefetch(100);
+    let mut one = queue.subscribe(&workers).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 500);
+    // Some from the ring, before it leaves that, and some from the files.
+    for sequence in 0..10 {
+        assert_eq!(one.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+    send_until(&mut producer, 3000);
+    for sequence in 10..50 {
+        let message = one.receive().unwrap().message().unwrap();
+        assert_eq!((message.sequence(), message.payload()), (sequence, &payload(sequence)[..]));
+    }
+    for sequence in (0..50).filter(|sequence| sequence % 7 != 3) {
+        assert_eq!(one.ack(sequence).unwrap(), Acked::Done);
+    }
+    assert_eq!(one.nack(3).unwrap(), Nacked::Retry(Duration::ZERO));
+    drop(one);
+    let mut heir = queue.subscribe(&workers).unwrap();
+    let mut again = Vec::new();
+    while again.len() < 7 {
+        let message = heir.receive().unwrap().message().unwrap();
+        assert_eq!(message.payload(), payload(message.sequence()));
+        if message.redelivered() {
+            assert_eq!(message.delivery(), 2);
+            again.push(message.sequence());
+        } else {
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+        }
+    }
+    again.sort_unstable();
+    assert_eq!(again, [3, 10, 17, 24, 31, 38, 45]);
+    assert_eq!(heir.nack(24).unwrap(), Nacked::DeadLetter);
+    drop(heir);
+    // The others have had their two deliveries too.
+    let mut last = queue.subscribe(&workers).unwrap();
+    let mut letters = Vec::new();
+    while letters.len() < 7 {
+        if let Received::Message(message) = last.try_receive().unwrap() {
+            assert!(!message.redelivered(), "{message:?}");
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+        }
+        let found = queue.dead_letters("workers").unwrap();
+        letters = found.map(|letter| letter.unwrap()).collect();
+    }
+    letters.sort_by_key(|letter| letter.sequence);
+    let sequences: Vec<u64> = letters.iter().map(|letter| letter.sequence).collect();
+    assert_eq!(sequences, [3, 10, 17, 24, 31, 38, 45]);
+    for letter in letters {
+        assert_eq!(letter.payload, payload(letter.sequence));
+        let refused = letter.sequence == 24;
+        assert_eq!(letter.reason == Reason::Refused, refused);
+    }
+}
+
+#[test]
+fn keys_stay_in_order_far_behind() {
+    let _alive = watchdog();
+    let name = Name::new("keys-behind");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let workers = workers().keyed().ack(AckMode::Manual).prefetch(8);
+    let mut members: Vec<_> = (0..3).map(|_| queue.subscribe(&workers).unwrap()).collect();
+    let mut producer = queue.producer().unwrap();
+    for number in 0..6000_u64 {
+        let key = (number % 5).to_le_bytes();
+        producer.message().key(&key).send(&number.to_le_bytes()).unwrap();
+    }
+    let mut next = [0, 1, 2, 3, 4_u64];
+    let mut random = Random::from_environment();
+    while next.iter().any(|&number| number < 6000) {
+        let member = &mut members[usize::try_from(random.below(3)).unwrap()];
+        match member.try_receive() {
+            Ok(Received::Message(message)) => {
+                let number = message.value_of();
+                let key = usize::try_from(number % 5).unwrap();
+                assert_eq!(number, next[key]);
+                next[key] += 5;
+                assert_eq!(message.ack().unwrap(), Acked::Done);
+            }
+            Ok(Received::Empty) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+trait ValueOf {
+    fn value_of(&self) -> u64;
+}
+
+impl ValueOf for ringway::Message<'_> {
+    fn value_of(&self) -> u64 {
+        u64::from_le_bytes(self.payload().try_into().unwrap())
+    }
+}
+
+#[test]
+fn at_the_limit_named_ones_are_waited_for_or_told_what_they_missed() {
+    const LIMIT: u64 = 40 << 20;
+    let _alive = watchdog();
+    for at_limit in [AtLimit::Hold, AtLimit::DropOldest] {
+        for journal in [None, Some(Journal::Written)] {
+            let name = Name::new("named-limit");
+            let directory = Directory::new(&name);
+            let options = options(&directory).history_max(LIMIT, at_limit);
+            let options = match journal {
+                Some(journal) => options.journal(journal),
+                None => options,
+            };
+            let queue = Queue::create(&name, &options).unwrap();
+            let mut worker = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+            let mut producer = queue.producer().unwrap();
+            let block = [7; 8000];
+            producer.send(&block).unwrap();
+            // This one is its own when the others go.
+            assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), 0);
+            let mut sent = 1_u64;
+            while sent < 2 * LIMIT / 8000 && producer.try_send(&block).unwrap() != Sent::Full {
+                sent += 1;
+            }
+            if at_limit == AtLimit::Hold {
+                assert!(sent < 2 * LIMIT / 8000);
+                let holders = producer.held_by();
+                let [Holder::Subscription { name, .. }] = &holders[..] else {
+                    panic!("{holders:?}")
+                };
+                assert_eq!(&**name, "workers");
+                assert_eq!(worker.ack(0).unwrap(), Acked::Done);
+            }
+            let mut next = 1;
+            while next < sent {
+                match worker.try_receive().unwrap() {
+                    Received::Message(message) => {
+                        assert_eq!((message.sequence(), message.payload()), (next, &block[..]));
+                        assert_eq!(message.ack().unwrap(), Acked::Done);
+                        next += 1;
+                    }
+                    Received::Missed { from, to } => {
+                        assert_eq!((at_limit, from), (AtLimit::DropOldest, next));
+                        next = to;
+                    }
+                    other => panic!("{other:?} at {next}"),
+                }
+            }
+            assert_eq!(producer.try_send(&block).unwrap(), Sent::Sequence(sent));
+        }
+    }
+}
+
+#[test]
+fn a_named_subscription_begins_in_the_journal_if_asked_to() {
+    let _alive = watchdog();
+    let name = Name::new("begins-in-journal");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 2000);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), (0..2000).collect::<Vec<_>>());
+    // Where everything is on disk, that is what a name means unless something else is asked for.
+    let other = Subscribe::new().named("others").from(Start::Sequence(700));
+    let mut worker_of_others = queue.subscribe(&other).unwrap();
+    assert_eq!(receive_all(&mut worker_of_others), (700..2000).collect::<Vec<_>>());
+    drop(worker);
+    queue.seek("workers", Start::Sequence(100)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), (100..2000).collect::<Vec<_>>());
+    // One that holds is not put where it would hold the producer at once.
+    let holding = Subscribe::new().named("holding").from(Start::Sequence(0)).on_lag(Lag::Hold);
+    let mut holding = queue.subscribe(&holding).unwrap();
+    let Received::Missed { from: 0, to } = holding.try_receive().unwrap() else { panic!() };
+    assert_eq!(receive_all(&mut holding), (to..2000).collect::<Vec<_>>());
+}
+
+#[test]
+fn work_goes_on_where_it_was_when_the_queue_is_made_anew() {
+    let _alive = watchdog();
+    let name = Name::new("work-goes-on");
+    let directory = Directory::new(&name);
+    let members = workers().ack(AckMode::Manual).max_deliveries(9).prefetch(100);
+    let mut end = 0;
+    let mut first_unsettled = 0;
+    for capacity in [CAPACITY, CAPACITY, 4 * CAPACITY, 2 * CAPACITY] {
+        let queue = Queue::create(&name, &journalled(&directory).capacity(capacity)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        end += 800;
+        send_until(&mut producer, end);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        let mut worker = queue.subscribe(&members).unwrap();
+        // Also those that were settled behind one that was not.
+        for sequence in first_unsettled..end {
+            let message = worker.receive().unwrap().message().unwrap();
+            assert_eq!((message.sequence(), message.payload()), (sequence, &payload(sequence)[..]));
+            if sequence != end - 40 {
+                assert_eq!(message.ack().unwrap(), Acked::Done);
+            }
+        }
+        first_unsettled = end - 40;
+        drop(worker);
+        Queue::force_remove(&name).unwrap();
+    }
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let subscription = &queue.info().unwrap().subscriptions[0];
+    assert_eq!((&*subscription.name, subscription.lag), ("workers", Lag::Spill));
+    assert_eq!(subscription.head_sequence, first_unsettled);
+    // What it was made with is known.
+    let error = queue.subscribe(&workers().max_deliveries(3)).unwrap_err();
+    assert!(matches!(error, Error::SubscriptionDiffers { .. }), "{error:?}");
+    // One that is removed does not come back.
+    queue.unsubscribe("workers").unwrap();
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    assert!(queue.info().unwrap().subscriptions.is_empty());
+}
+
+#[test]
+fn one_that_holds_is_waited_for_when_the_queue_is_made_anew() {
+    let _alive = watchdog();
+    let name = Name::new("holds-anew");
+    let directory = Directory::new(&name);
+    let members = Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Hold);
+    let block = [9; 4000];
+    {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        drop(queue.subscribe(&members).unwrap());
+        let mut producer = queue.producer().unwrap();
+        while producer.try_send(&block).unwrap() != Sent::Full {}
+        // A journaler says how far the others are too, now and then.
+        let journal = queue.journaler().unwrap().spawn();
+        journal.stop().unwrap();
+    }
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let first = producer.next_sequence();
+    assert_eq!(producer.try_send(&block).unwrap(), Sent::Full);
+    let holders = producer.held_by();
+    assert!(matches!(&holders[..], [Holder::Subscription { .. }]), "{holders:?}");
+    let mut worker = queue.subscribe(&members).unwrap();
+    for sequence in 0..first {
+        let message = worker.receive().unwrap().message().unwrap();
+        assert_eq!((message.sequence(), message.payload()), (sequence, &block[..]));
+    }
+    // The last one is its own until it receives again.
+    assert_eq!(worker.try_receive().unwrap(), Received::Empty);
+    let mut sent = first;
+    while producer.try_send(&block).unwrap() != Sent::Full {
+        sent += 1;
+    }
+    for sequence in first..sent {
+        assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_sleeps_when_the_queue_is_made_anew() {
+    let _alive = watchdog();
+    let name = Name::new("sleeps-anew");
+    let directory = Directory::new(&name);
+    for round in 0..3 {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let mut worker = queue.subscribe(&workers().wait(ringway::Wait::Park)).unwrap();
+        assert_eq!(receive_all(&mut worker), Vec::<u64>::new());
+        assert_eq!(worker.receive_timeout(Duration::from_millis(30)).unwrap(), Received::TimedOut);
+        let sleeps: u64 = queue.info().unwrap().consumers.iter().map(|one| one.sleeps).sum();
+        assert!(sleeps > 0, "round {round}");
+        let mut producer = queue.producer().unwrap();
+        let end = producer.next_sequence() + 45;
+        send_until(&mut producer, end);
+        assert_eq!(receive_all(&mut worker).len(), 45);
+        drop((worker, producer));
+        Queue::force_remove(&name).unwrap();
+    }
+}
+
+#[test]
+fn a_checkpoint_ahead_of_what_was_saved_does_not_pass_over_what_comes() {
+    let _alive = watchdog();
+    let name = Name::new("ahead");
+    let directory = Directory::new(&name);
+    {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 30);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        let mut worker = queue.subscribe(&workers()).unwrap();
+        assert_eq!(receive_all(&mut worker).len(), 30);
+    }
+    Queue::force_remove(&name).unwrap();
+    // As if power had gone before the last ones were on the disk.
+    let log = files(&directory, "log").remove(0);
+    let size = fs::metadata(&log).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(size - 5000).unwrap();
+    let mut end = 0;
+    for _ in 0..2 {
+        // And power goes again before anybody has done anything.
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        end = queue.producer().unwrap().next_sequence();
+        assert!((10..30).contains(&end), "{end}");
+        Queue::force_remove(&name).unwrap();
+    }
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, end + 50);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), (end..end + 50).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
+    let _alive = watchdog();
+    let name = Name::new("checkpoint-bits");
+    let directory = Directory::new(&name);
+    let made = || {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let end = producer.next_sequence() + 20;
+        send_until(&mut producer, end);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        let mut worker = queue.subscribe(&workers()).unwrap();
+        assert_eq!(receive_all(&mut worker).len(), 20);
+        drop(worker);
+        Queue::force_remove(&name).unwrap();
+        end
+    };
+    let end = (made(), made()).1;
+    let path = files(&directory, "subscriptions").remove(0);
+    let whole = fs::read(&path).unwrap();
+    let next = || {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let next = queue.info().unwrap().subscriptions[0].head_sequence;
+        Queue::force_remove(&name).unwrap();
+        next
+    };
+    assert_eq!(next(), end);
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&path, &bytes).unwrap();
+        // The one before it, if the newer one is hurt.
+        assert!(next() <= end, "byte {at}");
+    }
+    for size in 0..whole.len() {
+        fs::write(&path, &whole[..size]).unwrap();
+        match Queue::create(&name, &journalled(&directory)) {
+            Ok(queue) => {
+                let info = queue.info().unwrap();
+                assert!(info.subscriptions.iter().all(|one| one.head_sequence <= end));
+                Queue::force_remove(&name).unwrap();
+            }
+            Err(error) => assert!(matches!(error, Error::LogDamaged { .. }), "{error:?}"),
+        }
+    }
+    fs::write(&path, vec![0x5a; whole.len()]).unwrap();
+    let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
+    assert!(error.to_string().contains("workers.checkpoint"), "{error}");
+    // One that was copied to another name is not that other one's.
+    fs::write(&path, &whole).unwrap();
+    fs::copy(&path, path.with_file_name("others.checkpoint")).unwrap();
+    let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
+    assert!(error.to_string().contains("others.checkpoint"), "{error}");
+}
+
+fn send_for_ever(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut producer = queue.producer().unwrap();
+    say("begins");
+    loop {
+        let end = producer.next_sequence() + 50;
+        send_until(&mut producer, end);
+    }
+}
+
+/// Works until it dies, and says what it has acknowledged, after that.
+fn work_for_ever(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut worker = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+    say("begins");
+    loop {
+        let message = worker.receive().unwrap().message().unwrap();
+        assert_eq!(message.payload(), payload(message.sequence()), "{}", message.sequence());
+        let sequence = message.sequence();
+        if message.ack().unwrap() == Acked::Done {
+            say(sequence);
+        }
+    }
+}
+
+#[test]
+fn whoever_is_killed_every_message_is_worked_on() {
+    let mut random = Random::from_environment();
+    for journal in [None, Some(Journal::Written)] {
+        let name = Name::new("workers-killed");
+        let directory = Directory::new(&name);
+        let options = match journal {
+            None => options(&directory),
+            Some(journal) => options(&directory).journal(journal),
+        };
+        let mut queue = Queue::create(&name, &options).unwrap();
+        drop(queue.subscribe(&workers().ack(AckMode::Manual)).unwrap());
+        let mut done = BTreeSet::new();
+        let mut end = 0;
+        for round in 0..kills() {
+            let _alive = watchdog();
+            let mut producer = Peer::start("send for ever", &[&name]);
+            let mut members: Vec<_> =
+                (0..2).map(|_| Peer::start("work for ever", &[&name])).collect();
+            producer.await_word("begins");
+            thread::sleep(Duration::from_micros(random.below(20_000)));
+            if random.below(2) == 0 {
+                members.reverse();
+            }
+            producer.kill();
+            for member in members {
+                let words = member.kill_and_hear();
+                done.extend(words.iter().filter_map(|word| word.parse::<u64>().ok()));
+            }
+            end = queue.producer().unwrap().next_sequence();
+            if journal.is_some() && round % 3 == 2 {
+                // As after a restart of the machine: what was not written is gone.
+                assert!(queue.producer().unwrap().flush(Duration::MAX).unwrap());
+                Queue::force_remove(&name).unwrap();
+                queue = Queue::create(&name, &options).unwrap();
+                assert_eq!(queue.producer().unwrap().next_sequence(), end);
+            }
+        }
+        let _alive = watchdog();
+        let mut last = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+        while let Received::Message(message) = last.try_receive().unwrap() {
+            assert_eq!(message.payload(), payload(message.sequence()));
+            done.insert(message.sequence());
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+        }
+        // Of those that a member had acknowledged and could not say any more, two at a time.
+        let unheard = (0..end).filter(|sequence| !done.contains(sequence)).count() as u64;
+        assert!(unheard <= 2 * kills(), "{unheard} of {end} messages were never worked on");
+    }
+}
