@@ -15,6 +15,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ringway::{Consumer, Journal, Lag, Producer, Queue, QueueOptions, Received, Start, Subscribe};
 
 const CAPACITY: u64 = 16 << 20;
+/// Bytes of payload that go to files, or come from there, in one round: several rings.
+const ROUND: u64 = 64 << 20;
 
 /// A queue and its history directory, which go away with this.
 struct Bench {
@@ -97,18 +99,22 @@ fn checksum(criterion: &mut Criterion) {
 fn spill(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("spill");
     for size in [64, 1024] {
-        group.throughput(Throughput::Bytes(size));
+        let count = ROUND / size;
+        group.throughput(Throughput::Elements(count));
         let payload = vec![7; usize::try_from(size).expect("small")];
         for (name, lags) in [("nobody lags", false), ("one has stopped", true)] {
             group.bench_function(BenchmarkId::new(name, size), |bench| {
-                bench.iter_custom(|count| {
-                    let bench = Bench::new(None);
-                    let _stopped = lags.then(|| bench.spilling());
-                    let mut producer = bench.producer();
-                    send(&mut producer, &payload, CAPACITY / size);
-                    let begin = Instant::now();
-                    send(&mut producer, &payload, count);
-                    begin.elapsed()
+                bench.iter_custom(|rounds| {
+                    let round = |_| {
+                        let bench = Bench::new(None);
+                        let _stopped = lags.then(|| bench.spilling());
+                        let mut producer = bench.producer();
+                        send(&mut producer, &payload, CAPACITY / size);
+                        let begin = Instant::now();
+                        send(&mut producer, &payload, count);
+                        begin.elapsed()
+                    };
+                    (0..rounds).map(round).sum()
                 });
             });
         }
@@ -120,22 +126,31 @@ fn spill(criterion: &mut Criterion) {
 fn catch_up(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("catch up");
     for size in [64, 1024] {
-        group.throughput(Throughput::Bytes(size));
+        let count = ROUND / size;
+        group.throughput(Throughput::Elements(count));
         let payload = vec![7; usize::try_from(size).expect("small")];
-        group.bench_function(BenchmarkId::new("from files", size), |bench| {
-            bench.iter_custom(|count| {
-                let bench = Bench::new(None);
-                let mut late = bench.spilling();
-                let mut producer = bench.producer();
-                send(&mut producer, &payload, count + CAPACITY / size);
-                let begin = Instant::now();
-                for _ in 0..count {
-                    let received = late.try_receive().expect("whole");
-                    assert!(matches!(black_box(received), Received::Message(_)));
-                }
-                begin.elapsed()
+        let alone = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+        for (name, options) in
+            [("from files", alone.clone()), ("from files, a group", alone.named("group"))]
+        {
+            group.bench_function(BenchmarkId::new(name, size), |bench| {
+                bench.iter_custom(|rounds| {
+                    let round = |_| {
+                        let bench = Bench::new(None);
+                        let mut late = bench.queue.subscribe(&options).expect("consumer");
+                        let mut producer = bench.producer();
+                        send(&mut producer, &payload, count + CAPACITY / size);
+                        let begin = Instant::now();
+                        for _ in 0..count {
+                            let received = late.try_receive().expect("whole");
+                            assert!(matches!(black_box(received), Received::Message(_)));
+                        }
+                        begin.elapsed()
+                    };
+                    (0..rounds).map(round).sum()
+                });
             });
-        });
+        }
     }
     group.finish();
 }
@@ -143,10 +158,9 @@ fn catch_up(criterion: &mut Criterion) {
 /// Messages of 1 KiB until they are synced, beside as many bytes written to a file in pieces of
 /// 1 MiB, and synced.
 fn journal(criterion: &mut Criterion) {
-    const SIZE: u64 = 1024;
-    const COUNT: u64 = 64 << 10;
+    const COUNT: u64 = ROUND / 1024;
     let mut group = criterion.benchmark_group("journal");
-    group.throughput(Throughput::Bytes(COUNT * SIZE));
+    group.throughput(Throughput::Bytes(ROUND));
     group.bench_function("written and synced to a file", |bench| {
         bench.iter_custom(|rounds| {
             let (path, piece) = (directory().with_extension("plain"), vec![7; 1 << 20]);
@@ -154,7 +168,7 @@ fn journal(criterion: &mut Criterion) {
             for _ in 0..rounds {
                 let begin = Instant::now();
                 let mut file = File::create(&path).expect("a file");
-                for _ in 0..(COUNT * SIZE) >> 20 {
+                for _ in 0..ROUND >> 20 {
                     file.write_all(&piece).expect("written");
                 }
                 file.sync_data().expect("synced");
@@ -169,7 +183,7 @@ fn journal(criterion: &mut Criterion) {
             let payload = [7; 1024];
             let mut time = Duration::ZERO;
             for _ in 0..rounds {
-                let bench = Bench::new(Some(Journal::SyncedEvery(Duration::from_millis(100))));
+                let bench = Bench::new(Some(Journal::SyncedAlways));
                 let thread = bench.queue.journaler().expect("journaler").spawn();
                 let mut producer = bench.producer();
                 let begin = Instant::now();

@@ -16,6 +16,10 @@ use crate::membership::announce_messages;
 use crate::ring::{Corrupt, Place, Ring};
 use crate::segment::{Lock, Segment};
 
+/// Bytes that are appended at a time. While a piece is copied, the one before it is on its way to
+/// the disk.
+const PIECE_SIZE: u64 = 1 << 20;
+
 /// Appends to a queue's log.
 #[derive(Debug)]
 pub(crate) struct Historian {
@@ -107,11 +111,13 @@ impl Historian {
             }
         }
         while self.end().position < until {
-            let to = self.ring.follow(self.end(), until).map_err(|error| self.corrupt(error))?;
-            if to == self.end() {
+            let from = self.end();
+            let piece_end = until.min(from.position + PIECE_SIZE);
+            let to = self.ring.follow(from, piece_end).map_err(|error| self.corrupt(error))?;
+            if to == from {
                 break;
             }
-            if !self.make_space(to.position - self.end().position)? {
+            if !self.make_space(to.position - from.position)? {
                 return Ok(Kept::Full);
             }
             if self.writer.needs_new_file() {
@@ -119,6 +125,10 @@ impl Historian {
             }
             self.writer.append(&self.ring, to)?;
             self.ring.set_written(to.position);
+            if self.is_synced() && to.position - from.position >= PIECE_SIZE {
+                // The disk has something to do while the next piece is copied.
+                self.writer.start_writing(from.position, to.position);
+            }
         }
         Ok(Kept::Done)
     }
@@ -145,10 +155,14 @@ impl Historian {
 
     /// Syncs what was appended, if the queue was made to have it synced.
     fn sync(&mut self) -> Result<(), Error> {
-        if matches!(self.keeping.journal, None | Some(JournalCode::Written)) {
+        if !self.is_synced() {
             return Ok(());
         }
         self.writer.sync().inspect_err(|_| self.ring.set_journal_failed())
+    }
+
+    fn is_synced(&self) -> bool {
+        !matches!(self.keeping.journal, None | Some(JournalCode::Written))
     }
 
     pub(super) fn is_all_durable(&self) -> bool {

@@ -113,6 +113,16 @@ pub(crate) unsafe fn write_all_from(
     Ok(())
 }
 
+/// Has the system begin to write a part of a file to the disk.
+pub(crate) fn start_writing(file: &File, offset: u64, size: u64) {
+    let (Ok(offset), Ok(size)) = (offset.try_into(), size.try_into()) else { return };
+    // SAFETY: a call on an open file.
+    unsafe {
+        // What it could not do a sync will do, or report.
+        libc::sync_file_range(file.as_raw_fd(), offset, size, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
+
 /// Locks `count` bytes from `first` for this opening of the file; `false` if another opening
 /// has a lock on one of them. The lock goes with the last copy of the opening, at the latest
 /// when the process dies (open file description locks, `fcntl(2)`).

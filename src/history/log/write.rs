@@ -148,6 +148,14 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Has the disk begin with what was appended between two positions. Whether that went well is
+    /// for [`Self::sync`] to tell.
+    pub(crate) fn start_writing(&self, from: u64, to: u64) {
+        if let Some((file, base)) = &self.file {
+            file::start_writing(file, from - base + HEADER_SIZE, to - from);
+        }
+    }
+
     /// Has everything that was appended on the disk, names included. Not to be tried again if it
     /// fails: what the system could not write it may have forgotten.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
