@@ -397,7 +397,10 @@ impl Reception {
             let sleeps = member.word64(layout::SLEEPS);
             sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
-        self.look_around()?;
+        // Who was called has no need to ask the system: the queue's end is called out too.
+        if !called || ring.is_removed() {
+            self.look_around()?;
+        }
         // What another member leaves comes without a call from the producer.
         let is_shared = matches!(&*self.reader, Reader::Shared(_));
         Ok((sure && !called && !is_shared).then_some(ticket))

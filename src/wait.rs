@@ -207,11 +207,15 @@ mod pace {
         /// Between two of them; nothing is the shortest pause that the processor has.
         gap: Duration,
         backoff: Backoff,
+        /// Whether there is a backoff between the tight polls and a sleep.
+        snoozes: bool,
     }
 
     /// Two round trips of a cache line between distant cores fit in.
     const TIGHT_POLLS: u32 = 128;
     const TIGHT_POLLS_FOR_ROOM: u32 = 4;
+    /// Of one who parks: each is a look and 32 polls, so that these are what a sleep costs anyway.
+    const TIGHT_POLLS_BEFORE_SLEEP: u32 = 8;
     /// The clock costs as much as some polls: it is read once in so many of the tight ones.
     const POLLS_PER_CLOCK: u32 = 64;
     const GAP_MAX: Duration = Duration::from_micros(8);
@@ -219,7 +223,15 @@ mod pace {
     impl Pace {
         /// For one who waits for a message.
         pub(crate) fn for_message(wait: Wait, patience: Patience) -> Self {
-            Self::new(wait, patience, TIGHT_POLLS, Duration::ZERO)
+            let parks = wait == Wait::Park;
+            let tight_polls = if parks { TIGHT_POLLS_BEFORE_SLEEP } else { TIGHT_POLLS };
+            Self { snoozes: !parks, ..Self::new(wait, patience, tight_polls, Duration::ZERO) }
+        }
+
+        /// For a journaler, which sleeps when there was nothing for a while. As long as it does not, no
+        /// producer has to call it.
+        pub(crate) fn for_journal() -> Self {
+            Self::new(Wait::Park, Patience::Endless, TIGHT_POLLS, Duration::ZERO)
         }
 
         /// For one who waits for a sector to become free. Each look takes a cursor's line away
@@ -232,7 +244,8 @@ mod pace {
         }
 
         fn new(wait: Wait, patience: Patience, tight_polls: u32, gap: Duration) -> Self {
-            Self { wait, patience, polls: 0, tight_polls, gap, backoff: Backoff::new() }
+            let (backoff, snoozes) = (Backoff::new(), true);
+            Self { wait, patience, polls: 0, tight_polls, gap, backoff, snoozes }
         }
 
         /// Passes the time between two looks.
@@ -254,7 +267,7 @@ mod pace {
                 return Next::TimedOut;
             }
             if !tight {
-                if self.wait == Wait::Park && self.backoff.is_completed() {
+                if self.wait == Wait::Park && (!self.snoozes || self.backoff.is_completed()) {
                     return Next::Sleep(left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
                 }
                 self.backoff.snooze();

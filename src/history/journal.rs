@@ -17,7 +17,7 @@ use crate::membership::announce_room;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::Witness;
-use crate::wait::{Event, Next, Pace, Patience, Wait};
+use crate::wait::{Event, Next, Pace};
 
 /// It looks around so often: whether the queue is still there, and whether files are too old.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -240,7 +240,7 @@ impl Journaler {
 
     /// Waits until there is something to do.
     fn wait(&mut self, stop: &AtomicBool) {
-        let mut pace = Pace::for_message(Wait::Park, Patience::Endless);
+        let mut pace = Pace::for_journal();
         loop {
             if stop.load(FlagOrdering::Relaxed) || self.historian.is_behind() {
                 return;

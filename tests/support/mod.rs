@@ -123,13 +123,28 @@ impl Peer {
         Self::spawn(role, arguments, |_| {}).expect("a second process")
     }
 
+    /// Starts a peer by way of another program, which runs it.
+    pub(crate) fn start_by(program: &[&str], role: &str, arguments: &[&str]) -> io::Result<Self> {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(std::env::current_exe()?);
+        Self::spawn_as(command, role, arguments, |_| {})
+    }
+
     fn spawn(
         role: &str,
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> io::Result<Self> {
+        Self::spawn_as(Command::new(std::env::current_exe()?), role, arguments, prepare)
+    }
+
+    fn spawn_as(
+        mut command: Command,
+        role: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> io::Result<Self> {
         let role = [&[role], arguments].concat().join("\n");
-        let mut command = Command::new(std::env::current_exe()?);
         command.args(["--exact", "peer", "--nocapture"]).env(ROLE, role);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         prepare(&mut command);
@@ -176,6 +191,20 @@ impl Peer {
             }
             panic!("it had ended before: {status}");
         }
+    }
+
+    /// Waits for the peer to end, and tells how it did and what it has said since it was last heard.
+    pub(crate) fn ending_and_words(mut self) -> (ExitStatus, Vec<String>) {
+        let lines = self.said.by_ref().map(|line| line.expect("text"));
+        let said = lines.filter_map(|line| match line.split_once(SAYS) {
+            Some((_, word)) => Some(word.to_owned()),
+            None => {
+                eprintln!("{line}");
+                None
+            }
+        });
+        let said = said.collect();
+        (self.child.wait().expect("our child"), said)
     }
 
     /// Kills the peer, which has not ended by itself, and tells what it has said since it was last

@@ -1,0 +1,206 @@
+//! A journal whose process dies, or meets an error, at each of its system calls in turn, by strace:
+//! `cargo test --release --test history_calls -- --ignored`.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ringway::{AckMode, Acked, Archive, Error, Journal, Lag, Queue, QueueOptions, Received};
+use ringway::{Start, Subscribe};
+use support::{Directory, Name, Peer, play, say, watchdog_of};
+
+/// The calls by which a history changes what is on the disk.
+const CALLS: [&str; 9] =
+    ["pwrite64", "write", "fdatasync", "fsync", "ftruncate", "openat", "linkat", "rename", "mkdir"];
+/// Of those, what can fail on a disk that is full or broken.
+const ERRORS: [(&str, &str); 7] = [
+    ("pwrite64", "ENOSPC"),
+    ("pwrite64", "EIO"),
+    ("fdatasync", "EIO"),
+    ("fsync", "EIO"),
+    ("ftruncate", "EIO"),
+    ("openat", "ENOSPC"),
+    ("rename", "EIO"),
+];
+const PATIENCE: Duration = Duration::from_secs(1800);
+/// Messages that are there before, of which the last is torn: a file all but full.
+const BEFORE: u64 = 2030;
+const SIZE: usize = 8000;
+
+#[test]
+fn peer() {
+    play(&[("send, flush and work", send_flush_and_work)]);
+}
+
+fn options(directory: &Path) -> QueueOptions {
+    let options = QueueOptions::new().capacity(64 << 10).members(4).subscriptions(4);
+    options.history(directory).journal(Journal::SyncedAlways)
+}
+
+fn workers() -> Subscribe {
+    let workers = Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Spill);
+    workers.ack(AckMode::Manual)
+}
+
+fn block(sequence: u64) -> Vec<u8> {
+    sequence.to_le_bytes().repeat(SIZE / 8)
+}
+
+/// Goes on with a journal across the end of a file, and says what is promised.
+fn send_flush_and_work(arguments: &[&str]) {
+    if let Err(error) = go_on(arguments[0], Path::new(arguments[1])) {
+        say(format_args!("error {error}"));
+    }
+}
+
+fn go_on(name: &str, directory: &Path) -> Result<(), Error> {
+    let queue = Queue::create(name, &options(directory))?;
+    let mut worker = queue.subscribe(&workers())?;
+    let mut producer = queue.producer()?;
+    for _ in 0..4 {
+        for _ in 0..7 {
+            let sequence = producer.next_sequence();
+            producer.send(&block(sequence))?;
+        }
+        if producer.flush(Duration::MAX)? {
+            say(format_args!("durable {}", producer.next_sequence()));
+        }
+        for _ in 0..5 {
+            if let Received::Message(message) = worker.try_receive()? {
+                let sequence = message.sequence();
+                if message.ack()? == Acked::Done {
+                    say(format_args!("acked {sequence}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What there is at the beginning: a journal with a torn end, and a subscription that is near it.
+fn template(name: &str, directory: &Path) {
+    let queue = Queue::create(name, &options(directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for sequence in 0..BEFORE {
+        producer.send(&block(sequence)).unwrap();
+    }
+    assert!(producer.flush(Duration::MAX).unwrap());
+    let near_the_end = workers().from(Start::Sequence(BEFORE - 10));
+    drop(queue.subscribe(&near_the_end).unwrap());
+    Queue::force_remove(name).unwrap();
+    let log = fs::read_dir(directory.join("log")).unwrap().next().unwrap().unwrap().path();
+    let size = fs::metadata(&log).unwrap().len();
+    assert!((16 << 20) - size < 28 * SIZE as u64, "{size}: the file is to end soon");
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(size - 100).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The peer, run by strace with these options.
+fn traced(options: &[&str], name: &str, directory: &Path) -> Peer {
+    let strace = [&["strace", "-f", "-qq"], options].concat();
+    let arguments = [name, directory.to_str().expect("text")];
+    Peer::start_by(&strace, "send, flush and work", &arguments).expect("strace, which this needs")
+}
+
+/// Looks whether all that was said is so.
+fn check(name: &str, directory: &Path, words: &[String], what: &str) {
+    let numbers = |of: &str| {
+        let after = words.iter().filter_map(|word| word.strip_prefix(of));
+        // A last word may be cut off.
+        after.filter_map(|number| number.trim().parse::<u64>().ok()).collect::<Vec<_>>()
+    };
+    let durable = numbers("durable").last().copied().unwrap_or(0);
+    let acked = numbers("acked");
+    if Queue::list().unwrap().iter().any(|one| one == name) {
+        Queue::force_remove(name).unwrap();
+    }
+    let queue = Queue::create(name, &options(directory)).unwrap_or_else(|error| {
+        panic!("{what}: {error}");
+    });
+    let mut producer = queue.producer().unwrap();
+    let end = producer.next_sequence();
+    assert!(end >= durable, "{what}: {durable} were durable, {end} are there");
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let mut next = None;
+    loop {
+        match worker.try_receive().unwrap() {
+            Received::Message(message) => {
+                let sequence = message.sequence();
+                assert_eq!(message.payload(), block(sequence), "{what}");
+                assert!(next.is_none_or(|next| next == sequence), "{what}: {sequence}");
+                if next.is_none() {
+                    let first_unacked = (BEFORE - 10..).find(|one| !acked.contains(one));
+                    assert!(Some(sequence) <= first_unacked, "{what}: begins at {sequence}");
+                }
+                next = Some(sequence + 1);
+                assert_eq!(message.ack().unwrap(), Acked::Done);
+            }
+            Received::Empty => break,
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    assert_eq!(next.unwrap_or(end), end, "{what}");
+    producer.send(&block(end)).unwrap();
+    assert!(producer.flush(Duration::MAX).unwrap(), "{what}");
+    drop((producer, worker));
+    Queue::force_remove(name).unwrap();
+    let archive = Archive::open(directory).unwrap();
+    let mut sequence = 0;
+    for message in archive.messages(0).unwrap() {
+        let message = message.unwrap();
+        assert_eq!((message.sequence, message.payload), (sequence, block(sequence)), "{what}");
+        sequence += 1;
+    }
+    assert_eq!(sequence, end + 1, "{what}");
+}
+
+#[test]
+#[ignore = "needs strace, and minutes"]
+fn whatever_call_is_the_last_or_fails_what_was_promised_is_there() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls");
+    let (before, now) = (Directory::new(&name), Name::new("calls-now"));
+    let directory = Directory::new(&now);
+    template(&name, before.path());
+    let trace = directory.path().with_extension("trace");
+    let trace_text = trace.to_str().unwrap();
+    let kills = CALLS.map(|call| (call, "signal=SIGKILL"));
+    let errors = ERRORS.map(|(call, error)| (call, error));
+    let mut runs = 0;
+    for (call, fault) in kills.into_iter().chain(errors) {
+        copy(before.path(), directory.path());
+        let filter = format!("trace={call}");
+        let (status, words) =
+            traced(&["-o", trace_text, "-e", &filter], &name, directory.path()).ending_and_words();
+        assert!(status.success() && words.len() == 24, "{status} {words:?}");
+        Queue::force_remove(&name).unwrap();
+        let count = fs::read_to_string(&trace).unwrap().lines().count();
+        let fault = if fault.contains('=') { fault.into() } else { format!("error={fault}") };
+        for when in 1..=count {
+            let inject = format!("inject={call}:{fault}:when={when}");
+            copy(before.path(), directory.path());
+            let options = ["-o", trace_text, "-e", &filter, "-e", &inject];
+            let (_, words) = traced(&options, &name, directory.path()).ending_and_words();
+            check(&name, directory.path(), &words, &inject);
+            runs += 1;
+        }
+        eprintln!("{call}, {fault}: {count} times");
+    }
+    let _ = fs::remove_file(trace);
+    eprintln!("{runs} runs");
+}
