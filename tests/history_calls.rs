@@ -12,17 +12,16 @@ use ringway::{Start, Subscribe};
 use support::{Directory, Name, Peer, play, say, watchdog_of};
 
 /// The calls by which a history changes what is on the disk.
-const CALLS: [&str; 9] =
-    ["pwrite64", "write", "fdatasync", "fsync", "ftruncate", "openat", "linkat", "rename", "mkdir"];
+const CALLS: [&str; 8] =
+    ["pwrite64", "write", "fdatasync", "fsync", "ftruncate", "openat", "linkat", "mkdir"];
 /// Of those, what can fail on a disk that is full or broken.
-const ERRORS: [(&str, &str); 7] = [
+const ERRORS: [(&str, &str); 6] = [
     ("pwrite64", "ENOSPC"),
     ("pwrite64", "EIO"),
     ("fdatasync", "EIO"),
     ("fsync", "EIO"),
     ("ftruncate", "EIO"),
     ("openat", "ENOSPC"),
-    ("rename", "EIO"),
 ];
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Messages that are there before, of which the last is torn: a file all but full.
