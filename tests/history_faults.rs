@@ -1,17 +1,24 @@
 //! What dies, fails or is lost while messages go to disk. `RINGWAY_KILLS` says how many deaths
 //! there are, `RINGWAY_SEED` replays a run.
 
+#![allow(clippy::print_stderr, reason = "a test says what it skips")]
+
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use ringway::{Archive, Error, Journal, Lag, Queue, QueueOptions, Start, Subscribe};
+use ringway::{AckMode, Acked, Archive, Error, Journal, Lag, Queue, QueueOptions, Received};
+use ringway::{Start, Subscribe};
 use support::history::{files, payload, receive_until, send_until};
-use support::{Directory, Name, Peer, Random, play, say, watchdog};
+use support::namespace::own_small_disk;
+use support::{Directory, Name, Peer, Random, play, say, stop_here, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -21,6 +28,10 @@ fn peer() {
         ("send for ever", send_for_ever),
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
+        ("fill a small disk", fill_a_small_disk),
+        ("send a text", send_a_text),
+        ("write a text down", write_a_text_down),
+        ("share a text", share_a_text),
     ]);
 }
 
@@ -197,6 +208,183 @@ fn a_full_disk_is_an_error_and_all_goes_on_when_there_is_space() {
             assert_whole(&directory, queue.durable_sequence().unwrap());
         }
     }
+}
+
+/// Fills the disk that its history is on, and goes on when what is there has been read or removed.
+fn fill_a_small_disk(arguments: &[&str]) {
+    let (name, directory) = (arguments[0], Path::new(arguments[1]));
+    let options = QueueOptions::new().capacity(CAPACITY).members(8).history(directory);
+    let has_journal = arguments.len() > 2;
+    let options = if has_journal { options.journal(Journal::SyncedAlways) } else { options };
+    let queue = Queue::create(name, &options).unwrap();
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    let mut slow = (!has_journal).then(|| queue.subscribe(&spilling).unwrap());
+    let mut producer = queue.producer().unwrap();
+    let error = loop {
+        let sequence = producer.next_sequence();
+        if let Err(error) = producer.send(&payload(sequence)) {
+            break error;
+        }
+    };
+    let sent = producer.next_sequence();
+    assert!(sent > 1000, "{sent}: {error}");
+    let Error::File { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{error}");
+    if let Some(slow) = &mut slow {
+        // It is read to its end, and more can be sent as it goes.
+        receive_until(slow, sent);
+        send_until(&mut producer, sent + 2000);
+        receive_until(slow, sent + 2000);
+    } else {
+        let durable = queue.durable_sequence().unwrap();
+        assert!(producer.flush(Duration::from_millis(10)).is_err());
+        assert!(queue.durable_sequence().unwrap() >= durable);
+        // Nothing goes from a journal that nobody lets go.
+        assert!(producer.send(&payload(sent)).is_err());
+        let archive = Archive::open(directory).unwrap();
+        let there = archive.messages(0).unwrap().map(|message| message.unwrap().sequence);
+        assert!(there.last().unwrap() + 1 >= durable);
+    }
+}
+
+#[test]
+fn a_small_disk_that_is_full_is_told_and_nothing_is_lost() {
+    for arguments in [&[][..], &["journal"]] {
+        let _alive = watchdog();
+        let name = Name::new("small-disk");
+        let directory = Directory::new(&name);
+        fs::create_dir_all(directory.path()).unwrap();
+        let path = directory.path().to_str().unwrap().to_owned();
+        let at = path.clone();
+        let all = [&[&*name, &*path], arguments].concat();
+        let peer = Peer::start_after(move || own_small_disk(&at), "fill a small disk", &all);
+        match peer {
+            Ok(peer) => peer.finish(),
+            Err(error) => eprintln!("skipped: no file system of its own: {error}"),
+        }
+    }
+}
+
+/// The lines of a text of some size: of the library itself, over and over.
+fn lines() -> Vec<Vec<u8>> {
+    const RINGS: u64 = 20;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut text = Vec::new();
+    for file in ["queue.rs", "layout.rs", "error.rs", "consumer.rs", "producer/mod.rs", "copy.rs"] {
+        text.extend(fs::read(directory.join(file)).unwrap());
+    }
+    let lines = text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec);
+    let lines: Vec<_> = lines.collect();
+    let rounds = (RINGS * CAPACITY).div_ceil(text.len() as u64);
+    (0..rounds).flat_map(|_| lines.clone()).collect()
+}
+
+fn send_a_text(arguments: &[&str]) {
+    let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
+    for line in lines() {
+        producer.send(&line).unwrap();
+    }
+    producer.close().unwrap();
+}
+
+/// Receives until the end, and puts into a file what that was. Stops itself on the way.
+fn write_a_text_down(arguments: &[&str]) {
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&spilling).unwrap();
+    let stops_at: u64 = arguments[2].parse().unwrap();
+    say("begins");
+    let mut text = Vec::new();
+    while let Received::Message(message) = consumer.receive().unwrap() {
+        text.extend_from_slice(message.payload());
+        if message.sequence() + 1 == stops_at {
+            stop_here();
+        }
+    }
+    fs::write(arguments[1], text).unwrap();
+}
+
+/// Shares the lines with others of the group: appends each to a file, with its sequence before it,
+/// and acknowledges it then.
+fn share_a_text(arguments: &[&str]) {
+    let group = Subscribe::new().named("group").on_lag(Lag::Spill).ack(AckMode::Manual);
+    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&group).unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(arguments[1]).unwrap();
+    say("begins");
+    while let Received::Message(message) = consumer.receive().unwrap() {
+        let size = message.payload().len() as u64;
+        let mut record = [message.sequence().to_le_bytes(), size.to_le_bytes()].concat();
+        record.extend_from_slice(message.payload());
+        file.write_all(&record).unwrap();
+        assert_eq!(message.ack().unwrap(), Acked::Done);
+    }
+}
+
+/// What members of a group have put into their file.
+fn shared_lines(path: &Path) -> BTreeMap<u64, Vec<u8>> {
+    let bytes = fs::read(path).unwrap();
+    let mut rest = &bytes[..];
+    let mut lines = BTreeMap::new();
+    while let Some((head, behind)) = rest.split_first_chunk::<16>() {
+        let [sequence, size] =
+            [&head[..8], &head[8..]].map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        let (line, behind) = behind.split_at(usize::try_from(size).unwrap());
+        // One whose acknowledgement the worker did not live to see comes again.
+        let before = lines.insert(sequence, line.to_vec());
+        assert!(before.is_none_or(|before| before == line));
+        rest = behind;
+    }
+    lines
+}
+
+#[test]
+fn a_text_is_the_same_for_those_who_were_stopped_or_killed_far_behind() {
+    let _alive = watchdog();
+    let mut random = Random::from_environment();
+    let name = Name::new("text");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let group = Subscribe::new().named("group").from(Start::Oldest).on_lag(Lag::Spill);
+    drop(queue.subscribe(&group).unwrap());
+    let (early, late, shared) =
+        (directory.file("early"), directory.file("late"), directory.file("shared"));
+    let lines = lines();
+    let count = lines.len() as u64;
+    let reader = |path: &Path, stops_at: u64| {
+        let arguments = [&*name, path.to_str().unwrap(), &stops_at.to_string()];
+        let mut peer = Peer::start("write a text down", &arguments);
+        peer.await_word("begins");
+        peer
+    };
+    // One stops at once, the other somewhere on the way; nobody waits for them.
+    let (early_reader, late_reader) = (reader(&early, 1), reader(&late, count / 3));
+    let producer = Peer::start("send a text", &[&name]);
+    let share = || {
+        let mut peer = Peer::start("share a text", &[&*name, shared.to_str().unwrap()]);
+        peer.await_word("begins");
+        peer
+    };
+    for _ in 0..5 {
+        let worker = share();
+        thread::sleep(Duration::from_micros(random.below(20_000)));
+        worker.kill();
+    }
+    early_reader.await_stop();
+    producer.finish();
+    late_reader.await_stop();
+    assert!(!files(&directory, "spill").is_empty());
+    let worker = share();
+    for peer in [early_reader, late_reader] {
+        peer.go_on();
+        peer.finish();
+    }
+    worker.finish();
+    let text = lines.concat();
+    assert!(fs::read(early).unwrap() == text && fs::read(late).unwrap() == text);
+    let shared = shared_lines(&shared);
+    assert!(shared.keys().copied().eq(0..count));
+    assert!(shared.values().eq(&lines));
+    drop(queue.producer().unwrap());
+    assert!(files(&directory, "spill").is_empty());
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Backlog {
         Some(Self { reader: LogReader::new(log?, Place::default()), ring: ring.clone() })
     }
 
+    /// There is nothing to be read here for now.
+    pub(crate) fn close(&mut self) {
+        self.reader.close();
+    }
+
     /// Looks at what a share from a place on would consist of: `count_max` messages at most, no more
     /// than end within a sector; if the first does not, it alone.
     pub(crate) fn survey(&mut self, from: Place, count_max: u32) -> Result<Stretch, Error> {

@@ -67,6 +67,7 @@ impl Past {
 
     pub(crate) fn leave(&mut self) {
         self.is_entered = false;
+        self.reader.close();
     }
 
     pub(crate) fn is_entered(&self) -> bool {

@@ -97,6 +97,10 @@ impl Producer {
         };
         let mut writer = writer.keeping(keeps);
         let ring = writer.ring();
+        if keeps == Keeps::Lagging && ring.written_from() < ring.written() {
+            // Its end removes what nobody needs any more. What fails will fail again when it counts.
+            drop(Historian::take(segment, ring));
+        }
         let epoch = ring.header64(layout::EPOCH);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);

@@ -311,7 +311,12 @@ impl SharedReader {
         let take = ring.take(&work.subscription, portion.index(), count_max, keyed);
         let take = match take.map_err(corrupt)? {
             Take::Behind(head) => work.take_behind(head, portion.index(), count_max)?,
-            take => take,
+            take => {
+                if let Some(backlog) = &mut work.backlog {
+                    backlog.get_mut().unwrap_or_else(PoisonError::into_inner).close();
+                }
+                take
+            }
         };
         let extent = match take {
             Take::Taken(extent) => extent,

@@ -196,12 +196,12 @@ impl Peer {
     /// Waits for the peer to end, and tells how it did and what it has said since it was last heard.
     pub(crate) fn ending_and_words(mut self) -> (ExitStatus, Vec<String>) {
         let lines = self.said.by_ref().map(|line| line.expect("text"));
-        let said = lines.filter_map(|line| match line.split_once(SAYS) {
-            Some((_, word)) => Some(word.to_owned()),
-            None => {
+        let said = lines.filter_map(|line| {
+            let word = line.split_once(SAYS).map(|(_, word)| word.to_owned());
+            if word.is_none() {
                 eprintln!("{line}");
-                None
             }
+            word
         });
         let said = said.collect();
         (self.child.wait().expect("our child"), said)

@@ -33,11 +33,19 @@ pub(crate) fn own_container(shared: &str) -> io::Result<()> {
 
 /// Has a shared memory of its own, of 1 MiB.
 pub(crate) fn own_small_memory() -> io::Result<()> {
+    own_file_system("/dev/shm", "size=1m,mode=1777")
+}
+
+/// Has a file system of its own at a directory, of 4 MiB.
+pub(crate) fn own_small_disk(directory: &str) -> io::Result<()> {
+    own_file_system(directory, "size=4m,mode=0700")
+}
+
+fn own_file_system(directory: &str, options: &str) -> io::Result<()> {
     unshare(libc::CLONE_NEWNS)?;
     // What is mounted from now on is nobody else's.
     mount("/", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")?;
-    let flags = libc::MS_NOSUID | libc::MS_NODEV;
-    mount("tmpfs", "/dev/shm", "tmpfs", flags, "size=1m,mode=1777")
+    mount("tmpfs", directory, "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, options)
 }
 
 impl Peer {

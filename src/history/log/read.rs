@@ -86,8 +86,13 @@ impl LogReader {
         self.place = place;
         let chunk = self.chunk_begin..self.chunk_begin + self.chunk_size;
         if !chunk.contains(&place.position) {
-            (self.file, self.chunk_size) = (None, 0);
+            self.close();
         }
+    }
+
+    /// Lets go of the file, which may have been removed and takes space until then.
+    pub(crate) fn close(&mut self) {
+        (self.file, self.chunk_size) = (None, 0);
     }
 
     /// Where the frame of a message begins that was read just now.
@@ -259,7 +264,7 @@ impl LogReader {
 
     /// Opens the file that has the place. If there is none, goes to the oldest that comes later.
     fn find_file(&mut self) -> Result<Option<LogRead>, Error> {
-        (self.file, self.chunk_size) = (None, 0);
+        self.close();
         let files = self.log.files()?;
         let after = files.partition_point(|file| file.base <= self.place.position);
         if let Some(file) = after.checked_sub(1).map(|index| &files[index])
