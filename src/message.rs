@@ -354,6 +354,8 @@ pub struct Batch<'a> {
     run: Run,
     /// How many of that may be taken.
     left: usize,
+    /// Whether it ended because nothing more was there.
+    has_caught_up: bool,
     /// Whose run this is: to be told how far it went.
     reader: ReaderOf<'a>,
 }
@@ -369,8 +371,9 @@ impl<'a> Batch<'a> {
     /// A message, and up to `left` more as they lie in the ring.
     #[inline]
     pub(crate) fn of_held(first: Message<'a>, reader: &'a mut HeldReader, left: usize) -> Self {
-        let run = reader.run().clone();
-        Self { first: Some(first), run, left, reader: ReaderOf::Held(reader) }
+        let run = reader.track().run().clone();
+        let reader = ReaderOf::Held(reader);
+        Self { first: Some(first), run, left, has_caught_up: false, reader }
     }
 
     /// A message, and more in a copy of what comes next.
@@ -383,45 +386,60 @@ impl<'a> Batch<'a> {
         copy: Run,
     ) -> Self {
         let reader = ReaderOf::Copied(reader);
-        Self { first: Some(first), run: copy, left: usize::MAX, reader }
+        let left = usize::MAX;
+        Self { first: Some(first), run: copy, left, has_caught_up: false, reader }
     }
 
     /// A member's message, and up to `left` more of the same share.
     pub(crate) fn of_shared(first: Message<'a>, reader: &'a mut SharedReader, left: usize) -> Self {
         let (run, work) = reader.split();
-        Self { first: Some(first), run: run.clone(), left, reader: ReaderOf::Shared(run, work) }
+        let (run, reader) = (run.clone(), ReaderOf::Shared(run, work));
+        Self { first: Some(first), run, left, has_caught_up: false, reader }
     }
 }
 
 impl<'a> Iterator for Batch<'a> {
     type Item = Message<'a>;
 
-    #[inline]
+    /// Inlined for the caller's loop to keep the run, and what it needs of the message, in registers.
+    #[inline(always)]
     fn next(&mut self) -> Option<Message<'a>> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
         self.left = self.left.checked_sub(1)?;
         let sequence = self.run.sequence();
-        if let ReaderOf::Shared(_, work) = &self.reader {
-            let span = work.next_in_batch(&mut self.run)?;
-            let handed = Handed { span, sequence, delivery: 1, is_copy: false };
+        if let ReaderOf::Shared(_, work) = self.reader {
+            // A copy: what others get a reference to cannot stay in registers.
+            let mut run = self.run.clone();
+            let span = next_of_member(&mut run, work);
+            self.run = run;
+            let handed = Handed { span: span?, sequence, delivery: 1, is_copy: false };
             // SAFETY: the message is not settled before the next receive, which needs the reader
             // that is borrowed for `'a`, and so is the work.
-            return Some(unsafe { Message::of_member(self.run.base(), handed, *work) });
+            return Some(unsafe { Message::of_member(self.run.base(), handed, work) });
         }
-        let span = self.run.next()?;
+        let Some(span) = self.run.next() else {
+            self.has_caught_up = !self.run.is_limited();
+            return None;
+        };
         // SAFETY: a held reader's frames stay as they are until its cursor moves, which needs
         // the reader that is borrowed for `'a`; a copy does by the promise of `of_copy`.
         Some(unsafe { Message::at(self.run.base(), span, sequence) })
     }
 }
 
+/// The next message of a member's share.
+#[inline(never)]
+fn next_of_member(run: &mut Run, work: &Work) -> Option<Span> {
+    work.next_in_batch(run)
+}
+
 impl Drop for Batch<'_> {
     #[inline]
     fn drop(&mut self) {
         match &mut self.reader {
-            ReaderOf::Held(reader) => reader.run().clone_from(&self.run),
+            ReaderOf::Held(reader) => reader.end_batch(&self.run, self.has_caught_up),
             ReaderOf::Copied(reader) => reader.pass(&self.run),
             ReaderOf::Shared(run, _) => run.clone_from(&self.run),
         }

@@ -119,6 +119,13 @@ impl Reception {
         count_max: usize,
         patience: Patience,
     ) -> Result<Received<Batch<'_>>, Error> {
+        // The end of a batch is where its receiver catches up, whatever has come since.
+        if let Reader::Held(reader) = &mut *self.reader
+            && reader.take_catch_up()
+            && !matches!(patience, Patience::None)
+        {
+            self.stand_off();
+        }
         let received = self.receive_unbound(patience)?;
         Ok(received.map(|first| self.batch(first, count_max.saturating_sub(1))))
     }

@@ -63,10 +63,17 @@ impl HeldReader {
         self
     }
 
-    /// What comes next, to be followed further by the caller.
+    /// What comes next has been followed so far by the caller, perhaps as far as there was any.
     #[inline(always)]
-    pub(crate) fn run(&mut self) -> &mut Run {
-        &mut self.track.run
+    pub(crate) fn end_batch(&mut self, run: &Run, has_caught_up: bool) {
+        self.track.run.clone_from(run);
+        self.track.batch_caught_up = has_caught_up;
+    }
+
+    /// Whether the last batch ended because nothing more was there; asked once.
+    #[inline(always)]
+    pub(crate) fn take_catch_up(&mut self) -> bool {
+        core::mem::take(&mut self.track.batch_caught_up)
     }
 
     /// Lets go of everything before the next message.
@@ -280,6 +287,8 @@ pub(crate) struct Track {
     missed_from: Option<u64>,
     /// Whether what is not durable is as if it were not there.
     durable_only: bool,
+    /// Whether the last batch ended because nothing more was there.
+    batch_caught_up: bool,
     /// Whether what is overwritten before it gets there is to be had elsewhere. Then the licence
     /// that was granted counts: see [`Ring::granted_floor`].
     spills: bool,
@@ -293,7 +302,8 @@ impl Track {
         #[allow(clippy::clone_on_copy, reason = "the model checks' regions are no copies")]
         let run = Run::new(ring.frames.clone(), offset, place.sequence, size_max);
         let lap = place.position - offset as u64;
-        Self { run, lap, ring, missed_from, durable_only: false, spills: false }
+        let (durable_only, spills) = (false, false);
+        Self { run, lap, ring, missed_from, durable_only, batch_caught_up: false, spills }
     }
 
     pub(crate) fn is_durable_only(&self) -> bool {

@@ -38,6 +38,13 @@ impl Usual {
         Self { code, shape, payload_offset, frame_size }
     }
 
+    /// What follows from a code, if a message can have it.
+    #[cold]
+    fn of_message(code: u64, size_max: usize) -> Option<Self> {
+        let shape = Shape::of_code(code);
+        (u32::try_from(code).is_ok() && shape.size <= size_max).then(|| Self::of(shape))
+    }
+
     /// Where the payload lies if such a frame begins at an offset.
     #[inline(always)]
     fn span_at(&self, offset: usize) -> Span {
@@ -143,8 +150,10 @@ impl Run {
         // Acquire: PUBLISH.
         fence(Ordering::Acquire);
         let code = word.wrapping_sub(frame::message_base(self.sequence));
-        if code != self.usual.code && !self.is_message(code) {
-            return None;
+        if code != self.usual.code {
+            // By values: what others get a reference to cannot stay in registers.
+            self.usual = Usual::of_message(code, self.size_max)?;
+            self.changes += 1;
         }
         let end = self.offset + self.usual.frame_size;
         (end <= self.limit).then_some((self.usual.span_at(self.offset), end))
@@ -217,16 +226,5 @@ impl Run {
         let span = self.usual.span_at(self.offset);
         self.advance(self.offset + self.usual.frame_size);
         span
-    }
-
-    /// Makes the shape with this code the usual one, if a message can have it.
-    #[cold]
-    fn is_message(&mut self, code: u64) -> bool {
-        let shape = Shape::of_code(code);
-        let possible = u32::try_from(code).is_ok() && shape.size <= self.size_max;
-        if possible {
-            self.learn(shape);
-        }
-        possible
     }
 }

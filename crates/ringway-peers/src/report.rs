@@ -18,6 +18,7 @@ const SCHEMA_VERSION: u32 = 1;
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) schema_version: u32,
+    pub(crate) kind: &'static str,
     pub(crate) program: String,
     pub(crate) command: String,
     pub(crate) date: String,
@@ -74,6 +75,7 @@ impl Outcome {
     pub(crate) fn new(quick: bool, processors: usize) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
+            kind: "peers",
             program: format!("ringway-peers {}", env!("CARGO_PKG_VERSION")),
             command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),

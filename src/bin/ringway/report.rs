@@ -2,6 +2,7 @@
 
 mod charts;
 mod page;
+mod peers;
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +28,7 @@ pub fn write(path: &Path, runs: &[Value]) -> Result<(), Failure> {
 }
 
 /// The kinds of runs there are.
-pub const KINDS: [&str; 6] = ["bench", "throughput", "latency", "load", "sweep", "fanout"];
+pub const KINDS: [&str; 7] = ["bench", "throughput", "latency", "load", "sweep", "fanout", "peers"];
 
 /// Reads a run that `bench --json` has printed.
 pub fn read(path: &Path) -> Result<Value, Failure> {
@@ -42,7 +43,9 @@ pub fn read(path: &Path) -> Result<Value, Failure> {
     let run: Value = serde_json::from_slice(&text).map_err(|error| no_run(error.to_string()))?;
     let kind = run.get("kind").and_then(Value::as_str).unwrap_or_default();
     if !KINDS.contains(&kind) {
-        return Err(no_run("it is not what 'ringway bench --json' prints".into()));
+        return Err(no_run(
+            "it is not what 'ringway bench --json' prints, nor 'ringway-peers --json'".into(),
+        ));
     }
     match run["schema_version"].as_u64() {
         Some(version) if version == u64::from(SCHEMA_VERSION) => Ok(run),

@@ -72,6 +72,16 @@ fn picture(
     caption: impl Into<String>,
     draw: impl Fn(&Area<'_>, Look) -> Drawn,
 ) -> Option<Picture> {
+    tall_picture(title, caption, 0, draw)
+}
+
+/// Draws a picture in both widths, at least so high; none if it cannot be drawn.
+fn tall_picture(
+    title: impl Into<String>,
+    caption: impl Into<String>,
+    height: u32,
+    draw: impl Fn(&Area<'_>, Look) -> Drawn,
+) -> Option<Picture> {
     let svg = |look: Look| {
         let mut svg = String::new();
         {
@@ -81,8 +91,8 @@ fn picture(
         }
         Some(svg)
     };
-    let wide = svg(Look { size: (940, 460), font: 18, narrow: false })?;
-    let narrow = svg(Look { size: (400, 420), font: 17, narrow: true })?;
+    let wide = svg(Look { size: (940, height.max(460)), font: 18, narrow: false })?;
+    let narrow = svg(Look { size: (400, height.max(420)), font: 17, narrow: true })?;
     Some(Picture { title: title.into(), caption: caption.into(), wide, narrow })
 }
 
@@ -244,6 +254,79 @@ fn lines_with_legend(
         legend.draw(&Text::new(series.name.clone(), at, font.clone()))?;
     }
     lines(&chart, look, x, y, all)
+}
+
+/// A figure in the row of what it is about.
+pub struct Row {
+    pub place: usize,
+    pub value: f64,
+    pub range: (f64, f64),
+}
+
+/// Named rows, one under the other, with a dot and a range for each figure of each series, over a
+/// logarithmic axis.
+pub fn rows(
+    title: impl Into<String>,
+    caption: impl Into<String>,
+    names: &[String],
+    series: &[(String, Vec<Row>)],
+    mark: &dyn Fn(f64) -> String,
+) -> Option<Picture> {
+    let values = series.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.value));
+    let (least, most) = decades(values)?;
+    let count = u32::try_from(names.len()).ok().filter(|&count| count > 0)?;
+    let draw = |area: &Area<'_>, look: Look| -> Drawn {
+        let font = ("sans-serif", look.font).into_font().color(&INK);
+        let line_height = i32::try_from(look.font).unwrap_or(15) + 6;
+        let (legend, chart_area) = area.split_vertically(line_height + 4);
+        let mut left = 14;
+        for (index, (name, _)) in series.iter().enumerate() {
+            let color = SERIES[index % SERIES.len()];
+            legend.draw(&Circle::new((left, line_height / 2 + 2), 4, color.filled()))?;
+            legend.draw(&Text::new(name.clone(), (left + 10, 4), font.clone()))?;
+            left += 30 + i32::try_from(name.len()).unwrap_or(8) * i32::try_from(look.font)? * 3 / 5;
+        }
+        let mut builder = ChartBuilder::on(&chart_area);
+        builder
+            .margin_top(4)
+            .margin_right(if look.narrow { 26 } else { 44 })
+            .margin_bottom(6)
+            .x_label_area_size(34)
+            .y_label_area_size(if look.narrow { 130 } else { 190 });
+        let height = f64::from(count);
+        let mut chart =
+            builder.build_cartesian_2d((least..most).log_scale(), height - 0.5..-0.5)?;
+        let name = |place: &f64| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+            let index = place.round().max(0.0) as usize;
+            let is_whole = (place - place.round()).abs() < 0.01;
+            names.get(index).filter(|_| is_whole).cloned().unwrap_or_default()
+        };
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(INK)
+            .x_labels(if look.narrow { 3 } else { 6 })
+            .y_labels(names.len() * 2)
+            .x_label_formatter(&|value| mark(*value))
+            .y_label_formatter(&name)
+            .label_style(font)
+            .draw()?;
+        for (index, (_, rows)) in series.iter().enumerate() {
+            let color = SERIES[index % SERIES.len()];
+            for row in rows {
+                let place = f64::from(u32::try_from(row.place)?);
+                let (low, high) = (row.range.0.max(least), row.range.1.min(most));
+                let ends = [(low, place), (high, place)];
+                chart.draw_series(LineSeries::new(ends, color.stroke_width(2)))?;
+                chart.draw_series([Circle::new((row.value, place), 4, color.filled())])?;
+            }
+        }
+        Ok(())
+    };
+    tall_picture(title, caption, 90 + 24 * count, draw)
 }
 
 /// A mark of a logarithmic axis of times.

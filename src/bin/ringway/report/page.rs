@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::charts::{self, Picture};
+use super::peers;
 use crate::bench;
 use crate::model::{number, share, time};
 
@@ -34,18 +35,30 @@ fn title(run: &Value) -> String {
         "latency" => "Latency".into(),
         "fanout" => "One producer, more and more consumers".into(),
         "sweep" => "Waits from light to heavy load".into(),
+        "peers" => "Side by side".into(),
         _ => format!("{} messages, service {}", text("arrival"), text("service")),
     }
 }
 
 fn section(run: &Value) -> String {
     let mut parts = vec![format!("<h1>{}</h1>", escaped(&title(run)))];
-    parts.extend([facts(run), tiles(run), warnings(run)]);
-    parts.extend(charts::of(run).iter().map(figure));
-    let numbers = escaped(&bench::text(run));
+    let numbers = if run["kind"] == "peers" {
+        parts.extend([paragraph(&peers::facts(run)), careful(peers::warnings(run))]);
+        parts.extend(peers::pictures(run).iter().map(figure));
+        peers::text(run)
+    } else {
+        parts.extend([facts(run), tiles(run), warnings(run)]);
+        parts.extend(charts::of(run).iter().map(figure));
+        bench::text(run)
+    };
+    let numbers = escaped(&numbers);
     parts
         .push(format!("<details><summary>All numbers</summary>\n<pre>{numbers}</pre>\n</details>"));
     format!("<section>\n{}\n</section>\n", parts.join("\n"))
+}
+
+fn paragraph(facts: &str) -> String {
+    format!("<p class=\"facts\">{}</p>\n", escaped(facts))
 }
 
 fn facts(run: &Value) -> String {
@@ -82,11 +95,8 @@ fn facts(run: &Value) -> String {
         run["seed"],
         text(&run["ends"]),
     );
-    format!(
-        "<p class=\"facts\">{}</p>\n<pre class=\"command\">{}</pre>\n",
-        escaped(&sentence),
-        escaped(&command.join(" "))
-    )
+    let command = escaped(&command.join(" "));
+    format!("{}<pre class=\"command\">{command}</pre>\n", paragraph(&sentence))
 }
 
 /// The few numbers that are looked for first.
@@ -148,10 +158,17 @@ fn tiles(run: &Value) -> String {
 
 fn warnings(run: &Value) -> String {
     let warnings = run["warnings"].as_array().into_iter().flatten();
+    let text = |warning: &Value, name: &str| warning[name].as_str().unwrap_or("-").to_owned();
+    careful(warnings.map(|warning| (text(warning, "what"), text(warning, "remedy"))).collect())
+}
+
+/// What to be careful about, and what to do.
+fn careful(warnings: Vec<(String, String)>) -> String {
     let lines: Vec<String> = warnings
-        .map(|warning| {
-            let text = |name: &str| escaped(&sentence(warning[name].as_str().unwrap_or("-")));
-            format!("<li>{} <em>{}</em></li>", text("what"), text("remedy"))
+        .into_iter()
+        .map(|(what, remedy)| {
+            let text = |words: &str| escaped(&sentence(words));
+            format!("<li>{} <em>{}</em></li>", text(&what), text(&remedy))
         })
         .collect();
     if lines.is_empty() {
@@ -225,6 +242,7 @@ mod tests {
                 let run = json!({
                     "kind": kind, "schema_version": 1, "throughput": value, "round_trip": value,
                     "one_way": value, "points": value, "fanout": value, "heat_map": value,
+                    "cells": value, "missing": value, "failures": value,
                     "sent": value, "wait_spectrum": value, "percentiles": value, "each": value,
                 });
                 assert!(of(&[run]).contains("</html>"), "{kind} {value}");
