@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BY_SLEEPERS, FORKED, Producer, STAMPED};
+use super::{BY_SLEEPERS, Producer, STAMPED};
 use crate::error::Error;
 use crate::key::key_hash;
 use crate::ring::{Extensions, Shape, Staging};
@@ -146,7 +146,9 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[inline]
     pub fn try_push(&mut self, payload: &[u8]) -> Result<bool, Error> {
-        while !self.push_now(Extensions::NONE, payload) {
+        while !self.push_now(Extensions::NONE, payload)
+            && !self.push_stamped_now(Extensions::NONE, payload)
+        {
             let shape = self.producer.shape(Extensions::NONE, payload.len());
             if !self.make_room(shape, Patience::None)? {
                 return Ok(false);
@@ -214,18 +216,15 @@ impl<'a> SendBatch<'a> {
 
     #[inline(always)]
     fn push_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
-        let fences = self.producer.fences.value();
-        if fences < BY_SLEEPERS {
-            return self.push_stamped_now(fences, extensions, payload);
-        }
-        self.staging.try_append(self.producer.writer.ring(), extensions, payload)
+        self.producer.fences.value() >= BY_SLEEPERS
+            && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
     }
 
-    /// [`Self::push_now`] in a queue with a journal.
+    /// [`Self::push_now`], in a queue with a journal.
     #[inline(never)]
-    fn push_stamped_now(&mut self, fences: u32, extensions: Extensions, payload: &[u8]) -> bool {
+    fn push_stamped_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         let extensions = self.producer.stamp(extensions);
-        fences != FORKED
+        self.producer.fences.value() == STAMPED
             && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
     }
 
@@ -233,7 +232,7 @@ impl<'a> SendBatch<'a> {
     #[inline(never)]
     fn push_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<(), Error> {
         let shape = self.producer.shape(extensions, payload.len());
-        while !self.push_now(extensions, payload) {
+        while !self.push_stamped_now(extensions, payload) && !self.push_now(extensions, payload) {
             self.make_room(shape, Patience::Endless)?;
         }
         Ok(())

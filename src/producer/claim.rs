@@ -84,7 +84,11 @@ impl<'a> Claim<'a> {
     #[inline]
     pub fn commit(self) -> Result<u64, Error> {
         let fences = self.producer.check_process()?;
-        let sequence = self.producer.writer.commit_claim(self.extensions, self.size);
+        let sequence = if self.extensions.is_empty() {
+            self.producer.writer.commit_claim(Extensions::NONE, self.size)
+        } else {
+            commit_extended(self.producer, self.extensions, self.size)
+        };
         self.producer.call_sleepers(fences);
         Ok(sequence)
     }
@@ -93,6 +97,12 @@ impl<'a> Claim<'a> {
     fn start(&self) -> *mut u8 {
         self.producer.writer.ring().payloads().wrapping_add(self.offset)
     }
+}
+
+/// Apart, so that a claim without extensions keeps registers for none.
+#[inline(never)]
+fn commit_extended(producer: &mut Producer, extensions: Extensions, size: usize) -> u64 {
+    producer.writer.commit_claim(extensions, size)
 }
 
 impl Deref for Claim<'_> {

@@ -562,12 +562,12 @@ impl Producer {
         self.segment.name()
     }
 
-    /// Sends if there is room without asking.
+    /// Sends if there is room without asking, in a queue without a journal.
     #[inline(always)]
     fn send_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let fences = self.fences.value();
         if fences < BY_SLEEPERS {
-            return self.send_stamped_now(fences, extensions, payload);
+            return None;
         }
         let sequence = self.writer.try_append(extensions, payload)?;
         self.call_sleepers(fences);
@@ -576,13 +576,9 @@ impl Producer {
 
     /// [`Self::send_now`] in a queue with a journal.
     #[inline(never)]
-    fn send_stamped_now(
-        &mut self,
-        fences: u32,
-        extensions: Extensions,
-        payload: &[u8],
-    ) -> Option<u64> {
-        if fences == FORKED {
+    fn send_stamped_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
+        let fences = self.fences.value();
+        if fences != STAMPED {
             return None;
         }
         let extensions = self.stamp(extensions);
@@ -593,10 +589,10 @@ impl Producer {
 
     /// With all that messages of this queue carry.
     fn stamp(&self, extensions: Extensions) -> Extensions {
-        match self.check {
-            None => extensions,
-            check => Extensions { time: Some(process::now_for_display()), check, ..extensions },
+        if self.check.is_none() {
+            return extensions;
         }
+        Extensions { time: Some(process::now_for_display()), check: self.check, ..extensions }
     }
 
     fn shape(&self, extensions: Extensions, size: usize) -> Shape {
@@ -610,6 +606,9 @@ impl Producer {
     fn send_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<u64, Error> {
         let shape = self.shape(extensions, payload.len());
         loop {
+            if let Some(sequence) = self.send_stamped_now(extensions, payload) {
+                return Ok(sequence);
+            }
             self.make_room(shape, Patience::Endless, Writer::reserve)?;
             if let Some(sequence) = self.send_now(extensions, payload) {
                 return Ok(sequence);
@@ -625,7 +624,8 @@ impl Producer {
         patience: Patience,
     ) -> Result<Option<u64>, Error> {
         loop {
-            if let Some(sequence) = self.send_now(extensions, payload) {
+            let sent = self.send_now(extensions, payload);
+            if let Some(sequence) = sent.or_else(|| self.send_stamped_now(extensions, payload)) {
                 return Ok(Some(sequence));
             }
             let shape = self.shape(extensions, payload.len());

@@ -87,6 +87,13 @@ pub(crate) struct Extensions {
 impl Extensions {
     pub(crate) const NONE: Self = Self { key: None, time: None, check: None };
 
+    /// Whether there are none.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.key.is_none() && self.time.is_none() && self.check.is_none()
+    }
+
     #[inline(always)]
     pub(crate) fn set(self) -> ExtensionSet {
         let bit = |is_there, set: ExtensionSet| if is_there { set.0 } else { 0 };

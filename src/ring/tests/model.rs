@@ -158,7 +158,7 @@ proptest! {
                         reader.release();
                         for _ in 0..count {
                             let sequence = reader.track().run().sequence();
-                            let Some(span) = reader.run().next() else { break };
+                            let Some(span) = reader.try_next() else { break };
                             let found = bytes(reader.track().run().base(), span);
                             prop_assert_eq!(Some(&found), sent.get(at(sequence)));
                         }
