@@ -90,9 +90,13 @@ impl<const W: usize> Sender<W> for Producer {
 
     #[inline]
     fn send_batch(&mut self, messages: &[Message<W>]) -> Result<()> {
-        let mut batch = self.batch();
-        batch.extend(messages.iter().map(IntoBytes::as_bytes))?;
-        batch.commit()?;
+        // A batch has a quarter of the ring at most.
+        let count_max = (RING_BYTES / 8 / size_of::<Message<W>>()).max(1);
+        for messages in messages.chunks(count_max) {
+            let mut batch = self.batch();
+            batch.extend(messages.iter().map(IntoBytes::as_bytes))?;
+            batch.commit()?;
+        }
         Ok(())
     }
 }

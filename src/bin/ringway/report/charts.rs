@@ -275,6 +275,9 @@ pub fn rows(
     let values = series.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.value));
     let (least, most) = decades(values)?;
     let count = u32::try_from(names.len()).ok().filter(|&count| count > 0)?;
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let longest = u32::try_from(longest).ok()?;
+    let names_width = |look: Look| (16 + longest * look.font * 11 / 20).min(look.size.0 / 2);
     let draw = |area: &Area<'_>, look: Look| -> Drawn {
         let font = ("sans-serif", look.font).into_font().color(&INK);
         let line_height = i32::try_from(look.font).unwrap_or(15) + 6;
@@ -292,7 +295,7 @@ pub fn rows(
             .margin_right(if look.narrow { 26 } else { 44 })
             .margin_bottom(6)
             .x_label_area_size(34)
-            .y_label_area_size(if look.narrow { 130 } else { 190 });
+            .y_label_area_size(names_width(look));
         let height = f64::from(count);
         let mut chart =
             builder.build_cartesian_2d((least..most).log_scale(), height - 0.5..-0.5)?;

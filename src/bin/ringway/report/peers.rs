@@ -151,19 +151,23 @@ fn of_measurement(title: &str, metric: &str, cells: &[&Cell<'_>]) -> Option<Pict
     }
     let names = systems.iter().map(|&system| {
         let kind = cells.iter().find(|cell| cell.system == system).map_or("", |cell| cell.kind);
-        if kind == "reliable" { system.to_owned() } else { format!("{system} ({kind})") }
+        match kind {
+            "threads" => format!("{system} *"),
+            "lossy" => format!("{system} ~"),
+            _ => system.to_owned(),
+        }
     });
     let names: Vec<String> = names.collect();
     let series: Vec<(String, Vec<Row>)> = sizes
         .iter()
         .map(|&size| {
             let of_size = cells.iter().filter(|cell| cell.size == size);
-            let row = |cell: &&&Cell<'_>| Row {
+            let row = |cell: &&Cell<'_>| Row {
                 place: systems.iter().position(|&it| it == cell.system).unwrap_or(0),
                 value: cell.median,
                 range: cell.range,
             };
-            (format!("{size} B"), of_size.map(|cell| row(&cell)).collect())
+            (format!("{size} B"), of_size.map(|cell| row(cell)).collect())
         })
         .collect();
     let better = if metric.ends_with("_per_s") { "more is better" } else { "less is better" };
@@ -174,7 +178,8 @@ fn of_measurement(title: &str, metric: &str, cells: &[&Cell<'_>]) -> Option<Pict
         _ => "wherever they were",
     };
     let caption = format!(
-        "Dots are medians, lines go from the least round to the greatest; processes {processors}; {better}."
+        "Dots are medians, lines go from the least round to the greatest; processes {processors}; \
+         {better}. * between threads of one process. ~ loses what its receiver is too slow for."
     );
     rows(title, caption, &names, &series, &|value| figure(metric, value))
 }
