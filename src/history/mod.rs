@@ -2,8 +2,8 @@
 //!
 //! [`directory`] is the place, [`log`] the files with the stream's own bytes. The [`historian`]
 //! copies them out of the ring before they are overwritten, a [`journal`] as soon as it can; the
-//! [`past`] is where readers find them, the [`backlog`] where members of named subscriptions do. How far named
-//! subscriptions have come lies in [`checkpoint`]s, and dead letters in files of their own
+//! [`past`] is where readers find them, the [`backlog`] where members of named subscriptions do.
+//! How far these have come lies in [`checkpoint`]s, and dead letters in files of their own
 //! ([`dead_letters`]).
 
 mod archive;

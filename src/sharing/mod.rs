@@ -331,6 +331,10 @@ impl SharedReader {
         let size = (extent.end - extent.begin.position) as usize;
         self.known_until = extent.shape.map_or(0, |_| self.run.offset() + size);
         portion.fill(&work.ring, extent, keyed);
+        if work.has_left(&portion) {
+            // What lies there in the ring is something else.
+            self.run.stop();
+        }
         let in_order = !portion.is_blocked_at_all();
         if in_order {
             work.current = Some(portion);

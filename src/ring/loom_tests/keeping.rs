@@ -41,6 +41,19 @@ fn nothing_is_overwritten_that_the_historian_has_not_read() {
     });
 }
 
+/// Sends, or, where that would overwrite what somebody needs who spills, has that in the files.
+fn send_or_keep(ring: &Ring, writer: &mut Writer) {
+    if send(writer).is_none()
+        && let Some(until) = writer.must_keep()
+        && let Some(needed) = ring.lowest_spilling()
+    {
+        let start = ring.first_to_keep(needed).unwrap();
+        ring.set_written(start.position);
+        ring.set_written_from(start.position);
+        keep(ring, start, until);
+    }
+}
+
 #[test]
 fn whoever_joins_to_spill_finds_it_in_the_ring_or_in_the_files() {
     loom::model(|| {
@@ -56,19 +69,53 @@ fn whoever_joins_to_spill_finds_it_in_the_ring_or_in_the_files() {
             joining_ring.begin_holding(Start::Oldest, hold).unwrap().place
         });
         for _ in 0..2 {
-            if send(&mut writer).is_none()
-                && let Some(until) = writer.must_keep()
-                && let Some(needed) = ring.lowest_spilling()
-            {
-                let start = ring.first_to_keep(needed).unwrap();
-                ring.set_written(start.position);
-                ring.set_written_from(start.position);
-                keep(&ring, start, until);
-            }
+            send_or_keep(&ring, &mut writer);
         }
         let place = joiner.join().unwrap();
         let floor = ring.granted_floor();
         let in_files = ring.written_from() <= place.position && ring.written() >= floor;
         assert!(place.position >= floor || in_files, "{place:?} is nowhere");
+    });
+}
+
+#[test]
+fn what_a_group_that_spills_takes_is_in_the_ring_or_in_the_files() {
+    let mut model = loom::model::Builder::new();
+    // Every look at what is needed is one at all the shares.
+    model.max_branches = 10_000;
+    model.check(|| {
+        let ring = new_ring();
+        let mut writer = Writer::recover(ring.clone()).unwrap().keeping(Keeps::Lagging);
+        let subscription = sharing::subscribe_with(&ring, Lag::Spill);
+        for _ in 0..LAP {
+            send(&mut writer).unwrap();
+        }
+        let (taking_ring, of) = (ring.clone(), subscription.clone());
+        let taker = thread::spawn(move || {
+            let ring = taking_ring;
+            let share = ring.allot(sharing::member(&ring, 0), of.index()).unwrap();
+            let place = match ring.take(&of, share, 1, false).expect("whole") {
+                Take::Taken(extent) => {
+                    let span = ring.find_in(&extent, 0);
+                    let word = span.map(|span| ring.word_at(span.offset).load(Ordering::Relaxed));
+                    if !ring.has_left(Some(Lag::Spill), extent.begin.position) {
+                        let bytes = word.expect("a message was taken").to_le_bytes();
+                        assert_eq!(bytes, payload(extent.begin.sequence), "torn");
+                    }
+                    extent.begin
+                }
+                Take::Behind(head) => head.place,
+                other => panic!("{other:?}, though there are messages"),
+            };
+            if ring.has_left(Some(Lag::Spill), place.position) {
+                let floor = ring.granted_floor();
+                let in_files = ring.written_from() <= place.position && ring.written() >= floor;
+                assert!(in_files, "{place:?} is nowhere");
+            }
+        });
+        for _ in 0..2 {
+            send_or_keep(&ring, &mut writer);
+        }
+        taker.join().unwrap();
     });
 }

@@ -5,14 +5,19 @@ use crate::layout::subscription as word;
 
 /// A subscription that holds from the oldest message on.
 fn subscribe(ring: &Ring) -> Subscription {
+    subscribe_with(ring, Lag::Hold)
+}
+
+/// A subscription from the oldest message on.
+pub(super) fn subscribe_with(ring: &Ring, lag: Lag) -> Subscription {
     let index = ring.subscription_indexes().next().unwrap();
     let subscription = ring.subscription(index).unwrap();
-    subscription.word32(word::LAG).store(Lag::Hold.code(), Ordering::Relaxed);
+    subscription.word32(word::LAG).store(lag.code(), Ordering::Relaxed);
     ring.begin_holding(Start::Oldest, |place| ring.place_head(&subscription, place)).unwrap();
     subscription
 }
 
-fn member(ring: &Ring, number: usize) -> MemberIndex {
+pub(super) fn member(ring: &Ring, number: usize) -> MemberIndex {
     ring.member_indexes().nth(number).unwrap()
 }
 
@@ -29,6 +34,7 @@ fn take_one(ring: &Ring, subscription: &Subscription, share: ShareIndex) -> Opti
         }
         Take::Empty => None,
         Take::Closed => panic!("nobody closed it"),
+        Take::Behind(_) => panic!("nobody spills"),
     }
 }
 
