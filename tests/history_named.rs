@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -454,6 +455,27 @@ fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
     fs::copy(&path, path.with_file_name("others.checkpoint")).unwrap();
     let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
     assert!(error.to_string().contains("others.checkpoint"), "{error}");
+}
+
+#[test]
+fn a_name_in_the_segment_that_is_none_leads_to_no_file() {
+    let _alive = watchdog();
+    let name = Name::new("names");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    drop(queue.subscribe(&workers()).unwrap());
+    // Somebody who may write there has put something else in its place.
+    let segment = fs::read(name.path()).unwrap();
+    let at = segment.windows(8).position(|bytes| bytes == b"workers\0").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(name.path()).unwrap();
+    file.write_all_at(b"../evil", at as u64).unwrap();
+    queue.producer().unwrap().send(b"").unwrap();
+    queue.journaler().unwrap().spawn().stop().unwrap();
+    assert!(!directory.file("evil.checkpoint").exists());
+    fs::write(directory.file("evil.checkpoint"), "another's").unwrap();
+    // Neither to be written, nor to be removed.
+    let _ = queue.unsubscribe("../evil");
+    assert_eq!(fs::read(directory.file("evil.checkpoint")).unwrap(), b"another's");
 }
 
 fn send_for_ever(arguments: &[&str]) {

@@ -104,12 +104,13 @@ impl Checkpoints {
         subscription: &Subscription,
         is_synced: bool,
     ) -> Result<(), Error> {
+        let Some(name) = name_of(subscription) else { return Ok(()) };
         let (place, sequence) =
             ring.settled(subscription).map_err(|corrupt| self.segment.corrupt(corrupt))?;
         let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
         let index = subscription.index().get();
         if self.written.get(&index) != Some(&slot) {
-            self.files.write(&subscription.name(), &slot, is_synced)?;
+            self.files.write(&name, &slot, is_synced)?;
             self.written.insert(index, slot);
         }
         Ok(())
@@ -118,7 +119,7 @@ impl Checkpoints {
     /// For one who has the lock of the subscription table.
     pub(crate) fn remove(&mut self, subscription: &Subscription) -> Result<(), Error> {
         self.written.remove(&subscription.index().get());
-        self.files.remove(&subscription.name())
+        name_of(subscription).map_or(Ok(()), |name| self.files.remove(&name))
     }
 }
 
@@ -305,7 +306,7 @@ impl Files {
             });
         }
         let mut padded = [0; SUBSCRIPTION_NAME_SIZE];
-        let is_name = what_is_wrong_with(name, (SUBSCRIPTION_NAME_SIZE, "")).is_none();
+        let is_name = is_name(name);
         if is_name {
             padded[..name.len()].copy_from_slice(name.as_bytes());
         }
@@ -315,6 +316,15 @@ impl Files {
         }
         Ok(Some(slot))
     }
+}
+
+/// The name of a subscription, unless what stands there is none and might lead anywhere.
+fn name_of(subscription: &Subscription) -> Option<String> {
+    Some(subscription.name()).filter(|name| is_name(name))
+}
+
+fn is_name(name: &str) -> bool {
+    what_is_wrong_with(name, (SUBSCRIPTION_NAME_SIZE, "")).is_none()
 }
 
 /// The newest whole slot of a file.
