@@ -91,7 +91,11 @@ impl Checkpoints {
             if let Some(subscription) = ring.subscription(index)
                 && subscription.is_in_use()
             {
-                self.write(ring, &subscription, false)?;
+                match self.write(ring, &subscription, false) {
+                    // That is for its members to tell, and no reason to keep no journal.
+                    Err(Error::Corrupt { .. }) => {}
+                    written => written?,
+                }
             }
         }
         Ok(())
