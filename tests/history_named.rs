@@ -403,6 +403,34 @@ fn a_checkpoint_ahead_of_what_was_saved_does_not_pass_over_what_comes() {
 }
 
 #[test]
+fn members_of_a_queue_that_is_gone_leave_its_successors_checkpoints_alone() {
+    let _alive = watchdog();
+    let name = Name::new("successor");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 20);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    // Ten more that the journal does not get, but the worker does.
+    send_until(&mut producer, 30);
+    let mut old_worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut old_worker).len(), 30);
+    drop(producer);
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    assert_eq!(producer.next_sequence(), 20);
+    send_until(&mut producer, 40);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    drop(old_worker);
+    drop(producer);
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), (0..40).collect::<Vec<_>>());
+}
+
+#[test]
 fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
     let _alive = watchdog();
     let name = Name::new("checkpoint-bits");

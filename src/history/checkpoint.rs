@@ -109,6 +109,10 @@ impl Checkpoints {
         is_synced: bool,
     ) -> Result<(), Error> {
         let Some(name) = name_of(subscription) else { return Ok(()) };
+        if self.segment.is_stale() {
+            // The files may be those of the queue that came after it.
+            return Ok(());
+        }
         let (place, sequence) =
             ring.settled(subscription).map_err(|corrupt| self.segment.corrupt(corrupt))?;
         let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
