@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ringway::{AckMode, Acked, Archive, Error, Journal, Lag, Queue, QueueOptions, Received};
 use ringway::{Start, Subscribe};
-use support::history::{files, payload, receive_until, send_until};
+use support::history::{files, payload, receive_until, send_for_ever, send_until};
 use support::namespace::own_small_disk;
 use support::{Directory, Name, Peer, Random, play, say, stop_here, watchdog};
 
@@ -41,20 +41,6 @@ fn kills() -> u64 {
 
 fn options(directory: &Directory) -> QueueOptions {
     QueueOptions::new().capacity(CAPACITY).members(8).history(directory.path())
-}
-
-/// Sends until it dies, and flushes now and then where there is a journal.
-fn send_for_ever(arguments: &[&str]) {
-    let queue = Queue::open(arguments[0]).unwrap();
-    let mut producer = queue.producer().unwrap();
-    say("begins");
-    loop {
-        let end = producer.next_sequence() + 50;
-        send_until(&mut producer, end);
-        if arguments.len() > 1 {
-            assert!(producer.flush(Duration::MAX).unwrap());
-        }
-    }
 }
 
 fn keep_a_journal(arguments: &[&str]) {

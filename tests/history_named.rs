@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringway::{AckMode, Acked, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
 use ringway::{Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
-use support::history::{files, payload, send_until};
+use support::history::{files, payload, send_for_ever, send_until};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
@@ -504,16 +504,6 @@ fn a_name_in_the_segment_that_is_none_leads_to_no_file() {
     // Neither to be written, nor to be removed.
     let _ = queue.unsubscribe("../evil");
     assert_eq!(fs::read(directory.file("evil.checkpoint")).unwrap(), b"another's");
-}
-
-fn send_for_ever(arguments: &[&str]) {
-    let queue = Queue::open(arguments[0]).unwrap();
-    let mut producer = queue.producer().unwrap();
-    say("begins");
-    loop {
-        let end = producer.next_sequence() + 50;
-        send_until(&mut producer, end);
-    }
 }
 
 /// Works until it dies, and says what it has acknowledged, after that.

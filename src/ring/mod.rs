@@ -59,10 +59,10 @@
 //! load). If any loaded byte came from a store after the writer's fence, the fences synchronize,
 //! and the reader's load of the licence finds that step of it or a later one: the reader learns
 //! that its position is below the floor, and drops the copy. This holds for the commit word
-//! too, so nothing is judged corrupt before the licence has been looked at. A member that spills
-//! does the same with the licence that was *granted*, which is stored, with a fence behind, once
-//! nobody objects: while the licence is ahead of it nothing is overwritten, and what is to be
-//! overwritten next may not be in the files yet.
+//! too, so nothing is judged corrupt before the licence has been looked at. A member or a group that
+//! spills does the same with the licence that was *granted*, which is stored, with a fence behind,
+//! once nobody objects, and never goes back: while the licence is ahead of it nothing is
+//! overwritten, and what is to be overwritten next may not be in the files yet.
 //!
 //! **JOIN** (sequentially consistent fences). The writer raises the licence to `l` and then
 //! looks for members; a joiner makes itself a member at `p` and then looks at the licence. Of

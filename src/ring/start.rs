@@ -26,7 +26,9 @@ use crate::sync::{Ordering, fence};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// The oldest message that is still whole in the ring.
+    /// The oldest message that is still whole in the ring, or, in a queue with a
+    /// [journal](crate::QueueOptions::journal), in its files; a named subscription that holds begins
+    /// in the ring.
     Oldest,
     /// The next one to be sent.
     #[default]

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use ringway::{Consumer, Producer, Received};
+use ringway::{Consumer, Producer, Queue, Received};
 
-use super::Directory;
+use super::{Directory, say};
 
 /// What lies in one of the directories of a history, in the order of the names.
 pub(crate) fn files(history: &Directory, kind: &str) -> Vec<PathBuf> {
@@ -38,6 +39,20 @@ pub(crate) fn receive_until(consumer: &mut Consumer, end: u64) {
                 assert_eq!(message.payload(), payload(next), "message {next}");
             }
             other => panic!("{other:?} instead of message {next}"),
+        }
+    }
+}
+
+/// A role: sends to the queue until it dies, and flushes now and then if there is a word more.
+pub(crate) fn send_for_ever(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut producer = queue.producer().unwrap();
+    say("begins");
+    loop {
+        let end = producer.next_sequence() + 50;
+        send_until(&mut producer, end);
+        if arguments.len() > 1 {
+            assert!(producer.flush(Duration::MAX).unwrap());
         }
     }
 }
