@@ -234,6 +234,7 @@ impl<'a> Registry<'a> {
         for index in self.ring.used_shares() {
             let share = self.ring.share(index);
             if share.subscription() == Some(subscription.index()) {
+                share.retire();
                 share.store_state(share.load_state().settle(u32::MAX).owned_by(None));
             }
         }

@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Consumer, Error, Holder, Lag, Message, Nacked, Queue, QueueOptions, Reason,
-    Received, Sent, Start, Subscribe, SubscriptionInfo, Wait,
+    AckMode, Acked, Consumer, Error, Holder, Lag, Message, Nacked, Producer, Queue, QueueOptions,
+    Reason, Received, Sent, Start, Subscribe, SubscriptionInfo, Wait,
 };
 use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
 
@@ -880,6 +880,46 @@ fn joining_asks_for_what_is_there() {
     }
     assert_eq!(queue.info().unwrap().subscriptions.len(), 1);
     assert_eq!(queue.info().unwrap().consumers.len(), 3);
+}
+
+fn next(consumer: &mut Consumer) -> Message<'_> {
+    consumer.receive().unwrap().message().expect("a message")
+}
+
+/// Makes a member wait with a share that another one had, or another subscription, and has the
+/// producer go once around the ring.
+fn goes_around(queue: &Queue, producer: &mut Producer, worker: &mut Consumer) {
+    let mut waiting = queue.subscribe(&workers()).unwrap();
+    assert!(waiting.try_receive().unwrap().message().is_none());
+    for round in 0..2 * SMALL / 32 {
+        let sent = producer.try_send(&[0; 24]).unwrap();
+        assert!(matches!(sent, Sent::Sequence(_)), "message {round}: {:?}", queue.info());
+        assert!(worker.try_receive().unwrap().message().is_some());
+    }
+}
+
+#[test]
+fn what_is_settled_holds_nobody_when_its_share_changes_hands() {
+    let _alive = watchdog();
+    let name = Name::new("settled");
+    let queue = queue_of(&name, SMALL);
+    let mut producer = queue.producer().unwrap();
+    let mut worker = queue.subscribe(&workers().prefetch(1)).unwrap();
+    // A member that leaves when it has acknowledged all that it had.
+    let mut leaving = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+    producer.send(b"settled").unwrap();
+    assert_eq!(next(&mut leaving).ack().unwrap(), Acked::Done);
+    drop(leaving);
+    goes_around(&queue, &mut producer, &mut worker);
+    // A subscription that goes, with shares as its last members left them.
+    let other = workers().named("other").ack(AckMode::Manual).from(Start::Newest);
+    let mut leaving = queue.subscribe(&other).unwrap();
+    producer.send(b"given up").unwrap();
+    let _unsettled = next(&mut leaving).sequence();
+    drop(leaving);
+    assert!(worker.try_receive().unwrap().message().is_some());
+    queue.unsubscribe("other").unwrap();
+    goes_around(&queue, &mut producer, &mut worker);
 }
 
 #[test]

@@ -494,6 +494,9 @@ impl Ring {
             while state.owner() == Some(owner) {
                 let open = state.owned_by(None);
                 let left = if share.is_passed() { open } else { open.settle(u32::MAX) };
+                if left.is_free() {
+                    share.retire();
+                }
                 crash_point();
                 match share.replace_state(state, left) {
                     Ok(()) => {
@@ -594,8 +597,10 @@ impl Share {
     }
 
     /// Lets go of the messages of a share that is wholly settled. Its owner calls this when it
-    /// lends none of them any more.
+    /// lends none of them any more, and whoever makes the share free: what the share was would else
+    /// hold the writer again as soon as somebody owns it.
     pub(crate) fn retire(&self) {
+        crash_point();
         // Release: RETIRE.
         self.ticket().store(RETIRED, Ordering::Release);
     }

@@ -144,6 +144,8 @@ fn check_all_done(ring: &Ring, done: &Done) {
     assert_eq!(unsettled.count(), 0);
     let index = ring.allot(member(ring, 3), subscription.index()).expect("a free share");
     assert_eq!(ring.take(&subscription, index, 32, false).unwrap(), Take::Empty);
+    // What a share was before does not hold the writer while its new owner waits for messages.
+    assert_eq!(ring.held_from(), ring.head(&subscription).unwrap().place.position);
 }
 
 #[test]
