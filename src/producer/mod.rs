@@ -352,7 +352,8 @@ impl Producer {
     }
 
     /// Waits until everything that was sent is durable, so long at most; `false` if the time came
-    /// first. Where no journaler lives, this writes itself.
+    /// first. Where no journaler lives, this writes itself. Where a history of limited size is full,
+    /// and a named subscription holds it, this waits for that too.
     ///
     /// # Errors
     /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
@@ -382,20 +383,14 @@ impl Producer {
             return Err(Error::NoJournal { queue: self.queue_name().into() });
         }
         let end = self.writer.place().position;
+        let is_durable = |producer: &Self| producer.writer.ring().durable() >= end;
         let mut pace = Pace::for_message(Wait::Backoff, Patience::Lasting(timeout).begin());
         loop {
-            if self.writer.ring().durable() >= end {
+            if !is_durable(self) {
+                self.write_journal(end)?;
+            }
+            if is_durable(self) {
                 return Ok(true);
-            }
-            if self.writer.ring().has_journal_failed() {
-                return Err(Error::JournalFailed { queue: self.queue_name().into() });
-            }
-            if let Some(historian) = self.historian()? {
-                historian.keep(end)?;
-                historian.make_durable()?;
-                // For a journaler that is about to come.
-                self.historian = None;
-                continue;
             }
             if pace.next() == Next::TimedOut {
                 return Ok(false);
@@ -729,6 +724,20 @@ impl Producer {
             self.historian = None;
         }
         Ok(kept? == Kept::Done && self.writer.must_keep().is_none())
+    }
+
+    /// Has the journal go as far as that, if nobody else writes it and as far as there is space.
+    fn write_journal(&mut self, until: u64) -> Result<(), Error> {
+        if self.writer.ring().has_journal_failed() {
+            return Err(Error::JournalFailed { queue: self.queue_name().into() });
+        }
+        if let Some(historian) = self.historian()? {
+            historian.keep(until)?;
+            historian.make_durable()?;
+            // For a journaler that is about to come.
+            self.historian = None;
+        }
+        Ok(())
     }
 
     /// Who appends to the history, if that can be the producer.
