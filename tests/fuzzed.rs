@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ringway::{Queue, QueueOptions};
 use support::abuse::{WORDS, abuse, read_letters};
+use support::abuse_history::abuse_history;
 use support::{Directory, Name, Random, number_from, watchdog_of};
 
 /// Takes the damaged queue away, whatever has become of it.
@@ -48,6 +49,11 @@ fn what_the_fuzzer_ever_found_is_harmless() {
     for (find, input) in finds("letters") {
         eprintln!("{find}: {} letters", read_letters(&queue, directory.path(), &input));
     }
+    let abused = Abused(Name::new("history-finds"));
+    for (find, input) in finds("history") {
+        eprintln!("{find}");
+        abuse_history(&abused.0, &input);
+    }
 }
 
 #[test]
@@ -61,6 +67,38 @@ fn no_use_of_a_damaged_queue_does_harm() {
         let result = std::panic::catch_unwind(|| abuse(&abused.0, &input));
         assert!(result.is_ok(), "{input:?}");
     }
+}
+
+#[test]
+fn no_use_of_a_damaged_history_does_harm() {
+    let count = number_from("RINGWAY_FUZZ", 150);
+    let _alive = watchdog_of(Duration::from_secs(240) + Duration::from_millis(100 * count));
+    let abused = Abused(Name::new("abused-history"));
+    let mut random = Random::from_environment();
+    for _ in 0..count {
+        let input = new_history_input(&mut random);
+        let result = std::panic::catch_unwind(|| abuse_history(&abused.0, &input));
+        assert!(result.is_ok(), "{input:?}");
+    }
+}
+
+/// Damages files, reads and mends them, and then has a queue go on with what there is.
+fn new_history_input(random: &mut Random) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..1 + random.below(3) {
+        // Mostly in the first frames, of any file, and mostly by a bit or a byte.
+        let mut byte = |limit| u8::try_from(random.below(limit)).expect("a byte");
+        input.extend([0, byte(256), byte(8), byte(256), 48 + byte(128), byte(256)]);
+        if byte(4) == 0 {
+            input.extend([3 | byte(16) << 4, byte(256), byte(6), byte(256)]);
+        }
+    }
+    // Reads it, has the queue again, joins by a reader and a member, receives, sends, receives.
+    input.extend([5, 0, 7, 9, 0, 0x89, 0, 10, 255, 0x1a, 255, 12, 40, 13, 10, 255]);
+    for _ in 0..random.below(30) {
+        input.push(u8::try_from(random.below(256)).expect("a byte"));
+    }
+    input
 }
 
 /// Opens everything, and then uses it and damages it in turns.

@@ -121,21 +121,36 @@ fn letters(name: &str) -> String {
     format!("/dev/shm/{name}.directory")
 }
 
+/// A word as damage leaves it.
+pub(crate) fn damaged(word: u64, input: &mut Input<'_>) -> u64 {
+    let kind = input.byte().unwrap_or(0);
+    let known = WORDS[usize::from(kind) % WORDS.len()];
+    let byte = (kind % 8) * 8;
+    match kind {
+        0..16 => known,
+        16..32 => word.wrapping_add(known),
+        32..48 => word.wrapping_sub(known),
+        48..112 => word ^ (1 << (kind - 48)),
+        112..176 => word & !(0xff << byte) | input.number() << byte,
+        _ => input.long(8),
+    }
+}
+
 /// What is left of the input.
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl Input<'_> {
-    fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         let (&first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(first)
     }
 
-    fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.byte().unwrap_or(0).into()
     }
 
-    fn long(&mut self, bytes: u32) -> u64 {
+    pub(crate) fn long(&mut self, bytes: u32) -> u64 {
         (0..bytes).fold(0, |number, _| number << 8 | self.number())
     }
 }
@@ -207,18 +222,7 @@ impl Users<'_> {
         }
         let mut bytes = [0; 8];
         self.file.read_exact_at(&mut bytes, offset).expect("a word");
-        let word = u64::from_le_bytes(bytes);
-        let kind = input.byte().unwrap_or(0);
-        let known = WORDS[usize::from(kind) % WORDS.len()];
-        let byte = (kind % 8) * 8;
-        let word = match kind {
-            0..16 => known,
-            16..32 => word.wrapping_add(known),
-            32..48 => word.wrapping_sub(known),
-            48..112 => word ^ (1 << (kind - 48)),
-            112..176 => word & !(0xff << byte) | input.number() << byte,
-            _ => input.long(8),
-        };
+        let word = damaged(u64::from_le_bytes(bytes), input);
         self.file.write_all_at(&word.to_le_bytes(), offset).expect("a word");
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "how tests speak")]
 
 pub(crate) mod abuse;
+pub(crate) mod abuse_history;
 #[cfg(feature = "cli")]
 pub(crate) mod history;
 pub(crate) mod namespace;
