@@ -369,6 +369,30 @@ fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
     }
 }
 
+/// Each word of it is the beginning of a message that is as long as all of the rest, or it would be
+/// if its checksum were right: to try them all takes a day.
+#[test]
+fn an_end_that_looks_like_messages_throughout_is_not_pondered_for_long() {
+    const WORDS: usize = 1 << 18;
+    let _alive = watchdog();
+    let (name, directory) = (Name::new("lookalike"), Directory::new(&Name::new("lookalike")));
+    let options = journalled(&directory, Journal::Written).capacity(128 << 20);
+    let queue = Queue::create(&name, &options).unwrap();
+    queue.producer().unwrap().send_durable(&[7; 8]).unwrap();
+    Queue::remove(&name).unwrap();
+    let file = files(&directory, "log").remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let whole = bytes.len();
+    let first_word = u64::from_le_bytes(bytes[4096..4104].try_into().unwrap());
+    // Its lowest bits are the payload's size, its highest the sequence's.
+    let lookalike = |index: usize| (first_word & !0xff) | (8 * (WORDS - index)) as u64 / 2;
+    bytes.extend((0..WORDS).flat_map(|index| lookalike(index).to_le_bytes()));
+    fs::write(&file, &bytes).unwrap();
+    let error = Queue::create(&name, &options).unwrap_err();
+    assert!(matches!(error, Error::LogDamaged { offset, .. } if offset == whole as u64), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), bytes, "nothing is cut off");
+}
+
 #[test]
 fn no_bit_of_a_journal_can_flip_unnoticed() {
     let _alive = watchdog();

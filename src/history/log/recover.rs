@@ -63,6 +63,10 @@ pub(crate) struct Torn {
     pub(crate) size: u64,
 }
 
+/// How often each word behind the end may be looked at on average, as part of what may be a message
+/// and is none. Bytes of no meaning look like one once in hundreds of thousands of words.
+const CANDIDATES_SIZE_MAX: usize = 64;
+
 impl Log {
     /// Where the last file's whole messages end; `None` if there is no file.
     ///
@@ -130,10 +134,12 @@ impl Log {
     }
 
     /// Whether a whole message of this log stands anywhere behind a boundary, where these words
-    /// begin.
+    /// begin. So many words that look like frames as only somebody's hand can make are taken for
+    /// one: then nothing is cut off.
     #[allow(clippy::cast_possible_truncation, reason = "at most a message, and usize is 64 bits")]
     fn has_message_after(&self, words: &[u64], capacity: u64, place: Place) -> bool {
         let Some(check) = self.check else { return false };
+        let mut patience = CANDIDATES_SIZE_MAX * words.len();
         (1..words.len()).any(|index| {
             let position = place.position + 8 * index as u64;
             let sequence = frame::sequence_after(words[index], place.sequence);
@@ -143,9 +149,12 @@ impl Log {
             else {
                 return false;
             };
-            let after = index + ((end - position) / 8) as usize;
+            let size = ((end - position) / 8) as usize;
             let shape = Shape::of_code(words[index]);
-            words.get(index..after).is_some_and(|words| check.is_right(shape, found, words))
+            let Some(words) = words.get(index..index + size) else { return false };
+            let Some(left) = patience.checked_sub(size) else { return true };
+            patience = left;
+            check.is_right(shape, found, words)
         })
     }
 
