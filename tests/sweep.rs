@@ -12,8 +12,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::{
@@ -21,7 +19,7 @@ use ringway::{
     Start, Subscribe,
 };
 use support::segment::{MEMBERS, SUBSCRIPTIONS, assert_no_share_in_use, new_queue};
-use support::trace::{Estate, Swept, Traced, followed, sweep};
+use support::trace::{Copy, Estate, Swept, Traced, followed, some_to_sweep, sweep};
 use support::{Directory, Name, Random, mix, play, watchdog_of};
 
 /// All sweeps in a build without optimisation take minutes.
@@ -30,18 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 #[test]
 fn peer() {
     play(&[("send", send), ("share", share)]);
-}
-
-/// All of them if everything is to be swept, or else so many, at random.
-fn some_of<T>(random: &mut Random, count: usize, mut all: Vec<T>) -> Vec<T> {
-    if std::env::var("RINGWAY_SWEEP").is_ok_and(|what| what == "all") {
-        return all;
-    }
-    let mut pick = || {
-        let index = random.below(all.len() as u64);
-        all.swap_remove(usize::try_from(index).unwrap())
-    };
-    (0..count).map(|_| pick()).collect()
 }
 
 /// What message `sequence` consists of, if it is so long.
@@ -53,39 +39,6 @@ fn payload(sequence: u64, size: usize) -> Vec<u8> {
 fn check_message(message: &Message<'_>) {
     let (sequence, found) = (message.sequence(), message.payload());
     assert!(found == payload(sequence, found.len()), "message {sequence} is not whole");
-}
-
-/// A queue as somebody's death left it.
-struct Copy {
-    name: Name,
-    directory: Directory,
-}
-
-impl Copy {
-    fn new() -> Self {
-        let name = Name::new("copy");
-        let directory = Directory::new(&name);
-        Self { name, directory }
-    }
-
-    /// Makes it what the dead left, and nobody lives there.
-    fn open(&self, estate: &Estate) -> Queue {
-        fs::write(self.name.path(), &estate.segment).unwrap();
-        let letters = letters(&self.directory);
-        match &estate.file {
-            Some(contents) => {
-                fs::create_dir_all(letters.parent().unwrap()).unwrap();
-                fs::write(letters, contents).unwrap();
-            }
-            None => drop(fs::remove_file(letters)),
-        }
-        Queue::open(&self.name).unwrap()
-    }
-}
-
-/// Where the dead letters of the one subscription lie.
-fn letters(directory: &Directory) -> PathBuf {
-    directory.file("dead-letters").join("workers.letters")
 }
 
 // The producer.
@@ -203,11 +156,12 @@ fn queue_after(messages: u64) -> (Name, Queue) {
 /// What became of the queue, in the order in which it became that.
 fn sweep_producer(what: &str, before: u64, messages: u64) -> (Swept, Vec<Estate>) {
     let (name, queue) = queue_after(before);
+    let directory = Directory::new(&name);
     let traced = Traced::start("send", &[what, &name]);
     let copy = Copy::new();
     let mut has_happened = false;
     let mut estates = Vec::new();
-    let swept = sweep(&name, None, &traced, |estate, is_end| {
+    let swept = sweep(&name, directory.path(), &traced, |estate, is_end| {
         // It is stopped, and so it lives. Who reads finds before or after now too.
         let found = observe(&queue);
         if what != "take over" && what != "close" {
@@ -230,7 +184,7 @@ fn a_producer_that_dies_after_any_instruction_has_sent_all_or_nothing() {
     let _alive = watchdog_of(PATIENCE);
     let mut random = Random::from_environment();
     let all = SENDS.iter().flat_map(|&send| ORIGINS.map(|before| (send, before))).collect();
-    for ((what, messages), before) in some_of(&mut random, 3, all) {
+    for ((what, messages), before) in some_to_sweep(&mut random, 3, all) {
         let (swept, _) = sweep_producer(what, before, messages);
         eprintln!("{what} after {before}: {swept:?}");
     }
@@ -242,16 +196,16 @@ fn a_recovery_that_dies_after_any_instruction_is_no_worse_than_none() {
     let mut random = Random::from_environment();
     let copy = Copy::new();
     let all = ["batch", "long batch"].iter().flat_map(|what| ORIGINS.map(|before| (what, before)));
-    for (what, before) in some_of(&mut random, 1, all.collect()) {
+    for (what, before) in some_to_sweep(&mut random, 1, all.collect()) {
         let messages = SENDS.iter().find(|(name, _)| name == what).unwrap().1;
         let (_, estates) = sweep_producer(what, before, messages);
-        let deaths = some_of(&mut random, 1, estates);
+        let deaths = some_to_sweep(&mut random, 1, estates);
         let (mut all, count) = (Swept::default(), deaths.len());
         for dead in deaths {
             let recovered = Copy::new();
             let found = observe(&recovered.open(&dead));
             let traced = Traced::start("send", &["take over", &recovered.name]);
-            all += sweep(&recovered.name, None, &traced, |estate, _| {
+            all += sweep(&recovered.name, recovered.directory.path(), &traced, |estate, _| {
                 assert_eq!(check_after_producer(&copy.open(estate), found, 0), found);
             });
         }
@@ -463,7 +417,7 @@ fn sweep_member(what: &str, before: &Left, after: &Left) -> (Swept, Vec<Estate>)
     let copy = Copy::new();
     let mut has_happened = false;
     let mut estates = Vec::new();
-    let swept = sweep(&name, Some(&letters(&directory)), &traced, |estate, is_end| {
+    let swept = sweep(&name, directory.path(), &traced, |estate, is_end| {
         let found = check_after_member(&copy.open(estate), what, &copy.directory);
         let happens = found == *after;
         assert!(
@@ -482,7 +436,7 @@ fn sweep_member(what: &str, before: &Left, after: &Left) -> (Swept, Vec<Estate>)
 fn a_member_that_dies_after_any_instruction_has_done_all_or_nothing() {
     let _alive = watchdog_of(PATIENCE);
     let mut random = Random::from_environment();
-    for (what, before, after) in some_of(&mut random, 2, shares()) {
+    for (what, before, after) in some_to_sweep(&mut random, 2, shares()) {
         let (swept, _) = sweep_member(what, &before, &after);
         eprintln!("{what}: {swept:?}");
     }
@@ -495,9 +449,9 @@ fn an_heir_that_dies_after_any_instruction_leaves_what_it_found() {
     let copy = Copy::new();
     // Of the last one nobody would be given the first message.
     let works = shares().into_iter().filter(|(what, ..)| *what != "bury");
-    for (what, before, after) in some_of(&mut random, 1, works.collect()) {
+    for (what, before, after) in some_to_sweep(&mut random, 1, works.collect()) {
         let (_, estates) = sweep_member(what, &before, &after);
-        let deaths = some_of(&mut random, 1, estates);
+        let deaths = some_to_sweep(&mut random, 1, estates);
         let (mut all, count) = (Swept::default(), deaths.len());
         for dead in deaths {
             let found = check_after_member(&copy.open(&dead), what, &copy.directory);
@@ -507,7 +461,7 @@ fn an_heir_that_dies_after_any_instruction_leaves_what_it_found() {
             let path = inherited.directory.text();
             let arguments = ["inherit", &inherited.name, path, &first.to_string()];
             let traced = Traced::start("share", &arguments);
-            all += sweep(&inherited.name, None, &traced, |estate, _| {
+            all += sweep(&inherited.name, inherited.directory.path(), &traced, |estate, _| {
                 let mut now = check_after_member(&copy.open(estate), what, &copy.directory);
                 // It may have been handed the first one once more.
                 let again = now.insert(first, delivery).expect("the first is there");

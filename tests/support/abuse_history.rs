@@ -1,6 +1,7 @@
 //! A history directory whose files are damaged, and read, mended and written on in turns, as a
 //! string of bytes says: the counterpart of [`abuse`](super::abuse) on disk.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,17 +26,7 @@ const MESSAGES: u64 = 90;
 pub(crate) fn abuse_history(name: &str, input: &[u8]) {
     let _ = Queue::force_remove(name);
     let (journal, spill) = (directory(name), spill_directory(name));
-    for directory in [&journal, &spill] {
-        let _ = fs::remove_dir_all(directory);
-    }
-    for (path, contents) in TEMPLATE.get_or_init(new_template) {
-        let path = journal.join(path);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-        // The directory is this queue's.
-        let is_identity = path.file_name().is_some_and(|file| file == "identity");
-        let contents = if is_identity { owned_by(name, contents) } else { contents.clone() };
-        fs::write(path, contents).expect("a file");
-    }
+    restore(name, &journal, TEMPLATE.get_or_init(new_template));
     let mut users =
         Users { name, journal, spill, queue: None, producer: None, consumers: Vec::new() };
     let mut input = Input(input);
@@ -57,12 +48,34 @@ fn spill_directory(name: &str) -> PathBuf {
     directory(name).join("other")
 }
 
-type Template = Vec<(PathBuf, Vec<u8>)>;
+/// The files of a directory, by their paths there.
+pub(crate) type Contents = BTreeMap<PathBuf, Vec<u8>>;
 
-static TEMPLATE: OnceLock<Template> = OnceLock::new();
+pub(crate) fn contents(directory: &Path) -> Contents {
+    let read = |path: PathBuf| {
+        let contents = fs::read(&path).ok()?;
+        Some((path.strip_prefix(directory).expect("a path in there").to_path_buf(), contents))
+    };
+    files(directory).into_iter().filter_map(read).collect()
+}
+
+/// Has nothing but these files in a directory, and has it belong to a queue.
+pub(crate) fn restore(name: &str, directory: &Path, contents: &Contents) {
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir_all(directory).expect("a directory");
+    for (path, contents) in contents {
+        let is_identity = path.as_os_str() == "identity";
+        let path = directory.join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        let contents = if is_identity { owned_by(name, contents) } else { contents.clone() };
+        fs::write(path, contents).expect("a file");
+    }
+}
+
+static TEMPLATE: OnceLock<Contents> = OnceLock::new();
 
 /// A journal of three files, and two checkpoints, by their paths in the directory.
-fn new_template() -> Template {
+fn new_template() -> Contents {
     let name = format!("abused-history-{}", std::process::id());
     let path = directory(&name);
     let _ = Queue::force_remove(&name);
@@ -82,15 +95,12 @@ fn new_template() -> Template {
         drop((worker, keyed, producer));
         Queue::force_remove(&name).expect("our own");
     }
-    let template = files(&path).into_iter().map(|file| {
-        let contents = fs::read(&file).expect("a file");
-        (file.strip_prefix(&path).expect("a path in there").to_path_buf(), contents)
-    });
-    let template = template.collect();
+    let template = contents(&path);
     fs::remove_dir_all(&path).expect("our own");
     template
 }
 
+/// The file that says whose a directory is, of a queue of another name.
 fn owned_by(name: &str, identity: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(identity).expect("a text");
     let lines = text.lines().map(|line| {

@@ -7,7 +7,11 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::ptr;
 
-use super::{Name, Peer, say};
+use ringway::Queue;
+
+use super::abuse_history::{Contents, contents, restore};
+use super::segment::header;
+use super::{Directory, Name, Peer, Random, say};
 
 /// A peer that takes a step when it is told to.
 pub(crate) struct Traced {
@@ -133,9 +137,43 @@ impl Drop for View {
 /// What a death leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Estate {
-    pub(crate) segment: Vec<u8>,
-    /// The contents of a file that belongs to the queue.
-    pub(crate) file: Option<Vec<u8>>,
+    segment: Vec<u8>,
+    /// The files that belong to the queue.
+    files: Contents,
+}
+
+/// A queue as somebody's death left it.
+pub(crate) struct Copy {
+    pub(crate) name: Name,
+    pub(crate) directory: Directory,
+}
+
+impl Copy {
+    pub(crate) fn new() -> Self {
+        let name = Name::new("copy");
+        let directory = Directory::new(&name);
+        Self { name, directory }
+    }
+
+    /// Makes it what the dead left, and nobody lives there.
+    pub(crate) fn open(&self, estate: &Estate) -> Queue {
+        self.restart(estate);
+        let mut segment = estate.segment.clone();
+        let history = &mut segment[header("history")];
+        if history[0] != 0 {
+            history.fill(0);
+            let path = self.directory.text().as_bytes();
+            history[..path.len()].copy_from_slice(path);
+        }
+        fs::write(self.name.path(), segment).unwrap();
+        Queue::open(&self.name).unwrap()
+    }
+
+    /// Makes it what is left of that when the machine is started again.
+    pub(crate) fn restart(&self, estate: &Estate) {
+        let _ = Queue::force_remove(&self.name);
+        restore(&self.name, self.directory.path(), &estate.files);
+    }
 }
 
 /// What a sweep met.
@@ -153,26 +191,37 @@ impl AddAssign for Swept {
     }
 }
 
-/// Follows a peer from one instruction to the next. The segment, and a file if one is named, are
-/// looked at after each; whenever they are not as they were, and at the end, they are given to
+/// All of them if everything is to be swept, or else so many, at random.
+pub(crate) fn some_to_sweep<T>(random: &mut Random, count: usize, mut all: Vec<T>) -> Vec<T> {
+    if std::env::var("RINGWAY_SWEEP").is_ok_and(|what| what == "all") {
+        return all;
+    }
+    let mut pick = || {
+        let index = random.below(all.len() as u64);
+        all.swap_remove(usize::try_from(index).unwrap())
+    };
+    (0..count).map(|_| pick()).collect()
+}
+
+/// Follows a peer from one instruction to the next. The segment and the files in the queue's
+/// directory are looked at after each; whenever they are not as they were, and at the end, they are given to
 /// `check`, with whether it is the end.
 pub(crate) fn sweep(
     name: &Name,
-    file: Option<&Path>,
+    directory: &Path,
     traced: &Traced,
     mut check: impl FnMut(&Estate, bool),
 ) -> Swept {
     let view = View::new(&File::open(name.path()).expect("the queue's file"));
-    let contents = || file.and_then(|path| fs::read(path).ok());
-    let mut estate = Estate { segment: view.bytes().to_vec(), file: contents() };
+    let mut estate = Estate { segment: view.bytes().to_vec(), files: contents(directory) };
     let mut swept = Swept { instructions: 0, states: 1 };
     check(&estate, false);
     while traced.step() {
         swept.instructions += 1;
-        let contents = contents();
-        if view.bytes() != estate.segment || contents != estate.file {
+        let files = contents(directory);
+        if view.bytes() != estate.segment || files != estate.files {
             estate.segment.copy_from_slice(view.bytes());
-            estate.file = contents;
+            estate.files = files;
             swept.states += 1;
             check(&estate, false);
         }
