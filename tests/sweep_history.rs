@@ -110,9 +110,9 @@ fn keep(arguments: &[&str]) {
             let next = producer.next_sequence();
             let payloads: Vec<_> = (next..next + 4).map(payload).collect();
             followed(|| {
-                payloads.iter().for_each(|payload| {
+                for payload in &payloads {
                     producer.send(payload).unwrap();
-                })
+                }
             })
         }
         "receive what spilled" => {
