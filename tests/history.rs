@@ -385,7 +385,7 @@ fn an_end_that_looks_like_messages_throughout_is_not_pondered_for_long() {
     let whole = bytes.len();
     let first_word = u64::from_le_bytes(bytes[4096..4104].try_into().unwrap());
     // Its lowest bits are the payload's size, its highest the sequence's.
-    let lookalike = |index: usize| (first_word & !0xff) | (8 * (WORDS - index)) as u64 / 2;
+    let lookalike = |index: usize| (first_word & !0xff) | (4 * (WORDS - index)) as u64;
     bytes.extend((0..WORDS).flat_map(|index| lookalike(index).to_le_bytes()));
     fs::write(&file, &bytes).unwrap();
     let error = Queue::create(&name, &options).unwrap_err();
