@@ -85,7 +85,7 @@ fn no_use_of_a_damaged_history_does_harm() {
 /// Damages files, reads and mends them, and then has a queue go on with what there is.
 fn new_history_input(random: &mut Random) -> Vec<u8> {
     let mut input = Vec::new();
-    for _ in 0..1 + random.below(3) {
+    for _ in 0..=random.below(3) {
         // Mostly in the first frames, of any file, and mostly by a bit or a byte.
         let mut byte = |limit| u8::try_from(random.below(limit)).expect("a byte");
         input.extend([0, byte(256), byte(8), byte(256), 48 + byte(128), byte(256)]);

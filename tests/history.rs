@@ -369,6 +369,82 @@ fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
     }
 }
 
+/// Reads a journal to its end or to where it is damaged, and insists that all up to there is as it
+/// was; how many messages that is.
+fn read_whole(directory: &Directory, what: &str) -> u64 {
+    let archive = Archive::open(directory.path()).unwrap();
+    let Ok(messages) = archive.messages(0) else { return 0 };
+    let mut next = 0;
+    for message in messages {
+        match message {
+            Ok(message) => {
+                assert_eq!((message.sequence, message.payload), (next, payload(next)), "{what}");
+                next += 1;
+            }
+            Err(Error::LogDamaged { .. } | Error::ForeignHistory { .. }) => break,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    next
+}
+
+#[test]
+fn what_is_no_part_of_a_journal_is_not_taken_for_it() {
+    const MESSAGES: u64 = 60;
+    let _alive = watchdog();
+    let name = Name::new("sectors");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    // Two files: the queue was made anew between.
+    for end in [MESSAGES / 2, MESSAGES] {
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, end);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        drop(producer);
+        Queue::remove(&name).unwrap();
+    }
+    let [first, second] = &files(&directory, "log")[..] else { panic!("two files") };
+    let [first_whole, second_whole] = [first, second].map(|file| fs::read(file).unwrap());
+    assert_eq!(read_whole(&directory, "whole"), MESSAGES);
+
+    // Sectors that were never written.
+    for (file, whole) in [(first, &first_whole), (second, &second_whole)] {
+        for sector_size in [512, 4096] {
+            for begin in (0..whole.len()).step_by(sector_size) {
+                let mut zeroed = whole.clone();
+                let end = whole.len().min(begin + sector_size);
+                zeroed[begin..end].fill(0);
+                fs::write(file, &zeroed).unwrap();
+                let what = format!("zeros from {begin} to {end} of {}", file.display());
+                let read = read_whole(&directory, &what);
+                assert!(zeroed == *whole || begin < 4096 || read < MESSAGES, "{what}: all is read");
+            }
+        }
+        fs::write(file, whole).unwrap();
+    }
+
+    // What lay there before: frames of this journal, each with its checksum, of another place.
+    let recycled = [&second_whole[..], &first_whole[4096..]].concat();
+    let grown = [&second_whole[..], &[0xa5; 3000]].concat();
+    for (contents, what) in [(recycled, "recycled"), (grown, "garbage")] {
+        fs::write(second, contents).unwrap();
+        assert_eq!(read_whole(&directory, what), MESSAGES, "{what}");
+    }
+    let swapped = [&second_whole[..4096], &first_whole[4096..]].concat();
+    fs::write(second, swapped).unwrap();
+    assert_eq!(read_whole(&directory, "another's frames"), MESSAGES / 2);
+    // A whole file of another position, and of another journal.
+    fs::write(second, &first_whole).unwrap();
+    assert_eq!(read_whole(&directory, "another file"), MESSAGES / 2);
+    let (_other, other_directory, other_file) = small_journal("other", 9);
+    fs::write(second, fs::read(other_file).unwrap()).unwrap();
+    assert_eq!(read_whole(&directory, "another journal"), MESSAGES / 2);
+    drop(other_directory);
+    fs::write(second, &second_whole).unwrap();
+    assert_eq!(read_whole(&directory, "whole again"), MESSAGES);
+}
+
 /// Each word of it is the beginning of a message that is as long as all of the rest, or it would be
 /// if its checksum were right: to try them all takes a day.
 #[test]

@@ -18,7 +18,9 @@ use ringway::{AckMode, Acked, Archive, Error, Journal, Lag, Queue, QueueOptions,
 use ringway::{Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until};
 use support::namespace::own_small_disk;
-use support::{Directory, Name, Peer, Random, play, say, stop_here, watchdog};
+use support::{
+    Directory, Name, Peer, Random, number_from, play, say, stop_here, watchdog, watchdog_of,
+};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -388,6 +390,45 @@ fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
     let error = producer.flush(Duration::MAX).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error:?}");
     assert_eq!(queue.durable_sequence(), Some(10));
+}
+
+/// `RINGWAY_FLIPS` says how many bits flip, one after the other.
+#[test]
+fn no_flip_in_a_large_journal_changes_a_message() {
+    let flips = number_from("RINGWAY_FLIPS", 20);
+    let _alive = watchdog_of(Duration::from_secs(240) + Duration::from_millis(100 * flips));
+    let mut random = Random::from_environment();
+    let name = Name::new("flips");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 30_000);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    let logs = files(&directory, "log");
+    assert_eq!(logs.len(), 2, "more than one file");
+    let archive = Archive::open(directory.path()).unwrap();
+    let bounds: Vec<_> = archive.files().unwrap().iter().map(|file| file.first_sequence).collect();
+    let mut unnoticed = 0;
+    for _ in 0..flips {
+        let number = usize::try_from(random.below(2)).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(&logs[number]).unwrap();
+        let offset = random.below(file.metadata().unwrap().len());
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[byte[0] ^ (1 << random.below(8))], offset).unwrap();
+        let mut next = bounds[number];
+        for message in archive.messages(next).into_iter().flatten() {
+            let Ok(message) = message else { break };
+            let is_right = message.sequence == next && message.payload == payload(next);
+            assert!(is_right, "message {next}, after a flip at {offset} of file {number}");
+            next += 1;
+        }
+        // What pads a payload means nothing, nor does what follows the header.
+        unnoticed += u64::from(next == 30_000);
+        file.write_all_at(&byte, offset).unwrap();
+    }
+    assert!(unnoticed <= 1 + flips / 10, "{unnoticed} of {flips}");
+    assert_whole(&directory, 30_000);
 }
 
 /// What a loss of power may leave: all that was synced, and of what was appended since any sectors

@@ -16,7 +16,7 @@ use ringway::{
     Consumer, Error, Info, Lag, Message, Observer, Producer, Queue, QueueOptions, Received, Sent,
     Start, Subscribe, Wait, layout,
 };
-use support::{Name, Peer, holding_members, mix, play, say, watchdog};
+use support::{Name, Peer, holding_members, mix, number_from, play, say, watchdog, watchdog_of};
 
 const CAPACITY: u64 = 64 << 10;
 const SIZE_MAX: u64 = CAPACITY / 8;
@@ -283,22 +283,23 @@ fn heard_numbers(peer: &mut Peer) -> (u64, u64) {
     (number(first), number(second))
 }
 
+/// `RINGWAY_LAPPED` says how many messages go past them.
 #[test]
 fn those_who_do_not_hold_are_told_what_they_miss_of_a_stream_at_full_speed() {
-    const MESSAGES: u64 = 40_000;
-    let _alive = watchdog();
+    let messages = number_from("RINGWAY_LAPPED", 40_000);
+    let _alive = watchdog_of(Duration::from_secs(240) + Duration::from_micros(10 * messages));
     for contents in [Contents::Mixed, Contents::Imitations] {
         let name = Name::new("rush");
         let mut producer = small(&name).producer().unwrap();
         let start = |kind| start_reading(&name, kind, Wait::Spin, contents);
         let mut peers = ["skip", "observe"].map(start);
         all_say(&mut peers, "ready");
-        send_many(&mut producer, contents, MESSAGES);
+        send_many(&mut producer, contents, messages);
         producer.close().unwrap();
         for mut peer in peers {
             let (next, missed) = heard_numbers(&mut peer);
-            assert_eq!(next, MESSAGES);
-            eprintln!("missed {missed} of {MESSAGES} {contents:?}");
+            assert_eq!(next, messages);
+            eprintln!("missed {missed} of {messages} {contents:?}");
             peer.finish();
         }
     }

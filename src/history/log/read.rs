@@ -111,23 +111,31 @@ impl LogReader {
     }
 
     /// Goes to the beginning of the last file whose header is as wanted, or else of the first there
-    /// is; nothing if there is none.
+    /// is; nothing if there is none. What is wrong with a later file is for whoever reads that far.
     pub(crate) fn go_to_file(
         &mut self,
         is_wanted: impl Fn(&FileHeader) -> bool,
     ) -> Result<Option<Place>, Error> {
-        let mut first = None;
+        let mut first = Ok(None);
         for file in self.log.files()?.iter().rev() {
-            let Some((_, header)) = self.log.open(file)? else { continue };
-            first = Some(header.begin);
-            if is_wanted(&header) {
-                break;
+            match self.log.open(file) {
+                Ok(None) => {}
+                Ok(Some((_, header))) => {
+                    first = Ok(Some(header.begin));
+                    if is_wanted(&header) {
+                        break;
+                    }
+                }
+                Err(error @ (Error::LogDamaged { .. } | Error::ForeignHistory { .. })) => {
+                    first = Err(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        if let Some(first) = first {
+        if let Ok(Some(first)) = first {
             self.move_to(first);
         }
-        Ok(first)
+        first
     }
 
     /// The extension word of a message that was read just now, if it has that.
