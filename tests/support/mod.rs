@@ -5,7 +5,6 @@
 
 pub(crate) mod abuse;
 pub(crate) mod abuse_history;
-#[cfg(feature = "cli")]
 pub(crate) mod history;
 pub(crate) mod namespace;
 pub(crate) mod program;
