@@ -31,22 +31,16 @@ use crate::ring::Extensions;
 #[must_use = "a claim that is not committed never happened"]
 pub struct Claim<'a> {
     producer: &'a mut Producer,
-    extensions: Extensions,
     /// Where the payload lies in the ring.
     offset: usize,
     size: usize,
 }
 
 impl<'a> Claim<'a> {
-    /// The writer has given out these bytes, for a message of these extensions.
+    /// The writer has given out these bytes.
     #[inline]
-    pub(super) fn new(
-        producer: &'a mut Producer,
-        extensions: Extensions,
-        offset: usize,
-        size: usize,
-    ) -> Self {
-        Self { producer, extensions, offset, size }
+    pub(super) fn new(producer: &'a mut Producer, offset: usize, size: usize) -> Self {
+        Self { producer, offset, size }
     }
 
     /// Shortens the message; a size that is no shorter changes nothing.
@@ -84,10 +78,9 @@ impl<'a> Claim<'a> {
     #[inline]
     pub fn commit(self) -> Result<u64, Error> {
         let fences = self.producer.check_process()?;
-        let sequence = if self.extensions.is_empty() {
-            self.producer.writer.commit_claim(Extensions::NONE, self.size)
-        } else {
-            commit_extended(self.producer, self.extensions, self.size)
+        let sequence = match self.producer.claimed {
+            None => self.producer.writer.commit_claim(Extensions::NONE, self.size),
+            Some(extensions) => commit_extended(self.producer, extensions, self.size),
         };
         self.producer.call_sleepers(fences);
         Ok(sequence)

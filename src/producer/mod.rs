@@ -63,6 +63,8 @@ pub struct Producer {
     reserves: u32,
     /// What to make checksums with, in a queue with a journal.
     check: Option<Check>,
+    /// What the message of the claim in hand carries beside its payload.
+    claimed: Option<Extensions>,
     /// Once something has gone to the history.
     historian: Option<Historian>,
     /// When another one was last found to do that.
@@ -126,6 +128,7 @@ impl Producer {
             held_since: None,
             reserves: 0,
             check,
+            claimed: None,
             historian: None,
             refused_at: None,
             lock,
@@ -263,7 +266,7 @@ impl Producer {
     /// ```
     #[inline]
     pub fn claim(&mut self, size: usize) -> Result<Claim<'_>, Error> {
-        self.claim_with(Extensions::NONE, size)
+        self.claim_for_sure(Extensions::NONE, size)
     }
 
     /// As [`claim`](Self::claim), but `None` at once if there is no room.
@@ -285,7 +288,7 @@ impl Producer {
     /// ```
     #[inline]
     pub fn try_claim(&mut self, size: usize) -> Result<Option<Claim<'_>>, Error> {
-        self.claim_within(size, Patience::None)
+        self.claim_within(Extensions::NONE, size, Patience::None)
     }
 
     /// As [`claim`](Self::claim), but `None` if there is still no room after the time given.
@@ -308,7 +311,7 @@ impl Producer {
         size: usize,
         time: Duration,
     ) -> Result<Option<Claim<'_>>, Error> {
-        self.claim_within(size, Patience::Lasting(time))
+        self.claim_within(Extensions::NONE, size, Patience::Lasting(time))
     }
 
     /// Begins a batch: messages that become visible together, by one store. Dropped without a
@@ -630,31 +633,46 @@ impl Producer {
         }
     }
 
-    #[inline]
-    fn claim_with(&mut self, extensions: Extensions, size: usize) -> Result<Claim<'_>, Error> {
+    #[inline(always)]
+    fn claim_for_sure(&mut self, extensions: Extensions, size: usize) -> Result<Claim<'_>, Error> {
+        let claim = self.claim_within(extensions, size, Patience::Endless)?;
+        Ok(claim.expect("endless patience does not end"))
+    }
+
+    /// Claims room, and waits for it as long as the patience lasts.
+    #[inline(always)]
+    fn claim_within(
+        &mut self,
+        extensions: Extensions,
+        size: usize,
+        patience: Patience,
+    ) -> Result<Option<Claim<'_>>, Error> {
+        if self.fences.value() >= BY_SLEEPERS && extensions.is_empty() {
+            let plain = Shape { extensions: extensions.set(), size };
+            if let Some(offset) = self.writer.try_claim(plain) {
+                self.claimed = None;
+                return Ok(Some(Claim::new(self, offset, size)));
+            }
+        }
+        self.claim_patiently(extensions, size, patience)
+    }
+
+    /// [`Self::claim_within`] where there is no room without asking, or where the message carries
+    /// more than a payload.
+    #[inline(never)]
+    fn claim_patiently(
+        &mut self,
+        extensions: Extensions,
+        size: usize,
+        patience: Patience,
+    ) -> Result<Option<Claim<'_>>, Error> {
         self.check_process()?;
         let extensions = self.stamp(extensions);
         let shape = Shape { extensions: extensions.set(), size };
         loop {
             if let Some(offset) = self.writer.try_claim(shape) {
-                return Ok(Claim::new(self, extensions, offset, size));
-            }
-            self.make_room(shape, Patience::Endless, Writer::reserve)?;
-        }
-    }
-
-    #[inline]
-    fn claim_within(
-        &mut self,
-        size: usize,
-        patience: Patience,
-    ) -> Result<Option<Claim<'_>>, Error> {
-        self.check_process()?;
-        let extensions = self.stamp(Extensions::NONE);
-        let shape = Shape { extensions: extensions.set(), size };
-        loop {
-            if let Some(offset) = self.writer.try_claim(shape) {
-                return Ok(Some(Claim::new(self, extensions, offset, size)));
+                self.claimed = (!extensions.is_empty()).then_some(extensions);
+                return Ok(Some(Claim::new(self, offset, size)));
             }
             if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);

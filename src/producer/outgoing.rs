@@ -146,6 +146,6 @@ impl<'a> Outgoing<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn claim(self, size: usize) -> Result<Claim<'a>, Error> {
-        self.producer.claim_with(self.extensions, size)
+        self.producer.claim_for_sure(self.extensions, size)
     }
 }
