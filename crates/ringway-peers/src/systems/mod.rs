@@ -14,6 +14,8 @@ pub(crate) mod aeron;
 mod iceoryx2;
 #[cfg(feature = "ipc-channel")]
 mod ipc_channel;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "ringfire")]
 mod ringfire;
 #[cfg(feature = "shaq")]
@@ -109,6 +111,8 @@ pub(crate) fn all() -> Vec<Known> {
         between::<ipc_channel::IpcChannel>(),
         #[cfg(feature = "zmq")]
         between::<zmq::Zmq>(),
+        #[cfg(feature = "redis")]
+        between::<redis::RedisStreams>(),
         between::<bare_futex::BareFutex>(),
         #[cfg(feature = "threads")]
         in_one::<threads::Rtrb>(),
@@ -142,6 +146,11 @@ pub(crate) fn absent() -> Vec<Absent> {
         cfg!(feature = "zmq"),
         &["zeromq"],
         "not built in: --features zmq, which needs libzmq (Debian: libzmq3-dev) and pkg-config",
+    );
+    unless(
+        cfg!(feature = "redis"),
+        &["redis-streams"],
+        "not built in: --features redis, which needs redis-server (Debian: redis-server)",
     );
     unless(
         cfg!(feature = "aeron"),
