@@ -27,9 +27,17 @@ fn systems_take_refuse_and_deliver_as_they_promise() {
 #[test]
 fn what_is_missing_is_named() {
     let text = program(&["--list"]);
-    for name in
-        ["ringway", "ringfire", "shaq", "iceoryx2", "aeron", "zeromq", "redis-streams", "rtrb"]
-    {
+    for name in [
+        "ringway",
+        "ringfire",
+        "shaq",
+        "iceoryx2",
+        "aeron",
+        "zeromq",
+        "redis-streams",
+        "rabbitmq",
+        "rtrb",
+    ] {
         assert!(text.contains(&format!("{name}: ")), "{name} is not in\n{text}");
     }
 }

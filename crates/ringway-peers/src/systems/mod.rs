@@ -14,6 +14,8 @@ pub(crate) mod aeron;
 mod iceoryx2;
 #[cfg(feature = "ipc-channel")]
 mod ipc_channel;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "ringfire")]
@@ -113,6 +115,8 @@ pub(crate) fn all() -> Vec<Known> {
         between::<zmq::Zmq>(),
         #[cfg(feature = "redis")]
         between::<redis::RedisStreams>(),
+        #[cfg(feature = "rabbitmq")]
+        between::<rabbitmq::RabbitMq>(),
         between::<bare_futex::BareFutex>(),
         #[cfg(feature = "threads")]
         in_one::<threads::Rtrb>(),
@@ -151,6 +155,11 @@ pub(crate) fn absent() -> Vec<Absent> {
         cfg!(feature = "redis"),
         &["redis-streams"],
         "not built in: --features redis, which needs redis-server (Debian: redis-server)",
+    );
+    unless(
+        cfg!(feature = "rabbitmq"),
+        &["rabbitmq"],
+        "not built in: --features rabbitmq, which needs a RabbitMQ that runs (Debian: rabbitmq-server)",
     );
     unless(
         cfg!(feature = "aeron"),
