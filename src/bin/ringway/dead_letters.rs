@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use ringway::{DeadLetter, Error, Producer, Queue};
 use serde_json::{Value, json};
@@ -61,10 +62,14 @@ fn send_again(some: &SomeLetters, owner: Option<u32>, console: Console) -> Resul
     let letters = Letters::open(&some.of, owner)?;
     let chosen = letters.choose(some, console)?;
     let mut producer = letters.queue.producer()?;
+    let is_journalled = letters.queue.durable_sequence().is_some();
     let mut sent = Vec::new();
     for letter in &chosen {
         let sequence = send(&mut producer, letter)?;
-        // After it was sent: who dies in between sends it twice, and never not at all.
+        if is_journalled {
+            while !producer.flush(Duration::MAX)? {}
+        }
+        // After it was sent, and is as safe: who dies in between sends it twice, and never not at all.
         letters.drop(letter)?;
         sent.push(json!({ "id": letter.id, "sequence": sequence }));
     }
