@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
@@ -326,6 +327,49 @@ fn a_journal_that_cannot_be_written_is_an_error() {
     assert_eq!((&info["durable_sequence"], &info["journal_failed"]), (&json!(1), &json!(true)));
     let again = run(&["pub", &name, "c"]);
     assert_eq!(code(&again), 1);
+}
+
+/// A limit for the size of files is to one process what a full disk is to all.
+fn limit_files(process: &Child, size: u64) {
+    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+    let id = process.id().cast_signed();
+    // SAFETY: the struct outlives the call.
+    let result =
+        unsafe { libc::prlimit(id, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_journaler_without_space_waits_for_some() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("space");
+    assert_eq!(code(&create(&name, &directory, &["--journal", "written"])), 0);
+    let queue = Queue::open(&name).unwrap();
+    let mut command = ringway(&["journal", &name]);
+    let ignore_the_signal = || {
+        // SAFETY: ignoring a signal has no handler to be unsafe.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: what it calls may be called between fork and exec.
+    unsafe { command.pre_exec(ignore_the_signal) };
+    let mut journaler = command.spawn().unwrap();
+    let mut lines = BufReader::new(journaler.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("writing the journal"));
+    limit_files(&journaler, 64 << 10);
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..20 {
+        producer.send(&[7; 8000]).unwrap();
+    }
+    let told = lines.next().unwrap();
+    assert!(told.contains("too large") && told.contains("trying again"), "{told}");
+    assert!(queue.durable_sequence().unwrap() < 20);
+    limit_files(&journaler, libc::RLIM_INFINITY);
+    await_durable(&queue, 20);
+    signal(&journaler, libc::SIGINT);
+    assert_eq!(journaler.wait().unwrap().code(), Some(130));
+    let last = lines.last().unwrap();
+    assert!(last.contains("interrupted; 20 messages"), "{last}");
 }
 
 #[test]
