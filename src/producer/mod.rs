@@ -77,6 +77,10 @@ pub struct Producer {
 
 impl Producer {
     pub(crate) fn take_over(segment: &Arc<Segment>) -> Result<Self, Error> {
+        let check = history::check_of(segment);
+        // Before there is a lock: it may take the kernel a while, and whoever is killed meanwhile
+        // does not die before that is over.
+        let registered = check.is_none() && process::register_for_global_barrier();
         let lock = segment.lock_file()?;
         if !lock.try_producer()? {
             if segment.is_stale() {
@@ -107,8 +111,6 @@ impl Producer {
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
         ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
-        let check = history::check_of(segment);
-        let registered = check.is_none() && process::register_for_global_barrier();
         let fences = match check {
             Some(_) => STAMPED,
             None if registered => BY_SLEEPERS,
