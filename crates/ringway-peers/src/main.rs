@@ -138,11 +138,9 @@ fn chosen(only: &[String], outcome: &mut Outcome) -> Result<Vec<Known>> {
         .extend(missing.map(|it| Missing { system: it.name.to_owned(), why: it.why.to_owned() }));
     let mut chosen = Vec::new();
     for known in systems::all().into_iter().filter(|it| wanted(it.facts.name)) {
-        match &known.missing {
+        match (known.missing)() {
             None => chosen.push(known),
-            Some(why) => outcome
-                .missing
-                .push(Missing { system: known.facts.name.to_owned(), why: why.clone() }),
+            Some(why) => outcome.missing.push(Missing { system: known.facts.name.to_owned(), why }),
         }
     }
     Ok(chosen)

@@ -43,8 +43,8 @@ pub(crate) struct Known {
     pub(crate) facts: Facts,
     pub(crate) prepare: fn(&[Channel], usize) -> Result<Prepared>,
     pub(crate) run: fn(&Job) -> Result<Report>,
-    /// Why it cannot run here, if so.
-    pub(crate) missing: Option<String>,
+    /// Why it cannot run here, if so. Asked of those that are to run, since it may take a while.
+    pub(crate) missing: fn() -> Option<String>,
 }
 
 /// One that is not, and what would change that.
@@ -81,7 +81,7 @@ fn between<S: TransportOfEverySize>() -> Known {
     fn run<S: TransportOfEverySize>(job: &Job) -> Result<Report> {
         for_size!(job, part::between, S)
     }
-    Known { facts: S::FACTS, prepare: S::prepare, run: run::<S>, missing: S::missing() }
+    Known { facts: S::FACTS, prepare: S::prepare, run: run::<S>, missing: S::missing }
 }
 
 #[cfg(feature = "threads")]
@@ -89,7 +89,7 @@ fn in_one<S: ThreadsOfEverySize>() -> Known {
     fn run<S: ThreadsOfEverySize>(job: &Job) -> Result<Report> {
         for_size!(job, part::in_one, S)
     }
-    Known { facts: S::FACTS, prepare: S::prepare, run: run::<S>, missing: S::missing() }
+    Known { facts: S::FACTS, prepare: S::prepare, run: run::<S>, missing: S::missing }
 }
 
 /// All that are built in, in the order of the tables.
