@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         (Some(systems::aeron::DRIVER), Some(directory)) => systems::aeron::drive(&directory),
         _ => run(&Arguments::parse()),
     };
+    systems::end();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

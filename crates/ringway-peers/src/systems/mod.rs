@@ -20,6 +20,8 @@ mod rabbitmq;
 mod redis;
 #[cfg(feature = "ringfire")]
 mod ringfire;
+#[cfg(any(feature = "redis", feature = "rabbitmq"))]
+mod server;
 #[cfg(feature = "shaq")]
 mod shaq;
 #[cfg(feature = "threads")]
@@ -159,7 +161,7 @@ pub(crate) fn absent() -> Vec<Absent> {
     unless(
         cfg!(feature = "rabbitmq"),
         &["rabbitmq"],
-        "not built in: --features rabbitmq, which needs a RabbitMQ that runs (Debian: rabbitmq-server)",
+        "not built in: --features rabbitmq, which needs rabbitmq-server (Debian: rabbitmq-server)",
     );
     unless(
         cfg!(feature = "aeron"),
@@ -168,6 +170,12 @@ pub(crate) fn absent() -> Vec<Absent> {
          (Debian: build-essential libclang-dev libbsd-dev uuid-dev) and cmake 3.30",
     );
     absent
+}
+
+/// Ends what was started once for all jobs.
+pub(crate) fn end() {
+    #[cfg(feature = "rabbitmq")]
+    rabbitmq::end();
 }
 
 pub(crate) fn find(name: &str) -> Result<Known> {

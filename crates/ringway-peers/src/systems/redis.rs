@@ -3,15 +3,16 @@
 //! acknowledges what it was given (`XREADGROUP`, `XACK`).
 
 use std::collections::VecDeque;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::{Client, Cmd, Connection, Pipeline, Value, cmd, pipe};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::server::Server;
 use crate::transport::{
     Channel, Delivery, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait,
 };
@@ -57,18 +58,11 @@ impl System for RedisStreams {
             // What is not read is not lost: an addition fails when this is full.
             .args(["--maxmemory", "4gb", "--maxmemory-policy", "noeviction"])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"])
-            .arg(&channels[0].directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        let end_with_parent = || {
-            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-            Ok(())
-        };
-        // SAFETY: what it calls is one system call, which may be between fork and exec.
-        unsafe { command.pre_exec(end_with_parent) };
-        let server = Server(command.spawn().context(SERVER)?);
+            .arg(&channels[0].directory);
+        let mut server = Server::start(&mut command)?;
         let begin = Instant::now();
         while connect(&socket).is_err() {
+            server.ensure_alive()?;
             ensure!(begin.elapsed() < PATIENCE, "the server does not come up");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -78,17 +72,7 @@ impl System for RedisStreams {
             create.arg("CREATE").arg(&channels[0].name).arg(GROUP).arg("0").arg("MKSTREAM");
             create.exec(&mut connection)?;
         }
-        Ok(Prepared { pids: vec![server.0.id()], kept: vec![Box::new(server)] })
-    }
-}
-
-/// Ends when dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Ok(Prepared { pids: vec![server.pid()], kept: vec![Box::new(server)] })
     }
 }
 
@@ -99,6 +83,12 @@ fn socket(channel: &Channel) -> PathBuf {
 fn connect(socket: &Path) -> Result<Connection> {
     let client = Client::open(format!("unix://{}", socket.display()))?;
     Ok(client.get_connection()?)
+}
+
+/// A name for a receiver that shares: several may be in this process.
+fn consumer_name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl<const W: usize> Transport<W> for RedisStreams {
@@ -113,8 +103,7 @@ impl<const W: usize> Transport<W> for RedisStreams {
         Ok(RedisReceiver {
             connection: connect(&socket(channel))?,
             key: channel.name.clone(),
-            consumer: (channel.delivery == Delivery::Shared)
-                .then(|| std::process::id().to_string()),
+            consumer: (channel.delivery == Delivery::Shared).then(consumer_name),
             waits: channel.wait == Wait::Blocking,
             is_alone: channel.receivers == 1,
             last: "0".to_owned(),
