@@ -204,8 +204,8 @@ pub(crate) fn some_to_sweep<T>(random: &mut Random, count: usize, mut all: Vec<T
 }
 
 /// Follows a peer from one instruction to the next. The segment and the files in the queue's
-/// directory are looked at after each; whenever they are not as they were, and at the end, they are given to
-/// `check`, with whether it is the end.
+/// directory are looked at after each; whenever they are not as they were, and at the end, they are
+/// given to `check`, with whether it is the end.
 pub(crate) fn sweep(
     name: &Name,
     directory: &Path,
