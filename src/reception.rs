@@ -65,6 +65,7 @@ impl Reception {
         witness: Witness,
         wait: Wait,
     ) -> Self {
+        let stand_off = StandOff::new(reader.ring().capacity());
         Self {
             reader: CachePadded::new(reader),
             witness,
@@ -73,7 +74,7 @@ impl Reception {
             past: None,
             member,
             wait,
-            stand_off: StandOff::new(),
+            stand_off,
             empty_looks: 0,
             segment,
             _mapping: mapping,
@@ -240,11 +241,11 @@ impl Reception {
         self.announce_room();
         let mut pace = Pace::for_message(self.wait, *patience);
         let mut uncalled = None;
+        if !matches!(*patience, Patience::None) {
+            self.stand_off();
+        }
         loop {
             let uncalled_before = uncalled.take();
-            if !matches!(*patience, Patience::None) {
-                self.stand_off();
-            }
             match self.look()? {
                 Read::Message(handed) => {
                     if let Some(ticket) = uncalled_before {
@@ -263,6 +264,7 @@ impl Reception {
             if self.reader.sees_all() && self.reader.run().poll(POLLS_PER_LOOK) {
                 return Ok(None);
             }
+            self.stand_off.forget_stream();
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
