@@ -58,6 +58,7 @@ enum Work {
     CopyStream {
         size: usize,
     },
+    /// A number in each message, which has just been written when it is sent.
     QueueStream {
         size: usize,
         copy: bool,
@@ -281,9 +282,10 @@ impl Bench<'_> {
                 let mut producer = self.queue.producer().expect("producer");
                 producer.set_wait(Wait::Spin);
                 self.peer.tell(&format!("queue-stream {count} {}", u8::from(copy)));
-                let payload = vec![7; size];
+                let mut payload = vec![7; size];
                 let begin = Instant::now();
-                for _ in 0..count {
+                for number in 0..count {
+                    payload[..8].copy_from_slice(&number.to_le_bytes());
                     producer.send(&payload).expect("send");
                 }
                 self.finish();

@@ -4,9 +4,21 @@
 //! writes is a data race. So the portable copies move words with relaxed atomics, and those for
 //! x86-64, which the compiler cannot see into, move them with vector instructions: a short copy
 //! is two overlapping halves, a longer one a loop over blocks of 64 bytes (perf-notes.md has how
-//! that compares with `memcpy`, string instructions and stores past the cache). Any mixture of
+//! that compares with `memcpy`, string instructions and stores past the cache). What has only
+//! just been written is taken by words instead: see [`By`]. Any mixture of
 //! old and new bytes may arrive; the callers in [`crate::ring`] find out before anybody uses
 //! them. On x86-64 all ordinary stores, and these are, come before a later release store.
+
+/// How the first bytes are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum By {
+    /// For what has just been written, as messages mostly are. A processor forwards what it
+    /// stores to a load that lies within the store. A load that takes in more waits until the
+    /// store has come to pass, which is behind all earlier ones, and those went to the ring.
+    Words,
+    /// For what was written a while ago: fewer instructions.
+    Vectors,
+}
 
 /// Copies `size` bytes to `to`, which other processes may be reading.
 ///
@@ -15,11 +27,12 @@
 /// - `to` is aligned to 8, and nobody else writes there.
 /// - The two do not overlap.
 #[inline(always)]
-pub(crate) unsafe fn into_shared(to: *mut u8, from: *const u8, size: usize) {
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "words are the only way"))]
+pub(crate) unsafe fn into_shared(by: By, to: *mut u8, from: *const u8, size: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(to, from, size);
+        x86_64::copy(by, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -39,7 +52,7 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(to, from, size);
+        x86_64::copy(By::Vectors, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -58,6 +71,7 @@ pub(crate) fn prepare() {
 mod x86_64 {
     #![allow(clippy::disallowed_types, reason = "no part of the protocol")]
 
+    use super::By;
     use core::arch::asm;
     use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -72,7 +86,7 @@ mod x86_64 {
     /// # Safety
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
-    pub(super) unsafe fn copy(to: *mut u8, from: *const u8, size: usize) {
+    pub(super) unsafe fn copy(by: By, to: *mut u8, from: *const u8, size: usize) {
         // Whole words first, then by halves.
         match size {
             // SAFETY: by the caller's promise, and the bounds here; so are all below.
@@ -80,16 +94,20 @@ mod x86_64 {
             17.. => {
                 if size <= 32 {
                     // SAFETY: as above.
-                    unsafe { copy_17_to_32(to, from, size) }
+                    unsafe { copy_17_to_32(by, to, from, size) }
                 } else if size <= 64 {
                     // SAFETY: as above.
-                    unsafe { copy_33_to_64(to, from, size) }
-                } else if HAS_AVX.load(Ordering::Relaxed) {
-                    // SAFETY: as above, and `prepare` has found AVX.
-                    unsafe { copy_blocks_avx(to, from, size) }
+                    unsafe { copy_33_to_64(by, to, from, size) }
                 } else {
                     // SAFETY: as above.
-                    unsafe { copy_blocks(to, from, size) }
+                    unsafe { copy_17_to_32(by, to, from, 32) }
+                    if HAS_AVX.load(Ordering::Relaxed) {
+                        // SAFETY: as above, and `prepare` has found AVX.
+                        unsafe { copy_blocks_avx(to, from, size) }
+                    } else {
+                        // SAFETY: as above.
+                        unsafe { copy_blocks(to, from, size) }
+                    }
                 }
             }
             // SAFETY: as above.
@@ -171,61 +189,119 @@ mod x86_64 {
     /// # Safety
     /// As [`copy`], with `size` in 17..=32.
     #[inline(always)]
-    unsafe fn copy_17_to_32(to: *mut u8, from: *const u8, size: usize) {
-        // SAFETY: the first and the last 16 of at least 16 bytes.
-        unsafe {
-            asm!(
-                "movups {a}, xmmword ptr [{from}]",
-                "movups {b}, xmmword ptr [{from} + {size} - 16]",
-                "movups xmmword ptr [{to}], {a}",
-                "movups xmmword ptr [{to} + {size} - 16], {b}",
-                to = in(reg) to,
-                from = in(reg) from,
-                size = in(reg) size,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                options(nostack, preserves_flags),
-            );
+    unsafe fn copy_17_to_32(by: By, to: *mut u8, from: *const u8, size: usize) {
+        match by {
+            // SAFETY: the first and the last 16 of at least 16 bytes.
+            By::Words => unsafe {
+                asm!(
+                    "mov {a}, qword ptr [{from}]",
+                    "mov {b}, qword ptr [{from} + 8]",
+                    "mov {c}, qword ptr [{from} + {size} - 16]",
+                    "mov {d}, qword ptr [{from} + {size} - 8]",
+                    "mov qword ptr [{to}], {a}",
+                    "mov qword ptr [{to} + 8], {b}",
+                    "mov qword ptr [{to} + {size} - 16], {c}",
+                    "mov qword ptr [{to} + {size} - 8], {d}",
+                    to = in(reg) to,
+                    from = in(reg) from,
+                    size = in(reg) size,
+                    a = out(reg) _,
+                    b = out(reg) _,
+                    c = out(reg) _,
+                    d = out(reg) _,
+                    options(nostack, preserves_flags),
+                );
+            },
+            // SAFETY: as above.
+            By::Vectors => unsafe {
+                asm!(
+                    "movups {a}, xmmword ptr [{from}]",
+                    "movups {b}, xmmword ptr [{from} + {size} - 16]",
+                    "movups xmmword ptr [{to}], {a}",
+                    "movups xmmword ptr [{to} + {size} - 16], {b}",
+                    to = in(reg) to,
+                    from = in(reg) from,
+                    size = in(reg) size,
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
+                    options(nostack, preserves_flags),
+                );
+            },
         }
     }
 
     /// # Safety
     /// As [`copy`], with `size` in 33..=64.
     #[inline(always)]
-    unsafe fn copy_33_to_64(to: *mut u8, from: *const u8, size: usize) {
-        // SAFETY: the first and the last 32 of at least 32 bytes.
-        unsafe {
-            asm!(
-                "movups {a}, xmmword ptr [{from}]",
-                "movups {b}, xmmword ptr [{from} + 16]",
-                "movups {c}, xmmword ptr [{from} + {size} - 32]",
-                "movups {d}, xmmword ptr [{from} + {size} - 16]",
-                "movups xmmword ptr [{to}], {a}",
-                "movups xmmword ptr [{to} + 16], {b}",
-                "movups xmmword ptr [{to} + {size} - 32], {c}",
-                "movups xmmword ptr [{to} + {size} - 16], {d}",
-                to = in(reg) to,
-                from = in(reg) from,
-                size = in(reg) size,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                options(nostack, preserves_flags),
-            );
+    unsafe fn copy_33_to_64(by: By, to: *mut u8, from: *const u8, size: usize) {
+        match by {
+            // SAFETY: the first and the last 32 of at least 32 bytes.
+            By::Words => unsafe {
+                asm!(
+                    "mov {a}, qword ptr [{from}]",
+                    "mov {b}, qword ptr [{from} + 8]",
+                    "mov {c}, qword ptr [{from} + 16]",
+                    "mov {d}, qword ptr [{from} + 24]",
+                    "mov qword ptr [{to}], {a}",
+                    "mov qword ptr [{to} + 8], {b}",
+                    "mov qword ptr [{to} + 16], {c}",
+                    "mov qword ptr [{to} + 24], {d}",
+                    "mov {a}, qword ptr [{from} + {size} - 32]",
+                    "mov {b}, qword ptr [{from} + {size} - 24]",
+                    "mov {c}, qword ptr [{from} + {size} - 16]",
+                    "mov {d}, qword ptr [{from} + {size} - 8]",
+                    "mov qword ptr [{to} + {size} - 32], {a}",
+                    "mov qword ptr [{to} + {size} - 24], {b}",
+                    "mov qword ptr [{to} + {size} - 16], {c}",
+                    "mov qword ptr [{to} + {size} - 8], {d}",
+                    to = in(reg) to,
+                    from = in(reg) from,
+                    size = in(reg) size,
+                    a = out(reg) _,
+                    b = out(reg) _,
+                    c = out(reg) _,
+                    d = out(reg) _,
+                    options(nostack, preserves_flags),
+                );
+            },
+            // SAFETY: as above.
+            By::Vectors => unsafe {
+                asm!(
+                    "movups {a}, xmmword ptr [{from}]",
+                    "movups {b}, xmmword ptr [{from} + 16]",
+                    "movups {c}, xmmword ptr [{from} + {size} - 32]",
+                    "movups {d}, xmmword ptr [{from} + {size} - 16]",
+                    "movups xmmword ptr [{to}], {a}",
+                    "movups xmmword ptr [{to} + 16], {b}",
+                    "movups xmmword ptr [{to} + {size} - 32], {c}",
+                    "movups xmmword ptr [{to} + {size} - 16], {d}",
+                    to = in(reg) to,
+                    from = in(reg) from,
+                    size = in(reg) size,
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
+                    c = out(xmm_reg) _,
+                    d = out(xmm_reg) _,
+                    options(nostack, preserves_flags),
+                );
+            },
         }
     }
 
+    /// All but the first 32 bytes.
+    ///
     /// # Safety
     /// As [`copy`], with a `size` of 65 at least.
     #[inline(always)]
     pub(super) unsafe fn copy_blocks(to: *mut u8, from: *const u8, size: usize) {
-        // Whole blocks of 64 bytes, then the last 64, which overlap them.
-        let last = (size - 1) & !63;
-        // SAFETY: `at` runs over the multiples of 64 below `last`, and `last < size`; the final
-        // block ends at `size`, which is more than 64.
+        // Blocks of 64 bytes, then the last 64, which overlap them.
+        let last = size - 64;
+        // SAFETY: while `at` is below `last` a block from there ends below `size`; the last bytes
+        // lie within more than 64.
         unsafe {
             asm!(
+                "cmp {at}, {last}",
+                "jae 3f",
                 "2:",
                 "movups {a}, xmmword ptr [{from} + {at}]",
                 "movups {b}, xmmword ptr [{from} + {at} + 16]",
@@ -238,19 +314,19 @@ mod x86_64 {
                 "add {at}, 64",
                 "cmp {at}, {last}",
                 "jb 2b",
-                "movups {a}, xmmword ptr [{from} + {size} - 64]",
-                "movups {b}, xmmword ptr [{from} + {size} - 48]",
-                "movups {c}, xmmword ptr [{from} + {size} - 32]",
-                "movups {d}, xmmword ptr [{from} + {size} - 16]",
-                "movups xmmword ptr [{to} + {size} - 64], {a}",
-                "movups xmmword ptr [{to} + {size} - 48], {b}",
-                "movups xmmword ptr [{to} + {size} - 32], {c}",
-                "movups xmmword ptr [{to} + {size} - 16], {d}",
+                "3:",
+                "movups {a}, xmmword ptr [{from} + {last}]",
+                "movups {b}, xmmword ptr [{from} + {last} + 16]",
+                "movups {c}, xmmword ptr [{from} + {last} + 32]",
+                "movups {d}, xmmword ptr [{from} + {last} + 48]",
+                "movups xmmword ptr [{to} + {last}], {a}",
+                "movups xmmword ptr [{to} + {last} + 16], {b}",
+                "movups xmmword ptr [{to} + {last} + 32], {c}",
+                "movups xmmword ptr [{to} + {last} + 48], {d}",
                 to = in(reg) to,
                 from = in(reg) from,
-                size = in(reg) size,
                 last = in(reg) last,
-                at = inout(reg) 0_usize => _,
+                at = inout(reg) 32_usize => _,
                 a = out(xmm_reg) _,
                 b = out(xmm_reg) _,
                 c = out(xmm_reg) _,
@@ -260,21 +336,20 @@ mod x86_64 {
         }
     }
 
+    /// All but the first 32 bytes.
+    ///
     /// # Safety
     /// As [`copy`], with a `size` of 65 at least, on a processor with AVX.
     #[inline(always)]
-    pub(super) unsafe fn copy_blocks_avx(to: *mut u8, from: *const u8, size: usize) {
-        // The first 32 bytes, then blocks of 64 that are aligned where they are stored, then the
-        // last 64. They overlap.
+    unsafe fn copy_blocks_avx(to: *mut u8, from: *const u8, size: usize) {
+        // Blocks of 64 that are aligned where they are stored, then the last 64. They overlap.
         let aligned = 32 - (to.addr() & 31);
         let last = size - 64;
         // SAFETY: `at` begins at 1 to 32, and while it is below `last` a block from there ends
-        // below `size`; the first and the last bytes lie within more than 64. The upper halves
-        // of the registers are cleared at the end, so all of them are clobbered.
+        // below `size`; the last bytes lie within more than 64. The upper halves of the registers
+        // are cleared at the end, so all of them are clobbered.
         unsafe {
             asm!(
-                "vmovups ymm0, ymmword ptr [{from}]",
-                "vmovups ymmword ptr [{to}], ymm0",
                 "cmp {at}, {last}",
                 "jae 3f",
                 "2:",
@@ -342,24 +417,35 @@ mod portable {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::{By, into_shared};
+
     type Copy = unsafe fn(*mut u8, *const u8, usize);
 
     /// Every way to copy, which is to bring the same about: the names, the functions, and the
     /// sizes that each is for.
     fn copies() -> Vec<(&'static str, Copy, core::ops::RangeInclusive<usize>)> {
+        // SAFETY: of all closures here: passed on.
+        let into_by_words: Copy =
+            |to, from, size| unsafe { into_shared(By::Words, to, from, size) };
+        // SAFETY: as above.
+        let into: Copy = |to, from, size| unsafe { into_shared(By::Vectors, to, from, size) };
         let all = 0..=1100;
         let mut copies: Vec<(_, Copy, _)> = vec![
-            ("into", super::into_shared, all.clone()),
+            ("into, by words", into_by_words, all.clone()),
+            ("into, by vectors", into, all.clone()),
             ("out", super::out_of_shared, all.clone()),
             ("portable into", super::portable::into_shared, all.clone()),
             ("portable out", super::portable::out_of_shared, all),
         ];
         #[cfg(target_arch = "x86_64")]
         {
-            copies.push(("blocks", super::x86_64::copy_blocks, 65..=1100));
-            if std::is_x86_feature_detected!("avx") {
-                copies.push(("AVX blocks", super::x86_64::copy_blocks_avx, 65..=1100));
-            }
+            let without_avx: Copy = |to, from, size| {
+                // SAFETY: as above.
+                unsafe { super::x86_64::copy(By::Words, to, from, 32) };
+                // SAFETY: as above.
+                unsafe { super::x86_64::copy_blocks(to, from, size) };
+            };
+            copies.push(("blocks", without_avx, 65..=1100));
         }
         copies
     }

@@ -6,6 +6,7 @@
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::layout;
+use crate::region::By;
 use crate::sync::{Ordering, fence};
 
 /// The one who appends. Whoever makes one holds the producer's lock.
@@ -98,7 +99,7 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, extensions, payload)?;
+        let filled = self.head.fill(&self.ring, extensions, By::Words, payload)?;
         self.ring.commit(filled);
         Some(sequence)
     }
@@ -295,7 +296,13 @@ impl Head {
     /// Writes the payload of the next message and goes on behind it, or does nothing if there
     /// is no room without asking.
     #[inline(always)]
-    fn fill(&mut self, ring: &Ring, extensions: Extensions, payload: &[u8]) -> Option<Filled> {
+    fn fill(
+        &mut self,
+        ring: &Ring,
+        extensions: Extensions,
+        by: By,
+        payload: &[u8],
+    ) -> Option<Filled> {
         let offset = self.offset;
         let shape = Shape { extensions: extensions.set(), size: payload.len() };
         let end = offset + shape.frame_size();
@@ -306,7 +313,7 @@ impl Head {
         ring.extend(offset, extensions);
         // SAFETY: RESERVE: the payload ends before `limit`, which is within the lap, and no
         // reader relies on bytes there.
-        unsafe { ring.frames.copy_in(offset + shape.payload_offset(), payload) };
+        unsafe { ring.frames.copy_in(by, offset + shape.payload_offset(), payload) };
         let word = frame::message_word(shape, self.sequence);
         if let Some(check) = extensions.check {
             let words = core::iter::once(word).chain(extensions.words());
@@ -390,7 +397,9 @@ impl Staging {
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        let Some(filled) = self.head.fill(ring, extensions, payload) else { return false };
+        let Some(filled) = self.head.fill(ring, extensions, By::Words, payload) else {
+            return false;
+        };
         if self.first.is_none() {
             self.withhold(filled);
         } else {
@@ -418,7 +427,7 @@ impl Staging {
         }
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            match head.fill(ring, Extensions::NONE, payload.as_ref()) {
+            match head.fill(ring, Extensions::NONE, By::Vectors, payload.as_ref()) {
                 Some(filled) => {
                     crash_point();
                     // Relaxed: as in `try_append`.
