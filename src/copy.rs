@@ -5,11 +5,12 @@
 //! x86-64, which the compiler cannot see into, move them with vector instructions: a short copy
 //! is two overlapping halves, a longer one a loop over blocks of 64 bytes (perf-notes.md has how
 //! that compares with `memcpy`, string instructions and stores past the cache). What has only
-//! just been written is taken by words instead: see [`By`]. Any mixture of
+//! just been written is loaded by words: see [`By`]. Any mixture of
 //! old and new bytes may arrive; the callers in [`crate::ring`] find out before anybody uses
 //! them. On x86-64 all ordinary stores, and these are, come before a later release store.
 
-/// How the first bytes are taken.
+/// How the first bytes are loaded. They are stored as vectors, which are fewer stores to wait for
+/// lines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum By {
     /// For what has just been written, as messages mostly are. A processor forwards what it
@@ -32,7 +33,7 @@ pub(crate) unsafe fn into_shared(by: By, to: *mut u8, from: *const u8, size: usi
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(by, to, from, size);
+        x86_64::copy(by, x86_64::Behind::IsNext, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -52,7 +53,7 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(By::Vectors, to, from, size);
+        x86_64::copy(By::Vectors, x86_64::Behind::IsNothing, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -83,10 +84,43 @@ mod x86_64 {
         HAS_AVX.store(std::is_x86_feature_detected!("avx"), Ordering::Relaxed);
     }
 
+    /// What lies behind the bytes that are written.
+    #[derive(Clone, Copy, PartialEq)]
+    pub(super) enum Behind {
+        IsNothing,
+        /// The lines for what is written next, which mostly has the same size. Others have had
+        /// them last, so that they are better on their way before the next message is.
+        IsNext,
+    }
+
+    /// Has the processor fetch lines to be written, `size` bytes of them, from `from` on.
+    #[inline(always)]
+    fn fetch_to_write(from: *mut u8, size: usize) {
+        /// What is smaller comes soon enough, and of what is larger the beginning has left the
+        /// nearest cache when it is written to.
+        const SIZES: core::ops::RangeInclusive<usize> = 512..=4096;
+        if SIZES.contains(&size) {
+            // SAFETY: a prefetch does nothing that the program could tell, also where there is no
+            // memory. A processor without this one takes it for no operation.
+            unsafe {
+                asm!(
+                    "2:",
+                    "prefetchw byte ptr [{line}]",
+                    "add {line}, 64",
+                    "cmp {line}, {end}",
+                    "jb 2b",
+                    line = inout(reg) from => _,
+                    end = in(reg) from.wrapping_add(size),
+                    options(nostack),
+                );
+            }
+        }
+    }
+
     /// # Safety
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
-    pub(super) unsafe fn copy(by: By, to: *mut u8, from: *const u8, size: usize) {
+    pub(super) unsafe fn copy(by: By, behind: Behind, to: *mut u8, from: *const u8, size: usize) {
         // Whole words first, then by halves.
         match size {
             // SAFETY: by the caller's promise, and the bounds here; so are all below.
@@ -107,6 +141,9 @@ mod x86_64 {
                     } else {
                         // SAFETY: as above.
                         unsafe { copy_blocks(to, from, size) }
+                    }
+                    if behind == Behind::IsNext {
+                        fetch_to_write(to.wrapping_add(size), size);
                     }
                 }
             }
@@ -194,21 +231,17 @@ mod x86_64 {
             // SAFETY: the first and the last 16 of at least 16 bytes.
             By::Words => unsafe {
                 asm!(
-                    "mov {a}, qword ptr [{from}]",
-                    "mov {b}, qword ptr [{from} + 8]",
-                    "mov {c}, qword ptr [{from} + {size} - 16]",
-                    "mov {d}, qword ptr [{from} + {size} - 8]",
-                    "mov qword ptr [{to}], {a}",
-                    "mov qword ptr [{to} + 8], {b}",
-                    "mov qword ptr [{to} + {size} - 16], {c}",
-                    "mov qword ptr [{to} + {size} - 8], {d}",
+                    "movq {a}, qword ptr [{from}]",
+                    "movhps {a}, qword ptr [{from} + 8]",
+                    "movq {b}, qword ptr [{from} + {size} - 16]",
+                    "movhps {b}, qword ptr [{from} + {size} - 8]",
+                    "movups xmmword ptr [{to}], {a}",
+                    "movups xmmword ptr [{to} + {size} - 16], {b}",
                     to = in(reg) to,
                     from = in(reg) from,
                     size = in(reg) size,
-                    a = out(reg) _,
-                    b = out(reg) _,
-                    c = out(reg) _,
-                    d = out(reg) _,
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
                     options(nostack, preserves_flags),
                 );
             },
@@ -238,29 +271,25 @@ mod x86_64 {
             // SAFETY: the first and the last 32 of at least 32 bytes.
             By::Words => unsafe {
                 asm!(
-                    "mov {a}, qword ptr [{from}]",
-                    "mov {b}, qword ptr [{from} + 8]",
-                    "mov {c}, qword ptr [{from} + 16]",
-                    "mov {d}, qword ptr [{from} + 24]",
-                    "mov qword ptr [{to}], {a}",
-                    "mov qword ptr [{to} + 8], {b}",
-                    "mov qword ptr [{to} + 16], {c}",
-                    "mov qword ptr [{to} + 24], {d}",
-                    "mov {a}, qword ptr [{from} + {size} - 32]",
-                    "mov {b}, qword ptr [{from} + {size} - 24]",
-                    "mov {c}, qword ptr [{from} + {size} - 16]",
-                    "mov {d}, qword ptr [{from} + {size} - 8]",
-                    "mov qword ptr [{to} + {size} - 32], {a}",
-                    "mov qword ptr [{to} + {size} - 24], {b}",
-                    "mov qword ptr [{to} + {size} - 16], {c}",
-                    "mov qword ptr [{to} + {size} - 8], {d}",
+                    "movq {a}, qword ptr [{from}]",
+                    "movhps {a}, qword ptr [{from} + 8]",
+                    "movq {b}, qword ptr [{from} + 16]",
+                    "movhps {b}, qword ptr [{from} + 24]",
+                    "movq {c}, qword ptr [{from} + {size} - 32]",
+                    "movhps {c}, qword ptr [{from} + {size} - 24]",
+                    "movq {d}, qword ptr [{from} + {size} - 16]",
+                    "movhps {d}, qword ptr [{from} + {size} - 8]",
+                    "movups xmmword ptr [{to}], {a}",
+                    "movups xmmword ptr [{to} + 16], {b}",
+                    "movups xmmword ptr [{to} + {size} - 32], {c}",
+                    "movups xmmword ptr [{to} + {size} - 16], {d}",
                     to = in(reg) to,
                     from = in(reg) from,
                     size = in(reg) size,
-                    a = out(reg) _,
-                    b = out(reg) _,
-                    c = out(reg) _,
-                    d = out(reg) _,
+                    a = out(xmm_reg) _,
+                    b = out(xmm_reg) _,
+                    c = out(xmm_reg) _,
+                    d = out(xmm_reg) _,
                     options(nostack, preserves_flags),
                 );
             },
@@ -441,7 +470,7 @@ mod tests {
         {
             let without_avx: Copy = |to, from, size| {
                 // SAFETY: as above.
-                unsafe { super::x86_64::copy(By::Words, to, from, 32) };
+                unsafe { into_shared(By::Words, to, from, 32) };
                 // SAFETY: as above.
                 unsafe { super::x86_64::copy_blocks(to, from, size) };
             };
