@@ -3,11 +3,11 @@
 //! The language has no bytewise atomic copy yet, and `memcpy` of memory that another process
 //! writes is a data race. So the portable copies move words with relaxed atomics, and those for
 //! x86-64, which the compiler cannot see into, move them with vector instructions: a short copy
-//! is two overlapping halves, a longer one a loop over blocks of 64 bytes (perf-notes.md has how
-//! that compares with `memcpy`, string instructions and stores past the cache). What has only
-//! just been written is loaded by words: see [`By`]. Any mixture of
-//! old and new bytes may arrive; the callers in [`crate::ring`] find out before anybody uses
-//! them. On x86-64 all ordinary stores, and these are, come before a later release store.
+//! is two overlapping halves, a longer one a loop over blocks of 64 bytes, a very long one a string
+//! instruction (perf-notes.md has how these compare). What has only just been written is loaded by
+//! words: see [`By`]. Any mixture of old and new bytes may arrive; the callers in [`crate::ring`]
+//! find out before anybody uses them. On x86-64 all of these stores come before a later release
+//! store.
 
 /// How the first bytes are loaded. They are stored as vectors, which are fewer stores to wait for
 /// lines.
@@ -80,8 +80,15 @@ mod x86_64 {
     /// the registers for it.
     static HAS_AVX: AtomicBool = AtomicBool::new(false);
 
+    /// Whether string instructions are fast.
+    static HAS_STRINGS: AtomicBool = AtomicBool::new(false);
+
+    /// What is larger is copied by a string instruction.
+    const BLOCKS_MAX: usize = 4096;
+
     pub(super) fn prepare() {
         HAS_AVX.store(std::is_x86_feature_detected!("avx"), Ordering::Relaxed);
+        HAS_STRINGS.store(std::is_x86_feature_detected!("ermsb"), Ordering::Relaxed);
     }
 
     /// What lies behind the bytes that are written.
@@ -98,7 +105,7 @@ mod x86_64 {
     fn fetch_to_write(from: *mut u8, size: usize) {
         /// What is smaller comes soon enough, and of what is larger the beginning has left the
         /// nearest cache when it is written to.
-        const SIZES: core::ops::RangeInclusive<usize> = 512..=4096;
+        const SIZES: core::ops::RangeInclusive<usize> = 512..=BLOCKS_MAX;
         if SIZES.contains(&size) {
             // SAFETY: a prefetch does nothing that the program could tell, also where there is no
             // memory. A processor without this one takes it for no operation.
@@ -132,6 +139,9 @@ mod x86_64 {
                 } else if size <= 64 {
                     // SAFETY: as above.
                     unsafe { copy_33_to_64(by, to, from, size) }
+                } else if size > BLOCKS_MAX && HAS_STRINGS.load(Ordering::Relaxed) {
+                    // SAFETY: as above.
+                    unsafe { copy_string(to, from, size) }
                 } else {
                     // SAFETY: as above.
                     unsafe { copy_17_to_32(by, to, from, 32) }
@@ -317,6 +327,26 @@ mod x86_64 {
         }
     }
 
+    /// A string instruction takes whole lines over without having their old bytes sent, which
+    /// counts where these are in a distant cache. Its stores may come to pass in any order, but
+    /// before the next other store, as the commit word's is.
+    ///
+    /// # Safety
+    /// As [`copy`].
+    #[inline(always)]
+    pub(super) unsafe fn copy_string(to: *mut u8, from: *const u8, size: usize) {
+        // SAFETY: by the caller's promise; the language keeps the direction flag clear.
+        unsafe {
+            asm!(
+                "rep movsb",
+                inout("rdi") to => _,
+                inout("rsi") from => _,
+                inout("rcx") size => _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
     /// All but the first 32 bytes.
     ///
     /// # Safety
@@ -475,6 +505,7 @@ mod tests {
                 unsafe { super::x86_64::copy_blocks(to, from, size) };
             };
             copies.push(("blocks", without_avx, 65..=1100));
+            copies.push(("string", super::x86_64::copy_string, 0..=1100));
         }
         copies
     }
