@@ -53,7 +53,7 @@ impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
         options.check(segment)?;
         let witness = segment.witness(1)?;
-        let mapping = segment.map(Access::Consume)?;
+        let mapping = segment.map_prefaulted(Access::Consume)?;
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
         let start = resolve(segment, ring, options.start)?;
@@ -428,7 +428,7 @@ pub struct Observer {
 impl Observer {
     pub(crate) fn attach(segment: &Arc<Segment>, start: Start, wait: Wait) -> Result<Self, Error> {
         let witness = segment.witness(1)?;
-        let mapping = segment.map(Access::Observe)?;
+        let mapping = segment.map_prefaulted(Access::Observe)?;
         let ring = mapping.ring();
         let start = resolve(segment, &ring, start)?;
         let past = look_back(segment, &ring, start, None)?.filter(Past::is_entered);

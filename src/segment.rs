@@ -290,23 +290,34 @@ impl Segment {
 
     /// Maps the segment, with the rights that `access` needs and no more.
     pub(crate) fn map(&self, access: Access) -> Result<Mapping, Error> {
-        let mapping = match access {
-            Access::Observe => self.map_read_only()?,
-            Access::Consume | Access::Produce => self.map_shared()?,
-        };
-        let prepared = match access {
-            Access::Observe => mapping.populate(0, mapping.size(), false),
-            Access::Consume => mapping.protect_and_populate(self.geometry()),
-            Access::Produce => mapping.populate(0, mapping.size(), true),
-        };
-        prepared.map_err(|error| self.unmappable(error))?;
+        match access {
+            Access::Observe => self.map_read_only(),
+            Access::Produce => self.map_shared(),
+            Access::Consume => {
+                let mapping = self.map_shared()?;
+                mapping.protect_all_but_control().map_err(|error| self.unmappable(error))?;
+                Ok(mapping)
+            }
+        }
+    }
+
+    /// As [`map`](Self::map), for whoever passes messages: the ring is in the page table, so that no
+    /// message waits for that. Of the tables whoever attaches touches few pages, and as it attaches.
+    pub(crate) fn map_prefaulted(&self, access: Access) -> Result<Mapping, Error> {
+        let mapping = self.map(access)?;
+        let (ring, size) = mapping.ring_pages();
+        // SAFETY: whole pages of the mapping.
+        unsafe { map::populate(ring, size) }.map_err(|error| self.unmappable(error))?;
         Ok(mapping)
     }
 
     fn map_read_only(&self) -> Result<Mapping, Error> {
-        let size = self.size();
         let memory =
-            map::ReadOnly::new(&self.file, size).map_err(|error| self.unmappable(error))?;
+            map::ReadOnly::new(&self.file, self.size()).map_err(|error| self.unmappable(error))?;
+        let facts = self.file.metadata().map_err(|error| self.unmappable(error))?;
+        if facts.size() != self.geometry().segment_size() {
+            return Err(self.unmappable(io::Error::other("its size has changed")));
+        }
         Ok(Mapping { memory: Memory::ReadOnly(memory), geometry: *self.geometry() })
     }
 
@@ -314,7 +325,10 @@ impl Segment {
         if !self.writable {
             return Err(self.no_permission_to_write());
         }
+        // The crate takes no address.
+        let hole = map::Hole::new(self.size());
         let shmem = ShmemConf::new().os_id(format!("/{PREFIX}{}", self.name)).open();
+        drop(hole);
         let shmem = shmem.map_err(|error| match error {
             ShmemError::MapOpenFailed(errno) => io::Error::from_raw_os_error(errno.cast_signed()),
             other => io::Error::other(other.to_string()),
@@ -635,25 +649,20 @@ impl Mapping {
         instance
     }
 
-    /// Leaves only the control region writable, and enters all pages into the page table.
-    fn protect_and_populate(&self, geometry: &Geometry) -> io::Result<()> {
-        let control_offset = Geometry::control_offset();
-        let ring_offset = geometry.ring_offset();
-        let ring = self.base().wrapping_add(ring_offset);
+    /// Leaves only the control region writable.
+    fn protect_all_but_control(&self) -> io::Result<()> {
+        let (ring, ring_size) = self.ring_pages();
         // SAFETY: the header region is whole pages at the start of our mapping, and a consumer
         // never writes there.
-        unsafe { map::protect_from_writing(self.base(), control_offset)? };
-        // SAFETY: the ring is whole pages at the end of our mapping, and a consumer never writes
-        // there.
-        unsafe { map::protect_from_writing(ring, self.size() - ring_offset)? };
-        self.populate(0, control_offset, false)?;
-        self.populate(control_offset, ring_offset - control_offset, true)?;
-        self.populate(ring_offset, self.size() - ring_offset, false)
+        unsafe { map::protect_from_writing(self.base(), Geometry::control_offset())? };
+        // SAFETY: a consumer never writes there.
+        unsafe { map::protect_from_writing(ring, ring_size) }
     }
 
-    fn populate(&self, offset: usize, size: usize, write: bool) -> io::Result<()> {
-        // SAFETY: callers name whole regions of our mapping.
-        unsafe { map::populate(self.base().wrapping_add(offset), size, write) }
+    /// The ring, which is whole pages at the end of the mapping, and its size.
+    fn ring_pages(&self) -> (*mut u8, usize) {
+        let offset = self.geometry.ring_offset();
+        (self.base().wrapping_add(offset), self.size() - offset)
     }
 }
 

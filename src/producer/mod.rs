@@ -90,7 +90,7 @@ impl Producer {
             let pid = segment.producer_pid();
             return Err(Error::ProducerAlive { queue: segment.name().into(), pid });
         }
-        let mapping = segment.map(Access::Produce)?;
+        let mapping = segment.map_prefaulted(Access::Produce)?;
         let ring = mapping.ring();
         if segment.is_stale() {
             return Err(segment.stale());

@@ -24,9 +24,20 @@ pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Sizes the file and reserves every page, so that no later access can find the file system
-/// full.
+/// Sizes a new file and reserves every page, so that no later access can find the file system
+/// full. If that cannot be had, the file has none.
 pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
+    file.set_len(size)?;
+    super::map::try_huge_pages(file, size);
+    let reserved = reserve(file, size);
+    if reserved.is_err() {
+        // Whoever asks how much space there is finds all of it.
+        file.set_len(0)?;
+    }
+    reserved
+}
+
+fn reserve(file: &File, size: u64) -> io::Result<()> {
     // A signal undoes what one call has done, so that a large one might never come to its end.
     const STEP: u64 = 16 << 20;
     let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(io::Error::other);
