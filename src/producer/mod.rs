@@ -22,8 +22,12 @@ use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::{fork::Witness, process};
 use crate::wait::{Event, Next, Pace, Patience, Wait};
 
-/// A producer that is held looks so often whether those who hold it still live.
-const CLEAR_INTERVAL: Duration = Duration::from_millis(50);
+/// A producer that is held looks whether those who hold it still live: at the first sign, and again
+/// after as long as it has been held, within these limits.
+const CLEAR_INTERVAL_MIN: Duration = Duration::from_millis(1);
+const CLEAR_INTERVAL_MAX: Duration = Duration::from_millis(50);
+/// Asking the kernel after many may take long; so many times as long passes until the next time.
+const CLEAR_COST_FACTOR: u32 = 100;
 
 /// The values of [`Producer::fences`]. The short way is for those from [`BY_SLEEPERS`] on.
 const FORKED: u32 = 0;
@@ -58,7 +62,8 @@ pub struct Producer {
     fences: Witness,
     wait: Wait,
     /// When the members were last asked whether they live.
-    cleared_at: Option<Instant>,
+    /// When to look again whether those who hold the producer live.
+    clear_at: Option<Instant>,
     held_since: Option<Instant>,
     reserves: u32,
     /// What to make checksums with, in a queue with a journal.
@@ -126,7 +131,7 @@ impl Producer {
             writer: CachePadded::new(writer),
             fences: segment.witness(fences)?,
             wait: Wait::default(),
-            cleared_at: None,
+            clear_at: None,
             held_since: None,
             reserves: 0,
             check,
@@ -763,7 +768,7 @@ impl Producer {
     /// Who appends to the history, if that can be the producer.
     fn historian(&mut self) -> Result<Option<&mut Historian>, Error> {
         let now = Instant::now();
-        let refused_lately = |last| now.duration_since(last) < CLEAR_INTERVAL;
+        let refused_lately = |last| now.duration_since(last) < CLEAR_INTERVAL_MAX;
         if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
             self.historian = Historian::take(&self.segment, self.writer.ring())?;
             self.refused_at = self.historian.is_none().then_some(now);
@@ -786,7 +791,10 @@ impl Producer {
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
-                Next::Sleep(limit) => self.sleep(limit.min(CLEAR_INTERVAL))?,
+                Next::Sleep(limit) => {
+                    let until_clear = self.clear_at.map(|at| at.duration_since(Instant::now()));
+                    self.sleep(limit.min(until_clear.unwrap_or(CLEAR_INTERVAL_MIN)))?;
+                }
                 Next::TimedOut => return Ok(false),
             }
         }
@@ -803,21 +811,24 @@ impl Producer {
         self.look_around()
     }
 
-    /// Ends the membership of those who hold the producer and have died. Asks the kernel, so it
-    /// does that at the first sign of a full ring, and then now and again.
+    /// Ends the membership of those who hold the producer and have died, if it is time to ask the
+    /// kernel about them.
     fn clear_dead_holders(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        if self.cleared_at.is_some_and(|last| now.duration_since(last) < CLEAR_INTERVAL) {
+        if self.clear_at.is_some_and(|at| now < at) {
             return Ok(());
         }
-        self.cleared_at = Some(now);
         let ring = self.writer.ring();
         let holding: Vec<_> = self.writer.holding_subscriptions().collect();
         let members = ring.active_members().filter(|&index| {
             ring.member(index).subscription().is_some_and(|of| holding.contains(&of))
         });
-        membership::clear_dead(ring, &self.lock, self.writer.holding_members().chain(members))
-            .map(drop)
+        let cleared =
+            membership::clear_dead(ring, &self.lock, self.writer.holding_members().chain(members));
+        let held = self.held_since.map_or(CLEAR_INTERVAL_MAX, |since| now.duration_since(since));
+        let interval = held.max(now.elapsed() * CLEAR_COST_FACTOR);
+        self.clear_at = Some(now + interval.clamp(CLEAR_INTERVAL_MIN, CLEAR_INTERVAL_MAX));
+        cleared.map(drop)
     }
 
     /// WAKE: calls the consumers that sleep, if any do.
