@@ -2,7 +2,7 @@
 //! and whole, and the long way for all else, waiting included.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
@@ -17,10 +17,12 @@ use crate::ring::{
 };
 use crate::segment::{Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::sys::fork::Witness;
 use crate::sys::process;
-use crate::wait::{Event, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Ticket, Wait};
+use crate::wait::{
+    Event, Habit, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Ticket, Wait, fence_before_sleep,
+};
 
 /// Polls of the next commit word before the next thorough look: a few hundred nanoseconds.
 const POLLS_PER_LOOK: u32 = 32;
@@ -42,6 +44,7 @@ pub(crate) struct Reception {
     member: Option<Member>,
     wait: Wait,
     stand_off: StandOff,
+    habit: Habit,
     empty_looks: u32,
     segment: Arc<Segment>,
     /// Last: the reader's view is of this.
@@ -75,6 +78,7 @@ impl Reception {
             member,
             wait,
             stand_off,
+            habit: Habit::default(),
             empty_looks: 0,
             segment,
             _mapping: mapping,
@@ -239,7 +243,7 @@ impl Reception {
         *patience = patience.begin();
         self.let_go();
         self.announce_room();
-        let mut pace = Pace::for_message(self.wait, *patience);
+        let mut pace = Pace::for_message(self.wait, *patience, &self.habit);
         let mut uncalled = None;
         if !matches!(*patience, Patience::None) {
             self.stand_off();
@@ -262,6 +266,7 @@ impl Reception {
                 return Ok(Some(Received::Empty));
             }
             if self.reader.sees_all() && self.reader.run().poll(POLLS_PER_LOOK) {
+                self.habit.note_poll();
                 return Ok(None);
             }
             self.stand_off.forget_stream();
@@ -393,7 +398,7 @@ impl Reception {
         let ring = self.reader.ring();
         let event = Event::new(ring.control32(layout::DATA_EVENT));
         let ticket = event.announce();
-        let sure = fence_both_sides(ring);
+        let sure = fence_before_sleep(ring.header32(layout::BARRIER), process::global_barrier);
         let limit = if sure { limit } else { limit.min(SLEEP_UNSURE) };
         let limit = match &*self.reader {
             Reader::Shared(reader) => limit.min(reader.idle_time()),
@@ -401,7 +406,9 @@ impl Reception {
         };
         let mut called = true;
         if self.is_caught_up() && !ring.is_removed() {
+            let begin = Instant::now();
             called = event.sleep(ticket, limit);
+            self.habit.note_sleep(begin.elapsed());
             // Relaxed: only this consumer stores it, and others only show it.
             let sleeps = member.word64(layout::SLEEPS);
             sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -523,14 +530,4 @@ fn lend_shared<'a>(reader: &SharedReader, buffer: &Buffer, handed: Handed) -> Me
     // alone, and its share is this member's as long as it lives; else it lies in the buffer. Both,
     // and the work, change by the next receive: see `Reception::receive_unbound`.
     unsafe { Message::of_member(base, handed, work) }
-}
-
-/// WAKE's fences, the producer's included; `false` if that cannot be had.
-fn fence_both_sides(ring: &Ring) -> bool {
-    // SeqCst: WAKE, and so that a producer that takes over finds the announcement, or we find what
-    // it wants of sleepers.
-    fence(Ordering::SeqCst);
-    let by_sleepers = ring.header32(layout::BARRIER).load(Ordering::Relaxed) == 1;
-    // The kernel's barrier runs on this processor too.
-    !by_sleepers || process::global_barrier()
 }

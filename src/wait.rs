@@ -27,15 +27,25 @@
 //! process is registered for it (`membarrier(2)`, the word `barrier` of the header), the sleeper
 //! has the kernel run the producer's fence, on whatever processor the producer runs: the
 //! producer's own is then a compiler's fence only. A sleeper that may not ask for it does not
-//! sleep for longer than [`SLEEP_UNSURE`]. A producer that takes over stores `barrier` and then
-//! calls, so that nobody sleeps by what was right for the last one.
+//! sleep for longer than [`SLEEP_UNSURE`]. Where somebody sleeps before nearly every message the
+//! kernel's barrier costs more, 13 us on a virtual machine, and interrupts the producer: then the
+//! producer issues its fence again. Whose it is, is the producer's to say, by `barrier`:
+//!
+//! | pair  | producer                           | who goes to sleep                                |
+//! |-------|------------------------------------|--------------------------------------------------|
+//! | WHOSE | change `barrier`, fence, call      | make `data_event` odd, fence, load `barrier`, look for a message |
+//!
+//! If the producer's fence is first, the sleeper finds what the producer wants of it now, and all
+//! messages from before. If the sleeper's is, the call finds the word odd and ends the sleep. So
+//! nobody sleeps by what was right before. A producer that takes over does the same; then the call
+//! is also that which the dead one may not have come to.
 //!
 //! Every sleep ends after [`SLEEP_MAX`], to look whether the queue is still there; if it finds
 //! a message then, that is counted as a late wake, and the tests insist that there is none.
 
 use core::time::Duration;
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, fence};
 use crate::sys::futex;
 
 /// How a consumer waits for messages, and a producer for room.
@@ -137,8 +147,23 @@ impl<'a> Event<'a> {
     }
 }
 
+/// WHOSE: says that the fence of WAKE is the sleepers', or the producer's.
+pub(crate) fn tell_sleepers(barrier: &AtomicU32, event: Event<'_>, by_sleepers: bool) {
+    barrier.store(by_sleepers.into(), Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    event.call_anyway();
+}
+
+/// WAKE and WHOSE, between the announcement of a sleep and the last look. `issue` is to have the
+/// kernel issue the producer's fence; `false` if that is needed and cannot be had.
+pub(crate) fn fence_before_sleep(barrier: &AtomicU32, issue: impl FnOnce() -> bool) -> bool {
+    fence(Ordering::SeqCst);
+    // The kernel's barrier runs on this processor too.
+    barrier.load(Ordering::Relaxed) != 1 || issue()
+}
+
 #[cfg(not(loom))]
-pub(crate) use self::pace::{Next, Pace, Patience, StandOff};
+pub(crate) use self::pace::{Habit, Next, Pace, Patience, StandOff};
 
 #[cfg(not(loom))]
 mod pace {
@@ -222,9 +247,13 @@ mod pace {
 
     impl Pace {
         /// For one who waits for a message.
-        pub(crate) fn for_message(wait: Wait, patience: Patience) -> Self {
+        pub(crate) fn for_message(wait: Wait, patience: Patience, habit: &Habit) -> Self {
             let parks = wait == Wait::Park;
-            let tight_polls = if parks { TIGHT_POLLS_BEFORE_SLEEP } else { TIGHT_POLLS };
+            let tight_polls = match (parks, habit.is_long_sleeps()) {
+                (false, _) => TIGHT_POLLS,
+                (true, false) => TIGHT_POLLS_BEFORE_SLEEP,
+                (true, true) => 1,
+            };
             Self { snoozes: !parks, ..Self::new(wait, patience, tight_polls, Duration::ZERO) }
         }
 
@@ -280,6 +309,33 @@ mod pace {
         pub(crate) fn looks_around(&self) -> bool {
             const POLLS_PER_LOOK_AROUND: u32 = 1 << 14;
             self.polls.is_multiple_of(POLLS_PER_LOOK_AROUND)
+        }
+    }
+
+    /// How the waits of one who parks have ended lately: where each was a long sleep, polls before
+    /// it are for nothing.
+    #[derive(Debug, Default)]
+    pub(crate) struct Habit {
+        long_sleeps: u32,
+    }
+
+    impl Habit {
+        /// A sleep for which polls would have been worth while, its own cost included.
+        const SHORT: Duration = Duration::from_micros(50);
+
+        pub(crate) fn note_sleep(&mut self, time: Duration) {
+            self.long_sleeps =
+                if time < Self::SHORT { 0 } else { self.long_sleeps.saturating_add(1) };
+        }
+
+        /// A poll has found a message.
+        pub(crate) fn note_poll(&mut self) {
+            self.long_sleeps = 0;
+        }
+
+        /// One alone may be the rest between two bursts.
+        fn is_long_sleeps(&self) -> bool {
+            self.long_sleeps > 3
         }
     }
 
@@ -441,6 +497,26 @@ mod pace {
                 stand_off.pause(100 * sequence, sequence);
                 after(stand_off);
             }
+        }
+
+        #[test]
+        fn polls_before_a_sleep_are_left_out_while_each_wait_is_a_long_sleep() {
+            let (long, short) = (Duration::from_millis(2), Duration::from_micros(30));
+            let mut habit = Habit::default();
+            let looks_before_sleep = |habit: &Habit| {
+                let mut pace = Pace::for_message(Wait::Park, Patience::Endless, habit);
+                1 + (0..100).take_while(|_| pace.next() == Next::Look).count()
+            };
+            for _ in 0..=3 {
+                assert_eq!(looks_before_sleep(&habit), 8);
+                habit.note_sleep(long);
+            }
+            assert_eq!(looks_before_sleep(&habit), 1);
+            habit.note_sleep(short);
+            assert_eq!(looks_before_sleep(&habit), 8);
+            (0..9).for_each(|_| habit.note_sleep(long));
+            habit.note_poll();
+            assert_eq!(looks_before_sleep(&habit), 8);
         }
 
         #[test]

@@ -138,6 +138,43 @@ fn no_call_is_lost_where_the_words_of_sleepers_begin_anew() {
     assert_eq!(info.consumers[0].late_wakes, 0);
 }
 
+#[test]
+fn the_fence_is_the_producers_while_somebody_sleeps_before_each_message() {
+    let _watchdog = watchdog();
+    let name = Name::new("whose-fence");
+    let queue = small(&name);
+    let mut producer = queue.producer().unwrap();
+    let view = View::of(&name);
+    if view.word("Header", "barrier") == 0 {
+        eprintln!("skipped: the kernel has no barrier for other processes");
+        return;
+    }
+    for _ in 0..2 {
+        let mut consumer = queue.subscribe(&parked().from(Start::Newest)).unwrap();
+        thread::scope(|scope| {
+            let receiver = scope.spawn(|| {
+                for _ in 0..10 {
+                    assert!(consumer.receive().unwrap().message().is_some());
+                }
+            });
+            for _ in 0..10 {
+                while view.word("Control", "data_event").is_multiple_of(2) {
+                    thread::yield_now();
+                }
+                producer.send(b"to one who sleeps").unwrap();
+            }
+            receiver.join().unwrap();
+        });
+        assert_eq!(view.word("Header", "barrier"), 0);
+        assert_eq!(queue.info().unwrap().consumers[0].late_wakes, 0);
+        drop(consumer);
+        for _ in 0..10_000 {
+            producer.send(b"to nobody").unwrap();
+        }
+        assert_eq!(view.word("Header", "barrier"), 1);
+    }
+}
+
 /// A thread of a peer, as the kernel sees it.
 struct Watched(File);
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{BY_SLEEPERS, Producer, STAMPED};
+use super::Producer;
+use super::fences::{BY_SLEEPERS, STAMPED};
 use crate::error::Error;
 use crate::key::key_hash;
 use crate::ring::{Extensions, Shape, Staging};

@@ -2,6 +2,7 @@
 
 mod batch;
 mod claim;
+mod fences;
 mod outgoing;
 
 pub use self::{batch::SendBatch, claim::Claim, outgoing::Outgoing};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+use self::fences::{BY_SLEEPERS, FORKED, Fences, STAMPED};
 use crate::error::Error;
 use crate::history::{self, Historian, Kept};
 use crate::layout;
@@ -19,8 +21,8 @@ use crate::outcome::{Holder, Sent};
 use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
-use crate::sys::{fork::Witness, process};
-use crate::wait::{Event, Next, Pace, Patience, Wait};
+use crate::sys::process;
+use crate::wait::{Event, Habit, Next, Pace, Patience, Wait};
 
 /// A producer that is held looks whether those who hold it still live: at the first sign, and again
 /// after as long as it has been held, within these limits.
@@ -28,13 +30,6 @@ const CLEAR_INTERVAL_MIN: Duration = Duration::from_millis(1);
 const CLEAR_INTERVAL_MAX: Duration = Duration::from_millis(50);
 /// Asking the kernel after many may take long; so many times as long passes until the next time.
 const CLEAR_COST_FACTOR: u32 = 100;
-
-/// The values of [`Producer::fences`]. The short way is for those from [`BY_SLEEPERS`] on.
-const FORKED: u32 = 0;
-/// Messages carry a time and a checksum; the fence is the producer's.
-const STAMPED: u32 = 1;
-const BY_SLEEPERS: u32 = 2;
-const BY_PRODUCER: u32 = 3;
 
 /// The one handle that sends to a queue.
 ///
@@ -58,10 +53,8 @@ const BY_PRODUCER: u32 = 3;
 pub struct Producer {
     /// On lines of its own: a thread may hold the ends of several queues side by side.
     writer: CachePadded<Writer>,
-    /// Who issues the fence of WAKE, or that this is a forked child.
-    fences: Witness,
+    fences: Fences,
     wait: Wait,
-    /// When the members were last asked whether they live.
     /// When to look again whether those who hold the producer live.
     clear_at: Option<Instant>,
     held_since: Option<Instant>,
@@ -116,20 +109,12 @@ impl Producer {
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
         ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
-        let fences = match check {
-            Some(_) => STAMPED,
-            None if registered => BY_SLEEPERS,
-            None => BY_PRODUCER,
-        };
-        ring.header32(layout::BARRIER).store(registered.into(), Ordering::Release);
-        // SeqCst: WAKE. Whoever announced a sleep by what was right for the last producer is
-        // called; whoever does later finds what is right for this one.
-        fence(Ordering::SeqCst);
-        Event::new(ring.control32(layout::DATA_EVENT)).call_anyway();
+        let fences = Fences::new(segment, check.is_some(), registered)?;
+        fences.tell(ring);
         writer.reopen();
         Ok(Self {
             writer: CachePadded::new(writer),
-            fences: segment.witness(fences)?,
+            fences,
             wait: Wait::default(),
             clear_at: None,
             held_since: None,
@@ -394,7 +379,8 @@ impl Producer {
         }
         let end = self.writer.place().position;
         let is_durable = |producer: &Self| producer.writer.ring().durable() >= end;
-        let mut pace = Pace::for_message(Wait::Backoff, Patience::Lasting(timeout).begin());
+        let patience = Patience::Lasting(timeout).begin();
+        let mut pace = Pace::for_message(Wait::Backoff, patience, &Habit::default());
         loop {
             if !is_durable(self) {
                 self.write_journal(end)?;
@@ -727,6 +713,7 @@ impl Producer {
             }
         }
         self.held_since = None;
+        self.fences.note_sector(self.writer.ring(), self.writer.next_sequence());
         if let Some(historian) = &mut self.historian {
             historian.tidy()?;
         }
@@ -846,8 +833,9 @@ impl Producer {
 
     #[cold]
     fn call(&mut self) {
-        let ring = self.writer.ring();
+        let (ring, sequence) = (self.writer.ring(), self.writer.next_sequence());
         Event::new(ring.control32(layout::DATA_EVENT)).call();
+        self.fences.note_call(ring, sequence);
         if ring.is_removed() {
             // It was the remover. The next message asks for room, and finds out.
             self.writer.forget_room();

@@ -59,8 +59,14 @@ impl Witness {
     /// What was put into it, or 0 in a child.
     #[inline(always)]
     pub(crate) fn value(&self) -> u32 {
-        // Relaxed: nobody stores it after its making; the kernel wipes it before a child runs.
+        // Relaxed: it says nothing of other memory; the kernel wipes it before a child runs.
         self.word().load(Ordering::Relaxed)
+    }
+
+    /// Puts something else into it. Not for a child.
+    pub(crate) fn change(&mut self, value: u32) {
+        debug_assert_ne!(self.value(), 0);
+        self.word().store(value, Ordering::Relaxed);
     }
 
     #[inline(always)]

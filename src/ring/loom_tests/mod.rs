@@ -13,7 +13,7 @@ use loom::thread;
 use super::*;
 use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
 use crate::sync::{Ordering, fence};
-use crate::wait::Event;
+use crate::wait::{Event, fence_before_sleep, tell_sleepers};
 
 const CAPACITY: u64 = 256;
 const TABLES: Tables = Tables { members: 2, subscriptions: 1, shares: 2 };
@@ -335,6 +335,58 @@ fn no_wakeup_of_a_consumer_is_lost() {
         }
         consumer.join().unwrap();
     });
+}
+
+/// Messages that are sent without a fence stand for those whose fence is the sleepers' to have from
+/// the kernel; loom has no such barrier, so a sleeper that would need it looks again.
+#[test]
+fn no_wakeup_is_lost_when_the_fence_becomes_the_producers_or_the_sleepers() {
+    for (by_sleepers, count) in [(true, 1), (true, 2), (false, 2)] {
+        loom::model(move || {
+            let ring = new_ring();
+            ring.header32(layout::BARRIER).store(by_sleepers.into(), Ordering::Relaxed);
+            let mut writer = Writer::recover(ring.clone()).unwrap();
+            // Both have room: to ask for it takes a fence.
+            assert!(writer.reserve(plain(2 * 16)));
+            let index = first_member(&ring);
+            let begin = hold_from(&ring, Start::Oldest, index).unwrap();
+            let consumer_ring = ring.clone();
+            let consumer = thread::spawn(move || {
+                let mut reader = HeldReader::new(consumer_ring.clone(), index, begin);
+                let event = Event::new(consumer_ring.control32(layout::DATA_EVENT));
+                let barrier = consumer_ring.header32(layout::BARRIER);
+                for next in 0..count {
+                    while reader.is_caught_up() {
+                        let ticket = event.announce();
+                        let is_sure = fence_before_sleep(barrier, || false);
+                        if !is_sure {
+                            thread::yield_now();
+                        } else if reader.is_caught_up() {
+                            // As `Reception::sleep`: nobody wakes by time here.
+                            event.sleep(ticket, core::time::Duration::MAX);
+                        }
+                    }
+                    assert_eq!(look_held(&consumer_ring, &mut reader), Some(next));
+                }
+            });
+            let event = Event::new(ring.control32(layout::DATA_EVENT));
+            let send_and_call = |writer: &mut Writer, by_sleepers: bool| {
+                send(writer).unwrap();
+                if !by_sleepers {
+                    fence(Ordering::SeqCst);
+                }
+                if event.is_awaited() {
+                    event.call();
+                }
+            };
+            send_and_call(&mut writer, by_sleepers);
+            tell_sleepers(ring.header32(layout::BARRIER), event, !by_sleepers);
+            if count == 2 {
+                send_and_call(&mut writer, !by_sleepers);
+            }
+            consumer.join().unwrap();
+        });
+    }
 }
 
 #[test]
