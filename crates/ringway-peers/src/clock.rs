@@ -21,6 +21,7 @@ pub(crate) fn process_cpu() -> u64 {
 }
 
 /// Processor time of this thread.
+#[cfg(feature = "threads")]
 pub(crate) fn thread_cpu() -> u64 {
     read(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }

@@ -20,7 +20,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -98,12 +98,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     ensure!(processors.len() >= 2, "two processors are needed, and this process may use one");
+    let measurements = wanted(arguments)?;
     check(&systems, &processors, &mut outcome);
-    for measurement in measurements(arguments.quick) {
-        let wanted = |text: &String| measurement.title.contains(text.as_str());
-        if arguments.measure.as_ref().is_none_or(wanted) {
-            measure(&measurement, &systems, &processors, &mut outcome);
-        }
+    for measurement in &measurements {
+        measure(measurement, &systems, &processors, &mut outcome);
     }
     outcome.machine.load_after = report::load();
     println!("{}", report::tables(&outcome.cells));
@@ -116,6 +114,19 @@ fn run(arguments: &Arguments) -> Result<()> {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The measurements that were asked for, one at least.
+fn wanted(arguments: &Arguments) -> Result<Vec<Measurement>> {
+    let mut measurements = measurements(arguments.quick);
+    let Some(text) = &arguments.measure else { return Ok(measurements) };
+    let mut titles: Vec<_> = measurements.iter().map(|it| it.title).collect();
+    measurements.retain(|it| it.title.contains(text.as_str()));
+    if measurements.is_empty() {
+        titles.dedup();
+        bail!("no measurement's title contains '{text}'; there are: {}", titles.join("; "));
+    }
+    Ok(measurements)
 }
 
 /// The processors that this process may use.

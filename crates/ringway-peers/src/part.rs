@@ -15,7 +15,9 @@ use crate::clock;
 use crate::control::Control;
 use crate::erased;
 use crate::job::{Job, Part, Report, Task};
-use crate::transport::{Channel, Ends, Facts, Receiver, Sender, Threads, Transport};
+use crate::transport::{Channel, Facts, Receiver, Sender, Transport};
+#[cfg(feature = "threads")]
+use crate::transport::{Ends, Threads};
 use crate::work::{Stage, open_at_last};
 
 /// Keeps the calling thread on one processor.
@@ -141,6 +143,7 @@ fn receive_after_kill<T: Transport<W>, const W: usize>(
 }
 
 /// Both parts, as threads of this process.
+#[cfg(feature = "threads")]
 pub(crate) fn in_one<T: Threads<W>, const W: usize>(job: &Job) -> Result<Report> {
     let control = Control::open(&job.directory)?;
     let stage = stage(job, &control, &T::FACTS, clock::thread_cpu);

@@ -144,9 +144,11 @@ pub(crate) trait Transport<const W: usize>: System {
 }
 
 /// The ends of a channel within one process.
+#[cfg(feature = "threads")]
 pub(crate) type Ends<S, R> = (S, Vec<R>);
 
 /// A system between threads of one process.
+#[cfg(feature = "threads")]
 pub(crate) trait Threads<const W: usize>: System {
     type Sender: Sender<W> + Send;
     type Receiver: Receiver<W> + Send;
