@@ -1,6 +1,6 @@
 //! The operating system: files with locks, mappings, futexes, barriers, forks.
 //!
-//! Thin and typed: each function is one system call, checked; what the calls are for is decided
+//! Thin and typed: each function asks the system for one thing; what the calls are for is decided
 //! elsewhere. The model checks replace the futex and need nothing else from here.
 
 #[cfg(not(loom))]
