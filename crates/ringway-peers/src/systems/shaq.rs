@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -81,6 +81,7 @@ impl<const W: usize> Transport<W> for Shaq {
         let id = ProducerId::new(1);
         // SAFETY: the file is made by the first sender alone, which nobody finds before it is
         // renamed; later senders come when the one before is dead. Messages are plain words.
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one of them, for one reason")]
         let sender = unsafe {
             match (flavour(channel), new) {
                 (Flavour::One, true) => ShaqSender::One(spsc::Producer::create(&file, FILE_SIZE)?),
@@ -113,6 +114,7 @@ impl<const W: usize> Transport<W> for Shaq {
         let file = wait_for(&channel.path())?;
         // SAFETY: the file is whole once it has its name; a receiver comes when the one before
         // is dead, or has a place of its own. Messages are plain words.
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one of them, for one reason")]
         let end = unsafe {
             match flavour(channel) {
                 Flavour::One => End::One(spsc::Consumer::join(&file)?),
@@ -124,7 +126,7 @@ impl<const W: usize> Transport<W> for Shaq {
     }
 }
 
-fn wait_for(path: &PathBuf) -> Result<File> {
+fn wait_for(path: &Path) -> Result<File> {
     loop {
         match open(path) {
             Ok(file) => return Ok(file),

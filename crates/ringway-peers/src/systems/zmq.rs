@@ -1,4 +1,4 @@
-//! ZeroMQ over ipc: push and pull, which waits for room, and shares between several receivers.
+//! `ZeroMQ` over ipc: push and pull, which waits for room, and shares between several receivers.
 
 use anyhow::{Result, ensure};
 use zerocopy::IntoBytes;
