@@ -36,6 +36,11 @@ fn small(name: &Name) -> Queue {
     Queue::create(name, &QueueOptions::new().capacity(CAPACITY)).unwrap()
 }
 
+/// About how many sleeps there are to be.
+fn sleeps_wanted() -> u64 {
+    std::env::var("RINGWAY_SLEEPS").map_or(100_000, |text| text.parse().unwrap())
+}
+
 fn parked() -> Subscribe {
     Subscribe::new().from(Start::Oldest).wait(Wait::Park)
 }
@@ -173,6 +178,46 @@ fn the_fence_is_the_producers_while_somebody_sleeps_before_each_message() {
         }
         assert_eq!(view.word("Header", "barrier"), 1);
     }
+}
+
+#[test]
+fn no_call_is_lost_while_the_fence_changes_hands() {
+    const ONE_BY_ONE: u64 = 6;
+    const BURST: u64 = 3_000;
+    let rounds = sleeps_wanted() / 100;
+    let _watchdog = watchdog();
+    let name = Name::new("hands");
+    let queue = small(&name);
+    let mut producer = queue.producer().unwrap();
+    let mut consumer = queue.subscribe(&parked()).unwrap();
+    let view = View::of(&name);
+    let send_next = |producer: &mut Producer| {
+        let sequence = producer.next_sequence();
+        producer.send(&sequence.to_le_bytes()).unwrap();
+    };
+    let mut given_back = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for sequence in 0..rounds * (ONE_BY_ONE + BURST) {
+                assert_message(consumer.receive(), sequence, &sequence.to_le_bytes());
+            }
+        });
+        for _ in 0..rounds {
+            for _ in 0..ONE_BY_ONE {
+                while view.word("Control", "data_event").is_multiple_of(2) {
+                    thread::yield_now();
+                }
+                send_next(&mut producer);
+            }
+            assert_eq!(view.word("Header", "barrier"), 0);
+            for _ in 0..BURST {
+                send_next(&mut producer);
+            }
+            given_back += view.word("Header", "barrier");
+        }
+    });
+    eprintln!("the fence was given back {given_back} times in {rounds} rounds");
+    assert_eq!(queue.info().unwrap().consumers[0].late_wakes, 0);
 }
 
 /// A thread of a peer, as the kernel sees it.
@@ -319,11 +364,10 @@ fn answer(arguments: &[&str]) {
     });
 }
 
-/// `RINGWAY_SLEEPS` says how many sleeps there are to be.
 #[test]
 fn no_call_is_lost_between_two_who_find_each_other_asleep() {
     const ROUNDS_A_WATCH: u64 = 4096;
-    let wanted = std::env::var("RINGWAY_SLEEPS").map_or(100_000, |text| text.parse().unwrap());
+    let wanted = sleeps_wanted();
     let (there, back) = (Name::new("there"), Name::new("back"));
     let options = QueueOptions::new().capacity(CAPACITY).members(2);
     let queues = [&there, &back].map(|name| Queue::create(name, &options).unwrap());
