@@ -243,7 +243,7 @@ impl Reception {
         *patience = patience.begin();
         self.let_go();
         self.announce_room();
-        let mut pace = Pace::for_message(self.wait, *patience, &self.habit);
+        let mut pace = Pace::for_message(self.wait, *patience).with_habit(&self.habit);
         let mut uncalled = None;
         if !matches!(*patience, Patience::None) {
             self.stand_off();

@@ -247,14 +247,16 @@ mod pace {
 
     impl Pace {
         /// For one who waits for a message.
-        pub(crate) fn for_message(wait: Wait, patience: Patience, habit: &Habit) -> Self {
+        pub(crate) fn for_message(wait: Wait, patience: Patience) -> Self {
             let parks = wait == Wait::Park;
-            let tight_polls = match (parks, habit.is_long_sleeps()) {
-                (false, _) => TIGHT_POLLS,
-                (true, false) => TIGHT_POLLS_BEFORE_SLEEP,
-                (true, true) => 1,
-            };
+            let tight_polls = if parks { TIGHT_POLLS_BEFORE_SLEEP } else { TIGHT_POLLS };
             Self { snoozes: !parks, ..Self::new(wait, patience, tight_polls, Duration::ZERO) }
+        }
+
+        /// The same, of one whose waits have ended so lately.
+        pub(crate) fn with_habit(self, habit: &Habit) -> Self {
+            let sleeps_at_once = self.wait == Wait::Park && habit.is_to_sleep_long();
+            Self { tight_polls: if sleeps_at_once { 1 } else { self.tight_polls }, ..self }
         }
 
         /// For a journaler, which sleeps when there was nothing for a while. As long as it does not, no
@@ -322,6 +324,8 @@ mod pace {
     impl Habit {
         /// A sleep for which polls would have been worth while, its own cost included.
         const SHORT: Duration = Duration::from_micros(50);
+        /// So many long ones in a row are a habit. One may be the rest between two bursts.
+        const LONG_SLEEPS: u32 = 4;
 
         pub(crate) fn note_sleep(&mut self, time: Duration) {
             self.long_sleeps =
@@ -333,9 +337,8 @@ mod pace {
             self.long_sleeps = 0;
         }
 
-        /// One alone may be the rest between two bursts.
-        fn is_long_sleeps(&self) -> bool {
-            self.long_sleeps > 3
+        fn is_to_sleep_long(&self) -> bool {
+            self.long_sleeps >= Self::LONG_SLEEPS
         }
     }
 
@@ -504,10 +507,11 @@ mod pace {
             let (long, short) = (Duration::from_millis(2), Duration::from_micros(30));
             let mut habit = Habit::default();
             let looks_before_sleep = |habit: &Habit| {
-                let mut pace = Pace::for_message(Wait::Park, Patience::Endless, habit);
+                let pace = Pace::for_message(Wait::Park, Patience::Endless);
+                let mut pace = pace.with_habit(habit);
                 1 + (0..100).take_while(|_| pace.next() == Next::Look).count()
             };
-            for _ in 0..=3 {
+            for _ in 0..Habit::LONG_SLEEPS {
                 assert_eq!(looks_before_sleep(&habit), 8);
                 habit.note_sleep(long);
             }

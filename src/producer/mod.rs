@@ -22,7 +22,7 @@ use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::process;
-use crate::wait::{Event, Habit, Next, Pace, Patience, Wait};
+use crate::wait::{Event, Next, Pace, Patience, Wait};
 
 /// A producer that is held looks whether those who hold it still live: at the first sign, and again
 /// after as long as it has been held, within these limits.
@@ -379,8 +379,7 @@ impl Producer {
         }
         let end = self.writer.place().position;
         let is_durable = |producer: &Self| producer.writer.ring().durable() >= end;
-        let patience = Patience::Lasting(timeout).begin();
-        let mut pace = Pace::for_message(Wait::Backoff, patience, &Habit::default());
+        let mut pace = Pace::for_message(Wait::Backoff, Patience::Lasting(timeout).begin());
         loop {
             if !is_durable(self) {
                 self.write_journal(end)?;
