@@ -28,7 +28,8 @@ pub(super) struct Fences {
 }
 
 impl Fences {
-    /// So many calls, each after so few messages, and the fence is the producer's.
+    /// So many calls, each after so few messages, and the fence is the producer's: so many of its
+    /// own take a few microseconds, the kernel's takes 13 (perf-notes.md, "What a sleep costs").
     const CALLS: u32 = 4;
     const FEW_MESSAGES: u64 = 64;
     /// So many messages without a call, and it is the sleepers'.
