@@ -144,33 +144,8 @@ impl Segment {
     /// Takes the name away. Refuses while somebody lives there, or if the object is no segment,
     /// unless forced. Whoever is still attached finds out.
     pub(crate) fn remove(name: &str, owner: Owner, force: bool) -> Result<(), Error> {
-        let object = Object::open(name, owner)?;
-        let os = |doing| move |source| Error::os(name, doing, source);
-        if !object.writable {
-            return Err(Error::PermissionDenied { queue: name.into(), doing: "remove" });
-        }
-        let inode = object.inode();
-        let lock = Lock::open(&object.file, name)?;
-        let segment = match object.into_segment() {
-            Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
-                return Err(error);
-            }
-            // One that is damaged has nobody to be told.
-            segment => segment.ok(),
-        };
-        let mapping = segment.as_ref().and_then(|segment| segment.map_shared().ok());
-        // Held until the name is gone: nobody joins what is about to vanish.
-        if !lock.try_all()? && !force {
-            let (producer, consumers) = segment.as_ref().map_or((false, 0), Self::count_living);
-            return Err(Error::InUse { queue: name.into(), consumers, producer });
-        }
-        if !leads_to(name, inode) {
-            return Err(Error::Stale { queue: name.into() });
-        }
-        std::fs::remove_file(path(name)).map_err(os("remove"))?;
-        if let Some(mapping) = mapping {
-            announce_removal(&mapping.ring());
-        }
+        // Somebody else may take the name away at the same time, and may give it to another.
+        while !Object::open(name, owner)?.remove(force)? {}
         Ok(())
     }
 
@@ -434,6 +409,40 @@ impl Object {
             1 => Ok(Self { name: name.into(), file, writable, facts }),
             links => Err(foreign(&format!("a file of {links} names"))),
         }
+    }
+
+    /// Takes its name away; false if it has lost that already.
+    fn remove(self, force: bool) -> Result<bool, Error> {
+        let name = self.name.clone();
+        if !self.writable {
+            return Err(Error::PermissionDenied { queue: name, doing: "remove" });
+        }
+        let inode = self.inode();
+        let lock = Lock::open(&self.file, &name)?;
+        let segment = match self.into_segment() {
+            Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
+                return Err(error);
+            }
+            // One that is damaged has nobody to be told.
+            segment => segment.ok(),
+        };
+        let mapping = segment.as_ref().and_then(|segment| segment.map_shared().ok());
+        // Held until the name is gone: nobody joins what is about to vanish.
+        if !lock.try_all()? && !force {
+            let (producer, consumers) = segment.as_ref().map_or((false, 0), Segment::count_living);
+            return Err(Error::InUse { queue: name, consumers, producer });
+        }
+        if !leads_to(&name, inode) {
+            return Ok(false);
+        }
+        match std::fs::remove_file(path(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            removed => removed.map_err(|source| Error::os(&name, "remove", source))?,
+        }
+        if let Some(mapping) = mapping {
+            announce_removal(&mapping.ring());
+        }
+        Ok(true)
     }
 
     fn identity(&self) -> Result<Identity, Error> {

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::sync::Barrier;
+use std::thread;
+
 use ringway::{Error, Lag, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait};
 use support::{Name, holding_members, watchdog};
 
@@ -143,6 +146,33 @@ fn a_removal_that_is_refused_changes_nothing() {
     assert_eq!(consumer.receive().unwrap().message().unwrap().payload(), b"still here");
     assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
     queue.subscribe(&Subscribe::new()).unwrap();
+}
+
+#[test]
+fn of_those_who_remove_at_once_one_does_it_and_none_finds_it_stale() {
+    let _watchdog = watchdog();
+    let name = Name::new("removed-twice");
+    let together = Barrier::new(3);
+    for round in 0..500 {
+        small(&name);
+        let removed: Vec<_> = thread::scope(|scope| {
+            let removers = [false, false, round % 2 == 0].map(|force| {
+                let (name, together) = (&name, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    if force { Queue::force_remove(name) } else { Queue::remove(name) }
+                })
+            });
+            removers.into_iter().map(|remover| remover.join().unwrap()).collect()
+        });
+        let succeeded = removed.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(succeeded, 1, "{removed:?}");
+        // Whoever is about to remove it counts as somebody who uses it.
+        let fair = |result: &Result<_, _>| {
+            matches!(result, Ok(()) | Err(Error::NotFound { .. } | Error::InUse { .. }))
+        };
+        assert!(removed.iter().all(fair), "{removed:?}");
+    }
 }
 
 #[test]
