@@ -264,7 +264,9 @@ part! {
         0x100 removed: u32 = "remover" "1 once the queue's name has been taken away";
         0x104 _reserved_removed: [u8; 124] = "nobody" "zero";
         0x180 shares_used: u32 = "members" "entries of the share table from here on were never in use";
-        0x184 _reserved_shares: [u8; 124] = "nobody" "zero";
+        0x184 _reserved_used: u32 = "nobody" "zero";
+        0x188 joins: u64 = "members, registrar" "how often somebody has said anew from where on it needs messages";
+        0x190 _reserved_shares: [u8; 112] = "nobody" "zero";
     }
 }
 
@@ -380,6 +382,7 @@ pub(crate) const DATA_EVENT: Word32 = Word32(offset_of!(Control, data_event));
 pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));
 pub(crate) const REMOVED: Word32 = Word32(offset_of!(Control, removed));
 pub(crate) const SHARES_USED: Word32 = Word32(offset_of!(Control, shares_used));
+pub(crate) const JOINS: Word64 = Word64(offset_of!(Control, joins));
 
 pub(crate) const MEMBER_SIZE: usize = size_of::<Member>();
 pub(crate) const CURSOR: Word64 = Word64(offset_of!(Member, cursor));

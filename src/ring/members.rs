@@ -141,6 +141,8 @@ impl Ring {
     /// From which position on frames are whole, for somebody who has just made known from where
     /// on it needs them.
     pub(super) fn floor_after_joining(&self) -> u64 {
+        // Release: JOIN. A writer that sees the count sees the need.
+        self.joins().fetch_add(1, Ordering::Release);
         // SeqCst: JOIN.
         fence(Ordering::SeqCst);
         self.floor(self.licence().load(Ordering::Relaxed))

@@ -34,7 +34,7 @@
 //! | PUBLISH | [`Writer`]: store of the commit word    | readers: load of the commit word    | the frame, the zero behind it, the licence and the index entry before it |
 //! | RETIRE  | held reader: store of its cursor        | writer: load of the cursors         | the end of the reader's loads |
 //! | LICENCE | writer: store, fence, frames            | copying reader: copy, fence, load   | whether the copy is of the frame it began with |
-//! | JOIN    | writer: store of the licence, fence, load of the members | joiner: store of its member line, fence, load of the licence | at least one sees the other |
+//! | JOIN    | writer: store of the licence, fence, load of the count of joins, then of the members | joiner: store of its member line, then of the count, fence, load of the licence | at least one sees the other |
 //! | INDEX   | writer: both halves of an entry         | anybody: both halves of an entry    | halves that belong together |
 //! | CLOSE   | writer: store of `closed`               | reader: load of `closed`            | all commits before the end |
 //! | TURN    | member: its share, then the turn        | anybody: the turn, the share, the turn again | what the share is, if it is still its turn |
@@ -71,7 +71,10 @@
 //! `p` is below the floor; if so it starts elsewhere. The writer overwrites nothing before it
 //! has looked, so the frame at an accepted `p` is whole and stays so. Without either fence both
 //! loads may miss the other's store. A member below the floor, one that lost that race and has
-//! not moved yet, makes the writer wait; the licence does not go back for it.
+//! not moved yet, makes the writer wait; the licence does not go back for it. What a member needs
+//! only becomes less, but by a join, and each join is counted (release, behind the line; acquire,
+//! before the lines): so a writer that finds the count that it knows need not look at the lines for
+//! what they did not object to when it last did.
 //!
 //! **INDEX** (a sequence lock: `position` is all ones, release fence, `sequence`, release store
 //! of `position`; acquire load, load, acquire fence, load). An entry's positions only grow, so
@@ -234,6 +237,12 @@ impl Ring {
         debug_assert!(word.0 + 4 <= self.geometry.control_size());
         // SAFETY: `layout` makes words of the first lines only within their size.
         unsafe { self.control.u32_at(word.0) }
+    }
+
+    /// How often somebody has made known anew from where on it needs messages.
+    fn joins(&self) -> &AtomicU64 {
+        // SAFETY: as in `control32`.
+        unsafe { self.control.u64_at(layout::JOINS.0) }
     }
 
     /// Whether the queue's name was taken away on purpose.

@@ -7,7 +7,7 @@ use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::layout;
 use crate::region::By;
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, load_acquire};
 
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
@@ -19,8 +19,17 @@ pub(crate) struct Writer {
     granted: u64,
     /// The licence that was last asked for.
     wanted: u64,
+    /// What the members needed when their lines were last looked at.
+    needs: Needs,
     /// What has to be in the files before it is overwritten.
     keeps: Keeps,
+}
+
+/// The lowest position that somebody held, after so many joins. It only goes up, but by a join.
+#[derive(Debug, Default)]
+struct Needs {
+    joins: u64,
+    held_from: u64,
 }
 
 /// Where writing goes on, by offsets in the ring: within a lap nothing has to be masked.
@@ -72,7 +81,8 @@ impl Writer {
         let offset = ring.offset(place.position);
         let lap = place.position - offset as u64;
         let head = Head { offset, limit: 0, sequence: place.sequence, lap, recorded_until };
-        Ok(Self { head, ring, granted: 0, wanted: 0, keeps: Keeps::Nothing })
+        let needs = Needs::default();
+        Ok(Self { head, ring, granted: 0, wanted: 0, needs, keeps: Keeps::Nothing })
     }
 
     /// The same writer, of a queue that keeps messages on disk.
@@ -166,7 +176,7 @@ impl Writer {
 
     /// Whether the room is there that [`Self::reserve`] did not find.
     pub(crate) fn has_room(&self) -> bool {
-        self.is_kept() && self.is_granted(self.wanted)
+        self.is_kept() && self.is_granted(self.ring.held_from())
     }
 
     /// Up to where the files have to have the stream for the room that [`Self::reserve`] did not
@@ -273,7 +283,7 @@ impl Writer {
         // SeqCst: JOIN. It is also LICENCE's release fence.
         fence(Ordering::SeqCst);
         // Once more: a member may have joined meanwhile.
-        let granted = self.has_room();
+        let granted = self.is_kept() && self.is_granted_by_members();
         if granted {
             self.granted = self.wanted;
             if self.keeps != Keeps::Nothing {
@@ -283,8 +293,19 @@ impl Writer {
         granted
     }
 
-    fn is_granted(&self, licence: u64) -> bool {
-        licence <= self.ring.held_from().saturating_add(self.ring.capacity())
+    /// Whether no member objects. Their lines are looked at only if what is known of them does not
+    /// say so: each look takes a line away from a member at work.
+    fn is_granted_by_members(&mut self) -> bool {
+        // Acquire: JOIN.
+        let joins = load_acquire(self.ring.joins());
+        if joins != self.needs.joins || !self.is_granted(self.needs.held_from) {
+            self.needs = Needs { joins, held_from: self.ring.held_from() };
+        }
+        self.is_granted(self.needs.held_from)
+    }
+
+    fn is_granted(&self, held_from: u64) -> bool {
+        self.wanted <= held_from.saturating_add(self.ring.capacity())
     }
 }
 
