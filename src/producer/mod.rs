@@ -30,6 +30,9 @@ const CLEAR_INTERVAL_MIN: Duration = Duration::from_millis(1);
 const CLEAR_INTERVAL_MAX: Duration = Duration::from_millis(50);
 /// Asking the kernel after many may take long; so many times as long passes until the next time.
 const CLEAR_COST_FACTOR: u32 = 100;
+/// Room for a message is asked for ahead if so many like it fill a sector: the licence, and with it
+/// what readers that are not held for lose, is further on by one.
+const PREPARED_PER_SECTOR: u64 = 16;
 
 /// The one handle that sends to a queue.
 ///
@@ -594,16 +597,8 @@ impl Producer {
     #[cold]
     #[inline(never)]
     fn send_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<u64, Error> {
-        let shape = self.shape(extensions, payload.len());
-        loop {
-            if let Some(sequence) = self.send_stamped_now(extensions, payload) {
-                return Ok(sequence);
-            }
-            self.make_room(shape, Patience::Endless, Writer::reserve)?;
-            if let Some(sequence) = self.send_now(extensions, payload) {
-                return Ok(sequence);
-            }
-        }
+        let sent = self.send_in_time(extensions, payload, Patience::Endless)?;
+        Ok(sent.expect("endless patience does not end"))
     }
 
     #[inline]
@@ -613,14 +608,34 @@ impl Producer {
         payload: &[u8],
         patience: Patience,
     ) -> Result<Option<u64>, Error> {
+        match self.send_now(extensions, payload) {
+            Some(sequence) => Ok(Some(sequence)),
+            None => self.send_in_time(extensions, payload, patience),
+        }
+    }
+
+    /// Waits for room as long as the patience lasts, then sends.
+    #[inline(never)]
+    fn send_in_time(
+        &mut self,
+        extensions: Extensions,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<Option<u64>, Error> {
+        let shape = self.shape(extensions, payload.len());
         loop {
-            let sent = self.send_now(extensions, payload);
-            if let Some(sequence) = sent.or_else(|| self.send_stamped_now(extensions, payload)) {
+            if let Some(sequence) = self.send_stamped_now(extensions, payload) {
                 return Ok(Some(sequence));
             }
-            let shape = self.shape(extensions, payload.len());
             if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
+            }
+            if let Some(sequence) = self.send_now(extensions, payload) {
+                let sector_size = self.segment.geometry().sector_size();
+                if shape.frame_size() as u64 <= sector_size / PREPARED_PER_SECTOR {
+                    self.writer.prepare(shape);
+                }
+                return Ok(Some(sequence));
             }
         }
     }

@@ -25,7 +25,8 @@
 //!   the two ends of the ring at worst: from the entry to the end of what is committed, a sector
 //!   and a frame (3/16 of the ring); then a batch whose entries are recorded only after it: its
 //!   quarter, with the rest of a sector that is given out unasked (5/16) and the padding of a lap
-//!   within (1/8); then the licence's step to a sector's end (1/16). Together 11/16.
+//!   within (1/8); then a message that room is asked for ahead (1/8), and the licence's step to a
+//!   sector's end (1/16). Together 13/16.
 //!
 //! # Orderings
 //!

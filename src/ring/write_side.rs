@@ -174,6 +174,19 @@ impl Writer {
         room
     }
 
+    /// Reserves for another message like the last: after one is committed nobody waits for that,
+    /// before one is somebody does. Does nothing if there is no room.
+    pub(crate) fn prepare(&mut self, last: Shape) {
+        if self.reserve(last) {
+            // The last that a sector holds, and the one across its end, are to come here too.
+            let fits_until = self.head.recorded_until.saturating_sub(last.frame_size() as u64);
+            let nothing_fits = self.place().position + HEADER_SIZE as u64;
+            self.head.limit_to(fits_until.max(nothing_fits));
+        } else {
+            self.wanted = self.granted;
+        }
+    }
+
     /// Whether the room is there that [`Self::reserve`] did not find.
     pub(crate) fn has_room(&self) -> bool {
         self.is_kept() && self.is_granted(self.ring.held_from())

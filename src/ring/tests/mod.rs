@@ -94,9 +94,12 @@ fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
     if let Some(sequence) = writer.try_append(Extensions::NONE, payload) {
         return Some(sequence);
     }
-    writer
-        .reserve(plain(payload.len()))
-        .then(|| writer.try_append(Extensions::NONE, payload).expect("reserved"))
+    let shape = plain(payload.len());
+    writer.reserve(shape).then(|| {
+        let sequence = writer.try_append(Extensions::NONE, payload).expect("reserved");
+        writer.prepare(shape);
+        sequence
+    })
 }
 
 fn send_batch(writer: &mut Writer, payloads: &[Vec<u8>]) -> bool {
@@ -271,6 +274,35 @@ fn a_held_reader_stops_the_writer_before_its_frame_is_overwritten() {
             assert_eq!(receive(&mut reader), sent.pop_front());
         }
     }
+}
+
+#[test]
+fn what_a_message_would_wait_for_is_done_behind_the_one_before() {
+    let mut memory = Memory::new(1 << 16, ORIGIN);
+    let ring = memory.ring();
+    let sector_size = ring.geometry().sector_size();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    send(&mut writer, &[0; 50]).unwrap();
+    for _ in 0..5_000 {
+        let place = writer.place();
+        let licence = ring.licence().load(Ordering::Relaxed);
+        let end = place.position + plain(50).frame_size() as u64 + 8;
+        assert_eq!(licence, end.next_multiple_of(sector_size), "asked for, and no more");
+        assert!(ring.sector_end(ring.newest().unwrap().position) > place.position, "recorded");
+        send(&mut writer, &[0; 50]).unwrap();
+    }
+}
+
+#[test]
+fn nobody_holds_the_writer_before_a_message_waits() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let _reader = hold(&ring, 0, Start::Oldest);
+    while send(&mut writer, &[0; 40]).is_some() {
+        assert_eq!(writer.holding_members().count(), 0);
+    }
+    assert_eq!(writer.holding_members().count(), 1);
 }
 
 #[test]
