@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
-use ringway::{Error, Lag, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait};
+use ringway::{Error, Lag, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait};
+use support::segment::header_word;
 use support::{Name, holding_members, watchdog};
 
 fn small(name: &str) -> Queue {
@@ -172,6 +174,36 @@ fn of_those_who_remove_at_once_one_does_it_and_none_finds_it_stale() {
             matches!(result, Ok(()) | Err(Error::NotFound { .. } | Error::InUse { .. }))
         };
         assert!(removed.iter().all(fair), "{removed:?}");
+    }
+}
+
+#[test]
+fn room_for_the_next_message_is_asked_for_behind_each_however_it_is_sent() {
+    const SECTOR: u64 = 4 << 10;
+    let _watchdog = watchdog();
+    let ways: [fn(&mut Producer, &[u8]); 4] = [
+        |producer, payload| assert!(producer.send(payload).is_ok()),
+        |producer, payload| assert_ne!(producer.try_send(payload).unwrap(), Sent::Full),
+        |producer, payload| {
+            let mut claim = producer.claim(payload.len()).unwrap();
+            claim.copy_from_slice(payload);
+            claim.commit().unwrap();
+        },
+        |producer, payload| {
+            assert!(producer.message().key(b"key").send(&payload[8..]).is_ok());
+        },
+    ];
+    for send in ways {
+        let name = Name::new("ahead");
+        let queue = small(&name);
+        let mut producer = queue.producer().unwrap();
+        // Frames of 64 bytes, as long as that is the first lap.
+        for sent in 1..1_000 {
+            send(&mut producer, &[0; 56]);
+            let image = fs::read(name.path()).unwrap();
+            let next_end = 64 * (sent + 1) + 8;
+            assert_eq!(header_word(&image, "licence"), u64::next_multiple_of(next_end, SECTOR));
+        }
     }
 }
 

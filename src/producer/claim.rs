@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::Producer;
 use crate::error::Error;
-use crate::ring::Extensions;
+use crate::ring::{Extensions, Shape};
 
 /// A message that is being written in place. It begins with whatever lay there before. Dropped
 /// without a [`commit`](Self::commit), it never happened.
@@ -78,10 +78,10 @@ impl<'a> Claim<'a> {
     #[inline]
     pub fn commit(self) -> Result<u64, Error> {
         let fences = self.producer.check_process()?;
-        let sequence = match self.producer.claimed {
-            None => self.producer.writer.commit_claim(Extensions::NONE, self.size),
-            Some(extensions) => commit_extended(self.producer, extensions, self.size),
-        };
+        if let Some(unusual) = self.producer.claimed {
+            return Ok(unusual.commit(self.producer, self.size, fences));
+        }
+        let sequence = self.producer.writer.commit_claim(Extensions::NONE, self.size);
         self.producer.call_sleepers(fences);
         Ok(sequence)
     }
@@ -92,10 +92,24 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Apart, so that a claim without extensions keeps registers for none.
-#[inline(never)]
-fn commit_extended(producer: &mut Producer, extensions: Extensions, size: usize) -> u64 {
-    producer.writer.commit_claim(extensions, size)
+/// A claim that carries more than a payload, or for which room had to be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unusual {
+    pub(super) extensions: Extensions,
+    pub(super) asked: bool,
+}
+
+impl Unusual {
+    /// Apart, so that a usual claim keeps registers for none of it.
+    #[inline(never)]
+    fn commit(self, producer: &mut Producer, size: usize, fences: u32) -> u64 {
+        let sequence = producer.writer.commit_claim(self.extensions, size);
+        producer.call_sleepers(fences);
+        if self.asked {
+            producer.prepare(Shape { extensions: self.extensions.set(), size });
+        }
+        sequence
+    }
 }
 
 impl Deref for Claim<'_> {

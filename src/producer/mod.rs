@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+use self::claim::Unusual;
 use self::fences::{BY_SLEEPERS, FORKED, Fences, STAMPED};
 use crate::error::Error;
 use crate::history::{self, Historian, Kept};
@@ -64,8 +65,8 @@ pub struct Producer {
     reserves: u32,
     /// What to make checksums with, in a queue with a journal.
     check: Option<Check>,
-    /// What the message of the claim in hand carries beside its payload.
-    claimed: Option<Extensions>,
+    /// What is unusual about the claim in hand.
+    claimed: Option<Unusual>,
     /// Once something has gone to the history.
     historian: Option<Historian>,
     /// When another one was last found to do that.
@@ -623,20 +624,19 @@ impl Producer {
         patience: Patience,
     ) -> Result<Option<u64>, Error> {
         let shape = self.shape(extensions, payload.len());
+        let mut asked = false;
         loop {
-            if let Some(sequence) = self.send_stamped_now(extensions, payload) {
+            let sent = self.send_now(extensions, payload);
+            if let Some(sequence) = sent.or_else(|| self.send_stamped_now(extensions, payload)) {
+                if asked {
+                    self.prepare(shape);
+                }
                 return Ok(Some(sequence));
             }
             if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
             }
-            if let Some(sequence) = self.send_now(extensions, payload) {
-                let sector_size = self.segment.geometry().sector_size();
-                if shape.frame_size() as u64 <= sector_size / PREPARED_PER_SECTOR {
-                    self.writer.prepare(shape);
-                }
-                return Ok(Some(sequence));
-            }
+            asked = true;
         }
     }
 
@@ -676,14 +676,17 @@ impl Producer {
         self.check_process()?;
         let extensions = self.stamp(extensions);
         let shape = Shape { extensions: extensions.set(), size };
+        let mut asked = false;
         loop {
             if let Some(offset) = self.writer.try_claim(shape) {
-                self.claimed = (!extensions.is_empty()).then_some(extensions);
+                let is_unusual = asked || !extensions.is_empty();
+                self.claimed = is_unusual.then_some(Unusual { extensions, asked });
                 return Ok(Some(Claim::new(self, offset, size)));
             }
             if !self.make_room(shape, patience, Writer::reserve)? {
                 return Ok(None);
             }
+            asked = true;
         }
     }
 
@@ -732,6 +735,14 @@ impl Producer {
             historian.tidy()?;
         }
         Ok(true)
+    }
+
+    /// Behind a message for which room had to be asked for: has the next one find it.
+    fn prepare(&mut self, last: Shape) {
+        let sector_size = self.segment.geometry().sector_size();
+        if last.frame_size() as u64 <= sector_size / PREPARED_PER_SECTOR {
+            self.writer.prepare(last);
+        }
     }
 
     /// Has what is about to be overwritten in the history, if anybody needs it; `false` if that was
