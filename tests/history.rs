@@ -187,6 +187,28 @@ fn everything_that_was_sent_is_in_the_journal() {
 }
 
 #[test]
+fn a_flush_is_synced_at_once_however_seldom_that_is_done_otherwise() {
+    let _alive = watchdog();
+    let name = Name::new("flushed");
+    let directory = Directory::new(&name);
+    let seldom = Journal::SyncedEvery(Duration::from_secs(1 << 20));
+    let queue = Queue::create(&name, &journalled(&directory, seldom)).unwrap();
+    let thread = queue.journaler().unwrap().spawn();
+    let mut producer = queue.producer().unwrap();
+    for round in 1..=20 {
+        producer.send(b"an order").unwrap();
+        if round % 5 == 0 {
+            // By now the journaler has all of it in the files, and sleeps.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(queue.durable_sequence(), Some(round - 1));
+        assert!(producer.flush(Duration::MAX).unwrap());
+        assert_eq!(queue.durable_sequence(), Some(round));
+    }
+    thread.stop().unwrap();
+}
+
+#[test]
 fn without_a_journaler_the_producer_writes_what_it_overwrites() {
     let _alive = watchdog();
     let name = Name::new("no-journaler");

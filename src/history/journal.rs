@@ -36,7 +36,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 pub enum Journal {
     /// When the system has them: they survive the death of any process, but not of the machine.
     Written,
-    /// When they are synced, which is done so often: they survive the loss of power.
+    /// When they are synced, which is done so often, and when a producer
+    /// [flushes](crate::Producer::flush): they survive the loss of power.
     SyncedEvery(Duration),
     /// When they are synced, which is done as soon as there are any.
     SyncedAlways,
@@ -229,8 +230,13 @@ impl Journaler {
             JournalCode::Written | JournalCode::SyncedAlways => true,
             JournalCode::SyncedEvery(every) => {
                 self.synced_at.elapsed() >= Duration::from_nanos(every)
+                    || self.historian.ring().is_flush_awaited()
             }
         }
+    }
+
+    fn is_to_sync(&self) -> bool {
+        !self.historian.is_all_durable() && self.is_sync_due()
     }
 
     fn make_durable(&mut self) -> Result<(), Error> {
@@ -249,7 +255,7 @@ impl Journaler {
                 self.looked_at = Instant::now();
                 return;
             }
-            if !self.historian.is_all_durable() && self.is_sync_due() {
+            if self.is_to_sync() {
                 return;
             }
             if let Next::Sleep(_) = pace.next() {
@@ -263,7 +269,7 @@ impl Journaler {
         let ticket = event.announce();
         // SeqCst: WAKE. The producers of queues with a journal issue theirs.
         fence(Ordering::SeqCst);
-        if self.historian.is_behind() {
+        if self.historian.is_behind() || self.is_to_sync() {
             return;
         }
         let until_sync = match self.journal {

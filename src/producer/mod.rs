@@ -351,7 +351,7 @@ impl Producer {
     }
 
     /// Waits until everything that was sent is durable, so long at most; `false` if the time came
-    /// first. Where no journaler lives, this writes itself. Where a history of limited size is full,
+    /// first. A journaler that syncs now and then does so now; where none lives, this writes itself. Where a history of limited size is full,
     /// and a named subscription holds it, this waits for that too.
     ///
     /// # Errors
@@ -377,12 +377,16 @@ impl Producer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn flush(&mut self, timeout: Duration) -> Result<bool, Error> {
-        self.check_process()?;
+        let fences = self.check_process()?;
         if self.check.is_none() {
             return Err(Error::NoJournal { queue: self.queue_name().into() });
         }
         let end = self.writer.place().position;
         let is_durable = |producer: &Self| producer.writer.ring().durable() >= end;
+        if !is_durable(self) {
+            self.writer.ring().ask_to_flush(end);
+            self.call_sleepers(fences);
+        }
         let mut pace = Pace::for_message(Wait::Backoff, Patience::Lasting(timeout).begin());
         loop {
             if !is_durable(self) {

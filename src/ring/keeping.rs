@@ -77,6 +77,18 @@ impl Ring {
         self.header64(layout::DURABLE).store(place.position, Ordering::Release);
     }
 
+    /// Has a journaler that syncs now and then do so at once. A fence and a call of the sleepers have
+    /// to follow.
+    pub(crate) fn ask_to_flush(&self, position: u64) {
+        // Relaxed: WAKE orders it for who sleeps; who does not finds it soon.
+        self.header64(layout::FLUSH_TO).store(position, Ordering::Relaxed);
+    }
+
+    /// Whether what the producer wants durable now is not.
+    pub(crate) fn is_flush_awaited(&self) -> bool {
+        self.durable() < self.header64(layout::FLUSH_TO).load(Ordering::Relaxed)
+    }
+
     /// Whether a sync has failed: what the system could not write it may have forgotten, so that
     /// nothing can be durable any more.
     pub(crate) fn has_journal_failed(&self) -> bool {
