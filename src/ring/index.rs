@@ -1,6 +1,8 @@
 //! The sector index: for each sixteenth of the ring its first frame boundary, so that somebody
 //! who was not there from the start finds a frame to begin with.
 
+use core::ops::Range;
+
 use super::{Corrupt, Place, Ring, crash_point, frame};
 use crate::layout::{
     COUNT_MAX, NO_POSITION, SECTORS, sector_position, sector_recorded_at, sector_sequence,
@@ -11,8 +13,8 @@ use crate::sync::{Ordering, fence, load_acquire, spin_loop};
 /// preemption in the middle of each to get here, or a hostile writer.
 const LOOKS_MAX: u32 = 10_000;
 /// A look during which the writer moved on finds whole boundaries, but if it took a lap, perhaps not
-/// the first of them. So it is repeated some times. The models need not see that.
-const MOVED_LOOKS_MAX: u32 = if cfg!(loom) { 0 } else { 8 };
+/// the first of them. So these looks are repeated. The models need not see that.
+const MOVED_LOOKS: Range<u32> = 0..if cfg!(loom) { 0 } else { 8 };
 
 impl Ring {
     /// Records the first frame boundary of its sector. Only the writer calls this, with
@@ -88,7 +90,7 @@ impl Ring {
         let mut last_licence = None;
         for look in 0..LOOKS_MAX {
             // Acquire: LICENCE. The entries are read after it.
-            let begun_at = (look < MOVED_LOOKS_MAX).then(|| load_acquire(self.licence()));
+            let begun_at = MOVED_LOOKS.contains(&look).then(|| load_acquire(self.licence()));
             let entries: [_; SECTORS] = core::array::from_fn(|sector| self.entry(sector));
             // Acquire: LICENCE. An entry that passes was not below the floor when it was read.
             fence(Ordering::Acquire);
