@@ -49,6 +49,12 @@ pub struct Consumer {
     reception: Reception,
 }
 
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.reception.count_rest();
+    }
+}
+
 impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
         options.check(segment)?;

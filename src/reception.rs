@@ -282,6 +282,13 @@ impl Reception {
         }
     }
 
+    /// To be called before the consumer gives up its place.
+    pub(crate) fn count_rest(&self) {
+        if let Reader::Shared(reader) = &*self.reader {
+            reader.count_rest();
+        }
+    }
+
     /// Pauses if that pays, unless it is not for want of a message that the short way ended.
     fn stand_off(&mut self) {
         let caught_up = match &*self.reader {

@@ -610,7 +610,8 @@ fn a_name_alone_is_a_durable_cursor() {
     }
     let info = info(&queue, "workers");
     assert_eq!(info.lag_messages, Some(producer.next_sequence() - next));
-    assert_eq!((info.members_alive, info.redelivered), (0, 0));
+    assert_eq!((info.members_alive, info.delivered, info.acked), (0, next, next));
+    assert_eq!(info.redelivered, 0);
 }
 
 #[test]

@@ -362,6 +362,16 @@ impl SharedReader {
         !in_hand && work.ring.is_empty_at_head(&work.subscription).unwrap_or(false) && !ripe()
     }
 
+    /// Counts what is left to count. The member is about to give up its place.
+    pub(crate) fn count_rest(&self) {
+        // A forked child has a copy of this, but not the place.
+        if let Some(portion) = &self.work.current
+            && self.work.lock.is_own()
+        {
+            self.work.count_handed(portion);
+        }
+    }
+
     /// How long there will be nothing to do unless the producer sends something.
     pub(crate) fn idle_time(&self) -> Duration {
         let due_at = self.work.due_at;
@@ -651,6 +661,12 @@ impl Work {
         Ok(buried)
     }
 
+    /// Counts what was handed out in order of the current share, and settled since.
+    fn count_handed(&self, portion: &Portion) {
+        self.count(layout::DELIVERED, portion.state().handed().into());
+        self.count(layout::ACKED, portion.uncounted().into());
+    }
+
     /// Adds to one of the counts in the member's line, which only this member changes.
     fn count(&self, word: Word64, more: u64) {
         let word = self.member.word64(word);
@@ -674,8 +690,7 @@ impl Work {
     fn put_aside(&mut self, run: &mut Run) {
         if let Some(portion) = self.current.take() {
             run.stop();
-            self.count(layout::DELIVERED, portion.state().handed().into());
-            self.count(layout::ACKED, portion.uncounted().into());
+            self.count_handed(&portion);
             self.put_back(portion);
         }
         if !self.left.is_empty() {
