@@ -174,8 +174,8 @@ impl Writer {
         room
     }
 
-    /// Reserves for another message like the last: after one is committed nobody waits for that,
-    /// before one is somebody does. Does nothing if there is no room.
+    /// Reserves for another message like the last, if there is room. Behind a commit nobody waits
+    /// for that; before one somebody does.
     pub(crate) fn prepare(&mut self, last: Shape) {
         if self.reserve(last) {
             // The last that a sector holds, and the one across its end, are to come here too.
