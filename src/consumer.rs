@@ -51,6 +51,7 @@ pub struct Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        // Before the membership is given up: the counts are in its line.
         self.reception.count_rest();
     }
 }

@@ -12,6 +12,8 @@
 //! | WAKE | producer: commit, fence, load of `data_event` | consumer: make `data_event` odd, fence, look for a message |
 //! | ROOM | consumer: cursor, fence, load of `room_event` | producer: make `room_event` odd, fence, look at the cursors |
 //!
+//! A producer that flushes does so to a journaler too, by the word `flush_to` instead of a commit.
+//!
 //! Both are the same argument. Of the two sequentially consistent fences one is first. If the
 //! worker's, the sleeper's look finds what the worker did, and it does not sleep. If the
 //! sleeper's, the worker finds the word odd and calls. Without either fence each may miss the
