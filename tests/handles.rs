@@ -47,6 +47,46 @@ fn sizes_beyond_all_bounds_are_refused_by_every_way_to_send() {
 }
 
 #[test]
+fn a_message_is_too_large_whatever_room_was_made_before() {
+    let _watchdog = watchdog();
+    let name = Name::new("too-large");
+    let queue = small(&name);
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let limit = queue.message_size_max();
+    let (largest, larger) = (vec![1; limit], vec![2; limit + 8]);
+    // A key takes room that a message without one would have for its payload.
+    let make_room: [fn(&mut Producer, &[u8]); 4] = [
+        |producer, largest| {
+            let mut batch = producer.batch();
+            batch.push_keyed(b"key", largest).unwrap();
+        },
+        |producer, largest| {
+            let mut batch = producer.batch();
+            batch.push_keyed(b"key", largest).unwrap();
+            std::mem::forget(batch);
+        },
+        |producer, largest| {
+            let claim = producer.message().key(b"key").claim(largest.len()).unwrap();
+            drop(claim);
+        },
+        |producer, largest| {
+            let claim = producer.message().key(b"key").claim(largest.len()).unwrap();
+            std::mem::forget(claim);
+        },
+    ];
+    for make_room in make_room {
+        let mut producer = queue.producer().unwrap();
+        make_room(&mut producer, &largest);
+        assert!(matches!(producer.send(&larger), Err(Error::MessageTooLarge { .. })));
+        assert!(matches!(producer.try_send(&larger), Err(Error::MessageTooLarge { .. })));
+        assert!(matches!(producer.claim(larger.len()), Err(Error::MessageTooLarge { .. })));
+        let sequence = producer.send(&largest).unwrap();
+        let message = consumer.receive().unwrap().message().unwrap();
+        assert_eq!((message.sequence(), message.payload()), (sequence, &largest[..]));
+    }
+}
+
+#[test]
 fn what_a_batch_did_not_reach_comes_next() {
     let _watchdog = watchdog();
     let name = Name::new("unreached");

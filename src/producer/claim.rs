@@ -131,10 +131,3 @@ impl DerefMut for Claim<'_> {
         unsafe { core::slice::from_raw_parts_mut(self.start(), self.size) }
     }
 }
-
-impl Drop for Claim<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.producer.writer.settle_claim();
-    }
-}

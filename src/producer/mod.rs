@@ -683,6 +683,7 @@ impl Producer {
         let mut asked = false;
         loop {
             if let Some(offset) = self.writer.try_claim(shape) {
+                self.writer.confine();
                 let is_unusual = asked || !extensions.is_empty();
                 self.claimed = is_unusual.then_some(Unusual { extensions, asked });
                 return Ok(Some(Claim::new(self, offset, size)));
@@ -736,7 +737,8 @@ impl Producer {
         self.held_since = None;
         self.fences.note_sector(self.writer.ring(), self.writer.next_sequence());
         if let Some(historian) = &mut self.historian {
-            historian.tidy()?;
+            // Refused is the message for which there is room by now.
+            historian.tidy().inspect_err(|_| self.writer.confine())?;
         }
         Ok(true)
     }

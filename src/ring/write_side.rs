@@ -125,13 +125,13 @@ impl Writer {
     }
 
     /// Commits the message whose payload was written where [`Self::try_claim`] said, for the
-    /// same or a larger size. [`Self::settle_claim`] follows.
+    /// same or a larger size.
     #[inline(always)]
     pub(crate) fn commit_claim(&mut self, extensions: Extensions, size: usize) -> u64 {
-        let Head { offset, limit, sequence, .. } = self.head;
+        let Head { offset, sequence, .. } = self.head;
         let shape = Shape { extensions: extensions.set(), size };
         let end = offset + shape.frame_size();
-        assert!(end <= limit, "the claim was larger");
+        assert!(end + HEADER_SIZE <= self.ring.frames.size(), "the claim was within the lap");
         self.ring.extend(offset, extensions);
         let word = frame::message_word(shape, sequence);
         #[cfg(not(loom))]
@@ -152,10 +152,9 @@ impl Writer {
         self.head.limit = 0;
     }
 
-    /// Gives back the room that a claim had and did not use. A claim that is forgotten without
-    /// this costs nothing but an entry of the sector index.
-    #[inline(always)]
-    pub(crate) fn settle_claim(&mut self) {
+    /// Has the next message ask for what was reserved beyond the sector: that was for one of a
+    /// size that was checked, which may never come, and others of any size would find it.
+    pub(crate) fn confine(&mut self) {
         self.head.limit_to(self.head.recorded_until);
     }
 
@@ -497,6 +496,7 @@ impl Staging {
         // Nothing is withheld yet: padding becomes visible, and the writer has to know.
         let room = writer.reserve(shape);
         *head = writer.head.clone();
+        writer.confine();
         room
     }
 

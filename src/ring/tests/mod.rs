@@ -365,15 +365,15 @@ fn the_index_knows_every_sector_however_it_was_passed() {
             }
             1 => {
                 assert!(writer.reserve(plain(128)) && writer.try_claim(plain(128)).is_some());
+                writer.confine();
                 writer.commit_claim(Extensions::NONE, 8);
-                writer.settle_claim();
                 for _ in 0..3 {
                     send(&mut writer, &[1; 8]).unwrap();
                 }
             }
             2 => {
                 assert!(writer.reserve(plain(128)) && writer.try_claim(plain(128)).is_some());
-                writer.settle_claim();
+                writer.confine();
                 for _ in 0..3 {
                     send(&mut writer, &[2; 8]).unwrap();
                 }

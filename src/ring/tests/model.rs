@@ -93,6 +93,7 @@ proptest! {
                 Step::Claim { size, used } => {
                     if writer.reserve(plain(size)) {
                         let offset = writer.try_claim(plain(size)).unwrap();
+                        writer.confine();
                         if let Some(used) = used {
                             let bytes = message(next, used);
                             let to = writer.ring().payloads().wrapping_add(offset);
@@ -100,8 +101,6 @@ proptest! {
                             unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
                             prop_assert_eq!(writer.commit_claim(Extensions::NONE, used), next);
                             sent.push(bytes);
-                        } else {
-                            writer.settle_claim();
                         }
                     }
                 }
