@@ -289,7 +289,7 @@ impl Consumer {
     }
 
     /// Acknowledges every message that this consumer has, up to this sequence and with it.
-    /// [`Acked::Late`] if there was none.
+    /// [`Acked::Late`] if there was none, or if any of them came too late: others have those by now.
     ///
     /// # Errors
     /// [`Error::Forked`].

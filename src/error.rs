@@ -214,7 +214,8 @@ pub enum Error {
         /// What would have needed the permission.
         doing: &'static str,
     },
-    /// A consumer asked for another message, and has not acknowledged as many as it may have.
+    /// A consumer asked for another message, and has not acknowledged as many as it may have, or as
+    /// there are shares in the queue for.
     PrefetchFull {
         /// The queue.
         queue: Box<str>,
@@ -468,7 +469,7 @@ impl fmt::Display for Error {
             ),
             Self::PrefetchFull { queue, unacked } => write!(
                 f,
-                "this consumer of queue '{queue}' has {unacked} messages that it has not acknowledged, as many as it may have; acknowledge some, or let it have more (prefetch)"
+                "this consumer of queue '{queue}' has {unacked} messages that it has not acknowledged, as many as it may have (prefetch), or every share of the queue is in use; acknowledge some"
             ),
             Self::ProducerAlive { queue, pid } => write!(
                 f,

@@ -40,6 +40,8 @@ pub(crate) const CAPACITY_MIN: u64 = 64 << 10;
 pub(crate) const CAPACITY_MAX: u64 = 2 << 30;
 pub(crate) const MEMBERS_MAX: u32 = 16 << 10;
 pub(crate) const SUBSCRIPTIONS_MAX: u32 = 4 << 10;
+/// Shares that every queue has room for at least.
+pub(crate) const SHARES_MIN: u32 = 64;
 pub(crate) const SHARES_MAX: u32 = 32 << 10;
 /// Messages of one share.
 pub(crate) const SHARE_COUNT_MAX: u32 = 32;

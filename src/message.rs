@@ -408,17 +408,10 @@ impl<'a> Iterator for Batch<'a> {
             return Some(first);
         }
         self.left = self.left.checked_sub(1)?;
-        let sequence = self.run.sequence();
-        if let ReaderOf::Shared(_, work) = self.reader {
-            // A copy: what others get a reference to cannot stay in registers.
-            let mut run = self.run.clone();
-            let span = next_of_member(&mut run, work);
-            self.run = run;
-            let handed = Handed { span: span?, sequence, delivery: 1, is_copy: false };
-            // SAFETY: the message is not settled before the next receive, which needs the reader
-            // that is borrowed for `'a`, and so is the work.
-            return Some(unsafe { Message::of_member(self.run.base(), handed, work) });
+        if let ReaderOf::Shared(run, work) = &mut self.reader {
+            return next_of_member(run, work);
         }
+        let sequence = self.run.sequence();
         let Some(span) = self.run.next() else {
             self.has_caught_up = !self.run.is_limited();
             return None;
@@ -429,10 +422,16 @@ impl<'a> Iterator for Batch<'a> {
     }
 }
 
-/// The next message of a member's share.
+/// The next message of a member's share. The member's own run goes on at once, as its share does: a
+/// batch may be forgotten.
 #[inline(never)]
-fn next_of_member(run: &mut Run, work: &Work) -> Option<Span> {
-    work.next_in_batch(run)
+fn next_of_member<'a>(run: &mut Run, work: &'a Work) -> Option<Message<'a>> {
+    let sequence = run.sequence();
+    let span = work.next_in_batch(run)?;
+    let handed = Handed { span, sequence, delivery: 1, is_copy: false };
+    // SAFETY: the message is not settled before the next receive, which needs the reader that is
+    // borrowed for `'a`, and so is the work.
+    Some(unsafe { Message::of_member(run.base(), handed, work) })
 }
 
 impl Drop for Batch<'_> {
@@ -441,7 +440,7 @@ impl Drop for Batch<'_> {
         match &mut self.reader {
             ReaderOf::Held(reader) => reader.end_batch(&self.run, self.has_caught_up),
             ReaderOf::Copied(reader) => reader.pass(&self.run),
-            ReaderOf::Shared(run, _) => run.clone_from(&self.run),
+            ReaderOf::Shared(..) => {}
         }
     }
 }

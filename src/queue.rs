@@ -9,7 +9,7 @@ use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
 use crate::history::{self, DeadLetterFile, DeadLetters, Journal, Journaler, LogCut, Recovered};
 use crate::info::Info;
-use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, Tables};
+use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables};
 use crate::membership;
 use crate::producer::Producer;
 use crate::registry::{self, Registry};
@@ -823,7 +823,8 @@ impl QueueOptions {
         let invalid =
             |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
         let Self { members, subscriptions, .. } = *self;
-        let shares = members.saturating_mul(2);
+        // One to work on and one that waits; a few members may have many that wait.
+        let shares = members.saturating_mul(2).max(SHARES_MIN);
         let tables = Tables { members, subscriptions, shares };
         let geometry = Geometry::new(self.capacity, tables).map_err(invalid)?;
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {

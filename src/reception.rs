@@ -265,7 +265,7 @@ impl Reception {
                 self.look_around_sometimes()?;
                 return Ok(Some(Received::Empty));
             }
-            if self.reader.sees_all() && self.reader.run().poll(POLLS_PER_LOOK) {
+            if self.reader.awaits_frame() && self.reader.run().poll(POLLS_PER_LOOK) {
                 self.habit.note_poll();
                 return Ok(None);
             }
@@ -484,12 +484,12 @@ impl Reader {
         }
     }
 
-    /// Whether every frame that is there is seen.
-    fn sees_all(&self) -> bool {
+    /// Whether the next frame of its run is what it waits for.
+    fn awaits_frame(&self) -> bool {
         match self {
             Self::Held(reader) => !reader.track().is_durable_only(),
             Self::Copied(reader) => !reader.track().is_durable_only(),
-            Self::Shared(_) => true,
+            Self::Shared(reader) => reader.is_at_head(),
         }
     }
 

@@ -68,6 +68,9 @@ impl<'a> Registry<'a> {
                 let (queue, subscription) = (self.segment.name().into(), name.into());
                 return Err(Error::SubscriptionDiffers { queue, subscription, what });
             }
+            // The limit may be another's; the letters may be this member's.
+            let limit = terms.deliveries_max;
+            Subscribe { deliveries_max: limit, ..options.clone() }.check(self.segment)?;
             return Ok(Found { subscription, terms, missed_from: None });
         }
         let subscription = self.free_entry(name)?;
@@ -233,9 +236,11 @@ impl<'a> Registry<'a> {
     fn forget_shares(&self, subscription: &Subscription) {
         for index in self.ring.used_shares() {
             let share = self.ring.share(index);
-            if share.subscription() == Some(subscription.index()) {
+            let state = share.load_state();
+            // One that is free, or has an owner, may be on its way to another subscription.
+            if share.subscription() == Some(subscription.index()) && state.is_open() {
                 share.retire();
-                share.store_state(share.load_state().settle(u32::MAX).owned_by(None));
+                let _ = share.replace_state(state, state.settle(u32::MAX).owned_by(None));
             }
         }
     }

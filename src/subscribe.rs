@@ -164,7 +164,11 @@ impl Subscribe {
     /// How many messages a member may have that it has not acknowledged, 1 to 1024; 32 until set.
     /// A member takes up to 32 messages at a time for itself: fewer spread the work more evenly,
     /// more cost less. With [`AckMode::Manual`] it gets no further message while it has so many
-    /// ([`Error::PrefetchFull`]).
+    /// ([`Error::PrefetchFull`]), whether it would be a new one or one that comes again.
+    ///
+    /// What a member takes at a time is a share, and the queue has twice as many shares as it has
+    /// room for [members](crate::QueueOptions::members), 64 at least. A share is in use until all of
+    /// it is settled: by a message that waits for its [backoff](Self::backoff), too.
     ///
     /// ```
     /// use ringway::{AckMode, Error, Queue, QueueOptions, Start, Subscribe};
@@ -244,10 +248,11 @@ impl Subscribe {
         Self { backoff: Some(Backoff { first, factor, max }), ..self }
     }
 
-    /// Passes a member's messages on to others when it has shown no progress for so long: no
-    /// message acknowledged, refused or received, and no [`extend`](crate::Message::extend). For
-    /// members that may hang without dying; those that die pass on what they had anyway. *Of the
-    /// subscription.*
+    /// Passes what a member took at a time, up to 32 messages that follow each other, on to others
+    /// when there was no progress with them for so long: none of them acknowledged, refused or handed
+    /// out, and no [`extend`](crate::Message::extend). What it does with others is no progress with
+    /// these. For members that may hang without dying; those that die pass on what they had anyway.
+    /// *Of the subscription.*
     ///
     /// Payloads are copied out of the ring then, because a member that hangs may still be reading
     /// when others have gone on.

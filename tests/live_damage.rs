@@ -295,7 +295,8 @@ fn words(image: &[u8]) -> (Vec<u64>, Vec<u64>) {
     let control = header_word(image, "control_offset");
     let control_end = control + header_word(image, "control_size");
     // From behind: the tables, and before them the maps of 128 bytes.
-    let shares_at = control_end - 2 * u64::from(MEMBERS) * size_of("Share");
+    let shares = u32::from_le_bytes(image[header("shares")].try_into().unwrap());
+    let shares_at = control_end - u64::from(shares) * size_of("Share");
     let members_at = shares_at - u64::from(MEMBERS) * size_of("Member");
     let subscriptions_at = members_at - u64::from(SUBSCRIPTIONS) * size_of("Subscription");
     let maps = subscriptions_at - 2 * 128;

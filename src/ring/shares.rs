@@ -8,6 +8,7 @@
 //! between shares, so that none is ever in two, or in none.
 
 use super::frame::{self, ExtensionSet, Frame};
+use super::read_side::Read;
 use super::run::{Run, Span};
 use super::subscriptions::{Head, Subscription, SubscriptionIndex, Turn};
 use super::{Corrupt, Lag, MemberIndex, Place, Ring, crash_point};
@@ -403,12 +404,18 @@ impl Ring {
         (run, count)
     }
 
-    /// Whether a look at the head would find neither a message nor the end.
-    pub(crate) fn is_empty_at_head(&self, subscription: &Subscription) -> Result<bool, Corrupt> {
+    /// What a look at the head would find.
+    pub(crate) fn look_at_head(&self, subscription: &Subscription) -> Result<Read<()>, Corrupt> {
         let head = self.head(subscription)?.place;
         // Nothing leaves the ring before there is something that comes after it.
-        let has_left = self.has_left(subscription.lag(), head.position);
-        Ok(!has_left && matches!(self.survey(subscription, head, 1)?, Survey::Empty))
+        if self.has_left(subscription.lag(), head.position) {
+            return Ok(Read::Message(()));
+        }
+        Ok(match self.survey(subscription, head, 1)? {
+            Survey::Empty => Read::Empty,
+            Survey::Closed => Read::Closed,
+            Survey::Stretch(_) | Survey::Overtaken => Read::Message(()),
+        })
     }
 
     /// Where the head is, as a run that has nothing to be followed, to be polled.

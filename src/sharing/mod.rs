@@ -22,7 +22,7 @@ use crate::ring::{
 use crate::segment::{Lock, Segment};
 use crate::subscribe::{AckMode, Subscribe};
 use crate::sync::Ordering;
-use portion::{Portion, Sight, bits};
+use portion::{Portion, Sight, bit, bits};
 
 mod portion;
 
@@ -44,6 +44,8 @@ pub(crate) struct SharedReader {
     lap: u64,
     /// Up to here the frames are known to be alike, and need not be looked at again.
     known_until: usize,
+    /// Whether the last look got as far as the head, and found nothing there: the run is there.
+    is_at_head: bool,
     work: Work,
 }
 
@@ -80,7 +82,8 @@ pub(crate) struct Work {
     looks: u32,
     /// When there will be something to do without a message from the producer.
     due_at: Option<Instant>,
-    /// Whether messages are lent where they lie, and acknowledged by the next receive.
+    /// Whether messages are lent where they lie, and acknowledged by the next receive, for which
+    /// nobody waits.
     is_plain: bool,
     /// Taken by whoever settles or refuses messages that are lent.
     settling: Mutex<()>,
@@ -145,13 +148,14 @@ impl SharedReader {
             due_at: None,
             is_plain: options.ack == AckMode::Auto
                 && terms.ack_within.is_none()
-                && terms.lag == Lag::Hold,
+                && terms.lag == Lag::Hold
+                && !terms.keyed,
             settling: Mutex::new(()),
             ring,
             subscription,
             terms,
         };
-        Ok(Self { run, lap: 0, known_until: 0, work })
+        Ok(Self { run, lap: 0, known_until: 0, is_at_head: false, work })
     }
 
     #[inline(always)]
@@ -172,6 +176,11 @@ impl SharedReader {
     /// Whether the next message in order is not there yet.
     pub(crate) fn is_at_end(&self) -> bool {
         self.run.is_at_end()
+    }
+
+    /// Whether a message at the end of the run is what the member waits for.
+    pub(crate) fn is_at_head(&self) -> bool {
+        self.is_at_head
     }
 
     /// The run and the work apart, for a batch whose messages refer to the work.
@@ -227,6 +236,7 @@ impl SharedReader {
     /// Looks for a message, wherever it is: in the current share, among what is left of others,
     /// among what other members left, and at the head.
     pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
+        self.is_at_head = false;
         let work = &mut self.work;
         if let Some((from, to)) = work.missed.take() {
             return Ok(Read::Missed { from, to });
@@ -236,6 +246,7 @@ impl SharedReader {
         if let Some(read) = self.look_at_current(buffer)? {
             return Ok(read);
         }
+        self.work.check_prefetch()?;
         if let Some(read) = self.work.pick(buffer)? {
             return Ok(read);
         }
@@ -297,14 +308,15 @@ impl SharedReader {
     #[allow(clippy::cast_possible_truncation, reason = "at most a sector and a message")]
     fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
         let work = &mut self.work;
-        let Some(count_max) = work.room()? else { return Ok(Read::Empty) };
+        let Some(count_max) = work.room() else { return Ok(Read::Empty) };
         let allot = || {
             let index = work.ring.allot(work.index, work.subscription.index())?;
             Some(Box::new(Portion::allotted(&work.ring, index)))
         };
         let Some(mut portion) = work.spare.take().or_else(allot) else {
-            // All shares are in use, by messages that wait. Some of them will be due.
-            return Ok(Read::Empty);
+            // All shares are in use. Some will be done with, but none of those for which the caller
+            // would have to acknowledge something first.
+            return if work.lent() == 0 { Ok(Read::Empty) } else { Err(work.prefetch_full()) };
         };
         let (ring, keyed) = (&work.ring, work.terms.keyed);
         let corrupt = |corrupt| work.segment.corrupt(corrupt);
@@ -323,6 +335,7 @@ impl SharedReader {
             nothing => {
                 work.spare = Some(portion);
                 self.run = work.ring.run_at_head(&work.subscription).map_err(corrupt)?;
+                self.is_at_head = true;
                 return Ok(if nothing == Take::Closed { Read::Closed } else { Read::Empty });
             }
         };
@@ -354,12 +367,22 @@ impl SharedReader {
     pub(crate) fn is_caught_up(&self) -> bool {
         let work = &self.work;
         let in_hand = work.current.as_ref().is_some_and(|portion| !portion.is_handed_out());
+        if in_hand || work.is_something_ready() {
+            return false;
+        }
         let now = Instant::now();
-        let ripe = || {
-            let ripens_at = |sight: &Sight| work.ripens_at(sight);
-            work.sights(now).iter().filter_map(ripens_at).any(|at| at <= now)
-        };
-        !in_hand && work.ring.is_empty_at_head(&work.subscription).unwrap_or(false) && !ripe()
+        let sights = work.sights(now);
+        if sights.iter().filter_map(|sight| work.ripens_at(sight)).any(|at| at <= now) {
+            return false;
+        }
+        // What it may not take it does not wait for.
+        !self.is_at_head
+            || match work.ring.look_at_head(&work.subscription) {
+                Ok(Read::Empty) => true,
+                // The end is told to whoever comes after the last message that is settled.
+                Ok(Read::Closed) => work.is_something_own_left() || !sights.is_empty(),
+                _ => false,
+            }
     }
 
     /// Counts what is left to count. The member is about to give up its place.
@@ -401,20 +424,20 @@ impl Work {
         }))
     }
 
-    /// Acknowledges everything that is lent up to a sequence.
+    /// Acknowledges everything that is lent up to a sequence; late if any of that is, or nothing is
+    /// lent.
     pub(crate) fn ack_through(&self, sequence: u64) -> Result<Acked, Error> {
         let _settling = self.settling()?;
-        let mut acked = Acked::Late;
+        let mut all = None;
         for portion in self.portions() {
             let messages = portion.lent() & portion.through(sequence);
             if messages != 0 {
                 portion.set_lent(portion.lent() & !messages);
-                if self.settle(portion, messages) == Acked::Done {
-                    acked = Acked::Done;
-                }
+                let acked = self.settle(portion, messages);
+                all = all.filter(|&before| before == Acked::Late).or(Some(acked));
             }
         }
-        Ok(acked)
+        Ok(all.unwrap_or(Acked::Late))
     }
 
     pub(crate) fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
@@ -451,6 +474,8 @@ impl Work {
     pub(crate) fn next_in_batch(&self, run: &mut Run) -> Option<Span> {
         let (span, end) = run.peek()?;
         let portion = self.current.as_ref()?;
+        // Those before it are lent, and may be settled meanwhile.
+        let _settling = self.settling().ok()?;
         portion.hand_out();
         run.advance(end);
         Some(span)
@@ -488,13 +513,19 @@ impl Work {
 
     /// Settles messages; late if another member has taken the share away.
     fn settle(&self, portion: &Portion, messages: u32) -> Acked {
+        self.settle_as(layout::ACKED, portion, messages)
+    }
+
+    /// [`Self::settle`], where they are counted as something.
+    fn settle_as(&self, what: Word64, portion: &Portion, messages: u32) -> Acked {
         let state = portion.state().settle(messages);
         if !self.replace(portion, state) {
             return Acked::Late;
         }
-        self.count(layout::ACKED, messages.count_ones().into());
+        self.count(what, messages.count_ones().into());
         portion.note_counted(messages.count_ones());
-        if self.terms.keyed {
+        // Others may wait for a key, or for the last message before the end.
+        if self.terms.keyed || (state.unsettled() == 0 && self.ring.closed_at().is_some()) {
             announce_messages(&self.ring);
         }
         Acked::Done
@@ -524,7 +555,10 @@ impl Work {
         let state = portion.state();
         let done = self.replace(portion, state.settle(before).hand_out());
         if done {
-            portion.set_lent(portion.lent() & !before | 1 << state.handed());
+            portion.set_lent(portion.lent() & !before | bit(state.handed()));
+            if self.terms.keyed && before != 0 {
+                announce_messages(&self.ring);
+            }
         }
         done
     }
@@ -653,12 +687,7 @@ impl Work {
                 file.append(&letter)?;
             }
         }
-        let buried = self.settle(portion, 1 << number);
-        if buried == Acked::Done {
-            self.count(layout::DEAD_LETTERS, 1);
-            self.count(layout::ACKED, u64::MAX);
-        }
-        Ok(buried)
+        Ok(self.settle_as(layout::DEAD_LETTERS, portion, 1 << number))
     }
 
     /// Counts what was handed out in order of the current share, and settled since.
@@ -677,13 +706,22 @@ impl Work {
 /// What is done while nothing is lent.
 impl Work {
     /// How many messages more the member may take; `None` while it has as many as it may have.
-    fn room(&self) -> Result<Option<u32>, Error> {
-        let lent: u32 = self.portions().map(|portion| portion.lent().count_ones()).sum();
+    fn room(&self) -> Option<u32> {
         let taken: u32 = self.portions().map(|portion| portion.in_work().count_ones()).sum();
-        if lent >= self.prefetch {
-            return Err(Error::PrefetchFull { queue: self.segment.name().into(), unacked: lent });
-        }
-        Ok(self.prefetch.checked_sub(taken).filter(|&room| room > 0))
+        self.prefetch.checked_sub(taken).filter(|&room| room > 0)
+    }
+
+    /// Refuses to lend more than may be unacknowledged, wherever it comes from.
+    fn check_prefetch(&self) -> Result<(), Error> {
+        if self.lent() < self.prefetch { Ok(()) } else { Err(self.prefetch_full()) }
+    }
+
+    fn prefetch_full(&self) -> Error {
+        Error::PrefetchFull { queue: self.segment.name().into(), unacked: self.lent() }
+    }
+
+    fn lent(&self) -> u32 {
+        self.portions().map(|portion| portion.lent().count_ones()).sum()
     }
 
     /// Keeps what is left of the current share for later, and gives back what is done with.
@@ -885,8 +923,21 @@ impl Work {
 
     /// Whether there are messages that somebody may yet have to be given.
     fn is_something_left(&self) -> bool {
-        let own = self.portions().any(|portion| portion.state().unsettled() & !portion.lent() != 0);
-        own || !self.seen.is_empty()
+        self.is_something_own_left() || !self.seen.is_empty()
+    }
+
+    fn is_something_own_left(&self) -> bool {
+        self.portions().any(|portion| portion.state().unsettled() & !portion.lent() != 0)
+    }
+
+    /// Whether something of what is left of shares can be handed out.
+    fn is_something_ready(&self) -> bool {
+        self.left.iter().any(|portion| {
+            let is_ready = |number| {
+                portion.waits_until(number).is_none() && !portion.is_blocked(number, &self.ring)
+            };
+            !portion.is_lost() && bits(portion.state().unsettled() & !portion.lent()).any(is_ready)
+        })
     }
 }
 

@@ -134,15 +134,16 @@ impl Portion {
     pub(super) fn settle_and_hand_out(&self) {
         let state = self.state();
         self.store_state(state.settle(self.lent()).hand_out());
-        self.set_lent(1 << state.handed());
+        self.set_lent(bit(state.handed()));
     }
 
-    /// Lends one message more, where nobody else may change the state.
+    /// Lends one message more, where nobody else may change the state, for one who keeps other
+    /// threads from settling.
     #[inline(always)]
     pub(super) fn hand_out(&self) {
         let state = self.state();
         self.store_state(state.hand_out());
-        self.set_lent(self.lent() | 1 << state.handed());
+        self.set_lent(self.lent() | bit(state.handed()));
     }
 
     /// Settled messages were counted.
@@ -153,7 +154,7 @@ impl Portion {
     /// How many messages were handed out in order and settled, and are not counted yet.
     pub(super) fn uncounted(&self) -> u32 {
         let state = self.state();
-        let handed = u32::MAX.checked_shr(32 - state.handed()).unwrap_or(0);
+        let handed = u32::MAX.checked_shr(32_u32.saturating_sub(state.handed())).unwrap_or(0);
         let settled = (handed & !state.unsettled()).count_ones();
         settled.saturating_sub(self.counted.load(Ordering::Relaxed))
     }
@@ -339,6 +340,13 @@ impl Sight {
         let facts = |sight: &Self| (sight.index, sight.ticket, sight.state, sight.waiting);
         facts(self) == facts(other)
     }
+}
+
+/// The bit of a message. A number that no message has, which only somebody's hand can have made,
+/// gives that of another.
+#[inline(always)]
+pub(super) const fn bit(number: u32) -> u32 {
+    1_u32.wrapping_shl(number)
 }
 
 /// The numbers of the set bits, from the lowest.

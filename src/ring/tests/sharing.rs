@@ -294,7 +294,7 @@ fn a_subscription_of_somebodys_making_is_corrupt_and_no_more() {
                 let ring = memory.ring();
                 for keyed in [false, true] {
                     let _ = ring.take(&subscription, index, 32, keyed);
-                    let _ = ring.is_empty_at_head(&subscription);
+                    let _ = ring.look_at_head(&subscription);
                     let _ = ring.run_at_head(&subscription).map(|run| run.is_at_end());
                     for share in ring.used_shares() {
                         if let Ok(extent) = ring.extent(share) {

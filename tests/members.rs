@@ -1,0 +1,249 @@
+//! What a member of a named subscription may rely on at the edges: batches that others settle, or that
+//! are forgotten, ends of streams that somebody still works on, and how much it is lent.
+
+mod support;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use ringway::{
+    AckMode, Acked, Consumer, Error, Lag, Message, Producer, Queue, QueueOptions, Received, Start,
+    Subscribe, Wait,
+};
+use support::{Directory, Name, watchdog};
+
+const CAPACITY: u64 = 64 << 10;
+
+fn queue_of(name: &Name) -> (Queue, Producer) {
+    let queue = Queue::create(name, &QueueOptions::new().capacity(CAPACITY).members(8)).unwrap();
+    let producer = queue.producer().unwrap();
+    (queue, producer)
+}
+
+fn workers() -> Subscribe {
+    Subscribe::new().named("workers").from(Start::Oldest).wait(Wait::Park)
+}
+
+fn next(consumer: &mut Consumer) -> Message<'_> {
+    consumer.receive().unwrap().message().expect("a message")
+}
+
+/// How often a consumer has slept.
+fn sleeps(queue: &Queue, consumer: &Consumer) -> u64 {
+    let info = queue.info().unwrap();
+    let of_it = |of: &&ringway::ConsumerInfo| of.member == consumer.member();
+    info.consumers.iter().find(of_it).expect("the consumer").sleeps
+}
+
+/// The consumer is told that nothing has come, and has slept meanwhile.
+fn sleeps_for_nothing(queue: &Queue, consumer: &mut Consumer) {
+    let before = sleeps(queue, consumer);
+    let received = consumer.receive_timeout(Duration::from_millis(300)).unwrap();
+    assert_eq!(received, Received::TimedOut);
+    assert!(sleeps(queue, consumer) > before, "it did not sleep");
+}
+
+#[test]
+fn messages_of_a_batch_are_settled_by_other_threads_while_it_goes_on() {
+    let _watchdog = watchdog();
+    for mode in [AckMode::Manual, AckMode::Auto] {
+        let name = Name::new("batch-threads");
+        let (queue, mut producer) = queue_of(&name);
+        let mut consumer = queue.subscribe(&workers().ack(mode).prefetch(32)).unwrap();
+        let mut due = 0;
+        while due < 64_000 {
+            // Not all of a batch may be in one share.
+            if due % 32 == 0 {
+                producer.batch_of(32);
+            }
+            thread::scope(|scope| {
+                let (lent, to_settle) = mpsc::channel::<Message<'_>>();
+                scope.spawn(move || {
+                    for message in to_settle {
+                        assert_eq!(message.ack().unwrap(), Acked::Done, "{message:?}");
+                    }
+                });
+                let batch = consumer.receive_batch(32).unwrap().message().unwrap();
+                for message in batch {
+                    assert_eq!((message.sequence(), message.delivery()), (due, 1));
+                    due += 1;
+                    lent.send(message).unwrap();
+                }
+            });
+        }
+        drop(consumer);
+        let info = queue.info().unwrap();
+        assert_eq!(
+            (info.subscriptions[0].unacked, info.subscriptions[0].lag_messages),
+            (0, Some(0))
+        );
+    }
+}
+
+trait BatchOf {
+    fn batch_of(&mut self, count: u32);
+}
+
+impl BatchOf for Producer {
+    fn batch_of(&mut self, count: u32) {
+        let mut batch = self.batch();
+        (0..count).for_each(|number| batch.push(&number.to_le_bytes()).unwrap());
+        batch.commit().unwrap();
+    }
+}
+
+#[test]
+fn a_forgotten_batch_of_a_member_was_received_as_far_as_it_went() {
+    let _watchdog = watchdog();
+    let name = Name::new("forgotten");
+    let (queue, mut producer) = queue_of(&name);
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    let mut due = 0;
+    for round in 0..200 {
+        producer.batch_of(40);
+        let goes_as_far = round % 33;
+        let mut batch = consumer.receive_batch(40).unwrap().message().unwrap();
+        for message in batch.by_ref().take(goes_as_far) {
+            assert_eq!(message.sequence(), due);
+            due += 1;
+        }
+        std::mem::forget(batch);
+        // The first of a batch is received in any case.
+        due += u64::from(goes_as_far == 0);
+        let message = next(&mut consumer);
+        assert_eq!((message.sequence(), message.delivery()), (due, 1));
+        due += 1;
+        while let Received::Message(message) = consumer.try_receive().unwrap() {
+            assert_eq!((message.sequence(), message.delivery()), (due, 1));
+            due += 1;
+        }
+        assert_eq!(due, 40 * (round as u64 + 1));
+    }
+}
+
+#[test]
+fn whoever_waits_for_the_end_sleeps_until_the_last_message_is_settled() {
+    let _watchdog = watchdog();
+    let name = Name::new("end");
+    let (queue, mut producer) = queue_of(&name);
+    let workers = workers().ack(AckMode::Manual);
+    let mut busy = queue.subscribe(&workers).unwrap();
+    let mut idle = queue.subscribe(&workers).unwrap();
+    producer.send(b"a long task").unwrap();
+    let task = next(&mut busy).sequence();
+    producer.close().unwrap();
+    sleeps_for_nothing(&queue, &mut idle);
+    thread::scope(|scope| {
+        let end = scope.spawn(|| idle.receive().unwrap() == Received::Closed);
+        assert_eq!(busy.ack(task).unwrap(), Acked::Done);
+        assert!(end.join().unwrap());
+    });
+    // Whoever has something left to do does not keep others from finding out that the queue is gone.
+    producer = queue.producer().unwrap();
+    producer.send(b"another").unwrap();
+    next(&mut busy);
+    producer.close().unwrap();
+    Queue::force_remove(&name).unwrap();
+    assert!(matches!(idle.receive(), Err(Error::Stale { .. })));
+}
+
+#[test]
+fn whoever_may_not_take_what_is_there_sleeps() {
+    let _watchdog = watchdog();
+    let name = Name::new("blocked");
+    let (queue, mut producer) = queue_of(&name);
+    let keyed = workers().keyed().ack(AckMode::Manual).prefetch(1);
+    let mut one = queue.subscribe(&keyed).unwrap();
+    let mut other = queue.subscribe(&keyed).unwrap();
+    for text in [b"first", b"again", b"after"] {
+        producer.message().key(b"alice").send(text).unwrap();
+    }
+    let first = next(&mut one).sequence();
+    // It has the second one in hand, which waits for the first, and may have no third.
+    sleeps_for_nothing(&queue, &mut other);
+    thread::scope(|scope| {
+        let next = scope.spawn(|| next(&mut other).sequence());
+        assert_eq!(one.ack(first).unwrap(), Acked::Done);
+        assert_eq!(next.join().unwrap(), first + 1);
+    });
+}
+
+#[test]
+fn a_member_is_lent_as_much_as_it_may_have_wherever_it_comes_from() {
+    let _watchdog = watchdog();
+    let name = Name::new("prefetch");
+    let (queue, mut producer) = queue_of(&name);
+    let manual = workers().ack(AckMode::Manual);
+    let mut generous = queue.subscribe(&manual.clone().prefetch(32)).unwrap();
+    producer.batch_of(32);
+    generous.receive_batch(32).unwrap().message().unwrap().for_each(drop);
+    drop(generous);
+    let mut careful = queue.subscribe(&manual.prefetch(2)).unwrap();
+    let lent = [next(&mut careful).sequence(), next(&mut careful).sequence()];
+    assert!(matches!(careful.try_receive(), Err(Error::PrefetchFull { unacked: 2, .. })));
+    assert_eq!(careful.ack(lent[0]).unwrap(), Acked::Done);
+    assert!(next(&mut careful).redelivered());
+}
+
+#[test]
+fn a_member_that_uses_up_all_shares_is_told_to_acknowledge() {
+    let _watchdog = watchdog();
+    let name = Name::new("shares");
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(CAPACITY).members(1)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let skips = workers().ack(AckMode::Manual).on_lag(Lag::Skip).prefetch(1_000);
+    let mut consumer = queue.subscribe(&skips).unwrap();
+    // More than half a sector each: no two are in one share.
+    let payload = vec![7; usize::try_from(CAPACITY / 16 / 2).unwrap()];
+    let mut lent = Vec::new();
+    let full = loop {
+        producer.send(&payload).unwrap();
+        match consumer.receive() {
+            Ok(received) => lent.push(received.message().unwrap().sequence()),
+            Err(error) => break error,
+        }
+        assert!(lent.len() < 1_000, "there are not so many shares");
+    };
+    assert!(matches!(full, Error::PrefetchFull { unacked, .. } if unacked as usize == lent.len()));
+    assert!(lent.len() >= 60, "{} shares", lent.len());
+    assert_eq!(consumer.ack(lent[0]).unwrap(), Acked::Done);
+    assert!(next(&mut consumer).sequence() > lent[lent.len() - 1]);
+}
+
+#[test]
+fn acknowledging_all_is_late_if_some_of_it_is() {
+    let _watchdog = watchdog();
+    let name = Name::new("ack-through");
+    let (queue, mut producer) = queue_of(&name);
+    let leased = workers().ack(AckMode::Manual).prefetch(2).ack_within(Duration::from_millis(20));
+    let mut slow = queue.subscribe(&leased).unwrap();
+    let mut heir = queue.subscribe(&leased).unwrap();
+    // Each is a share of its own.
+    let payload = vec![7; usize::try_from(CAPACITY / 16 / 2).unwrap()];
+    producer.send(&payload).unwrap();
+    producer.send(&payload).unwrap();
+    let (first, second) = (next(&mut slow).sequence(), next(&mut slow).sequence());
+    while heir.try_receive().unwrap() == Received::Empty {
+        if slow.extend(second).unwrap() == Acked::Late {
+            // The wrong one was faster, by chance of the scheduler: both are late, which is no less.
+            break;
+        }
+    }
+    assert_eq!(slow.ack_through(second).unwrap(), Acked::Late);
+    assert!(first < second);
+}
+
+#[test]
+fn dead_letters_need_a_place_whoever_set_the_limit() {
+    let _watchdog = watchdog();
+    let name = Name::new("letters");
+    let (queue, _producer) = queue_of(&name);
+    let directory = Directory::new(&name);
+    let limited = workers().max_deliveries(3).dead_letters(directory.path());
+    let _first = queue.subscribe(&limited).unwrap();
+    let refused = queue.subscribe(&workers()).unwrap_err();
+    assert!(matches!(&refused, Error::InvalidOption { .. }), "{refused}");
+    assert!(refused.to_string().contains("dead letters"), "{refused}");
+    let _second = queue.subscribe(&workers().dead_letters(directory.path())).unwrap();
+}
