@@ -55,7 +55,7 @@ fn a_message_is_too_large_whatever_room_was_made_before() {
     let limit = queue.message_size_max();
     let (largest, larger) = (vec![1; limit], vec![2; limit + 8]);
     // A key takes room that a message without one would have for its payload.
-    let make_room: [fn(&mut Producer, &[u8]); 4] = [
+    let make_room: [fn(&mut Producer, &[u8]); 3] = [
         |producer, largest| {
             let mut batch = producer.batch();
             batch.push_keyed(b"key", largest).unwrap();
@@ -66,12 +66,7 @@ fn a_message_is_too_large_whatever_room_was_made_before() {
             std::mem::forget(batch);
         },
         |producer, largest| {
-            let claim = producer.message().key(b"key").claim(largest.len()).unwrap();
-            drop(claim);
-        },
-        |producer, largest| {
-            let claim = producer.message().key(b"key").claim(largest.len()).unwrap();
-            std::mem::forget(claim);
+            let _ = producer.message().key(b"key").claim(largest.len()).unwrap();
         },
     ];
     for make_room in make_room {
@@ -133,14 +128,14 @@ fn what_a_batch_did_not_reach_comes_next() {
 }
 
 #[test]
-fn a_forgotten_claim_or_batch_never_happened() {
+fn a_claim_or_batch_that_is_not_committed_never_happened() {
     let _watchdog = watchdog();
     let name = Name::new("forgotten");
     let queue = small(&name);
     let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
     let mut producer = queue.producer().unwrap();
     for round in 0..2_000_u32 {
-        std::mem::forget(producer.claim(8_000).unwrap());
+        let _ = producer.claim(8_000).unwrap();
         let mut batch = producer.batch();
         batch.extend([&[1_u8; 700]; 5]).unwrap();
         std::mem::forget(batch);
