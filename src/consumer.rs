@@ -336,6 +336,32 @@ impl Consumer {
         self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence))
     }
 
+    /// Gives a message up by its sequence, as [`Message::reject`].
+    ///
+    /// # Errors
+    /// As [`Message::reject`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-reject");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-consumer-reject");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let queue = Queue::create("doc-consumer-reject", &QueueOptions::new().history(&directory))?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"no task at all")?;
+    /// let sequence = worker.receive()?.message().unwrap().sequence();
+    /// assert_eq!(worker.reject(sequence)?, Acked::Done);
+    /// assert_eq!(queue.dead_letters("workers")?.count(), 1);
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-consumer-reject")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn reject(&self, sequence: u64) -> Result<Acked, Error> {
+        self.reception.work()?.map_or(Ok(Acked::Late), |work| work.reject(sequence))
+    }
+
     /// Says that a message is still being worked on, as [`Message::extend`].
     ///
     /// # Errors

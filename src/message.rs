@@ -248,6 +248,37 @@ impl<'a> Message<'a> {
         self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence))
     }
 
+    /// Gives the message up at once: it becomes a dead letter, however often it was delivered, for one
+    /// that nobody can make anything of. For a consumer that is no member of a named subscription
+    /// this does nothing, and says [`Acked::Late`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if the member has no place for dead letters: neither has the queue a
+    /// [history directory](crate::QueueOptions::history), nor was it
+    /// [given one](crate::Subscribe::dead_letters). Else as [`nack`](Self::nack).
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Received, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-reject");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-reject");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let queue = Queue::create("doc-reject", &QueueOptions::new().history(&directory))?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"no task at all")?;
+    /// assert_eq!(worker.receive()?.message().unwrap().reject()?, Acked::Done);
+    /// assert_eq!(worker.try_receive()?, Received::Empty);
+    /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
+    /// assert_eq!(letter.payload, b"no task at all");
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-reject")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn reject(self) -> Result<Acked, Error> {
+        self.work.map_or(Ok(Acked::Late), |work| work.reject(self.sequence))
+    }
+
     /// Says that the message is still being worked on: the time that
     /// [`ack_within`](crate::Subscribe::ack_within) gives begins anew, for it and what was taken
     /// together with it.

@@ -215,7 +215,7 @@ fn the_standard_input_says_what_is_acknowledged() {
     let name = Name::new("dialogue");
     let directory = Directory::new(&name);
     print(&["create", &name, "-q", "--history", directory.text()]);
-    run_with(&["pub", &name], &numbers(6));
+    run_with(&["pub", &name], &numbers(7));
     let mut member = dialogue(&name, &["--prefetch", "2", "--max-deliveries", "2"]);
     let mut input = member.stdin.take().unwrap();
     let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
@@ -231,17 +231,19 @@ fn the_standard_input_says_what_is_acknowledged() {
     assert_eq!(next(), (2, 2));
     writeln!(input, "nack 2\nack 3\nack 3").unwrap();
     assert_eq!((next(), next()), ((4, 1), (5, 1)));
-    writeln!(input, "ack 4").unwrap();
+    writeln!(input, "ack 5").unwrap();
     await_words(&mut member, "'ack 3' is too late");
+    writeln!(input, "reject 4").unwrap();
+    assert_eq!(next(), (6, 1));
     // What has no answer goes back.
     drop(input);
     assert!(member.wait().unwrap().success());
     let shown = subscription(&name, "w");
-    assert_eq!((&shown["dead_letters"], &shown["acked_messages"]), (&1.into(), &4.into()));
+    assert_eq!((&shown["dead_letters"], &shown["acked_messages"]), (&2.into(), &4.into()));
     let rest = print(&["sub", &name, "--as", "w", "-e", "-f", "jsonl"]);
     assert_eq!(
         lines_of_json(&rest),
-        [json!({ "sequence": 5, "delivery": 2, "length": 1, "data": "5" })]
+        [json!({ "sequence": 6, "delivery": 2, "length": 1, "data": "6" })]
     );
 }
 

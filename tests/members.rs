@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Consumer, Error, Lag, Message, Producer, Queue, QueueOptions, Received, Start,
-    Subscribe, Wait,
+    AckMode, Acked, Consumer, Error, Lag, Message, Producer, Queue, QueueOptions, Reason, Received,
+    Start, Subscribe, Wait,
 };
 use support::{Directory, Name, watchdog};
 
@@ -232,6 +232,33 @@ fn acknowledging_all_is_late_if_some_of_it_is() {
     }
     assert_eq!(slow.ack_through(second).unwrap(), Acked::Late);
     assert!(first < second);
+}
+
+#[test]
+fn a_message_that_is_rejected_is_a_dead_letter_at_once_if_there_is_a_place() {
+    let _watchdog = watchdog();
+    let name = Name::new("rejected");
+    let (queue, mut producer) = queue_of(&name);
+    let directory = Directory::new(&name);
+    let manual = workers().ack(AckMode::Manual);
+    let mut placeless = queue.subscribe(&manual).unwrap();
+    producer.send(b"nonsense").unwrap();
+    let refused = next(&mut placeless).reject().unwrap_err();
+    assert!(matches!(&refused, Error::InvalidOption { .. }), "{refused}");
+    // It was not settled.
+    drop(placeless);
+    let mut worker = queue.subscribe(&manual.dead_letters(directory.path())).unwrap();
+    let message = next(&mut worker);
+    let sequence = message.sequence();
+    assert_eq!((message.delivery(), message.reject().unwrap()), (2, Acked::Done));
+    assert_eq!(worker.reject(sequence).unwrap(), Acked::Late);
+    assert_eq!(worker.try_receive().unwrap(), Received::Empty);
+    let letters = queue.dead_letters_in(directory.path(), "workers").unwrap();
+    let letters: Vec<_> = letters.map(Result::unwrap).collect();
+    assert_eq!((letters.len(), &letters[0].payload[..]), (1, &b"nonsense"[..]));
+    assert_eq!((letters[0].reason, letters[0].deliveries), (Reason::Refused, 2));
+    let counts = &queue.info().unwrap().subscriptions[0];
+    assert_eq!((counts.dead_letters, counts.acked), (1, 0));
 }
 
 #[test]

@@ -445,9 +445,7 @@ impl Work {
         let Some((portion, number)) = self.find_lent(sequence) else { return Ok(Nacked::Late) };
         let deliveries = portion.deliveries(number);
         if self.is_last_delivery(deliveries) {
-            let buried = self.bury(portion, number, Reason::Refused)?;
-            portion.set_lent(portion.lent() & !(1 << number));
-            return Ok(match buried {
+            return Ok(match self.give_up(portion, number)? {
                 Acked::Done => Nacked::DeadLetter,
                 Acked::Late => Nacked::Late,
             });
@@ -459,6 +457,24 @@ impl Work {
         let pause = self.pause_after(deliveries);
         portion.retry_at(number, Instant::now() + pause);
         Ok(Nacked::Retry(pause))
+    }
+
+    pub(crate) fn reject(&self, sequence: u64) -> Result<Acked, Error> {
+        let _settling = self.settling()?;
+        if self.dead_letters.is_none() {
+            let queue = self.segment.name().into();
+            let what = "a message cannot be rejected without a place for dead letters: the queue has no history directory, and this member names none".into();
+            return Err(Error::InvalidOption { queue, what });
+        }
+        self.find_lent(sequence)
+            .map_or(Ok(Acked::Late), |(portion, number)| self.give_up(portion, number))
+    }
+
+    /// Has a message that is lent become a dead letter.
+    fn give_up(&self, portion: &Portion, number: u32) -> Result<Acked, Error> {
+        let buried = self.bury(portion, number, Reason::Refused)?;
+        portion.set_lent(portion.lent() & !(1 << number));
+        Ok(buried)
     }
 
     pub(crate) fn extend(&self, sequence: u64) -> Result<Acked, Error> {

@@ -335,6 +335,10 @@ impl<'a> Answers<'a> {
                 }
                 nacked == Nacked::Late
             }
+            "reject" => {
+                unacked.remove(&sequence);
+                consumer.reject(sequence)? == Acked::Late
+            }
             "extend" => consumer.extend(sequence)? == Acked::Late,
             _ => return Err(self.meaningless()),
         };
@@ -350,7 +354,7 @@ impl<'a> Answers<'a> {
         let number = self.count.max(1);
         let line = String::from_utf8_lossy(&self.line);
         Failure::Record(format!(
-            "line {number} of the standard input, '{}', is none of ack, ack-through, nack and extend with a sequence",
+            "line {number} of the standard input, '{}', is none of ack, ack-through, nack, reject and extend with a sequence",
             line.escape_debug()
         ))
     }

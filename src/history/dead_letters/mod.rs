@@ -29,7 +29,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Its last consumer refused it (`nack`).
+    /// Its last consumer refused it (`nack`), or rejected it.
     Refused,
     /// Its last consumer died with it, or had it for too long.
     Unacknowledged,
