@@ -1,12 +1,12 @@
 //! Every byte of the segment: where it lies, who writes it, what it means.
 //!
 //! A segment is one shared-memory object of three regions. Each begins on a 64 KiB
-//! boundary, so that a process can map the two that only the producer writes read-only.
+//! boundary, so that a consumer can map the two that it never writes read-only.
 //!
 //! ```text
-//! header    identity | licence | state | sector index              written by the producer
-//! control   events | maps | subscriptions | members | shares       written by consumers
-//! ring      capacity bytes of frames                               written by the producer
+//! header    identity | licence | state | sector index    written by the producer and the historian
+//! control   events | maps | subscriptions | members | shares                 written by consumers
+//! ring      capacity bytes of frames                                       written by the producer
 //! ```
 //!
 //! Nothing else in the crate computes an offset. The structs below are never built: they exist
@@ -327,7 +327,7 @@ part! {
     /// A share: messages of a named subscription that follow each other and are one member's to
     /// work on.
     struct Share: 256 {
-        0x00 ticket: u64 = "owner, helpers" "the turn it was taken at; its highest bit: the head has passed it";
+        0x00 ticket: u64 = "owner, helpers" "1 + the subscription (bits 48 to 62) and the turn it was taken at; bit 63: the head has passed it";
         0x08 state: u64 = "owner, heirs" "unsettled messages (32 bits) | how many were handed out (6) | 1 + owner (15) | generation (11)";
         0x10 from_position: u64 = "owner" "the head's position before it";
         0x18 from_sequence: u64 = "owner" "the head's sequence before it; lower than `sequence` if messages were missed";

@@ -1,12 +1,25 @@
 //! A consumer's place in the queue: taking one, giving it up, and clearing those of the dead.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::error::Error;
-use crate::layout;
+use crate::layout::{self, Word32};
 use crate::ring::{Corrupt, MemberIndex, Ring};
 use crate::segment::{Lock, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::process;
 use crate::wait::Event;
+
+/// Who clears up after the dead has a line's lock for a moment. So nobody is found to live in it, or
+/// the table to be full, before several looks.
+const ROUNDS: u32 = 3;
+
+fn rest_before(round: u32) {
+    if round > 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// A line of the member table, and the lock that shows that its owner lives. Dropped, the place
 /// is given up.
@@ -23,7 +36,14 @@ impl Membership {
     /// reader's beginning is found.
     pub(crate) fn find(segment: &Segment, ring: Ring) -> Result<Self, Error> {
         let lock = segment.lock_file()?;
-        let index = Self::lock_a_line(&ring, &lock)?;
+        let mut index = None;
+        for round in 0..ROUNDS {
+            rest_before(round);
+            index = Self::lock_a_line(&ring, &lock)?;
+            if index.is_some() {
+                break;
+            }
+        }
         if segment.is_stale() {
             // Perhaps found so because whoever removes a queue has all locks for that time.
             return Err(segment.stale());
@@ -96,6 +116,24 @@ pub(crate) fn clear_dead(
     Ok(cleared)
 }
 
+/// How many of these members live. The membership of the others is ended.
+pub(crate) fn count_living(
+    ring: &Ring,
+    lock: &Lock,
+    members: &[MemberIndex],
+) -> Result<u32, Error> {
+    let mut living = 0;
+    for round in 0..ROUNDS {
+        rest_before(round);
+        clear_dead(ring, lock, members.iter().copied())?;
+        living = members.iter().filter(|&&index| ring.is_active(index)).count();
+        if living == 0 {
+            break;
+        }
+    }
+    Ok(u32::try_from(living).unwrap_or(u32::MAX))
+}
+
 /// Ends a membership: what it left of shares is for others from now on, and what it counted is
 /// the subscription's. The caller holds the member's lock.
 fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
@@ -132,10 +170,7 @@ fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
 pub(crate) fn announce_messages(ring: &Ring) {
     // SeqCst: WAKE.
     fence(Ordering::SeqCst);
-    let event = Event::new(ring.control32(layout::DATA_EVENT));
-    if event.is_awaited() {
-        event.call();
-    }
+    call_if_awaited(ring, layout::DATA_EVENT);
 }
 
 /// Tells a producer that waits for room that a cursor has moved, or is no more.
@@ -143,7 +178,11 @@ pub(crate) fn announce_messages(ring: &Ring) {
 pub(crate) fn announce_room(ring: &Ring) {
     // SeqCst: ROOM.
     fence(Ordering::SeqCst);
-    let event = Event::new(ring.control32(layout::ROOM_EVENT));
+    call_if_awaited(ring, layout::ROOM_EVENT);
+}
+
+fn call_if_awaited(ring: &Ring, event: Word32) {
+    let event = Event::new(ring.control32(event));
     if event.is_awaited() {
         event.call();
     }

@@ -237,7 +237,7 @@ impl Reception {
             return Err(self.segment.forked());
         }
         if patience.is_over() {
-            // Only a frame that comes and goes brings a wait back here.
+            // Only a frame that comes, and goes or begins a sector, brings a wait back here.
             return Ok(Some(Received::TimedOut));
         }
         *patience = patience.begin();

@@ -1,8 +1,7 @@
 //! Named subscriptions by their names: making, finding, moving and removing them.
 
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::history::{Checkpoints, Past};
@@ -39,23 +38,19 @@ pub(crate) struct Terms {
 pub(crate) struct Found {
     pub(crate) subscription: Subscription,
     pub(crate) terms: Terms,
-    /// The sequence that it was to begin with, if it had to be made and that is gone.
-    pub(crate) missed_from: Option<u64>,
+    /// The messages that it was to begin with, first and one more than the last, if it had to be made
+    /// and those are gone.
+    pub(crate) missed: Option<(u64, u64)>,
 }
 
 impl<'a> Registry<'a> {
     /// Waits for others who change the table. That takes microseconds, unless one of them was
     /// stopped in the middle.
     pub(crate) fn lock(segment: &'a Arc<Segment>, ring: &'a Ring) -> Result<Self, Error> {
-        const PATIENCE: Duration = Duration::from_secs(10);
         let lock = segment.lock_file()?;
-        let begin = Instant::now();
-        while !lock.try_registry()? {
-            if begin.elapsed() > PATIENCE {
-                let source = std::io::ErrorKind::TimedOut.into();
-                return Err(Error::os(segment.name(), "change the subscriptions of", source));
-            }
-            thread::sleep(Duration::from_millis(1));
+        if !lock.wait_for(Duration::from_secs(10), Lock::try_registry)? {
+            let source = std::io::ErrorKind::TimedOut.into();
+            return Err(Error::os(segment.name(), "change the subscriptions of", source));
         }
         Ok(Self { segment, ring, lock })
     }
@@ -71,7 +66,7 @@ impl<'a> Registry<'a> {
             // The limit may be another's; the letters may be this member's.
             let limit = terms.deliveries_max;
             Subscribe { deliveries_max: limit, ..options.clone() }.check(self.segment)?;
-            return Ok(Found { subscription, terms, missed_from: None });
+            return Ok(Found { subscription, terms, missed: None });
         }
         let subscription = self.free_entry(name)?;
         let is_journal = self.segment.identity().keeping.journal.is_some();
@@ -96,7 +91,8 @@ impl<'a> Registry<'a> {
             Ok(begin) => {
                 // Release: whoever finds it finished finds all of it.
                 subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
-                Ok(Found { subscription, terms, missed_from: begin.missed_from })
+                let missed = begin.missed_from.map(|from| (from, begin.place.sequence));
+                Ok(Found { subscription, terms, missed })
             }
             Err(error) => {
                 self.discard(&subscription)?;
@@ -135,12 +131,10 @@ impl<'a> Registry<'a> {
         let of_it =
             |index: &_| self.ring.member(*index).subscription() == Some(subscription.index());
         let members: Vec<_> = self.ring.active_members().filter(of_it).collect();
-        membership::clear_dead(self.ring, &self.lock, members.iter().copied())?;
-        let living = members.into_iter().filter(|&index| self.ring.is_active(index)).count();
+        let living = membership::count_living(self.ring, &self.lock, &members)?;
         if living > 0 {
-            let members = u32::try_from(living).unwrap_or(u32::MAX);
             let subscription = name.into();
-            return Err(Error::SubscriptionInUse { queue: queue(), subscription, members });
+            return Err(Error::SubscriptionInUse { queue: queue(), subscription, members: living });
         }
         Ok(subscription)
     }

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
@@ -25,12 +27,13 @@ const PREFIX: &str = "ringway.";
 const NAME_SIZE_MAX: usize = 200;
 
 /// The bytes that are locked to show that somebody lives, one for the producer and one for each
-/// member, and that somebody changes the subscription table or appends to the history. They need not
-/// exist in the file.
+/// member, and that somebody changes the subscription table, appends to the history, or removes the
+/// queue. They need not exist in the file.
 const PRODUCER_BYTE: u64 = 0;
 const MEMBERS_BYTE: u64 = 1;
 const REGISTRY_BYTE: u64 = 1 << 20;
 const HISTORIAN_BYTE: u64 = REGISTRY_BYTE + 1;
+const REMOVAL_BYTE: u64 = HISTORIAN_BYTE + 1;
 /// All of them, however many members there are: for `fcntl`, a count of 0 is "and all beyond".
 const ALL_BYTES: (u64, u64) = (PRODUCER_BYTE, 0);
 
@@ -419,6 +422,10 @@ impl Object {
         }
         let inode = self.inode();
         let lock = Lock::open(&self.file, &name)?;
+        // One at a time, also of those who remove by force: between the look where the name leads and
+        // the removal it changes only by hand. Whoever keeps this lock may read the file and no more:
+        // force goes past that, and others find that they do not get all locks.
+        lock.wait_for(Duration::from_secs(1), Lock::try_removal)?;
         let segment = match self.into_segment() {
             Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
                 return Err(error);
@@ -543,6 +550,28 @@ impl Lock {
     /// Takes the lock of who appends to the history; `false` while another one has it.
     pub(crate) fn try_historian(&self) -> Result<bool, Error> {
         self.try_bytes(HISTORIAN_BYTE, 1)
+    }
+
+    /// Takes the lock of who removes the queue; `false` while another one has it.
+    fn try_removal(&self) -> Result<bool, Error> {
+        self.try_bytes(REMOVAL_BYTE, 1)
+    }
+
+    /// Takes one of the locks that others have for microseconds, unless they are stopped meanwhile;
+    /// `false` if it is not to be had in that time.
+    pub(crate) fn wait_for(
+        &self,
+        patience: Duration,
+        take: impl Fn(&Self) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let begin = Instant::now();
+        while !take(self)? {
+            if begin.elapsed() > patience {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(true)
     }
 
     /// Gives a member's lock up again.

@@ -31,9 +31,12 @@ fn next(consumer: &mut Consumer) -> Message<'_> {
 
 /// How often a consumer has slept.
 fn sleeps(queue: &Queue, consumer: &Consumer) -> u64 {
+    sleeps_of(queue, consumer.member())
+}
+
+fn sleeps_of(queue: &Queue, member: u32) -> u64 {
     let info = queue.info().unwrap();
-    let of_it = |of: &&ringway::ConsumerInfo| of.member == consumer.member();
-    info.consumers.iter().find(of_it).expect("the consumer").sleeps
+    info.consumers.iter().find(|of| of.member == member).expect("the consumer").sleeps
 }
 
 /// The consumer is told that nothing has come, and has slept meanwhile.
@@ -170,6 +173,33 @@ fn whoever_may_not_take_what_is_there_sleeps() {
 }
 
 #[test]
+fn a_member_takes_what_is_behind_a_share_that_is_blocked() {
+    let _watchdog = watchdog();
+    let name = Name::new("behind");
+    let (queue, mut producer) = queue_of(&name);
+    let keyed = workers().keyed().ack(AckMode::Manual);
+    let mut one = queue.subscribe(&keyed.clone().prefetch(1)).unwrap();
+    let mut other = queue.subscribe(&keyed.prefetch(100)).unwrap();
+    let mut send = |key: &[u8]| producer.message().key(key).send(b"").unwrap();
+    send(b"alice");
+    next(&mut one);
+    let free = thread::scope(|scope| {
+        let next = scope.spawn(|| next(&mut other).sequence());
+        // It sleeps before there is anything for it. What wakes it is a share that is all alice's.
+        while sleeps_of(&queue, 1) == 0 {
+            thread::yield_now();
+        }
+        for _ in 0..40 {
+            send(b"alice");
+        }
+        let free = send(b"bob");
+        assert_eq!(next.join().unwrap(), free);
+        free
+    });
+    assert!(free > 40);
+}
+
+#[test]
 fn a_member_is_lent_as_much_as_it_may_have_wherever_it_comes_from() {
     let _watchdog = watchdog();
     let name = Name::new("prefetch");
@@ -209,6 +239,29 @@ fn a_member_that_uses_up_all_shares_is_told_to_acknowledge() {
     assert!(lent.len() >= 60, "{} shares", lent.len());
     assert_eq!(consumer.ack(lent[0]).unwrap(), Acked::Done);
     assert!(next(&mut consumer).sequence() > lent[lent.len() - 1]);
+}
+
+#[test]
+fn a_share_that_could_not_be_taken_is_there_for_the_next() {
+    let _watchdog = watchdog();
+    let name = Name::new("damaged");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(CAPACITY).members(8).history(directory.path());
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let mut consumer = queue.subscribe(&workers().on_lag(Lag::Spill)).unwrap();
+    // Three rings of it.
+    for _ in 0..48 {
+        producer.send(&[7; 4_000]).unwrap();
+    }
+    for file in std::fs::read_dir(directory.path().join("spill")).unwrap() {
+        std::fs::write(file.unwrap().path(), b"not a file of a log").unwrap();
+    }
+    for _ in 0..500 {
+        assert!(matches!(consumer.try_receive(), Err(Error::LogDamaged { .. })));
+    }
+    let mut other = queue.subscribe(&workers().named("others").on_lag(Lag::Skip)).unwrap();
+    next(&mut other);
 }
 
 #[test]

@@ -210,6 +210,12 @@ fn who_may_read_can_keep_newcomers_out_while_it_lives_and_no_more() {
     assert!(matches!(queue.producer(), Err(Error::ProducerAlive { .. })));
     assert!(matches!(queue.subscribe(&Subscribe::new()), Err(Error::MembersFull { .. })));
     assert!(matches!(Queue::remove(&name), Err(Error::InUse { .. })));
+    let other = Name::new("locked-too");
+    Queue::create(&other, &QueueOptions::new().capacity(64 << 10).mode(0o644)).unwrap();
+    let mut others_peer = Peer::start("lock", &[&other]);
+    others_peer.await_word("true");
+    Queue::force_remove(&other).expect("a reader keeps nobody from that");
+    others_peer.kill();
     assert_eq!(observer.try_receive().unwrap(), Received::Empty);
     peer.kill();
     let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();

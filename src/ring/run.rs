@@ -15,7 +15,8 @@ pub(crate) struct Run {
     limit: usize,
     /// The next frame's.
     sequence: u64,
-    /// What the last frame was like: see [`Self::peek`]; and how often that has changed.
+    /// What the last frame was like: see [`Self::peek`]; and how often that has changed, as far as
+    /// it can be counted.
     usual: Usual,
     changes: u32,
     /// The largest size that a payload can have.
@@ -153,7 +154,7 @@ impl Run {
         if code != self.usual.code {
             // By values: what others get a reference to cannot stay in registers.
             self.usual = Usual::of_message(code, self.size_max)?;
-            self.changes += 1;
+            self.changes = self.changes.wrapping_add(1);
         }
         let end = self.offset + self.usual.frame_size;
         (end <= self.limit).then_some((self.usual.span_at(self.offset), end))
@@ -210,7 +211,7 @@ impl Run {
     /// Where the payload of the next message lies, which was found to have this shape.
     pub(super) fn learn(&mut self, shape: Shape) -> Span {
         self.usual = Usual::of(shape);
-        self.changes += 1;
+        self.changes = self.changes.wrapping_add(1);
         self.usual.span_at(self.offset)
     }
 

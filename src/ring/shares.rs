@@ -10,7 +10,7 @@
 use super::frame::{self, ExtensionSet, Frame};
 use super::read_side::Read;
 use super::run::{Run, Span};
-use super::subscriptions::{Head, Subscription, SubscriptionIndex, Turn};
+use super::subscriptions::{Head, Subscription, SubscriptionIndex};
 use super::{Corrupt, Lag, MemberIndex, Place, Ring, crash_point};
 use crate::layout::{self, COUNT_MAX, SHARE_COUNT_MAX, share as word};
 use crate::region::Region;
@@ -73,7 +73,8 @@ pub(crate) type ShareKeys = [u32; SHARE_COUNT_MAX as usize];
 /// What came of an attempt to take a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Take {
-    Taken(Extent),
+    /// A share of this extent, in this state.
+    Taken(Extent, State),
     /// There is no message at the head.
     Empty,
     /// Nor will there be one.
@@ -84,7 +85,7 @@ pub(crate) enum Take {
 
 /// The highest bit of a ticket: the head has passed the share.
 const PASSED: u64 = 1 << 63;
-/// The ticket of a share whose owner is done with it. No turn has that number.
+/// The ticket of a share whose owner is done with it. No turn has that one.
 const RETIRED: u64 = PASSED - 1;
 
 impl State {
@@ -228,15 +229,21 @@ impl Ring {
         let count = self.geometry.tables().shares;
         // Everybody begins elsewhere, so that they hardly ever meet.
         let indexes = (0..count).map(|index| ShareIndex((index + owner.get()) % count));
-        let free = |index: &ShareIndex| {
+        let take = |index: &ShareIndex| {
             let share = self.share(*index);
             let state = share.load_state();
-            state.is_free() && share.replace_state(state, state.owned_by(Some(owner))).is_ok()
+            if !state.is_free() {
+                return false;
+            }
+            crash_point();
+            // First of all: whoever clears up after the dead looks no further.
+            // Relaxed: the turn that takes the share carries it.
+            self.control32(layout::SHARES_USED).fetch_max(1 + index.0, Ordering::Relaxed);
+            crash_point();
+            share.replace_state(state, state.owned_by(Some(owner))).is_ok()
         };
-        let index = { indexes }.find(free)?;
+        let index = { indexes }.find(take)?;
         crash_point();
-        // Relaxed: the turn that takes the share carries it.
-        self.control32(layout::SHARES_USED).fetch_max(1 + index.0, Ordering::Relaxed);
         let code = 1 + subscription.get();
         self.share(index).word32(word::SUBSCRIPTION).store(code, Ordering::Relaxed);
         Some(index)
@@ -255,7 +262,10 @@ impl Ring {
         for _ in 0..super::ATTEMPTS_MAX {
             let head = self.head(subscription)?;
             if self.has_left(subscription.lag(), head.place.position) {
-                return Ok(Take::Behind(head));
+                if subscription.is_still(head.turn) {
+                    return Ok(Take::Behind(head));
+                }
+                continue;
             }
             if let Some(take) =
                 self.try_take(subscription, index, head, head.place, count_max, keyed)?
@@ -291,15 +301,19 @@ impl Ring {
             Survey::Overtaken => return Ok(None),
         };
         let keys = keyed.then(|| self.keys_of(&extent));
-        if self.has_left(subscription.lag(), extent.begin.position) {
+        let lag = subscription.lag();
+        let position = extent.begin.position;
+        // The keys may have been read where something else stands by now.
+        let is_gone = keyed && lag == Some(Lag::Skip) && self.is_below_floor(position);
+        if is_gone || self.has_left(lag, position) {
             return Ok(None);
         }
         let taken = self.take_stretch(subscription, index, head, extent, keys.as_ref());
-        Ok(taken.then_some(Take::Taken(extent)))
+        Ok(taken.map(|state| Take::Taken(extent, state)))
     }
 
     /// Takes messages that were found to follow a head as a share, with their keys if those count.
-    /// `false` if somebody was faster.
+    /// Nothing if somebody was faster; else the share's state, from which others may have changed it.
     pub(crate) fn take_stretch(
         &self,
         subscription: &Subscription,
@@ -307,14 +321,14 @@ impl Ring {
         head: Head,
         extent: Extent,
         keys: Option<&ShareKeys>,
-    ) -> bool {
+    ) -> Option<State> {
         let share = self.share(index);
-        share.fill(head.turn, head.place, extent);
+        let state = share.fill(subscription.ticket(head.turn), head.place, extent);
         for (index, &key) in (0..extent.count).zip(keys.into_iter().flatten()) {
             share.key(index).store(key, Ordering::Relaxed);
         }
         let step = Step { from: head.place, to: extent.after() };
-        self.take_turn(subscription, head.turn, index, &step)
+        self.take_turn(subscription, head.turn, index, &step).then_some(state)
     }
 
     /// Whether what was at a position, or was just read there, is to be had elsewhere.
@@ -541,14 +555,14 @@ enum Survey {
 }
 
 impl Share {
-    /// Writes down what the share will consist of when its turn comes.
-    fn fill(&self, turn: Turn, from: Place, extent: Extent) {
+    /// Writes down what the share will consist of when its turn comes, and returns its state.
+    fn fill(&self, ticket: u64, from: Place, extent: Extent) -> State {
         // Release: TURN. Whoever sees any of this sees that the share's last turn is over.
         fence(Ordering::Release);
         let store = |word, value: u64| self.word64(word).store(value, Ordering::Relaxed);
         crash_point();
         // Relaxed: its turn carries all of it.
-        store(word::TICKET, turn.count());
+        store(word::TICKET, ticket);
         store(word::FROM_POSITION, from.position);
         store(word::FROM_SEQUENCE, from.sequence);
         store(word::POSITION, extent.begin.position);
@@ -560,8 +574,9 @@ impl Share {
             store(word::retries(index), 0);
         }
         crash_point();
-        let state = State(self.state().load(Ordering::Relaxed));
-        store(word::STATE, state.filled(extent.count).0);
+        let state = State(self.state().load(Ordering::Relaxed)).filled(extent.count);
+        store(word::STATE, state.0);
+        state
     }
 
     pub(super) fn step(&self) -> Step {
@@ -585,22 +600,14 @@ impl Share {
         }
     }
 
-    /// Marks the share as passed, on its owner's behalf.
-    pub(super) fn help_to_pass(&self, turn: Turn) {
+    /// Marks the share as passed, unless somebody has done that before.
+    pub(super) fn pass(&self, ticket: u64) {
         crash_point();
-        let (from, to) = (turn.count(), turn.count() | PASSED);
-        // Whether somebody has done it before or not.
+        let (from, to) = (ticket, ticket | PASSED);
         // AcqRel: HEAD.
         // Acquire: HEAD.
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let _ = self.ticket().compare_exchange(from, to, success, failure);
-    }
-
-    /// Marks the share as passed. Its owner calls this; others who may do it store the same.
-    pub(super) fn pass(&self, turn: Turn) {
-        crash_point();
-        // Release: HEAD.
-        self.ticket().store(turn.count() | PASSED, Ordering::Release);
     }
 
     /// Lets go of the messages of a share that is wholly settled. Its owner calls this when it

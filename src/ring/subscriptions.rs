@@ -43,8 +43,9 @@ pub(super) struct Turn(u64);
 impl Turn {
     const SHARE_BITS: u32 = 16;
     const SHARE_MASK: u64 = (1 << Self::SHARE_BITS) - 1;
+    const COUNT_BITS: u32 = u64::BITS - Self::SHARE_BITS;
 
-    pub(super) fn count(self) -> u64 {
+    fn count(self) -> u64 {
         self.0 >> Self::SHARE_BITS
     }
 
@@ -166,7 +167,7 @@ impl Ring {
         let order = Ordering::AcqRel;
         let taken = subscription.turn().compare_exchange(turn.0, own.0, order, Ordering::Relaxed);
         if taken.is_ok() {
-            self.share(index).pass(own);
+            self.share(index).pass(subscription.ticket(own));
             subscription.end_turn(own, step);
         }
         taken.is_ok()
@@ -181,7 +182,7 @@ impl Ring {
         let step = share.step();
         // If any of that was written for a later turn, this one is over.
         if subscription.is_still(turn) {
-            share.help_to_pass(turn);
+            share.pass(subscription.ticket(turn));
             subscription.end_turn(turn, &step);
         }
         Ok(())
@@ -202,6 +203,12 @@ impl Ring {
 impl Subscription {
     pub(crate) fn index(&self) -> SubscriptionIndex {
         self.index
+    }
+
+    /// What a share that is taken in a turn is told by from all others that had or will have its
+    /// entry, of whichever subscription.
+    pub(super) fn ticket(&self, turn: Turn) -> u64 {
+        u64::from(1 + self.index.0) << Turn::COUNT_BITS | turn.count()
     }
 
     /// Whether the entry is a subscription, wholly made.

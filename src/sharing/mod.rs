@@ -44,8 +44,8 @@ pub(crate) struct SharedReader {
     lap: u64,
     /// Up to here the frames are known to be alike, and need not be looked at again.
     known_until: usize,
-    /// Whether the last look got as far as the head, and found nothing there: the run is there.
-    is_at_head: bool,
+    /// How far the last look got that found nothing.
+    reached: Reached,
     work: Work,
 }
 
@@ -99,6 +99,17 @@ pub(crate) struct Handed {
     pub(crate) is_copy: bool,
 }
 
+/// How far a look got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Not as far as the head.
+    NotHead,
+    /// The head, where nothing was; the run is there.
+    Head,
+    /// The head, and the member may take nothing there, whatever there is.
+    Barred,
+}
+
 /// What came of looking for a message of a share.
 #[derive(Clone, Copy, Debug)]
 enum Whereabouts {
@@ -120,7 +131,7 @@ impl SharedReader {
         found: Found,
         options: &Subscribe,
     ) -> Result<Self, Error> {
-        let Found { subscription, terms, missed_from } = found;
+        let Found { subscription, terms, missed } = found;
         let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
         let directory = options.dead_letters.as_deref().or_else(|| segment.history());
         let file = |directory| {
@@ -139,7 +150,7 @@ impl SharedReader {
             current: None,
             left: Vec::new(),
             spare: None,
-            missed: missed_from.map(|from| (from, run.sequence())),
+            missed,
             seen: Vec::new(),
             seen_at: None,
             // The first look is at what others left.
@@ -155,7 +166,7 @@ impl SharedReader {
             subscription,
             terms,
         };
-        Ok(Self { run, lap: 0, known_until: 0, is_at_head: false, work })
+        Ok(Self { run, lap: 0, known_until: 0, reached: Reached::NotHead, work })
     }
 
     #[inline(always)]
@@ -180,7 +191,7 @@ impl SharedReader {
 
     /// Whether a message at the end of the run is what the member waits for.
     pub(crate) fn is_at_head(&self) -> bool {
-        self.is_at_head
+        self.reached == Reached::Head
     }
 
     /// The run and the work apart, for a batch whose messages refer to the work.
@@ -236,7 +247,7 @@ impl SharedReader {
     /// Looks for a message, wherever it is: in the current share, among what is left of others,
     /// among what other members left, and at the head.
     pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
-        self.is_at_head = false;
+        self.reached = Reached::NotHead;
         let work = &mut self.work;
         if let Some((from, to)) = work.missed.take() {
             return Ok(Read::Missed { from, to });
@@ -308,6 +319,7 @@ impl SharedReader {
     #[allow(clippy::cast_possible_truncation, reason = "at most a sector and a message")]
     fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
         let work = &mut self.work;
+        self.reached = Reached::Barred;
         let Some(count_max) = work.room() else { return Ok(Read::Empty) };
         let allot = || {
             let index = work.ring.allot(work.index, work.subscription.index())?;
@@ -318,32 +330,23 @@ impl SharedReader {
             // would have to acknowledge something first.
             return if work.lent() == 0 { Ok(Read::Empty) } else { Err(work.prefetch_full()) };
         };
-        let (ring, keyed) = (&work.ring, work.terms.keyed);
-        let corrupt = |corrupt| work.segment.corrupt(corrupt);
-        let take = ring.take(&work.subscription, portion.index(), count_max, keyed);
-        let take = match take.map_err(corrupt)? {
-            Take::Behind(head) => work.take_behind(head, portion.index(), count_max)?,
-            take => {
-                if let Some(backlog) = &mut work.backlog {
-                    backlog.get_mut().unwrap_or_else(PoisonError::into_inner).close();
-                }
-                take
-            }
-        };
-        let extent = match take {
-            Take::Taken(extent) => extent,
+        let (extent, state) = match work.take(portion.index(), count_max) {
+            Ok(Take::Taken(extent, state)) => (extent, state),
             nothing => {
                 work.spare = Some(portion);
-                self.run = work.ring.run_at_head(&work.subscription).map_err(corrupt)?;
-                self.is_at_head = true;
+                let nothing = nothing?;
+                let run = work.ring.run_at_head(&work.subscription);
+                self.run = run.map_err(|corrupt| work.segment.corrupt(corrupt))?;
+                self.reached = Reached::Head;
                 return Ok(if nothing == Take::Closed { Read::Closed } else { Read::Empty });
             }
         };
+        self.reached = Reached::NotHead;
         self.run = work.ring.run_of(&extent);
         self.lap = extent.begin.position - self.run.offset() as u64;
         let size = (extent.end - extent.begin.position) as usize;
         self.known_until = extent.shape.map_or(0, |_| self.run.offset() + size);
-        portion.fill(&work.ring, extent, keyed);
+        portion.fill(&work.ring, extent, state, work.terms.keyed);
         if work.has_left(&portion) {
             // What lies there in the ring is something else.
             self.run.stop();
@@ -375,8 +378,7 @@ impl SharedReader {
         if sights.iter().filter_map(|sight| work.ripens_at(sight)).any(|at| at <= now) {
             return false;
         }
-        // What it may not take it does not wait for.
-        !self.is_at_head
+        self.reached == Reached::Barred
             || match work.ring.look_at_head(&work.subscription) {
                 Ok(Read::Empty) => true,
                 // The end is told to whoever comes after the last message that is settled.
@@ -585,6 +587,19 @@ impl Work {
         self.backlog.is_some() && self.ring.has_left(Some(self.terms.lag), begin)
     }
 
+    /// Takes a share from the head, wherever that is.
+    fn take(&mut self, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
+        let take = self.ring.take(&self.subscription, index, count_max, self.terms.keyed);
+        let take = take.map_err(|corrupt| self.segment.corrupt(corrupt))?;
+        if let Take::Behind(head) = take {
+            return self.take_behind(head, index, count_max);
+        }
+        if let Some(backlog) = &mut self.backlog {
+            backlog.get_mut().unwrap_or_else(PoisonError::into_inner).close();
+        }
+        Ok(take)
+    }
+
     /// Takes a share from a head that is not in the ring any more.
     fn take_behind(&self, head: Head, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
         let corrupt = |corrupt| self.segment.corrupt(corrupt);
@@ -598,7 +613,7 @@ impl Work {
             Stretch::InFiles(extent, keys) => {
                 let keys = self.terms.keyed.then_some(&keys);
                 let taken = ring.take_stretch(subscription, index, head, extent, keys);
-                if taken { Take::Taken(extent) } else { Take::Empty }
+                taken.map_or(Take::Empty, |state| Take::Taken(extent, state))
             }
             Stretch::Present(place) => {
                 let keyed = self.terms.keyed;

@@ -9,7 +9,8 @@ use crate::ring::{
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A share of this member's. Only the member changes it, unless others may take it away; so what
-/// is written down here is what stands in the segment.
+/// is written down here is what stands in the segment, or stood there as long as the share was its
+/// own. One who finds out late that it is not may have written there since.
 #[derive(Debug)]
 pub(super) struct Portion {
     index: ShareIndex,
@@ -19,6 +20,8 @@ pub(super) struct Portion {
     state: AtomicU64,
     /// Messages that the application has, a bit each.
     lent: AtomicU32,
+    /// Messages that wait to be delivered again, a bit each.
+    waiting: AtomicU32,
     /// 1 once another member has taken it away.
     lost: AtomicU32,
     /// Settled messages that are counted already.
@@ -58,6 +61,7 @@ impl Portion {
             extent: Extent::default(),
             state: AtomicU64::new(state.word()),
             lent: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
             lost: AtomicU32::new(0),
             counted: AtomicU32::new(0),
             retries: Mutex::default(),
@@ -65,11 +69,13 @@ impl Portion {
         }
     }
 
-    /// The share has taken this from the head.
-    pub(super) fn fill(&mut self, ring: &Ring, extent: Extent, keyed: bool) {
+    /// The share has taken this from the head, or had it when it was taken over, and had this state
+    /// at that moment. Since then it may have passed on.
+    pub(super) fn fill(&mut self, ring: &Ring, extent: Extent, state: State, keyed: bool) {
         self.extent = extent;
-        self.state.store(self.share.load_state().word(), Ordering::Relaxed);
+        self.state.store(state.word(), Ordering::Relaxed);
         self.set_lent(0);
+        self.waiting.store(self.share.waiting().load(Ordering::Relaxed), Ordering::Relaxed);
         self.counted.store(0, Ordering::Relaxed);
         let retries = self.retries.get_mut().unwrap_or_else(PoisonError::into_inner);
         retries.clear();
@@ -89,11 +95,12 @@ impl Portion {
     ) -> Result<Option<Self>, Corrupt> {
         let extent = ring.extent(sight.index)?;
         let share = ring.share(sight.index);
-        if share.replace_state(sight.state, sight.state.owned_by(Some(heir))).is_err() {
+        let state = sight.state.owned_by(Some(heir));
+        if share.replace_state(sight.state, state).is_err() {
             return Ok(None);
         }
         let mut portion = Self::allotted(ring, sight.index);
-        portion.fill(ring, extent, keyed);
+        portion.fill(ring, extent, state, keyed);
         Ok(Some(portion))
     }
 
@@ -203,7 +210,7 @@ impl Portion {
     }
 
     pub(super) fn waiting(&self) -> u32 {
-        self.share.waiting().load(Ordering::Relaxed)
+        self.waiting.load(Ordering::Relaxed)
     }
 
     pub(super) fn deliveries(&self, number: u32) -> u32 {
@@ -239,6 +246,7 @@ impl Portion {
     }
 
     fn set_waiting(&self, messages: u32) {
+        self.waiting.store(messages, Ordering::Relaxed);
         // Relaxed: who takes the share over has it by its state.
         self.share.waiting().store(messages, Ordering::Relaxed);
     }

@@ -95,7 +95,7 @@ fn what_a_group_that_spills_takes_is_in_the_ring_or_in_the_files() {
             let ring = taking_ring;
             let share = ring.allot(sharing::member(&ring, 0), of.index()).unwrap();
             let place = match ring.take(&of, share, 1, false).expect("whole") {
-                Take::Taken(extent) => {
+                Take::Taken(extent, _) => {
                     let span = ring.find_in(&extent, 0);
                     let word = span.map(|span| ring.word_at(span.offset).load(Ordering::Relaxed));
                     if !ring.has_left(Some(Lag::Spill), extent.begin.position) {

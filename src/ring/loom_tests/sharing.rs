@@ -24,7 +24,7 @@ pub(super) fn member(ring: &Ring, number: usize) -> MemberIndex {
 /// Takes a share of one message, and says which, if there was one.
 fn take_one(ring: &Ring, subscription: &Subscription, share: ShareIndex) -> Option<u64> {
     match ring.take(subscription, share, 1, false).expect("whole") {
-        Take::Taken(extent) => {
+        Take::Taken(extent, _) => {
             assert_eq!(extent.count, 1);
             let mut run = ring.run_of(&extent);
             let span = run.next().expect("a message was taken");

@@ -1,28 +1,47 @@
 //! Writers that die between any two stores, and successors that do too.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 
 thread_local! {
     static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
-/// Dies if the steps given are used up.
+/// Dies if the steps given are used up, or has others do something meanwhile.
 pub(in crate::ring) fn step() {
-    STEPS_LEFT.with(|left| match left.get() {
+    match STEPS_LEFT.get() {
         None => {}
-        Some(0) => std::panic::panic_any(Died),
-        Some(count) => left.set(Some(count - 1)),
-    });
+        Some(0) => {
+            STEPS_LEFT.set(None);
+            match MEANWHILE.take() {
+                Some(act) => act(),
+                None => std::panic::panic_any(Died),
+            }
+        }
+        Some(count) => STEPS_LEFT.set(Some(count - 1)),
+    }
+}
+
+/// Stops what follows on this thread after so many steps, until others have done something.
+pub(super) fn stop_after(steps: u32, meanwhile: impl FnOnce() + 'static) {
+    MEANWHILE.set(Some(Box::new(meanwhile)));
+    STEPS_LEFT.set(Some(steps));
+}
+
+/// Goes on without a stop; `true` if there was none.
+pub(super) fn stop_no_more() -> bool {
+    STEPS_LEFT.set(None);
+    MEANWHILE.take().is_some()
 }
 
 pub(super) struct Died;
 
 /// Gives so many steps to what follows on this thread, or as many as it wants.
 pub(super) fn after(steps: Option<u32>) {
-    STEPS_LEFT.with(|left| left.set(steps));
+    STEPS_LEFT.set(steps);
 }
 
 /// What a writer does in the crash tests.

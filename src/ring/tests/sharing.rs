@@ -1,6 +1,6 @@
 //! Members that die between any two stores, and heirs that do too.
 
-use super::crash::{Died, after};
+use super::crash::{Died, after, stop_after, stop_no_more};
 use super::*;
 use crate::layout::subscription as word;
 
@@ -42,7 +42,9 @@ fn work(ring: &Ring, owner: MemberIndex, done: &mut Done, leaves: impl Fn(u64) -
     let index = ring.allot(owner, subscription.index()).expect("a free share");
     let mut index = Some(index);
     while let Some(own) = index.take().or_else(|| ring.allot(owner, subscription.index())) {
-        let Take::Taken(extent) = ring.take(&subscription, own, 3, false).unwrap() else { break };
+        let Take::Taken(extent, _) = ring.take(&subscription, own, 3, false).unwrap() else {
+            break;
+        };
         let share = ring.share(own);
         let mut run = ring.run_of(&extent);
         let mut state = share.load_state();
@@ -142,6 +144,8 @@ fn check_all_done(ring: &Ring, done: &Done) {
         share.is_passed() && share.load_state().unsettled() != 0
     });
     assert_eq!(unsettled.count(), 0);
+    // What a share was is of no account for whoever has its entry next.
+    assert!(ring.used_shares().all(|index| !ring.share(index).is_passed()));
     let index = ring.allot(member(ring, 3), subscription.index()).expect("a free share");
     assert_eq!(ring.take(&subscription, index, 32, false).unwrap(), Take::Empty);
     // What a share was before does not hold the writer while its new owner waits for messages.
@@ -213,6 +217,66 @@ fn a_member_that_stops_in_its_turn_keeps_nobody_from_theirs() {
 }
 
 #[test]
+fn a_member_that_is_stopped_in_its_turn_for_too_long_finds_out_when_it_goes_on() {
+    let before = memory_with_messages();
+    for steps in 0.. {
+        let mut memory = before.clone();
+        let ring = memory.ring();
+        let subscription = subscription(&ring);
+        let slow = ring.allot(member(&ring, 0), subscription.index()).unwrap();
+        let others = ring.clone();
+        let done = std::rc::Rc::new(std::cell::RefCell::new(Done::default()));
+        let of_others = std::rc::Rc::clone(&done);
+        stop_after(steps, move || {
+            // They finish its turn, and take over what it has, as members with a lease do.
+            let subscription = super::sharing::subscription(&others);
+            others.head(&subscription).unwrap();
+            let share = others.share(slow);
+            let state = share.load_state();
+            if share.is_passed() {
+                share.replace_state(state, state.owned_by(None)).unwrap();
+            }
+            work(&others, member(&others, 1), &mut of_others.borrow_mut(), |_| false);
+        });
+        let take = ring.take(&subscription, slow, 3, false).unwrap();
+        let was_not_stopped = stop_no_more();
+        let share = ring.share(slow);
+        if let Take::Taken(extent, state) = take {
+            // Whose it is, is found out by a swap.
+            if share.replace_state(state, state.settle(u32::MAX)).is_ok() {
+                let (first, mut done) = (extent.begin.sequence, done.borrow_mut());
+                done.acked.extend(first..first + u64::from(extent.count));
+                share.retire();
+            }
+            work(&ring, member(&ring, 1), &mut done.borrow_mut(), |_| false);
+        }
+        ring.disown(member(&ring, 0)).unwrap();
+        ring.disown(member(&ring, 1)).unwrap();
+        check_all_done(&ring, &done.borrow());
+        if was_not_stopped {
+            assert!(steps > 5, "{steps} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_ticket_is_of_one_subscription() {
+    let mut memory = memory_with_messages();
+    let ring = memory.ring();
+    let tickets = ring.subscription_indexes().take(2).map(|index| {
+        let subscription = ring.subscription(index).unwrap();
+        subscription.word32(word::LAG).store(Lag::Hold.code(), Ordering::Relaxed);
+        ring.begin_holding(Start::Oldest, |place| ring.place_head(&subscription, place)).unwrap();
+        let share = ring.allot(member(&ring, 0), index).unwrap();
+        assert!(matches!(ring.take(&subscription, share, 3, false), Ok(Take::Taken(..))));
+        ring.share(share).load_ticket()
+    });
+    let [one, other] = tickets.collect::<Vec<_>>()[..] else { panic!("two subscriptions") };
+    assert_ne!(one, other, "the first turn of each");
+}
+
+#[test]
 fn the_writer_waits_for_the_head_and_for_every_share_and_for_nothing_else() {
     let mut memory = Memory::new(CAPACITY, ORIGIN);
     let ring = memory.ring();
@@ -230,7 +294,7 @@ fn the_writer_waits_for_the_head_and_for_every_share_and_for_nothing_else() {
     assert_eq!(fill(), 0, "the head holds");
     let take = |owner: usize| {
         let index = ring.allot(member(&ring, owner), subscription.index()).unwrap();
-        let Take::Taken(extent) = ring.take(&subscription, index, 32, false).unwrap() else {
+        let Take::Taken(extent, _) = ring.take(&subscription, index, 32, false).unwrap() else {
             panic!("there are messages");
         };
         (index, extent)
@@ -262,7 +326,7 @@ fn a_subscription_that_skips_goes_on_at_the_oldest_message() {
         send(&mut writer, &payload(sequence, 30)).unwrap();
     }
     let index = ring.allot(member(&ring, 0), subscription.index()).unwrap();
-    let Take::Taken(extent) = ring.take(&subscription, index, 32, false).unwrap() else {
+    let Take::Taken(extent, _) = ring.take(&subscription, index, 32, false).unwrap() else {
         panic!("there are messages");
     };
     assert_eq!(extent.begin, ring.oldest().unwrap());
