@@ -9,7 +9,8 @@ use std::{fmt, io};
 /// stream are values of [`Sent`](crate::Sent) and [`Received`](crate::Received). What stands
 /// here wants a person or another program text.
 ///
-/// The text of an error names the queue and says what to do.
+/// The text of an error names the queue and says what to do. So does the debug text, which is what a
+/// `main` prints that ends with an error.
 ///
 /// ```
 /// use ringway::{Error, Queue};
@@ -18,10 +19,10 @@ use std::{fmt, io};
 /// assert!(matches!(error, Error::NotFound { .. }));
 /// assert_eq!(
 ///     error.to_string(),
-///     "there is no queue 'no-such-queue'; `ringway ls` lists those there are",
+///     "there is no queue 'no-such-queue'; `ringway ls` lists those there are, and \
+///      `ringway create no-such-queue` makes one",
 /// );
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A queue of that name is there already.
@@ -350,6 +351,12 @@ impl Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Error {
     #[allow(clippy::too_many_lines, reason = "one sentence for each variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -458,14 +465,17 @@ impl fmt::Display for Error {
                 "queue '{queue}' has no subscription '{subscription}'; `ringway subscriptions {queue}` lists those it has"
             ),
             Self::NotFound { queue } => {
-                write!(f, "there is no queue '{queue}'; `ringway ls` lists those there are")
+                write!(
+                    f,
+                    "there is no queue '{queue}'; `ringway ls` lists those there are, and `ringway create {queue}` makes one"
+                )
             }
             Self::Os { queue, doing, source } => {
                 write!(f, "cannot {doing} queue '{queue}': {source}")
             }
             Self::PermissionDenied { queue, doing } => write!(
                 f,
-                "no permission to {doing} queue '{queue}'; its owner can give it with the mode of the queue (`ringway create --mode`)"
+                "no permission to {doing} queue '{queue}'; its owner can give it with the mode of the queue (`ringway create --mode`); whoever may read it can observe (`ringway sub --observe`)"
             ),
             Self::PrefetchFull { queue, unacked } => write!(
                 f,
