@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
 use ringway::{Queue, QueueOptions, Sent, key_hash};
@@ -275,14 +276,36 @@ fn a_signal_ends_a_member_when_its_command_has() {
     let go = format!("{}/go", directory.text());
     let command = format!("cat; echo; while ! test -e {go}; do sleep 0.01; done; echo done");
     let options = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
+    let mut member = ringway(&options).process_group(0).spawn().unwrap();
+    let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "a");
+    // As a terminal does it. The command is to end by itself.
+    // SAFETY: the group of our child, which nobody has waited for yet.
+    assert_eq!(unsafe { libc::kill(-member.id().cast_signed(), libc::SIGTERM) }, 0);
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "done");
+    assert_eq!(code(&member.wait_with_output().unwrap()), 128 + libc::SIGTERM);
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"b\n");
+}
+
+#[test]
+fn a_command_that_is_ended_together_with_its_member_has_not_failed() {
+    let _watchdog = watchdog();
+    let name = Name::new("ended");
+    let directory = Directory::new(&name);
+    run_with(&["pub", &name, "--create"], b"a\n");
+    let go = format!("{}/go", directory.text());
+    let command = format!("cat; echo; while ! test -e {go}; do sleep 0.01; done; kill -TERM $$");
+    let options = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
     let mut member = ringway(&options).spawn().unwrap();
     let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "a");
     signal(&member, libc::SIGTERM);
     std::fs::write(&go, "").unwrap();
-    assert_eq!(lines.next().unwrap().unwrap(), "done");
-    assert_eq!(code(&member.wait_with_output().unwrap()), 128 + libc::SIGTERM);
-    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"b\n");
+    let output = member.wait_with_output().unwrap();
+    assert_eq!(code(&output), 128 + libc::SIGTERM);
+    assert!(!said(&output).contains("failed"), "{}", said(&output));
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"a\n");
 }
 
 #[test]

@@ -68,6 +68,18 @@ impl Interrupt {
         Ok(false)
     }
 
+    /// Waits until something can be written, or nobody reads it any more; `false` if a signal came
+    /// first.
+    pub fn await_writable(&self, output: BorrowedFd<'_>) -> io::Result<bool> {
+        while self.signal().is_none() {
+            let [writable, _] = poll([(output, libc::POLLOUT), self.waker()], None)?;
+            if writable {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Waits so long until there is something to read, or its end; `false` if there is not, or a
     /// signal came first.
     pub fn await_readable_within(&self, input: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {

@@ -9,6 +9,7 @@ use crate::args::{Dump, Format, LogAction, Prune, Repair, Verify};
 use crate::confirm::confirm;
 use crate::excerpt::{Excerpt, Part, open};
 use crate::failure::{Ending, Failure};
+use crate::interrupt::Interrupt;
 use crate::output::{self, Console, bytes};
 use crate::sink::Sink;
 
@@ -105,9 +106,14 @@ fn damage_of(damage: &Error) -> (&Path, u64, String) {
 fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
     let archive = open(&dump.directory)?;
     let format = if dump.json { Format::Jsonl } else { Format::Raw };
-    let mut sink = Sink::new(format, dump.delimiter, false);
+    let interrupt = Interrupt::catch()?;
+    let mut sink = Sink::new(format, dump.delimiter, false, &interrupt)?;
     let mut ending = Ending::Done;
     for part in Excerpt::of(&archive, &dump.extent)? {
+        if let Some(signal) = interrupt.signal() {
+            ending = Ending::Interrupted(signal);
+            break;
+        }
         match part {
             Ok(Part::Message(message)) => sink.write(&message)?,
             Ok(Part::Missed { from, to }) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -57,9 +58,10 @@ pub fn handler<'a>(
     let member = &subscribe.member;
     if let Some(command) = &member.exec {
         let subscription = member.subscription.as_deref().unwrap_or_default();
-        return Ok(Box::new(Executor { command, queue: queue.name(), subscription, console }));
+        let queue = queue.name();
+        return Ok(Box::new(Executor { command, queue, subscription, interrupt, console }));
     }
-    let sink = Sink::new(subscribe.format, subscribe.delimiter, true);
+    let sink = Sink::new(subscribe.format, subscribe.delimiter, true, interrupt)?;
     Ok(match member.ack {
         Ack::Auto => Box::new(Writer { sink, unacked: 0, highest: 0, prefetch: prefetch(member) }),
         Ack::Manual => {
@@ -76,15 +78,15 @@ fn consumer(end: &ReceivingEnd) -> Result<&Consumer, Failure> {
 }
 
 /// Writes messages, and acknowledges them once they are out of this process's hands.
-struct Writer {
-    sink: Sink,
+struct Writer<'a> {
+    sink: Sink<'a>,
     /// How many were written since, and the highest sequence of them.
     unacked: u32,
     highest: u64,
     prefetch: u32,
 }
 
-impl Handler for Writer {
+impl Handler for Writer<'_> {
     fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
         self.sink.write(message)?;
         self.unacked += 1;
@@ -119,6 +121,7 @@ struct Executor<'a> {
     command: &'a OsStr,
     queue: &'a str,
     subscription: &'a str,
+    interrupt: &'a Interrupt,
     console: Console,
 }
 
@@ -140,6 +143,10 @@ impl Handler for Executor<'_> {
         if let Some(code @ (126 | 127)) = status.code() {
             // By no fault of the message: it goes back as it is.
             return Err(Failure::Command { command: self.command.into(), code });
+        }
+        if let (Some(signal), Some(_)) = (self.interrupt.signal(), status.signal()) {
+            // By no fault of the message either: it goes back with us.
+            return Err(Failure::Interrupted(signal));
         }
         let what = match message.nack()? {
             Nacked::Retry(Duration::ZERO) => "it will be delivered again".into(),
@@ -172,6 +179,8 @@ impl Executor<'_> {
     fn run(&self, message: Message<'_>) -> io::Result<ExitStatus> {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(self.command).stdin(Stdio::piped());
+        // What ends us, a Ctrl-C say, lets it end by itself.
+        command.process_group(0);
         command.env("RINGWAY_QUEUE", self.queue);
         command.env("RINGWAY_SUBSCRIPTION", self.subscription);
         command.env("RINGWAY_SEQUENCE", message.sequence().to_string());
@@ -193,7 +202,7 @@ impl Executor<'_> {
 
 /// Writes messages, and is told on the standard input what to do with them.
 struct Dialogue<'a> {
-    sink: Sink,
+    sink: Sink<'a>,
     unacked: BTreeSet<u64>,
     prefetch: u32,
     answers: Answers<'a>,
@@ -344,7 +353,7 @@ impl<'a> Answers<'a> {
         };
         if is_late {
             self.console.note(format_args!(
-                "'{verb} {sequence}' is too late: it was answered before, or has passed to another member"
+                "'{verb} {sequence}' is too late, or was not to be answered: no such message is out, or it has passed to another member"
             ));
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! Messages on their way to the standard output.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -10,39 +13,93 @@ use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::options::Delimiter;
 use crate::output::exact_time;
 use crate::records;
 
 /// Writes messages, and does not let them out before it is told to or has a buffer full.
 #[derive(Debug)]
-pub struct Sink {
-    output: BufWriter<StdoutLock<'static>>,
+pub struct Sink<'a> {
+    output: BufWriter<Output<'a>>,
     format: Format,
     delimiter: Delimiter,
     /// Whether to tell how often a message has been delivered.
     shared: bool,
 }
 
-impl Sink {
+impl<'a> Sink<'a> {
     const BUFFER_SIZE: usize = 64 << 10;
 
-    pub fn new(format: Format, delimiter: Delimiter, shared: bool) -> Self {
-        let output = BufWriter::with_capacity(Self::BUFFER_SIZE, io::stdout().lock());
-        Self { output, format, delimiter, shared }
+    pub fn new(
+        format: Format,
+        delimiter: Delimiter,
+        shared: bool,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self, Failure> {
+        let output = Output::open(interrupt).map_err(Failure::Output)?;
+        let output = BufWriter::with_capacity(Self::BUFFER_SIZE, output);
+        Ok(Self { output, format, delimiter, shared })
     }
 
-    pub fn write<'a>(&mut self, message: impl Into<Printed<'a>>) -> Result<(), Failure> {
+    pub fn write<'p>(&mut self, message: impl Into<Printed<'p>>) -> Result<(), Failure> {
         let message = message.into();
-        match self.format {
+        let written = match self.format {
             Format::Raw => records::write(&mut self.output, message.payload, self.delimiter),
             Format::Jsonl => writeln!(self.output, "{}", message.as_json(self.shared)),
-        }
-        .map_err(Failure::Output)
+        };
+        written.map_err(|error| self.failure(error))
     }
 
     pub fn flush(&mut self) -> Result<(), Failure> {
-        self.output.flush().map_err(Failure::Output)
+        self.output.flush().map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: io::Error) -> Failure {
+        match self.output.get_ref().interrupt.signal() {
+            Some(signal) if error.kind() == ErrorKind::WouldBlock => Failure::Interrupted(signal),
+            _ => Failure::Output(error),
+        }
+    }
+}
+
+/// The standard output. Whoever waits for its reader is not deaf to signals meanwhile.
+#[derive(Debug)]
+struct Output<'a> {
+    file: File,
+    interrupt: &'a Interrupt,
+}
+
+impl<'a> Output<'a> {
+    fn open(interrupt: &'a Interrupt) -> io::Result<Self> {
+        let mut file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let kind = file.metadata()?.file_type();
+        if kind.is_fifo() || kind.is_char_device() {
+            // Opened anew, because others who have it may not expect that it does not wait.
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(libc::O_NONBLOCK);
+            file = options.open("/proc/self/fd/1").unwrap_or(file);
+        }
+        Ok(Self { file, interrupt })
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !self.interrupt.await_writable(self.file.as_fd())? {
+                        return Err(error);
+                    }
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -85,11 +85,11 @@ fn handler<'a>(
     if subscribe.member.subscription.is_some() {
         return member::handler(queue, subscribe, interrupt, console);
     }
-    Ok(Box::new(Sink::new(subscribe.format, subscribe.delimiter, false)))
+    Ok(Box::new(Sink::new(subscribe.format, subscribe.delimiter, false, interrupt)?))
 }
 
 /// Messages are written, and nobody waits for an answer.
-impl Handler for Sink {
+impl Handler for Sink<'_> {
     fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
         self.write(message)
     }
