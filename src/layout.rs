@@ -492,7 +492,9 @@ impl Geometry {
             ));
         }
         if !capacity.is_power_of_two() {
-            let next = capacity.next_power_of_two();
+            let next = capacity.next_power_of_two() >> 10;
+            let next =
+                if next < 1 << 10 { format!("{next} KiB") } else { format!("{} MiB", next >> 10) };
             return Err(format!(
                 "a capacity of {capacity} bytes is not a power of two, try {next}"
             ));

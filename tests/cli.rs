@@ -214,6 +214,71 @@ fn ctrl_c_ends_with_a_summary() {
 }
 
 #[test]
+fn ctrl_c_ends_who_waits_for_a_reader_of_its_output() {
+    let _watchdog = watchdog();
+    let name = Name::new("unread");
+    run_with(&["pub", &name, "--create"], &b"x\n".repeat(100_000));
+    for options in [&[][..], &["--as", "w"]] {
+        let subscribe = [&["sub", &name, "--from", "oldest"], options].concat();
+        let mut consumer = ringway(&subscribe).spawn().unwrap();
+        let mut output = consumer.stdout.take().unwrap();
+        // What is there is more than a pipe holds. It sleeps once that is full.
+        output.read_exact(&mut [0; 2]).unwrap();
+        let state = format!("/proc/{}/stat", consumer.id());
+        while !std::fs::read_to_string(&state).unwrap().contains(") S ") {
+            std::thread::yield_now();
+        }
+        signal(&consumer, libc::SIGTERM);
+        assert_eq!(code(&consumer.wait_with_output().unwrap()), 128 + libc::SIGTERM);
+        drop(output);
+    }
+}
+
+#[test]
+fn a_second_producer_stands_by_if_it_is_told_to() {
+    let _watchdog = watchdog();
+    let name = Name::new("standby");
+    let queue = Queue::create(&name, &QueueOptions::new()).unwrap();
+    let first = queue.producer().unwrap();
+    assert_eq!(code(&run(&["pub", &name, "x"])), 1);
+    let refused = run(&["pub", &name, "x", "--standby", "50ms"]);
+    assert!(said(&refused).contains("has a producer already"), "{}", said(&refused));
+    let mut second = ringway(&["pub", &name, "x", "--standby", "1h"]).spawn().unwrap();
+    await_words(&mut second, "waiting for the place of another");
+    drop(first);
+    assert!(second.wait().unwrap().success());
+    assert_eq!(queue.info().unwrap().next_sequence, 1);
+}
+
+#[test]
+fn who_gives_up_for_want_of_room_says_so() {
+    let _watchdog = watchdog();
+    let name = Name::new("no-room");
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    let _slow = queue.subscribe(&Subscribe::new()).unwrap();
+    let output = run_with(&["pub", &name, "--timeout", "50ms"], &b"x\n".repeat(10_000));
+    assert_eq!(code(&output), 5, "{}", said(&output));
+    assert!(said(&output).contains("no room in time; sent"), "{}", said(&output));
+    assert!(said(&output).contains("held at"), "{}", said(&output));
+    let text = String::from_utf8(print(&["ls"])).unwrap();
+    let row = text.lines().find(|line| line.contains(&*name)).unwrap();
+    assert!(row.contains("holds the producer"), "{row}");
+}
+
+#[test]
+fn what_is_there_need_not_be_made() {
+    let _watchdog = watchdog();
+    let name = Name::new("if-missing");
+    let create = ["create", &name, "-c", "1M", "--if-missing"];
+    print(&create);
+    let made = print_json(&["info", &name, "--json"]);
+    let again = run(&create);
+    assert_eq!((code(&again), said(&again).contains("is there")), (0, true));
+    assert_eq!(print_json(&["info", &name, "--json"])["instance_id"], made["instance_id"]);
+    assert_eq!(code(&run(&["create", &name])), 1);
+}
+
+#[test]
 fn nobody_left_to_read_the_output_is_a_good_end() {
     let _watchdog = watchdog();
     let name = Name::new("pipe");
@@ -272,7 +337,7 @@ fn queues_are_made_listed_shown_and_removed() {
     let text = String::from_utf8(print(&["ls"])).unwrap();
     let row: Vec<_> =
         text.lines().find(|line| line.contains(&*name)).unwrap().split_whitespace().collect();
-    assert_eq!(row, [&*name, "1", "MiB", "3", "3", "-", "1", "16", "B"]);
+    assert_eq!(row, [&*name, "1", "MiB", "3", "3", "-", "1", "0", "16", "B"]);
     let text = String::from_utf8(print(&["info", &name])).unwrap();
     assert!(text.contains("0 to 2 in the ring; next 3"), "{text}");
 

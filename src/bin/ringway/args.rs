@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{
+    ArgGroup, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    value_parser,
+};
 use clap_complete::Shell;
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 use ringway::{AtLimit, Journal, Lag, Start, Wait};
@@ -22,7 +25,7 @@ Exit codes:
   3    no such queue, subscription or history, or no permission to use it
   4    messages were missed, or lost, doubled or disordered in a run; a queue or journal is damaged
   5    a limit was missed: of time, of --fail-if, or of a comparison
-  130  interrupted (Ctrl-C)";
+  130  interrupted (Ctrl-C); 143 by SIGTERM";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +43,30 @@ pub struct Arguments {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What the program was given; ends it if that is help, or nothing that it takes.
+pub fn parse() -> Arguments {
+    // What cannot be parsed is to be said in the colours that were asked for, too.
+    let color = match color_of(std::env::args_os()) {
+        Some(Color::Always) => ColorChoice::Always,
+        Some(Color::Never) => ColorChoice::Never,
+        Some(Color::Auto) | None => ColorChoice::Auto,
+    };
+    let matches = Arguments::command().color(color).get_matches();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn color_of(arguments: impl Iterator<Item = OsString>) -> Option<Color> {
+    let mut arguments = arguments.take_while(|argument| argument != "--");
+    while let Some(argument) = arguments.next() {
+        let value = argument.to_str().and_then(|text| text.strip_prefix("--color"));
+        if let Some(value) = value {
+            let value = value.strip_prefix('=').map(OsString::from).or_else(|| arguments.next())?;
+            return Color::from_str(value.to_str()?, false).ok();
+        }
+    }
+    None
 }
 
 #[derive(Debug, Args)]
@@ -136,7 +163,7 @@ pub struct Create {
     /// The queue's name: letters, digits, dots, dashes, underscores
     pub name: String,
     /// Bytes of the ring, a power of two from 64KiB to 2GiB; a message can have an eighth of it
-    #[arg(short, long, value_name = "SIZE", default_value = "16MiB")]
+    #[arg(short, long, value_name = "SIZE", default_value = "16MiB", value_parser = options::size)]
     pub capacity: ByteSize,
     /// How many consumers there can be at a time
     #[arg(short, long, value_name = "COUNT", default_value_t = 1024)]
@@ -144,6 +171,9 @@ pub struct Create {
     /// How many named subscriptions there can be
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     pub subscriptions: u32,
+    /// If there is such a queue already, leave it as it is, whatever is asked for, and be content
+    #[arg(long)]
+    pub if_missing: bool,
     /// Permissions: who may read can observe, who may write can do everything
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = options::mode)]
     pub mode: u32,
@@ -170,6 +200,7 @@ pub struct History {
     /// Bytes that the messages there may take; then the oldest files go. Files go whole, so it
     /// should be several times 16MiB, and several capacities
     #[arg(long = "history-max", value_name = "SIZE", requires = "directory")]
+    #[arg(value_parser = options::size)]
     pub size_max: Option<ByteSize>,
     /// What gives way when a consumer that spills still needs them: the producer, which waits, or
     /// the oldest messages all the same
@@ -258,6 +289,7 @@ pub struct Pub {
     pub create: bool,
     /// Bytes of its ring if it is made
     #[arg(short, long, value_name = "SIZE", default_value = "16MiB", requires = "create")]
+    #[arg(value_parser = options::size)]
     pub capacity: ByteSize,
     /// What ends each message of the input: a character, '\n', '\0', or len32, which is no end but
     /// the length before it (32 bits, little-endian)
@@ -289,12 +321,18 @@ pub struct Pub {
 /// What comes before the first message and after the last one.
 #[derive(Debug, Args)]
 pub struct Sending {
-    /// Wait for so many subscriptions before the first message
+    /// Wait for so many consumers before the first message
     #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
     pub wait_for: usize,
     /// End the stream after the last message: consumers end when they have received it
     #[arg(long)]
     pub close: bool,
+    /// Wait so long for the place of another producer, if there is one
+    #[arg(long, value_name = "TIME", value_parser = options::time)]
+    pub standby: Option<Duration>,
+    /// Give up when there has been no room for a message for so long
+    #[arg(short, long, value_name = "TIME", value_parser = options::time)]
+    pub timeout: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -570,7 +608,7 @@ pub struct Prune {
     /// The history directory
     pub directory: PathBuf,
     /// Remove files until the rest has so many bytes at most
-    #[arg(long = "max-size", value_name = "SIZE")]
+    #[arg(long = "max-size", value_name = "SIZE", value_parser = options::size)]
     pub size_max: Option<ByteSize>,
     /// Remove files that were last written to so long ago, such as 7d
     #[arg(long = "older-than", value_name = "TIME", value_parser = options::time)]

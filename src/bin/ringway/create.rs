@@ -1,6 +1,6 @@
 //! `ringway create`.
 
-use ringway::{AtLimit, Queue, QueueOptions};
+use ringway::{AtLimit, Error, Queue, QueueOptions};
 use serde_json::{Value, json};
 
 use crate::args::{Create, History};
@@ -8,10 +8,16 @@ use crate::failure::{Ending, Failure};
 use crate::output::{self, Console, bytes};
 
 pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
-    let Create { name, capacity, members, subscriptions, mode, json, history } = create;
+    let Create { name, capacity, members, subscriptions, if_missing, mode, json, history } = create;
     let options = QueueOptions::new().capacity(capacity.as_u64()).mode(*mode);
     let options = options.members(*members).subscriptions(*subscriptions);
-    let queue = Queue::create(name, &with_history(options, history))?;
+    let queue = match Queue::create(name, &with_history(options, history)) {
+        Err(Error::AlreadyExists { .. }) if *if_missing => {
+            console.note(format_args!("queue '{name}' is there"));
+            return Ok(Ending::Done);
+        }
+        created => created?,
+    };
     let info = queue.info()?;
     let besides = info.segment_size - queue.capacity();
     if *json {

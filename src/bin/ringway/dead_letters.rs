@@ -12,6 +12,7 @@ use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console, bytes, time};
 use crate::sink::{key_hash, put_payload};
+use crate::subscriptions;
 
 const HEADER: [&str; 7] = ["ID", "SEQUENCE", "KEY HASH", "DELIVERIES", "REASON", "SIZE", "TIME"];
 
@@ -29,7 +30,11 @@ pub fn run(
 }
 
 fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let letters = Letters::open(of, owner)?.read(console)?;
+    let found = Letters::open(of, owner)?;
+    let letters = found.read(console)?;
+    if letters.is_empty() {
+        found.check_name()?;
+    }
     if of.json {
         output::json(&letters.iter().map(as_json).collect())?;
     } else if letters.is_empty() {
@@ -132,6 +137,16 @@ impl<'a> Letters<'a> {
             console.note(format_args!("{damaged} of the file are no dead letters"));
         }
         Ok(found)
+    }
+
+    /// Whether there is such a subscription. One that is gone may have left letters; one that has none
+    /// may be a slip of the pen.
+    fn check_name(&self) -> Result<(), Failure> {
+        if subscriptions::find(&self.queue.info()?, self.subscription).is_some() {
+            return Ok(());
+        }
+        let (queue, subscription) = (self.queue.name().into(), self.subscription.into());
+        Err(Error::NoSuchSubscription { queue, subscription }.into())
     }
 
     /// Those that were asked for, in the order of the file.

@@ -88,6 +88,7 @@ impl Failure {
                 | Error::PermissionDenied { .. }
                 | Error::Foreign { .. }
                 | Error::Stale { .. } => 3,
+                Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 3,
                 Error::Corrupt { .. } | Error::LogDamaged { .. } => 4,
                 Error::InvalidName { .. }
                 | Error::NoJournal { .. }

@@ -8,8 +8,16 @@ use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
 
-const HEADER: [&str; 7] =
-    ["NAME", "CAPACITY", "MESSAGES", "NEXT", "PRODUCER", "CONSUMERS", "FURTHEST BEHIND"];
+const HEADER: [&str; 8] = [
+    "NAME",
+    "CAPACITY",
+    "MESSAGES",
+    "NEXT",
+    "PRODUCER",
+    "CONSUMERS",
+    "SUBSCRIPTIONS",
+    "FURTHEST BEHIND",
+];
 
 pub fn run(list: &Ls, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let queues = examine(&names()?, owner);
@@ -53,9 +61,21 @@ fn row(info: &Info) -> Vec<String> {
             _ if info.closed => "closed".into(),
             _ => "-".into(),
         },
-        alive.clone().count().to_string(),
-        alive.map(|consumer| consumer.lag_bytes).max().map_or("-".into(), output::bytes),
+        alive.count().to_string(),
+        info.subscriptions.len().to_string(),
+        furthest_behind(info).unwrap_or("-".into()),
     ]
+}
+
+/// How far whoever is furthest behind is, by whatever name, and whether anybody holds the producer.
+fn furthest_behind(info: &Info) -> Option<String> {
+    let consumers = info.consumers.iter().filter(|consumer| consumer.alive);
+    let consumers = consumers.map(|consumer| (consumer.lag_bytes, consumer.holds_producer));
+    let subscriptions = info.subscriptions.iter();
+    let subscriptions = subscriptions.map(|of| (of.lag_bytes, of.holds_producer));
+    let all = consumers.chain(subscriptions);
+    let (lag, holds) = all.reduce(|one, other| (one.0.max(other.0), one.1 || other.1))?;
+    Some(output::bytes(lag) + if holds { ", holds the producer" } else { "" })
 }
 
 fn as_json((name, info): &Examined) -> Value {

@@ -42,8 +42,6 @@ mod unsubscribe;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Arguments, Command};
 use crate::failure::{Ending, Failure};
 use crate::output::Console;
@@ -52,7 +50,7 @@ fn main() -> ExitCode {
     if bench::crew::is_end() {
         return ended(bench::crew::play_here().map(|()| Ending::Done));
     }
-    let Arguments { global, command } = Arguments::parse();
+    let Arguments { global, command } = args::parse();
     global.color.write_global();
     let console = Console::new(global.quiet);
     ended(run(&command, global.owner, console))

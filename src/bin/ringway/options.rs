@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ringway::workload::WhenFull;
 use ringway::{AtLimit, Journal, Lag, Start, Wait};
@@ -28,6 +29,14 @@ pub fn delimiter(text: &str) -> Result<Delimiter, String> {
             _ => Err("it is one byte, '\\n', '\\0', '\\t', or len32".into()),
         },
     }
+}
+
+/// A number of bytes. A unit of one letter is binary, as where memory is meant everywhere.
+pub fn size(text: &str) -> Result<ByteSize, String> {
+    let is_short = text.ends_with(['k', 'K', 'm', 'M', 'g', 'G', 't', 'T']);
+    let unit = if is_short { "iB" } else { "" };
+    let size = format!("{text}{unit}").parse();
+    size.map_err(|_| "it is a number of bytes, such as 64KiB, 16M or 1000000".into())
 }
 
 /// One byte, as it is or as an escape.
@@ -244,6 +253,18 @@ mod tests {
         assert_eq!(delimiter("len32"), Ok(Delimiter::Length));
         for bad in ["", "ab", "len16", "ä"] {
             assert!(delimiter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_of_one_letter_are_binary() {
+        for (text, bytes) in
+            [("64K", 64 << 10), ("1m", 1 << 20), ("2GiB", 2 << 30), ("64KB", 64_000), ("17", 17)]
+        {
+            assert_eq!(size(text), Ok(ByteSize(bytes)), "{text}");
+        }
+        for bad in ["", "K", "abc", "-1", "1X", "KiB"] {
+            assert!(size(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -15,7 +15,8 @@ pub fn run(replay: &Replay, owner: Option<u32>, console: Console) -> Result<Endi
     let archive = excerpt::open(&replay.directory)?;
     let excerpt = Excerpt::of(&archive, &replay.extent)?;
     let interrupt = Interrupt::catch()?;
-    let sender = Sender::open(open(&replay.into, owner)?, &interrupt, console)?;
+    let queue = open(&replay.into, owner)?;
+    let sender = Sender::open(queue, &replay.sending, &interrupt, console)?;
     let mut missed = false;
     let ending = sender.run(&replay.sending, "replayed", |sender| {
         missed = send_all(sender, excerpt, replay.speed)?;

@@ -22,22 +22,40 @@ pub struct Sender<'a> {
     has_journal: bool,
     /// Ours, if nobody else writes it.
     journal: Option<JournalThread>,
+    /// How long there may be no room for a message, and whether that time was over.
+    timeout: Option<Duration>,
+    timed_out: bool,
     interrupt: &'a Interrupt,
     pub console: Console,
     pub sent: u64,
 }
 
 impl<'a> Sender<'a> {
-    /// Becomes the queue's producer.
-    pub fn open(queue: Queue, interrupt: &'a Interrupt, console: Console) -> Result<Self, Failure> {
-        let mut producer = queue.producer()?;
+    /// Becomes the queue's producer, after the one that is there if that is worth waiting for.
+    pub fn open(
+        queue: Queue,
+        sending: &Sending,
+        interrupt: &'a Interrupt,
+        console: Console,
+    ) -> Result<Self, Failure> {
+        let mut producer = stand_by(&queue, sending.standby, interrupt, console)?;
         producer.set_wait(Wait::Park);
         let has_journal = queue.durable_sequence().is_some();
         let journal = match has_journal.then(|| queue.journaler()) {
             None | Some(Err(Error::JournalerAlive { .. })) => None,
             Some(journaler) => Some(journaler?.spawn()),
         };
-        Ok(Self { queue, producer, has_journal, journal, interrupt, console, sent: 0 })
+        Ok(Self {
+            queue,
+            producer,
+            has_journal,
+            journal,
+            timeout: sending.timeout,
+            timed_out: false,
+            interrupt,
+            console,
+            sent: 0,
+        })
     }
 
     /// Sends all that `send_all` sends, with what is to be done before and after; `verb` says what
@@ -68,6 +86,10 @@ impl<'a> Sender<'a> {
             self.console.note(format_args!("interrupted; {summary}"));
             return Ok(Ending::Interrupted(signal));
         }
+        if self.timed_out {
+            self.console.note(format_args!("no room in time; {summary}"));
+            return Ok(Ending::TimedOut);
+        }
         if sending.close {
             self.producer.close()?;
         }
@@ -89,19 +111,19 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn wait_for(&self, subscriptions: usize) -> Result<(), Failure> {
+    fn wait_for(&self, consumers: usize) -> Result<(), Failure> {
         const INTERVAL: Duration = Duration::from_millis(20);
         let mut noted = false;
-        while subscriptions > 0 && self.interrupt.signal().is_none() {
-            let consumers = self.queue.info()?.consumers;
-            let found = consumers.iter().filter(|consumer| consumer.alive).count();
-            if found >= subscriptions {
+        while consumers > 0 && self.interrupt.signal().is_none() {
+            let all = self.queue.info()?.consumers;
+            let found = all.iter().filter(|consumer| consumer.alive).count();
+            if found >= consumers {
                 return Ok(());
             }
             if !noted {
                 let name = self.queue.name();
                 self.console.note(format_args!(
-                    "waiting for subscriptions of '{name}': {found} of {subscriptions} are there"
+                    "waiting for consumers of '{name}': {found} of {consumers} are there"
                 ));
                 noted = true;
             }
@@ -111,7 +133,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends a message that is due so long after the beginning. `false` if it was not sent, because
-    /// a signal came first.
+    /// a signal came first, or the time limit was over.
     pub fn send(
         &mut self,
         key_hash: Option<u64>,
@@ -161,12 +183,18 @@ impl<'a> Sender<'a> {
         let begin = Instant::now();
         let mut noted = false;
         while self.interrupt.signal().is_none() {
-            if let Sent::Sequence(_) = self.try_send(key_hash, payload, SLICE)? {
+            let left =
+                self.timeout.map_or(SLICE, |timeout| timeout.saturating_sub(begin.elapsed()));
+            if let Sent::Sequence(_) = self.try_send(key_hash, payload, left.min(SLICE))? {
                 return Ok(true);
             }
-            if !noted && begin.elapsed() >= UNREMARKABLE {
+            self.timed_out = self.timeout.is_some_and(|timeout| begin.elapsed() >= timeout);
+            if !noted && (self.timed_out || begin.elapsed() >= UNREMARKABLE) {
                 self.note_who_holds();
                 noted = true;
+            }
+            if self.timed_out {
+                break;
             }
         }
         Ok(false)
@@ -214,5 +242,33 @@ impl<'a> Sender<'a> {
             self.console.note(format_args!("the journal stood still for a while: {error}"));
         }
         Ok(true)
+    }
+}
+
+/// The queue's producer, once nobody else is, as long as that is worth waiting for.
+fn stand_by(
+    queue: &Queue,
+    patience: Option<Duration>,
+    interrupt: &Interrupt,
+    console: Console,
+) -> Result<Producer, Failure> {
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let begin = Instant::now();
+    let mut noted = false;
+    loop {
+        match queue.producer() {
+            Err(error @ Error::ProducerAlive { .. }) => {
+                let is_over = patience.is_none_or(|patience| begin.elapsed() >= patience);
+                if is_over || interrupt.signal().is_some() {
+                    return Err(error.into());
+                }
+                if !noted && begin.elapsed() >= UNREMARKABLE {
+                    console.note(format_args!("waiting for the place of another: {error}"));
+                    noted = true;
+                }
+                interrupt.sleep(INTERVAL)?;
+            }
+            producer => return Ok(producer?),
+        }
     }
 }
