@@ -134,7 +134,8 @@ impl Consumer {
     /// receive. To a member also [`Error::PrefetchFull`], if it has as many messages as it may
     /// have and has not acknowledged any, and [`Error::File`], if a message of the dead is due to
     /// become a dead letter and that cannot be written: the next receive goes on, and the letter is
-    /// tried again in a second.
+    /// tried again in a second. To whoever reads what has left the ring also [`Error::File`] and
+    /// [`Error::LogDamaged`].
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};

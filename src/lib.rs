@@ -49,7 +49,7 @@
 //!
 //! # Linux only, 64 bits, little-endian
 //!
-//! And a kernel of 5.14 or later to be at its best; see `docs/design.md` for what older ones lack.
+//! And a kernel of 6.1 or later to be at its best; see `docs/design.md` for what older ones lack.
 //! Features: `cli` (on by default) is the `ringway` program and its dependencies, `workload` (which
 //! `cli` brings) is the laboratory, the module of that name, `zerocopy` sends and receives plain
 //! values.

@@ -152,7 +152,10 @@ impl Producer {
     /// producer is a ring behind.
     ///
     /// # Errors
-    /// [`Error::MessageTooLarge`], [`Error::Forked`], [`Error::Stale`].
+    /// [`Error::MessageTooLarge`], [`Error::Forked`], [`Error::Stale`]. In a queue with a history also
+    /// [`Error::File`] or [`Error::LogDamaged`] if what is about to be overwritten has to be on disk
+    /// and cannot be written (the message was not sent, and the next send tries again), and
+    /// [`Error::JournalFailed`], which cannot be mended.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -490,8 +493,8 @@ impl Producer {
         self.segment.message_size_max()
     }
 
-    /// Who holds the producer: each is a ring behind. Empty unless the last attempt to send found
-    /// no room.
+    /// Who held the producer when it last asked for room: each was a ring behind. Smaller messages may
+    /// have found room since, without asking. Empty if there was room.
     ///
     /// ```
     /// # use ringway::{Holder, Queue, QueueOptions, Sent, Subscribe};
@@ -525,8 +528,8 @@ impl Producer {
         consumers.chain(subscriptions).collect()
     }
 
-    /// For how long the producer has been held: since it first found no room for a message that it
-    /// has not sent yet.
+    /// For how long the producer has been held: since it first asked for room and found none. Messages
+    /// that need not ask may have been sent since.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
