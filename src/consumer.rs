@@ -551,6 +551,63 @@ impl Observer {
         self.reception.receive_batch(count_max, Patience::Endless)
     }
 
+    /// As [`Consumer::try_receive_batch`].
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start};
+    /// # let _ = Queue::force_remove("doc-observer-try-batch");
+    /// # let queue = Queue::create("doc-observer-try-batch", &QueueOptions::new())?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert!(matches!(observer.try_receive_batch(64)?, Received::Empty));
+    /// # Queue::force_remove("doc-observer-try-batch")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn try_receive_batch(&mut self, count_max: usize) -> Result<Received<Batch<'_>>, Error> {
+        self.reception.receive_batch(count_max, Patience::None)
+    }
+
+    /// As [`Consumer::receive_batch_timeout`].
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-observer-batch-timeout");
+    /// # let queue = Queue::create("doc-observer-batch-timeout", &QueueOptions::new())?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// let received = observer.receive_batch_timeout(64, Duration::from_millis(1))?;
+    /// assert!(matches!(received, Received::TimedOut));
+    /// # Queue::force_remove("doc-observer-batch-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn receive_batch_timeout(
+        &mut self,
+        count_max: usize,
+        time: Duration,
+    ) -> Result<Received<Batch<'_>>, Error> {
+        self.reception.receive_batch(count_max, Patience::Lasting(time))
+    }
+
+    /// The name of its queue.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-observer-name");
+    /// # let queue = Queue::create("doc-observer-name", &QueueOptions::new())?;
+    /// assert_eq!(queue.observe(Start::Newest)?.queue_name(), "doc-observer-name");
+    /// # Queue::force_remove("doc-observer-name")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.reception.segment().name()
+    }
+
     /// The sequence of the message that comes next, unless it will be missed.
     ///
     /// ```

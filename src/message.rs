@@ -440,11 +440,17 @@ impl<'a> Iterator for Batch<'a> {
         }
         self.left = self.left.checked_sub(1)?;
         if let ReaderOf::Shared(run, work) = &mut self.reader {
-            return next_of_member(run, work);
+            let next = next_of_member(run, work);
+            if next.is_none() {
+                self.left = 0;
+            }
+            return next;
         }
         let sequence = self.run.sequence();
         let Some(span) = self.run.next() else {
             self.has_caught_up = !self.run.is_limited();
+            // What comes from now on is for the next batch.
+            self.left = 0;
             return None;
         };
         // SAFETY: a held reader's frames stay as they are until its cursor moves, which needs
@@ -452,6 +458,8 @@ impl<'a> Iterator for Batch<'a> {
         Some(unsafe { Message::at(self.run.base(), span, sequence) })
     }
 }
+
+impl core::iter::FusedIterator for Batch<'_> {}
 
 /// The next message of a member's share. The member's own run goes on at once, as its share does: a
 /// batch may be forgotten.

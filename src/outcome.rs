@@ -194,6 +194,7 @@ impl<M> Received<M> {
     /// assert_eq!(ringway::Received::Message(5).message(), Some(5));
     /// assert_eq!(ringway::Received::<u8>::Closed.message(), None);
     /// ```
+    #[must_use = "what it is else, missed messages say, goes unseen"]
     pub fn message(self) -> Option<M> {
         match self {
             Self::Message(message) => Some(message),

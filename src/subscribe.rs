@@ -369,7 +369,6 @@ impl Subscribe {
             start: self.start,
             lag: self.lag,
             wait: self.wait,
-            dead_letters: self.dead_letters.clone(),
             durable_only: self.durable_only,
             ..Self::default()
         };

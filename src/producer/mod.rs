@@ -354,8 +354,9 @@ impl Producer {
     }
 
     /// Waits until everything that was sent is durable, so long at most; `false` if the time came
-    /// first. A journaler that syncs now and then does so now; where none lives, this writes itself. Where a history of limited size is full,
-    /// and a named subscription holds it, this waits for that too.
+    /// first. A journaler that syncs now and then does so now; where none lives, this writes itself.
+    /// Where a history of limited size is full, and a named subscription holds it, this waits for that
+    /// too.
     ///
     /// # Errors
     /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
@@ -429,12 +430,7 @@ impl Producer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn send_durable(&mut self, payload: &[u8]) -> Result<u64, Error> {
-        if self.check.is_none() {
-            return Err(Error::NoJournal { queue: self.queue_name().into() });
-        }
-        let sequence = self.send(payload)?;
-        while !self.flush(Duration::MAX)? {}
-        Ok(sequence)
+        self.send_and_flush(Extensions::NONE, payload)
     }
 
     /// Ends the stream: consumers that have received everything before are told
@@ -598,6 +594,15 @@ impl Producer {
 
     fn shape(&self, extensions: Extensions, size: usize) -> Shape {
         Shape { extensions: self.stamp(extensions).set(), size }
+    }
+
+    fn send_and_flush(&mut self, extensions: Extensions, payload: &[u8]) -> Result<u64, Error> {
+        if self.check.is_none() {
+            return Err(Error::NoJournal { queue: self.queue_name().into() });
+        }
+        let sequence = self.send_patiently(extensions, payload)?;
+        while !self.flush(Duration::MAX)? {}
+        Ok(sequence)
     }
 
     /// Waits for room, then sends. What comes before the message was sent, if it was, comes

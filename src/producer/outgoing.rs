@@ -148,4 +148,69 @@ impl<'a> Outgoing<'a> {
     pub fn claim(self, size: usize) -> Result<Claim<'a>, Error> {
         self.producer.claim_for_sure(self.extensions, size)
     }
+
+    /// As [`Producer::try_claim`].
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-outgoing-try-claim");
+    /// # let queue = Queue::create("doc-outgoing-try-claim", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// if let Some(mut claim) = producer.message().key(b"customer 7").try_claim(8)? {
+    ///     claim.copy_from_slice(b"an order");
+    ///     claim.commit()?;
+    /// }
+    /// # Queue::force_remove("doc-outgoing-try-claim")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn try_claim(self, size: usize) -> Result<Option<Claim<'a>>, Error> {
+        self.producer.claim_within(self.extensions, size, Patience::None)
+    }
+
+    /// As [`Producer::claim_timeout`].
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-outgoing-claim-timeout");
+    /// # let queue = Queue::create("doc-outgoing-claim-timeout", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let message = producer.message().key(b"customer 7");
+    /// assert!(message.claim_timeout(8, Duration::from_millis(10))?.is_some());
+    /// # Queue::force_remove("doc-outgoing-claim-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn claim_timeout(self, size: usize, time: Duration) -> Result<Option<Claim<'a>>, Error> {
+        self.producer.claim_within(self.extensions, size, Patience::Lasting(time))
+    }
+
+    /// As [`Producer::send_durable`].
+    ///
+    /// # Errors
+    /// As [`Producer::send_durable`].
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-outgoing-durable");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-outgoing-durable");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// # let queue = Queue::create("doc-outgoing-durable", &options)?;
+    /// # let mut producer = queue.producer()?;
+    /// let sequence = producer.message().key(b"customer 7").send_durable(b"an order")?;
+    /// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-outgoing-durable")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn send_durable(self, payload: &[u8]) -> Result<u64, Error> {
+        self.producer.send_and_flush(self.extensions, payload)
+    }
 }
