@@ -440,11 +440,15 @@ impl<'a> Iterator for Batch<'a> {
         }
         self.left = self.left.checked_sub(1)?;
         if let ReaderOf::Shared(run, work) = &mut self.reader {
-            let next = next_of_member(run, work);
-            if next.is_none() {
+            let sequence = run.sequence();
+            let Some(span) = next_of_member(run, work) else {
                 self.left = 0;
-            }
-            return next;
+                return None;
+            };
+            let handed = Handed { span, sequence, delivery: 1, is_copy: false };
+            // SAFETY: the message is not settled before the next receive, which needs the reader
+            // that is borrowed for `'a`, and so is the work.
+            return Some(unsafe { Message::of_member(run.base(), handed, *work) });
         }
         let sequence = self.run.sequence();
         let Some(span) = self.run.next() else {
@@ -464,13 +468,8 @@ impl core::iter::FusedIterator for Batch<'_> {}
 /// The next message of a member's share. The member's own run goes on at once, as its share does: a
 /// batch may be forgotten.
 #[inline(never)]
-fn next_of_member<'a>(run: &mut Run, work: &'a Work) -> Option<Message<'a>> {
-    let sequence = run.sequence();
-    let span = work.next_in_batch(run)?;
-    let handed = Handed { span, sequence, delivery: 1, is_copy: false };
-    // SAFETY: the message is not settled before the next receive, which needs the reader that is
-    // borrowed for `'a`, and so is the work.
-    Some(unsafe { Message::of_member(run.base(), handed, work) })
+fn next_of_member(run: &mut Run, work: &Work) -> Option<Span> {
+    work.next_in_batch(run)
 }
 
 impl Drop for Batch<'_> {
