@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use ringway::{AckMode, Acked, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
+use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
 use ringway::{Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, send_for_ever, send_until};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
@@ -245,6 +245,72 @@ fn at_the_limit_named_ones_are_waited_for_or_told_what_they_missed() {
             assert_eq!(producer.try_send(&block).unwrap(), Sent::Sequence(sent));
         }
     }
+}
+
+/// Sends until the history is as large as it may be, and receives all from a sequence on.
+fn fill_and_receive(queue: &Queue, worker: &mut Consumer, from: u64, block: &[u8]) {
+    let mut producer = queue.producer().unwrap();
+    while producer.try_send(block).unwrap() != Sent::Full {}
+    for next in from..producer.next_sequence() {
+        let message = worker.receive().unwrap().message().unwrap();
+        assert_eq!(message.sequence(), next);
+    }
+}
+
+#[test]
+fn files_that_were_made_for_a_larger_ring_stay_while_they_are_needed() {
+    const LARGE: u64 = 32 << 20;
+    let _alive = watchdog();
+    let name = Name::new("larger-ring");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory).history_max(2 * LARGE, AtLimit::Hold);
+    let queue = Queue::create(&name, &options.clone().capacity(LARGE)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let block = [7; 1 << 16];
+    for _ in 0..LARGE / block.len() as u64 + 16 {
+        producer.send(&block[..8000]).unwrap();
+        producer.send(&block).unwrap();
+    }
+    // More than half a ring: beyond where a file of the smaller one would end.
+    let received = LARGE / block.len() as u64 * 5 / 4;
+    for _ in 0..received {
+        worker.receive().unwrap().message().unwrap();
+    }
+    assert!(producer.flush(Duration::MAX).unwrap());
+    drop((worker, producer));
+    Queue::remove(&name).unwrap();
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    // The last one was not acknowledged.
+    fill_and_receive(&queue, &mut worker, received - 1, &block[..8000]);
+}
+
+#[test]
+fn files_stay_while_they_are_needed_after_others_were_taken_away() {
+    const LIMIT: u64 = 48 << 20;
+    let _alive = watchdog();
+    let name = Name::new("pruned");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory).history_max(LIMIT, AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let block = [7; 8000];
+    for _ in 0..(40 << 20) / block.len() {
+        producer.send(&block).unwrap();
+    }
+    // Into the second file.
+    let received = (20 << 20) / block.len() as u64;
+    for _ in 0..received {
+        worker.receive().unwrap().message().unwrap();
+    }
+    assert!(producer.flush(Duration::MAX).unwrap());
+    drop(producer);
+    // As somebody leaves it too who dies when it has removed a file.
+    let removed = Archive::open(directory.path()).unwrap().prune(30 << 20, None).unwrap();
+    assert_eq!(removed.len(), 1);
+    fill_and_receive(&queue, &mut worker, received, &block);
 }
 
 #[test]

@@ -512,25 +512,24 @@ impl Archive {
     pub fn prune(&self, size_max: u64, age_max: Option<Duration>) -> Result<Vec<PathBuf>, Error> {
         let _lock = self.lock()?;
         let files = self.log.files()?;
-        let facts = |path: &Path| {
+        let size_of = |path: &Path| {
             let facts = fs::metadata(path);
-            facts.map_err(|error| self.log.failed("examine", path, error))
+            facts.map(|facts| facts.len()).map_err(|error| self.log.failed("examine", path, error))
         };
         let mut size = 0;
         for file in &files {
-            size += facts(&file.path)?.len();
+            size += size_of(&file.path)?;
         }
         let mut removed = Vec::new();
         for file in &files[..files.len().saturating_sub(1)] {
-            let found = facts(&file.path)?;
-            let age = found.modified().ok().and_then(|time| time.elapsed().ok());
-            let is_too_old = age_max.is_some_and(|max| age.is_some_and(|age| age > max));
+            let is_too_old = age_max.is_some_and(|max| file.age() > Some(max));
             if size <= size_max && !is_too_old {
                 break;
             }
+            let found = size_of(&file.path)?;
             let gone = fs::remove_file(&file.path);
             gone.map_err(|error| self.log.failed("remove", &file.path, error))?;
-            size -= found.len();
+            size = size.saturating_sub(found);
             removed.push(file.path.clone());
         }
         Ok(removed)

@@ -6,7 +6,7 @@
 //! the slowest of them is, and are removed once nobody needs them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::directory::{self, DirectoryLock, log_of};
 use super::log::{Log, LogWriter};
@@ -28,6 +28,8 @@ pub(crate) struct Historian {
     writer: LogWriter,
     /// Of a mapping that outlives this.
     ring: Ring,
+    /// When the files' ages were last looked at.
+    looked_at: Option<Instant>,
     /// Held for as long as this lives: the queue's lock, and the directory's of a journal.
     lock: Lock,
     _directory: Option<DirectoryLock>,
@@ -68,7 +70,9 @@ impl Historian {
         let corrupt = |corrupt| segment.corrupt(corrupt);
         let (from, written) = (ring.written_from(), ring.written());
         let ring_end = ring.end().map_err(corrupt)?;
-        if !written.is_multiple_of(8) || written > ring_end.position || from > written {
+        // Whoever began anew elsewhere may have died before both were said.
+        let is_possible = from <= written || keeping.journal.is_none();
+        if !written.is_multiple_of(8) || written > ring_end.position || !is_possible {
             return Err(corrupt(Corrupt { position: written, found: from }));
         }
         let end = Place { position: written, sequence: ring.sequence_at(written, ring_end) };
@@ -86,7 +90,15 @@ impl Historian {
             return Err(writer.lost());
         }
         let (segment, ring) = (Arc::clone(segment), ring.clone());
-        Ok(Some(Self { segment, keeping, writer, ring, lock, _directory: directory }))
+        Ok(Some(Self {
+            segment,
+            keeping,
+            writer,
+            ring,
+            looked_at: None,
+            lock,
+            _directory: directory,
+        }))
     }
 
     pub(super) fn ring(&self) -> &Ring {
@@ -209,7 +221,9 @@ impl Historian {
             }
             self.writer.count(&before);
         } else {
-            // Nobody is in the files, so that the position may go back as well.
+            // Nobody is in the files, so that the position may go back as well. Until all of it is
+            // said, they have nothing.
+            self.ring.set_written_from(start.position.max(written));
             self.writer.restart(start)?;
             self.ring.set_written(start.position);
         }
@@ -217,34 +231,47 @@ impl Historian {
         Ok(())
     }
 
-    /// Whether there is space for so many bytes more, after some have gone that are not needed.
+    /// Whether there is space for so many bytes more, after some have gone that are not needed, or
+    /// are too old. Never what is appended to: if nobody needs that, it may be too large.
     fn make_space(&mut self, size: u64) -> Result<bool, Error> {
-        let unread = match self.keeping.journal {
-            None => self.ring.lowest_spilling(),
-            Some(_) => self.ring.lowest_in_journal(),
-        };
-        if self.keeping.journal.is_none() {
-            let needed = unread.unwrap_or(u64::MAX);
-            if needed >= self.log().limit(self.ring.written_from()) {
-                let from = self.writer.remove_below(needed)?;
-                self.ring.set_written_from(from);
+        let is_spill = self.keeping.journal.is_none();
+        let needed =
+            if is_spill { self.ring.lowest_spilling() } else { self.ring.lowest_in_journal() };
+        let needed = needed.unwrap_or(u64::MAX);
+        let keep_for = self.keep_for_if_due();
+        loop {
+            let is_full = self.writer.size() + size > self.keeping.size_max;
+            // Of what was spilled, nothing stays that nobody needs.
+            let is_spent = is_spill && needed >= self.log().limit(self.ring.written_from());
+            if !is_full && !is_spent && keep_for.is_none() {
+                return Ok(true);
             }
-        }
-        while self.writer.size() + size > self.keeping.size_max || self.has_too_old_a_file() {
-            let first_ends = self.log().limit(self.ring.written_from());
-            if !self.keeping.drops_oldest && unread.is_some_and(|needed| needed < first_ends) {
-                return Ok(self.writer.size() + size <= self.keeping.size_max);
+            let files = self.log().files()?;
+            let next = files.get(1).map(|file| file.base);
+            let is_needed = needed < next.unwrap_or(self.end().position);
+            if is_needed && !self.keeping.drops_oldest {
+                return Ok(!is_full);
             }
-            let Some(from) = self.writer.remove_oldest()? else { break };
-            self.ring.set_written_from(from);
+            let (Some(oldest), Some(next)) = (files.first(), next) else { return Ok(true) };
+            let is_too_old = keep_for.is_some_and(|max| oldest.age() > Some(max));
+            if !(is_full || is_too_old || is_spill && !is_needed) {
+                return Ok(true);
+            }
+            // First, so that whoever dies in between has said nothing that is not so.
+            self.ring.set_written_from(next.max(self.ring.written_from()));
+            self.writer.remove(oldest)?;
         }
-        Ok(true)
     }
 
-    /// Whether the oldest file was last written to longer ago than files are kept.
-    fn has_too_old_a_file(&mut self) -> bool {
-        let keep_for = Duration::from_nanos(self.keeping.keep_for);
-        !keep_for.is_zero() && self.writer.oldest_age().is_some_and(|age| age > keep_for)
+    /// How long files are kept, if that is to be looked at now: once a second.
+    fn keep_for_if_due(&mut self) -> Option<Duration> {
+        const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+        let is_due = self.keeping.keep_for > 0
+            && self.looked_at.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL);
+        is_due.then(|| {
+            self.looked_at = Some(Instant::now());
+            Duration::from_nanos(self.keeping.keep_for)
+        })
     }
 
     fn log(&self) -> &Log {

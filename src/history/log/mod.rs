@@ -34,6 +34,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::layout::{COUNT_MAX, Geometry};
@@ -73,6 +74,14 @@ pub(crate) struct Log {
 pub(crate) struct LogFile {
     pub(crate) base: u64,
     pub(crate) path: PathBuf,
+}
+
+impl LogFile {
+    /// How long ago it was last written to, by the time of day; `None` if that is ahead, or the file
+    /// is gone.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        fs::metadata(&self.path).ok()?.modified().ok()?.elapsed().ok()
+    }
 }
 
 /// What the first bytes of a file say.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use super::{FileHeader, HEADER_SIZE, Log, MARK_OFFSET, mark};
+use super::{FileHeader, HEADER_SIZE, Log, LogFile, MARK_OFFSET, mark};
 use crate::error::Error;
 use crate::ring::{Place, Ring};
 use crate::sys::file;
@@ -22,8 +22,6 @@ pub(crate) struct LogWriter {
     size: u64,
     /// Whether the directory has names that are not synced.
     has_new_names: bool,
-    /// When the files' ages were last looked at.
-    looked_at: Option<Instant>,
     /// When it was last said in the file up to where it is synced.
     marked_at: Option<Instant>,
 }
@@ -43,7 +41,6 @@ impl LogWriter {
             size: 0,
             // Also those of a historian that died before it synced them.
             has_new_names: true,
-            looked_at: None,
             marked_at: None,
         })
     }
@@ -54,7 +51,7 @@ impl LogWriter {
         let mut last = None;
         for found in writer.log.files()? {
             if found.base >= end.position {
-                writer.remove(found.base)?;
+                writer.remove(&found)?;
             } else {
                 writer.size += fs::metadata(&found.path).map_or(0, |facts| facts.len());
                 last = Some(found.base);
@@ -104,7 +101,7 @@ impl LogWriter {
     pub(crate) fn restart(&mut self, place: Place) -> Result<(), Error> {
         self.file = None;
         for found in self.log.files()? {
-            self.remove(found.base)?;
+            self.remove(&found)?;
         }
         (self.end, self.size) = (place, 0);
         Ok(())
@@ -182,60 +179,16 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Removes the files that end at or before a position, and returns the position of what is
-    /// the first byte of the log then.
-    pub(crate) fn remove_below(&mut self, position: u64) -> Result<u64, Error> {
-        let files = self.log.files()?;
-        for (index, file) in files.iter().enumerate() {
-            let next = files.get(index + 1).map(|next| next.base);
-            if next.unwrap_or(self.end.position) > position {
-                return Ok(file.base);
-            }
-            if next.is_none() {
-                self.file = None;
-            }
-            self.remove(file.base)?;
-        }
-        Ok(self.end.position)
-    }
-
-    /// How long ago the oldest file was last written to, unless it is the one that is appended to;
-    /// `None` also between two looks, which are seconds apart.
-    pub(crate) fn oldest_age(&mut self) -> Option<Duration> {
-        const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-        if self.looked_at.is_some_and(|last| last.elapsed() < LOOK_INTERVAL) {
-            return None;
-        }
-        self.looked_at = Some(Instant::now());
-        match &self.log.files().ok()?[..] {
-            [oldest, _, ..] => fs::metadata(&oldest.path).ok()?.modified().ok()?.elapsed().ok(),
-            _ => None,
-        }
-    }
-
-    /// Removes the oldest file, unless it is the one that is appended to, and returns the position
-    /// of what is the first byte then.
-    pub(crate) fn remove_oldest(&mut self) -> Result<Option<u64>, Error> {
-        match &self.log.files()?[..] {
-            [oldest, next, ..] => {
-                let next = next.base;
-                self.remove(oldest.base)?;
-                Ok(Some(next))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn remove(&mut self, base: u64) -> Result<(), Error> {
-        let path = self.log.path(base);
-        let size = fs::metadata(&path).map_or(0, |facts| facts.len());
-        match fs::remove_file(&path) {
+    /// Removes a file, which is not the one that is appended to.
+    pub(crate) fn remove(&mut self, LogFile { path, .. }: &LogFile) -> Result<(), Error> {
+        let size = fs::metadata(path).map_or(0, |facts| facts.len());
+        match fs::remove_file(path) {
             Ok(()) => {
                 self.size = self.size.saturating_sub(size);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(self.log.failed("remove", &path, error)),
+            Err(error) => Err(self.log.failed("remove", path, error)),
         }
     }
 
