@@ -1,6 +1,6 @@
 //! What can go wrong, to which queue, and what to do about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 /// Why something could not be done.
@@ -126,7 +126,9 @@ pub enum Error {
         /// This build's.
         ours: u16,
     },
-    /// The queue has a journaler already, or somebody writes in its place at this moment.
+    /// The queue has a journaler already, or somebody else is at work on its history at this moment:
+    /// writes in a journaler's place, makes a queue with it, or belongs to one that had the name
+    /// before.
     JournalerAlive {
         /// The queue.
         queue: Box<str>,
@@ -341,6 +343,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn file(queue: &str, doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File { queue: queue.into(), doing, path: path.into(), source }
+    }
+
     pub(crate) fn os(queue: &str, doing: &'static str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::PermissionDenied => {
@@ -430,7 +436,10 @@ impl fmt::Display for Error {
                 "the disk has failed the journal of queue '{queue}': what was durable is, nothing more will be; mend the disk, then remove the queue with `ringway rm {queue}` and create it anew with the same history"
             ),
             Self::JournalerAlive { queue } => {
-                write!(f, "queue '{queue}' has a journaler already; there can be one at a time")
+                write!(
+                    f,
+                    "queue '{queue}' has a journaler already, or somebody else is at work on its history; there can be one at a time"
+                )
             }
             Self::LogDamaged { queue, path, what, .. } if queue.is_empty() => {
                 write!(f, "{}: {what}", path.display())

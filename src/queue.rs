@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
-use crate::history::{self, DeadLetterFile, DeadLetters, Journal, Journaler, LogCut, Recovered};
+use crate::history::{
+    self, Claim, DeadLetterFile, DeadLetters, Journal, Journaler, LogCut, Recovered,
+};
 use crate::info::Info;
 use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables};
 use crate::membership;
 use crate::producer::Producer;
 use crate::registry::{self, Registry};
 use crate::ring::Start;
-use crate::segment::{Access, Birth, Owner, Segment};
+use crate::segment::{Access, Birth, Owner, Segment, new_instance};
 use crate::subscribe::Subscribe;
 use crate::wait::Wait;
 
@@ -47,7 +49,8 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::InvalidName`], [`Error::InvalidOption`],
-    /// [`Error::NoSpace`].
+    /// [`Error::NoSpace`]; with a history [`Error::ForeignHistory`], [`Error::LogDamaged`],
+    /// [`Error::File`], and [`Error::JournalerAlive`] while somebody else is at work on it.
     ///
     /// ```
     /// use ringway::{Error, Queue, QueueOptions};
@@ -64,8 +67,11 @@ impl Queue {
             // Before its history is touched.
             return Err(Error::AlreadyExists { queue: name.into() });
         }
-        let (birth, log_cut) = options.birth(name)?;
+        let (birth, log_cut, claim) = options.birth(name)?;
         let segment = Segment::create(name, &birth)?;
+        if let Some(claim) = claim {
+            claim.keep();
+        }
         Ok(Self { segment: Arc::new(segment), log_cut: log_cut.map(Arc::new) })
     }
 
@@ -127,20 +133,23 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn open_or_create(name: &str, options: &QueueOptions) -> Result<Self, Error> {
-        // Each round that ends in neither has seen somebody else make the queue and a third
-        // take it away again.
-        const ROUNDS: u32 = 100;
-        for _ in 0..ROUNDS {
+        // Each round that ends in neither has seen somebody else make the queue and a third take it
+        // away again, or somebody who is at work on its history: making it too, perhaps.
+        const ROUNDS: u32 = 1000;
+        const PAUSE: Duration = Duration::from_millis(10);
+        let mut round = 0;
+        loop {
             match Self::open(name) {
                 Err(Error::NotFound { .. }) => {}
                 result => return result,
             }
             match Self::create(name, options) {
-                Err(Error::AlreadyExists { .. }) => {}
+                Err(Error::AlreadyExists { .. }) if round < ROUNDS => {}
+                Err(Error::JournalerAlive { .. }) if round < ROUNDS => std::thread::sleep(PAUSE),
                 result => return result,
             }
+            round += 1;
         }
-        Self::open(name)
     }
 
     /// Takes a queue's name away, unless a producer or consumer lives there. Its memory is freed
@@ -819,7 +828,8 @@ impl QueueOptions {
         Self { first_sequence: sequence, ..self }
     }
 
-    fn birth(&self, queue: &str) -> Result<(Birth, Option<LogCut>), Error> {
+    /// What a queue is born with; while the claim is there nobody else has its history.
+    fn birth(&self, queue: &str) -> Result<(Birth, Option<LogCut>, Option<Claim>), Error> {
         let invalid =
             |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
         let Self { members, subscriptions, .. } = *self;
@@ -842,15 +852,11 @@ impl QueueOptions {
         if self.journal.is_some() && self.history.is_none() {
             return Err(invalid("a journal needs a history directory".into()));
         }
-        let adopted = match &self.history {
-            None => None,
-            Some(path) => Some(history::adopt(path, queue)?),
-        };
+        let claimed = self.history.as_ref().map(|path| Claim::new(path, queue)).transpose();
+        let mut claim = claimed?;
         let first_sequence = self.first_sequence;
-        let recovered = match (self.journal, &adopted) {
-            (Some(_), Some((directory, id))) => {
-                history::recover(directory, queue, *id, geometry.capacity(), first_sequence)?
-            }
+        let recovered = match (self.journal, &claim) {
+            (Some(_), Some(claim)) => history::recover(claim, geometry.capacity(), first_sequence)?,
             _ => Recovered::nothing(first_sequence),
         };
         let Recovered { from, cut, resumed_at, subscriptions: found } = recovered;
@@ -860,15 +866,19 @@ impl QueueOptions {
                 found.len()
             )));
         }
-        let (history, history_id) = adopted.unzip();
+        let instance = new_instance(queue)?;
+        if let Some(claim) = &mut claim {
+            claim.tell(&instance)?;
+        }
         let keeping = Keeping {
-            history_id: history_id.unwrap_or_default(),
+            history_id: claim.as_ref().map_or_else(Default::default, Claim::id),
             size_max: self.history_max,
             drops_oldest: self.at_limit == AtLimit::DropOldest,
             journal: self.journal.map(Journal::code),
             keep_for: u64::try_from(self.keep_for.as_nanos()).unwrap_or(u64::MAX),
         };
         let birth = Birth {
+            instance,
             geometry,
             mode: self.mode,
             first_sequence: resumed_at.sequence,
@@ -876,9 +886,9 @@ impl QueueOptions {
             written_from: from,
             subscriptions: found,
             keeping,
-            history,
+            history: claim.as_ref().map(|claim| claim.path().to_path_buf()),
         };
-        Ok((birth, cut))
+        Ok((birth, cut, claim))
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum Owner {
 /// What a segment is created with.
 #[derive(Clone, Debug)]
 pub(crate) struct Birth {
+    /// As [`new_instance`] gives it.
+    pub(crate) instance: [u8; 16],
     pub(crate) geometry: Geometry,
     pub(crate) mode: u32,
     pub(crate) first_sequence: u64,
@@ -59,6 +61,13 @@ pub(crate) struct Birth {
     pub(crate) keeping: Keeping,
     /// Shorter than the header's field, and absolute.
     pub(crate) history: Option<PathBuf>,
+}
+
+/// What no other segment has, for one that is about to be made.
+pub(crate) fn new_instance(name: &str) -> Result<[u8; 16], Error> {
+    let mut instance = [0; 16];
+    let drawn = process::random(&mut instance);
+    drawn.map(|()| instance).map_err(|source| Error::os(name, "create", source))
 }
 
 /// An open segment, checked when it was opened.
@@ -80,12 +89,10 @@ impl Segment {
         check_name(name)?;
         let os = |doing| move |source| Error::os(name, doing, source);
         let geometry = birth.geometry;
-        let mut instance = [0; 16];
-        process::random(&mut instance).map_err(os("create"))?;
         let identity = Identity {
             geometry,
             minor: layout::MINOR,
-            instance,
+            instance: birth.instance,
             created_at: process::now_for_display(),
             first_sequence: birth.first_sequence,
             first_position: birth.first_position,

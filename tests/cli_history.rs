@@ -667,7 +667,7 @@ fn rm_takes_the_history_only_when_told_to() {
     assert!(said(&removed).contains(&format!("removed {}", file.display())), "{}", said(&removed));
     let value: Value = serde_json::from_slice(&removed.stdout).unwrap();
     let identity = directory.file("identity");
-    assert_eq!(value[0]["history"], json!([file, identity]));
+    assert_eq!(value[0]["history"], json!([file, directory.file("instance"), identity]));
     assert_eq!(files(&directory, "log"), [foreign]);
     assert!(!identity.exists());
 

@@ -5,6 +5,8 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use ringway::{Archive, AtLimit, Error, Holder, Journal, Lag, Queue};
@@ -143,6 +145,82 @@ fn a_directory_belongs_to_one_queue() {
     Queue::remove(&one).unwrap();
     let error = Queue::create(&one, &options(&directory)).unwrap_err();
     assert!(matches!(&error, Error::LogDamaged { .. }), "{error:?}");
+}
+
+#[test]
+fn whoever_makes_a_queue_from_a_history_has_it_alone() {
+    let _alive = watchdog();
+    for journal in [None, Some(Journal::SyncedAlways)] {
+        let name = Name::new("succeeded");
+        let directory = Directory::new(&name);
+        let options = options(&directory);
+        let options = journal.map_or(options.clone(), |journal| options.journal(journal));
+        // As in containers that have a shared memory each, and this directory in common.
+        let put_aside = |suffix: &str| {
+            let aside = name.path() + suffix;
+            fs::rename(name.path(), &aside).unwrap();
+            aside
+        };
+        let first = Queue::create(&name, &options).unwrap();
+        let mut slow = first.subscribe(&spilling()).unwrap();
+        let mut producer = first.producer().unwrap();
+        send_until(&mut producer, 300);
+        let at_work = journal.map(|_| first.journaler().unwrap());
+        let aside = put_aside("-1");
+        let error = Queue::create(&name, &options).unwrap_err();
+        assert!(matches!(error, Error::JournalerAlive { .. }), "{error:?}");
+        drop((at_work, producer));
+        let second = Queue::create(&name, &options).unwrap();
+        let mut producer = second.producer().unwrap();
+        let end = producer.next_sequence() + 300;
+        let mut reader = second.subscribe(&spilling().from(Start::Newest)).unwrap();
+        send_until(&mut producer, end);
+        let aside_too = put_aside("-2");
+        fs::rename(&aside, name.path()).unwrap();
+        let mut late = first.producer().unwrap();
+        let error = loop {
+            match late.send(&[1; 1000]) {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::ForeignHistory { .. }), "{error:?}");
+        assert!(error.to_string().contains("another queue, which was made"), "{error}");
+        fs::rename(&aside_too, name.path()).unwrap();
+        receive_until(&mut reader, end);
+        send_until(&mut producer, end + 300);
+        receive_until(&mut reader, end + 300);
+        // What was spilled is gone, and told; what is in the journal is there.
+        let received = slow.try_receive().unwrap();
+        assert_eq!(matches!(received, Received::Missed { from: 0, .. }), journal.is_none());
+    }
+}
+
+#[test]
+fn those_who_open_or_create_a_queue_with_one_history_get_the_same() {
+    let _alive = watchdog();
+    for _ in 0..20 {
+        let name = Name::new("at-once");
+        let directory = Directory::new(&name);
+        let options = journalled(&directory, Journal::SyncedAlways);
+        let begin = Barrier::new(4);
+        let open_or_create = || {
+            begin.wait();
+            Queue::open_or_create(&name, &options).unwrap().instance_id()
+        };
+        let instances: Vec<_> = thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(open_or_create)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(instances, [instances[0]; 4]);
+        let id = Archive::open(directory.path()).unwrap().id();
+        let queue = Queue::open(&name).unwrap();
+        // It is the one that the directory names, and can be written.
+        queue.producer().unwrap().send_durable(b"to be kept").unwrap();
+        assert_eq!(Archive::open(directory.path()).unwrap().id(), id);
+        let kept = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(kept, 3, "`identity`, `instance` and `log`");
+    }
 }
 
 #[test]

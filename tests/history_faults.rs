@@ -17,7 +17,7 @@ use std::time::Duration;
 use ringway::{AckMode, Acked, Archive, Error, Journal, Lag, Queue, QueueOptions, Received};
 use ringway::{Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until};
-use support::namespace::own_small_disk;
+use support::namespace::{own_small_disk, own_small_memory};
 use support::{
     Directory, Name, Peer, Random, number_from, play, say, stop_here, watchdog, watchdog_of,
 };
@@ -31,6 +31,7 @@ fn peer() {
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
         ("fill a small disk", fill_a_small_disk),
+        ("make what does not fit", make_what_does_not_fit),
         ("send a text", send_a_text),
         ("write a text down", write_a_text_down),
         ("share a text", share_a_text),
@@ -261,6 +262,27 @@ fn a_small_disk_that_is_full_is_told_and_nothing_is_lost() {
             Err(error) => eprintln!("skipped: no file system of its own: {error}"),
         }
     }
+}
+
+fn make_what_does_not_fit(arguments: &[&str]) {
+    let options = QueueOptions::new().history(arguments[1]).journal(Journal::Written);
+    let error = Queue::create(arguments[0], &options).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+}
+
+#[test]
+fn a_queue_that_could_not_be_made_leaves_its_history_to_whoever_has_it() {
+    let _alive = watchdog();
+    let name = Name::new("not-made");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
+    queue.producer().unwrap().send_durable(b"one").unwrap();
+    let arguments = [&*name, directory.path().to_str().unwrap()];
+    match Peer::start_after(own_small_memory, "make what does not fit", &arguments) {
+        Ok(peer) => peer.finish(),
+        Err(error) => return eprintln!("skipped: no shared memory of its own: {error}"),
+    }
+    queue.producer().unwrap().send_durable(b"two").unwrap();
 }
 
 /// The lines of a text of some size: of the library itself, over and over.

@@ -267,7 +267,7 @@ fn files_that_were_made_for_a_larger_ring_stay_while_they_are_needed() {
     let queue = Queue::create(&name, &options.clone().capacity(LARGE)).unwrap();
     let mut worker = queue.subscribe(&workers()).unwrap();
     let mut producer = queue.producer().unwrap();
-    let block = [7; 1 << 16];
+    let block = vec![7; 1 << 16];
     for _ in 0..LARGE / block.len() as u64 + 16 {
         producer.send(&block[..8000]).unwrap();
         producer.send(&block).unwrap();

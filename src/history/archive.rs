@@ -552,7 +552,7 @@ impl Archive {
     /// queue.producer()?.send_durable(b"to be kept, for a while")?;
     /// Queue::remove("doc-archive-remove")?;
     /// let removed = Archive::open(&directory)?.remove()?;
-    /// assert_eq!(removed.len(), 2); // a file of the journal, and the identity
+    /// assert_eq!(removed.len(), 3); // a file of the journal, and whose it is
     /// assert!(!directory.exists());
     /// # Ok::<(), ringway::Error>(())
     /// ```

@@ -21,6 +21,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::directory::check_instance;
 use super::log::{Log, LogRead, LogReader, hex};
 use crate::error::Error;
 use crate::layout::subscription as word;
@@ -109,15 +110,11 @@ impl Checkpoints {
         is_synced: bool,
     ) -> Result<(), Error> {
         let Some(name) = name_of(subscription) else { return Ok(()) };
-        if self.segment.is_stale() {
-            // The files may be those of the queue that came after it.
-            return Ok(());
-        }
         let (place, sequence) =
             ring.settled(subscription).map_err(|corrupt| self.segment.corrupt(corrupt))?;
         let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
         let index = subscription.index().get();
-        if self.written.get(&index) != Some(&slot) {
+        if self.written.get(&index) != Some(&slot) && self.has_the_files() {
             self.files.write(&name, &slot, is_synced)?;
             self.written.insert(index, slot);
         }
@@ -127,7 +124,15 @@ impl Checkpoints {
     /// For one who has the lock of the subscription table.
     pub(crate) fn remove(&mut self, subscription: &Subscription) -> Result<(), Error> {
         self.written.remove(&subscription.index().get());
-        name_of(subscription).map_or(Ok(()), |name| self.files.remove(&name))
+        match name_of(subscription).filter(|_| self.has_the_files()) {
+            Some(name) => self.files.remove(&name),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the files are this queue's, and not those of one that came after it.
+    fn has_the_files(&self) -> bool {
+        !self.segment.is_stale() && check_instance(&self.segment).is_ok()
     }
 }
 

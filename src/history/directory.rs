@@ -1,15 +1,22 @@
 //! The history directory: whose it is, and what lies where in it.
 //!
 //! ```text
-//! identity         the queue it belongs to, and an id that no other directory has
+//! identity         the name of the queues it belongs to, and an id that no other directory has
+//! instance         which one of them appends to it: the one that was made last
 //! log/             the journal
 //! spill/           what some consumers have not read yet
 //! dead-letters/    a file for each subscription
 //! subscriptions/   the same: how far those of a queue with a journal have come
 //! ```
+//!
+//! Whoever appends has the directory locked, by the file `identity`, and so has whoever makes a
+//! queue that belongs to it, from before it looks at what is there until the queue has its name. In
+//! between it says in `instance` which queue that is. So a queue of the same name that lives
+//! elsewhere, in a container with a `/dev/shm` of its own, finds when it wants to append that it has
+//! been succeeded. A directory without that file was made before there was one, and is anybody's.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -24,46 +31,119 @@ use crate::sys::fork::OwnFile;
 use crate::sys::{file, process};
 
 const IDENTITY: &str = "identity";
+const INSTANCE: &str = "instance";
+/// How the names of files end that somebody died while making.
+const ASIDE: &str = "new";
 const FIRST_LINE: &str = "ringway history 1";
 /// More than any identity has.
 const IDENTITY_SIZE_MAX: u64 = 4096;
 
+/// A history directory that a queue is about to be made with. Nobody else appends there meanwhile.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    path: PathBuf,
+    id: [u8; 16],
+    queue: Box<str>,
+    /// What `instance` said before, until the queue has its name.
+    before: Option<Vec<u8>>,
+    is_told: bool,
+    /// Last, so that others come when all is done.
+    _lock: DirectoryLock,
+}
+
+impl Claim {
+    /// Of a directory that is the queue's, or nobody's yet.
+    pub(crate) fn new(directory: &Path, queue: &str) -> Result<Self, Error> {
+        let (path, id) = adopt(directory, queue)?;
+        let lock = lock(&path, queue)?;
+        if Segment::exists(queue)? {
+            return Err(Error::AlreadyExists { queue: queue.into() });
+        }
+        let Some(lock) = lock else {
+            return Err(Error::JournalerAlive { queue: queue.into() });
+        };
+        Ok(Self { path, id, queue: queue.into(), before: None, is_told: false, _lock: lock })
+    }
+
+    /// The directory's path from the root on, which is what a segment can keep.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory's id.
+    pub(crate) fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// Says whose the directory is from now on, unless this is dropped before that queue is made.
+    pub(crate) fn tell(&mut self, instance: &[u8; 16]) -> Result<(), Error> {
+        let path = self.path.join(INSTANCE);
+        let failed = |source| Error::file(&self.queue, "write", &path, source);
+        self.before = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            before => Some(before.map_err(failed)?),
+        };
+        write_whole(&path, format!("{}\n", hex(instance)).as_bytes(), fs::rename)
+            .map_err(failed)?;
+        self.is_told = true;
+        Ok(())
+    }
+
+    /// The queue is made.
+    pub(crate) fn keep(mut self) {
+        self.is_told = false;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_told {
+            return;
+        }
+        let path = self.path.join(INSTANCE);
+        // What fails leaves the directory to whoever makes the next queue.
+        let _ = match &self.before {
+            Some(before) => write_whole(&path, before, fs::rename),
+            None => fs::remove_file(&path),
+        };
+    }
+}
+
 /// Makes a history directory the queue's, if it is nobody's yet. Returns its path from the root
-/// on, which is what a segment can keep, and its id.
-pub(crate) fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16]), Error> {
+/// on, and its id.
+fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16]), Error> {
     let path = prepare(directory, queue)?;
-    let failed = |doing, path: &Path| {
-        let path = path.to_path_buf();
-        move |source| Error::File { queue: queue.into(), doing, path, source }
-    };
     let identity = path.join(IDENTITY);
-    match read_identity(&identity) {
-        Ok(Some((owner, id))) if owner == queue => return Ok((path, id)),
-        Ok(Some((owner, id))) => {
-            return Err(Error::ForeignHistory {
-                queue: queue.into(),
-                path,
-                theirs: format!("queue '{owner}', history {}", hex(&id)).into(),
-                ours: format!("queue '{queue}'").into(),
-            });
+    let failed = |doing| {
+        let identity = &identity;
+        move |source| Error::file(queue, doing, identity, source)
+    };
+    if !identity.try_exists().map_err(failed("find"))? {
+        let mut id = [0; 16];
+        process::random(&mut id).map_err(failed("make"))?;
+        let text = format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(&id));
+        // Of two who do this at once, one makes it, and both read it.
+        match write_whole(&identity, text.as_bytes(), fs::hard_link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            written => written.map_err(failed("make"))?,
         }
-        Ok(None) => {
-            return Err(not_an_identity(queue, identity));
+        // For its name, and the directory's own; where one may not look, as far as one may.
+        for directory in path.ancestors().take(2) {
+            if let Ok(open) = File::open(directory) {
+                open.sync_all().map_err(|error| Error::file(queue, "sync", directory, error))?;
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("read", &identity)(error)),
     }
-    let mut id = [0; 16];
-    process::random(&mut id).map_err(failed("make", &identity))?;
-    let text = format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(&id));
-    write_whole(&identity, text.as_bytes()).map_err(failed("make", &identity))?;
-    // For the directory's own name; where one may not look, as far as one may.
-    if let Some(parent) = path.parent()
-        && let Ok(open) = File::open(parent)
-    {
-        open.sync_all().map_err(failed("sync", parent))?;
+    let (owner, id) = owner(&path, queue)?;
+    if owner == queue {
+        return Ok((path, id));
     }
-    Ok((path, id))
+    Err(Error::ForeignHistory {
+        queue: queue.into(),
+        path,
+        theirs: format!("queue '{owner}', history {}", hex(&id)).into(),
+        ours: format!("queue '{queue}'").into(),
+    })
 }
 
 fn not_an_identity(queue: &str, path: PathBuf) -> Error {
@@ -78,12 +158,7 @@ fn prepare(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
         let fits = path.as_os_str().as_bytes().len() < HISTORY_PATH_SIZE;
         if fits { Ok(path) } else { Err(io::ErrorKind::InvalidFilename.into()) }
     });
-    path.map_err(|source| Error::File {
-        queue: queue.into(),
-        doing: "make the directory",
-        path: directory.into(),
-        source,
-    })
+    path.map_err(|error| Error::file(queue, "make the directory", directory, error))
 }
 
 /// The queue and the id that the file names; `None` if it is something else.
@@ -107,17 +182,27 @@ fn read_identity(path: &Path) -> io::Result<Option<(String, [u8; 16])>> {
     Ok(parse())
 }
 
-/// Writes a file so that it is there whole or not at all, also after a power cut.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    let mut file = File::create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+/// Writes a file so that it is there whole or not at all, also after a power cut: beside it, and then
+/// as `give_name` has it.
+fn write_whole(
+    path: &Path,
+    bytes: &[u8],
+    give_name: fn(PathBuf, PathBuf) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut random = [0; 16];
+    process::random(&mut random)?;
+    // Nobody else's, also where others have process numbers of their own.
+    let aside = path.with_extension(format!("{}.{ASIDE}", hex(&random)));
+    let write = || {
+        let mut file = File::create_new(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        give_name(aside.clone(), path.into())
+    };
+    let written = write();
+    // It has been renamed, or is of no use any more.
+    let _ = fs::remove_file(&aside);
+    written
 }
 
 /// Where a queue's messages lie on disk; `None` if it has no history directory.
@@ -141,7 +226,7 @@ pub(super) fn journal_in(directory: &Path, queue: &str, id: [u8; 16], capacity: 
     Log { directory, queue: queue.into(), id, capacity, check, resumed_at: Place::default() }
 }
 
-/// Held by whoever appends to a directory's journal, or cuts it.
+/// Held by whoever appends to what is in a directory, or cuts it, or makes a queue that will.
 #[derive(Debug)]
 pub(super) struct DirectoryLock(OwnFile);
 
@@ -160,7 +245,7 @@ pub(super) fn lock(directory: &Path, queue: &str) -> Result<Option<DirectoryLock
     let open = OwnFile::open(|| OpenOptions::new().read(true).write(true).open(&path));
     let locked =
         open.and_then(|file| Ok(file::try_lock(&file, 0, 1)?.then_some(DirectoryLock(file))));
-    locked.map_err(|source| Error::File { queue: queue.into(), doing: "lock", path, source })
+    locked.map_err(|error| Error::file(queue, "lock", &path, error))
 }
 
 /// The queue that a directory belongs to, and its id.
@@ -169,7 +254,30 @@ pub(super) fn owner(directory: &Path, queue: &str) -> Result<(String, [u8; 16]),
     match read_identity(&path) {
         Ok(Some(owner)) => Ok(owner),
         Ok(None) => Err(not_an_identity(queue, path)),
-        Err(source) => Err(Error::File { queue: queue.into(), doing: "read", path, source }),
+        Err(error) => Err(Error::file(queue, "read", &path, error)),
+    }
+}
+
+/// Insists that no other queue has been made from a queue's history since it was made itself.
+pub(super) fn check_instance(segment: &Segment) -> Result<(), Error> {
+    let Some(directory) = segment.history() else { return Ok(()) };
+    let path = directory.join(INSTANCE);
+    let ours = hex(&segment.identity().instance);
+    let mut theirs = String::new();
+    let read =
+        File::open(&path).and_then(|file| file.take(IDENTITY_SIZE_MAX).read_to_string(&mut theirs));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+            Err(Error::file(segment.name(), "read", &path, error))
+        }
+        _ if theirs.trim_end() == ours => Ok(()),
+        _ => Err(Error::ForeignHistory {
+            queue: segment.name().into(),
+            path: directory.into(),
+            theirs: "another queue, which was made from this history since".into(),
+            ours: format!("instance {ours}").into(),
+        }),
     }
 }
 
@@ -183,39 +291,49 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
         ("dead-letters", &["letters"]),
         ("subscriptions", &["checkpoint"]),
     ];
-    let failed = |doing, path: &Path| {
-        let (queue, path) = (queue.into(), path.to_path_buf());
-        move |source| Error::File { queue, doing, path, source }
-    };
     let mut removed = Vec::new();
     for (name, extensions) in KEPT {
         let within = directory.join(name);
-        let entries = match fs::read_dir(&within) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed("read", &within)(error)),
-        };
-        let mut paths = Vec::new();
-        for entry in entries {
-            paths.push(entry.map_err(failed("read", &within))?.path());
-        }
-        paths.sort();
-        for path in paths {
+        for path in paths_in(&within, queue)? {
             if path.extension().is_some_and(|found| extensions.iter().any(|of| found == *of)) {
-                fs::remove_file(&path).map_err(failed("remove", &path))?;
-                removed.push(path);
+                removed.push(remove(path, queue)?);
             }
         }
         // Not if somebody else has put something there.
         let _ = fs::remove_dir(&within);
     }
-    let identity = directory.join(IDENTITY);
-    // Of somebody who died while making it.
-    let _ = fs::remove_file(identity.with_extension("new"));
-    fs::remove_file(&identity).map_err(failed("remove", &identity))?;
-    removed.push(identity);
+    let is_ours = |path: &PathBuf| {
+        let kind = path.file_stem().and_then(|stem| Path::new(stem).file_stem());
+        *path == directory.join(INSTANCE)
+            || path.extension().is_some_and(|found| found == ASIDE)
+                && kind.is_some_and(|kind| kind == IDENTITY || kind == INSTANCE)
+    };
+    for path in paths_in(directory, queue)?.into_iter().filter(is_ours) {
+        removed.push(remove(path, queue)?);
+    }
+    removed.push(remove(directory.join(IDENTITY), queue)?);
     let _ = fs::remove_dir(directory);
     Ok(removed)
+}
+
+/// What lies in a directory, in the order of the names; nothing if it is not there.
+fn paths_in(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, Error> {
+    let failed = |error| Error::file(queue, "read", directory, error);
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn remove(path: PathBuf, queue: &str) -> Result<PathBuf, Error> {
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(Error::file(queue, "remove", &path, error)),
+    }
 }
 
 /// What a journal has.
@@ -241,16 +359,12 @@ impl Recovered {
 /// Finds where a queue that is about to be made goes on: at its first sequence if the journal is
 /// empty. What is torn at the journal's end is cut off.
 pub(crate) fn recover(
-    directory: &Path,
-    queue: &str,
-    id: [u8; 16],
+    claim: &Claim,
     capacity: u64,
     first_sequence: u64,
 ) -> Result<Recovered, Error> {
-    let log = journal_in(directory, queue, id, capacity);
-    let Some(_lock) = lock(directory, queue)? else {
-        return Err(Error::JournalerAlive { queue: queue.into() });
-    };
+    let Claim { path: directory, id, queue, .. } = claim;
+    let log = journal_in(directory, queue, *id, capacity);
     let mut cut = None;
     while let Some(end) = log.find_end()? {
         let Some(torn) = end.torn else {

@@ -30,9 +30,9 @@ pub(crate) struct Historian {
     ring: Ring,
     /// When the files' ages were last looked at.
     looked_at: Option<Instant>,
-    /// Held for as long as this lives: the queue's lock, and the directory's of a journal.
+    /// Held for as long as this lives: the queue's lock, and the directory's.
     lock: Lock,
-    _directory: Option<DirectoryLock>,
+    _directory: DirectoryLock,
 }
 
 /// What came of an attempt to have the files go further.
@@ -46,26 +46,23 @@ pub(crate) enum Kept {
 impl Historian {
     /// `None` while another one lives. The ring's mapping outlives it.
     pub(crate) fn take(segment: &Arc<Segment>, ring: &Ring) -> Result<Option<Self>, Error> {
-        let Some(log) = log_of(segment) else { return Ok(None) };
+        let (Some(log), Some(path)) = (log_of(segment), segment.history()) else { return Ok(None) };
         let lock = segment.lock_file()?;
         if !lock.try_historian()? {
             return Ok(None);
         }
+        let directory = directory::lock(path, segment.name())?;
         if segment.is_stale() {
             // The files may be those of the queue that came after it.
             return Err(segment.stale());
         }
+        // Also if that is who has the lock.
+        directory::check_instance(segment)?;
+        let Some(directory) = directory else { return Ok(None) };
         let keeping = segment.identity().keeping;
-        let mut directory = None;
-        if let (Some(_), Some(path)) = (keeping.journal, segment.history()) {
-            directory = directory::lock(path, segment.name())?;
-            if directory.is_none() {
-                return Ok(None);
-            }
-            let (_, id) = directory::owner(path, segment.name())?;
-            if id != keeping.history_id {
-                return Err(log.foreign(path, id));
-            }
+        let (_, id) = directory::owner(path, segment.name())?;
+        if id != keeping.history_id {
+            return Err(log.foreign(path, id));
         }
         let corrupt = |corrupt| segment.corrupt(corrupt);
         let (from, written) = (ring.written_from(), ring.written());
