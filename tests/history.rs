@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -262,6 +263,60 @@ fn everything_that_was_sent_is_in_the_journal() {
         }
         assert_eq!(next, 5010);
     }
+}
+
+#[test]
+fn a_journaler_looks_around_and_ends_while_messages_keep_coming() {
+    let _alive = watchdog();
+    let name = Name::new("steady");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let workers = Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Spill);
+    let mut worker = queue.subscribe(&workers).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut producer = queue.producer().unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                producer.send(b"one more").unwrap();
+            }
+        });
+        let checkpoint = || fs::read(directory.file("subscriptions/workers.checkpoint")).unwrap();
+        let before = checkpoint();
+        for _ in 0..2 {
+            worker.receive().unwrap().message().unwrap();
+        }
+        while checkpoint() == before {
+            thread::yield_now();
+        }
+        journal.stop().unwrap();
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_journaler_removes_files_that_are_too_old_when_nothing_is_sent() {
+    let _alive = watchdog();
+    let name = Name::new("too-old");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    for _ in 0..2 {
+        let queue = Queue::create(&name, &options).unwrap();
+        queue.producer().unwrap().send_durable(b"to be kept for a while").unwrap();
+        Queue::remove(&name).unwrap();
+    }
+    assert_eq!(files(&directory, "log").len(), 2);
+    let options = options.keep_for(Duration::from_millis(1));
+    let queue = Queue::create(&name, &options).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    while files(&directory, "log").len() == 2 {
+        thread::yield_now();
+    }
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Sequence(0))).unwrap();
+    assert_eq!(consumer.try_receive().unwrap(), Received::Missed { from: 0, to: 1 });
+    assert!(consumer.try_receive().unwrap().message().is_some());
+    journal.stop().unwrap();
 }
 
 #[test]

@@ -142,11 +142,20 @@ impl Historian {
         Ok(Kept::Done)
     }
 
-    /// Appends what is committed, a ring of it at most; `false` if there was nothing.
-    pub(super) fn catch_up(&mut self) -> Result<bool, Error> {
-        let from = self.end().position;
-        let kept = self.keep(from + self.ring.capacity())?;
-        Ok(kept == Kept::Done && self.end().position > from)
+    /// Appends what is committed, a ring of it at most.
+    pub(super) fn catch_up(&mut self) -> Result<Kept, Error> {
+        self.keep(self.end().position + self.ring.capacity())
+    }
+
+    /// Appends what is committed by now.
+    pub(super) fn keep_all(&mut self) -> Result<Kept, Error> {
+        let end = self.ring.end().map_err(|error| self.corrupt(error))?;
+        self.keep(end.position)
+    }
+
+    /// Removes files that are too old.
+    pub(super) fn remove_old(&mut self) -> Result<(), Error> {
+        self.make_space(0).map(drop)
     }
 
     /// Has everything in the files as safe as the queue was made to have it, and says so.

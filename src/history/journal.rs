@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoints;
-use super::historian::Historian;
+use super::historian::{Historian, Kept};
 use crate::error::Error;
 use crate::layout::{self, JournalCode};
 use crate::membership::announce_room;
@@ -19,8 +19,11 @@ use crate::sync::{Ordering, fence};
 use crate::sys::fork::Witness;
 use crate::wait::{Event, Next, Pace};
 
-/// It looks around so often: whether the queue is still there, and whether files are too old.
+/// It looks around so often: whether the queue is still there, whether files are too old, and how far
+/// the named subscriptions have come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// And so often whether there is space again, where the files are as large as they may be.
+const FULL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// When a queue's messages are safe on disk.
 ///
@@ -105,8 +108,10 @@ pub struct Journaler {
     historian: Historian,
     journal: JournalCode,
     checkpoints: Option<Checkpoints>,
-    checkpointed_at: Instant,
+    /// Whether the files have reached the size that they may have.
+    is_full: bool,
     synced_at: Instant,
+    /// When it last looked after old files and checkpoints.
     looked_at: Instant,
     /// 1, or 0 in a forked child.
     witness: Witness,
@@ -131,7 +136,7 @@ impl Journaler {
             historian,
             journal,
             checkpoints: Checkpoints::of(&segment),
-            checkpointed_at: now,
+            is_full: false,
             synced_at: now,
             looked_at: now,
             witness,
@@ -140,8 +145,8 @@ impl Journaler {
         })
     }
 
-    /// Writes until told to stop, or until the queue is removed; then as much as is there, and has
-    /// that durable. The flag is looked at every 50 ms.
+    /// Writes until told to stop, or until the queue is removed; then what has been sent by that
+    /// time, and has it durable. The flag is looked at every 50 ms.
     ///
     /// # Errors
     /// [`Error::File`] if something cannot be written: nothing more is durable then, and the
@@ -163,15 +168,22 @@ impl Journaler {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), Error> {
+        if self.witness.value() == 0 {
+            return Err(self.segment.forked());
+        }
         // Relaxed: a flag alone.
         while !stop.load(FlagOrdering::Relaxed) && !self.historian.ring().is_removed() {
             self.write()?;
-            if self.checkpointed_at.elapsed() >= LOOK_INTERVAL {
+            if self.looked_at.elapsed() >= LOOK_INTERVAL {
+                self.looked_at = Instant::now();
+                self.historian.remove_old()?;
                 self.checkpoint()?;
             }
             self.wait(stop);
         }
-        self.write()?;
+        // Others may go on sending for ever.
+        self.historian.keep_all()?;
+        announce_room(self.historian.ring());
         self.checkpoint()?;
         self.make_durable()
     }
@@ -202,15 +214,11 @@ impl Journaler {
 
     /// Appends what is committed, and has it durable if that is due.
     fn write(&mut self) -> Result<(), Error> {
-        if self.witness.value() == 0 {
-            return Err(self.segment.forked());
-        }
-        // At most a ring at a time, so that syncs are not put off for ever.
-        while self.historian.catch_up()? {
+        // At most a ring at a time, so that nothing else is put off for ever.
+        let from = self.historian.end();
+        self.is_full = self.historian.catch_up()? == Kept::Full;
+        if self.historian.end() != from {
             announce_room(self.historian.ring());
-            if self.is_sync_due() {
-                self.make_durable()?;
-            }
         }
         if self.is_sync_due() {
             self.make_durable()?;
@@ -220,7 +228,6 @@ impl Journaler {
 
     /// Has it in files how far the named subscriptions have come.
     fn checkpoint(&mut self) -> Result<(), Error> {
-        self.checkpointed_at = Instant::now();
         let ring = self.historian.ring();
         self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring))
     }
@@ -246,16 +253,18 @@ impl Journaler {
 
     /// Waits until there is something to do.
     fn wait(&mut self, stop: &AtomicBool) {
+        if self.is_full {
+            // Nobody calls when somebody has read on.
+            std::thread::sleep(FULL_INTERVAL);
+            return;
+        }
         let mut pace = Pace::for_journal();
         loop {
-            if stop.load(FlagOrdering::Relaxed) || self.historian.is_behind() {
-                return;
-            }
-            if self.looked_at.elapsed() >= LOOK_INTERVAL {
-                self.looked_at = Instant::now();
-                return;
-            }
-            if self.is_to_sync() {
+            if stop.load(FlagOrdering::Relaxed)
+                || self.historian.is_behind()
+                || self.is_to_sync()
+                || self.looked_at.elapsed() >= LOOK_INTERVAL
+            {
                 return;
             }
             if let Next::Sleep(_) = pace.next() {

@@ -783,10 +783,10 @@ impl Producer {
             return Err(Error::JournalFailed { queue: self.queue_name().into() });
         }
         if let Some(historian) = self.historian()? {
-            historian.keep(until)?;
-            historian.make_durable()?;
+            let written = historian.keep(until).and_then(|_| historian.make_durable());
             // For a journaler that is about to come.
             self.historian = None;
+            written?;
         }
         Ok(())
     }
