@@ -714,7 +714,7 @@ impl Work {
         };
         if let Some(file) = &self.dead_letters {
             // Whoever had it before may have died between the letter and the settling.
-            if reason == Reason::Refused || !file.has(letter.sequence)? {
+            if reason == Reason::Refused || !file.has_on_disk(letter.sequence)? {
                 file.append(&letter)?;
             }
         }

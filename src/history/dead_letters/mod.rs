@@ -8,6 +8,7 @@
 //! is dropped is followed by a record that says so.
 
 mod record;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use self::record::{Kind, Record, Records};
+use self::record::{Head, Kind, Record, Records};
+use self::seen::Seen;
 use crate::error::Error;
 
 /// Why a message was given up.
@@ -121,6 +124,7 @@ pub(crate) struct DeadLetterFile {
     queue: Box<str>,
     instance: [u8; 16],
     subscription: Box<str>,
+    seen: Mutex<Seen>,
 }
 
 impl DeadLetterFile {
@@ -132,12 +136,15 @@ impl DeadLetterFile {
         subscription: &str,
     ) -> Self {
         let path = directory.join("dead-letters").join(format!("{subscription}.letters"));
-        Self { path, queue: queue.into(), instance, subscription: subscription.into() }
+        let (queue, subscription, seen) = (queue.into(), subscription.into(), Mutex::default());
+        Self { path, queue, instance, subscription, seen }
     }
 
     /// Appends a letter. It is on disk when this returns.
     pub(crate) fn append(&self, letter: &Letter<'_>) -> Result<(), Error> {
-        self.append_record(Kind::Letter, letter)
+        let appended = self.append_record(Kind::Letter, letter);
+        self.seen().note(letter.sequence, appended.is_ok());
+        appended
     }
 
     /// Says that a letter was dealt with.
@@ -156,16 +163,25 @@ impl DeadLetterFile {
         self.append_record(Kind::Dropped, &drop)
     }
 
-    /// Whether a message is among the letters already. To be asked if somebody may have died
-    /// between its letter and its settling.
-    pub(crate) fn has(&self, sequence: u64) -> Result<bool, Error> {
-        for letter in self.read()? {
-            let letter = letter?;
-            if letter.sequence == sequence && letter.instance_id == self.instance {
-                return Ok(true);
-            }
+    /// Whether a message is among the letters already, and on disk. To be asked if somebody may have
+    /// died between its letter and its settling: before its letter was synced, perhaps.
+    pub(crate) fn has_on_disk(&self, sequence: u64) -> Result<bool, Error> {
+        let mut seen = self.seen();
+        let Some(file) = self.open_to_read()? else {
+            seen.forget();
+            return Ok(false);
+        };
+        let read = seen.read_on(&file, self.instance);
+        read.map_err(|error| self.failed("read", error))?;
+        if !seen.has(sequence) {
+            return Ok(false);
         }
-        Ok(false)
+        file.sync_data().map_err(|error| self.failed("sync", error))?;
+        Ok(true)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The letters that were not dropped, in the order in which they were appended.
@@ -175,13 +191,11 @@ impl DeadLetterFile {
             DeadLetters { records: None, dropped: HashSet::new(), path, queue, passed_over: 0 };
         let Some(file) = self.open_to_read()? else { return Ok(letters) };
         let mut records = Records::new(file, 0);
-        while let Some(record) = records.next().map_err(|error| self.failed("read", error))? {
-            // What comes after a drop was not meant by it.
-            if record.kind == Some(Kind::Dropped) && record.sequence < record.position {
-                letters.dropped.insert(record.sequence);
-            }
+        let failed = |error| self.failed("read", error);
+        while let Some(head) = records.next(Head::parse).map_err(failed)? {
+            letters.dropped.extend(head.drops());
         }
-        letters.records = Some(records.rewound().map_err(|error| self.failed("read", error))?);
+        letters.records = Some(records.rewound().map_err(failed)?);
         Ok(letters)
     }
 
@@ -193,9 +207,9 @@ impl DeadLetterFile {
         }
         let record = file
             .seek(SeekFrom::Start(position))
-            .and_then(|_| Records::new(file, position).next_here())
+            .and_then(|_| Records::new(file, position).next_here(Head::parse))
             .map_err(|error| self.failed("read", error))?;
-        Ok(record.is_some_and(|record| record.kind == Some(Kind::Letter)))
+        Ok(record.is_some_and(|head| head.kind == Some(Kind::Letter)))
     }
 
     fn append_record(&self, kind: Kind, letter: &Letter<'_>) -> Result<(), Error> {
@@ -312,12 +326,12 @@ impl Iterator for DeadLetters {
     fn next(&mut self) -> Option<Self::Item> {
         let records = self.records.as_mut()?;
         loop {
-            let record = records.next();
+            let record = records.next(Record::parse);
             self.passed_over = records.passed_over();
             match record {
                 Ok(None) => return None,
-                Ok(Some(record)) if record.kind != Some(Kind::Letter) => {}
-                Ok(Some(record)) if self.dropped.contains(&record.position) => {}
+                Ok(Some(record)) if record.head.kind != Some(Kind::Letter) => {}
+                Ok(Some(record)) if self.dropped.contains(&record.head.position) => {}
                 Ok(Some(record)) => return Some(Ok(DeadLetter::of(record))),
                 Err(source) => {
                     self.records = None;
@@ -332,11 +346,11 @@ impl Iterator for DeadLetters {
 impl DeadLetter {
     fn of(record: Record) -> Self {
         Self {
-            id: record.position,
+            id: record.head.position,
             queue: record.queue,
-            instance_id: record.instance,
+            instance_id: record.head.instance,
             subscription: record.subscription,
-            sequence: record.sequence,
+            sequence: record.head.sequence,
             key_hash: record.key_hash,
             deliveries: record.deliveries,
             reason: Reason::of_code(record.reason),

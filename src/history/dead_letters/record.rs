@@ -106,19 +106,46 @@ fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     }
 }
 
-/// One record, found to be whole.
-#[derive(Debug)]
-pub(super) struct Record {
+/// What a record begins with that was found to be whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
     /// Where it begins in the file.
     pub(super) position: u64,
     /// `None` for one that only later versions know.
     pub(super) kind: Option<Kind>,
+    pub(super) sequence: u64,
+    pub(super) instance: [u8; 16],
+}
+
+impl Head {
+    /// `None` unless the bytes are one whole record, all of it.
+    pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
+        let header = Header(bytes.first_chunk()?);
+        if crc32c::crc32c(&bytes[CHECKED_FROM..]) != header.u32_at(12) {
+            return None;
+        }
+        let mut instance = [0; 16];
+        instance.copy_from_slice(&header.0[48..64]);
+        let kinds = [Kind::Letter, Kind::Dropped];
+        let kind = kinds.into_iter().find(|kind| kind.code() == header.u16_at(16));
+        Some(Self { position, kind, sequence: header.u64_at(24), instance })
+    }
+
+    /// Where the letter lies that this one drops. What comes after a drop was not meant by it.
+    pub(super) fn drops(&self) -> Option<u64> {
+        let is_drop = self.kind == Some(Kind::Dropped) && self.sequence < self.position;
+        is_drop.then_some(self.sequence)
+    }
+}
+
+/// One record, found to be whole.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) head: Head,
     pub(super) reason: u16,
     pub(super) deliveries: u32,
-    pub(super) sequence: u64,
     pub(super) key_hash: Option<u64>,
     pub(super) time: u64,
-    pub(super) instance: [u8; 16],
     pub(super) queue: String,
     pub(super) subscription: String,
     pub(super) payload: Vec<u8>,
@@ -126,11 +153,9 @@ pub(super) struct Record {
 
 impl Record {
     /// `None` unless the bytes are one whole record, all of it.
-    fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
+        let head = Head::parse(position, bytes)?;
         let header = Header(bytes.first_chunk()?);
-        if crc32c::crc32c(&bytes[CHECKED_FROM..]) != header.u32_at(12) {
-            return None;
-        }
         let mut rest = bytes[HEADER_SIZE..].to_vec();
         apply(header.u32_at(72).to_le_bytes(), &mut rest);
         let (queue_length, subscription_length) = header.name_lengths();
@@ -139,18 +164,12 @@ impl Record {
         let text = |name| String::from_utf8_lossy(name).into_owned();
         let (queue, subscription) = (text(queue), text(subscription));
         rest.drain(..queue_length + subscription_length);
-        let mut instance = [0; 16];
-        instance.copy_from_slice(&header.0[48..64]);
-        let kinds = [Kind::Letter, Kind::Dropped];
         Some(Self {
-            position,
-            kind: kinds.into_iter().find(|kind| kind.code() == header.u16_at(16)),
+            head,
             reason: header.u16_at(18),
             deliveries: header.u32_at(20),
-            sequence: header.u64_at(24),
             key_hash: (header.u32_at(76) & HAS_KEY != 0).then(|| header.u64_at(32)),
             time: header.u64_at(40),
-            instance,
             queue,
             subscription,
             payload: rest,
@@ -189,8 +208,8 @@ impl Header<'_> {
 
 /// Finds the whole records of a file, one after the other.
 #[derive(Debug)]
-pub(super) struct Records {
-    file: File,
+pub(super) struct Records<F = File> {
+    file: F,
     /// What was read from the file, how much of it was used, and where the rest begins.
     read: Vec<u8>,
     used: usize,
@@ -199,15 +218,22 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// From where the file is, which is that position.
-    pub(super) fn new(file: File, position: u64) -> Self {
-        Self { file, read: Vec::new(), used: 0, position, passed_over: 0 }
-    }
-
     /// The same from the file's beginning on.
     pub(super) fn rewound(mut self) -> io::Result<Self> {
         self.file.seek(SeekFrom::Start(0))?;
         Ok(Self::new(self.file, 0))
+    }
+}
+
+impl<F: Read> Records<F> {
+    /// From where the file is, which is that position.
+    pub(super) fn new(file: F, position: u64) -> Self {
+        Self { file, read: Vec::new(), used: 0, position, passed_over: 0 }
+    }
+
+    /// Where the last record found ends, and what was passed over behind it.
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     /// Bytes before the last record found that are no whole record.
@@ -215,10 +241,10 @@ impl Records {
         self.passed_over
     }
 
-    /// The next record that is whole, wherever it begins.
-    pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
+    /// The next record that is whole, wherever it begins, as far as `parse` is to tell.
+    pub(super) fn next<T>(&mut self, parse: fn(u64, &[u8]) -> Option<T>) -> io::Result<Option<T>> {
         loop {
-            if let Some(record) = self.next_here()? {
+            if let Some(record) = self.next_here(parse)? {
                 return Ok(Some(record));
             }
             let rest = self.rest();
@@ -234,7 +260,10 @@ impl Records {
     }
 
     /// The record that begins right here, if one does.
-    pub(super) fn next_here(&mut self) -> io::Result<Option<Record>> {
+    pub(super) fn next_here<T>(
+        &mut self,
+        parse: fn(u64, &[u8]) -> Option<T>,
+    ) -> io::Result<Option<T>> {
         if !self.fill(HEADER_SIZE)? {
             return Ok(None);
         }
@@ -243,7 +272,7 @@ impl Records {
         if !self.fill(length)? {
             return Ok(None);
         }
-        let record = Record::parse(self.position, &self.rest()[..length]);
+        let record = parse(self.position, &self.rest()[..length]);
         if record.is_some() {
             self.use_up(length);
         }

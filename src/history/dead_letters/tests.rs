@@ -225,7 +225,55 @@ fn only_a_letter_that_is_there_can_be_dropped() {
     // A drop is no letter.
     assert!(matches!(file.append_drop(end), Err(Error::NoSuchDeadLetter { .. })));
     // A message whose letter was dropped is not among them any more, should it fail once more.
-    assert!(!file.has(1).unwrap() && file.has(2).unwrap());
+    assert!(!file.has_on_disk(1).unwrap() && file.has_on_disk(2).unwrap());
+}
+
+#[test]
+fn an_heir_finds_what_was_written_since_it_looked_whatever_became_of_the_file() {
+    let (_directory, file, letters) = written("heir");
+    let heir = DeadLetterFile::new(
+        file.path.ancestors().nth(2).unwrap(),
+        &file.queue,
+        file.instance,
+        &file.subscription,
+    );
+    assert!(heir.has_on_disk(3).unwrap() && !heir.has_on_disk(4).unwrap());
+    file.append(&letter(4, b"since")).unwrap();
+    file.append_drop(letters[3].id).unwrap();
+    assert!(!heir.has_on_disk(3).unwrap() && heir.has_on_disk(4).unwrap());
+    file.append(&letter(3, b"again")).unwrap();
+    assert!(heir.has_on_disk(3).unwrap());
+    // Half of one may be the beginning of a whole one, when the rest is there.
+    let half = encode(&file, Kind::Letter, &letter(5, b"in two parts"));
+    let mut open = OpenOptions::new().append(true).open(&file.path).unwrap();
+    open.write_all(&half[..100]).unwrap();
+    assert!(!heir.has_on_disk(5).unwrap());
+    open.write_all(&half[100..]).unwrap();
+    assert!(heir.has_on_disk(5).unwrap());
+    // Cut, and another one in its place.
+    open.set_len(letters[1].id).unwrap();
+    assert!(heir.has_on_disk(0).unwrap() && !heir.has_on_disk(1).unwrap());
+    let whole = fs::read(&file.path).unwrap();
+    fs::remove_file(&file.path).unwrap();
+    assert!(!heir.has_on_disk(0).unwrap());
+    fs::write(&file.path, [&half[..], &half, &whole].concat()).unwrap();
+    assert!(heir.has_on_disk(5).unwrap() && heir.has_on_disk(0).unwrap());
+}
+
+#[test]
+fn a_letter_that_could_not_be_written_is_written_again_whatever_stands_in_the_file() {
+    let (_directory, file, _) = written("failed");
+    let (before, aside) = (fs::read(&file.path).unwrap(), letter(9, b"not on disk"));
+    fs::remove_file(&file.path).unwrap();
+    fs::create_dir(&file.path).unwrap();
+    file.append(&aside).unwrap_err();
+    fs::remove_dir(&file.path).unwrap();
+    // As after a sync that failed: all of it can be read.
+    let record = encode(&file, Kind::Letter, &aside);
+    fs::write(&file.path, [&before[..], &record].concat()).unwrap();
+    assert!(file.has_on_disk(2).unwrap() && !file.has_on_disk(9).unwrap());
+    file.append(&aside).unwrap();
+    assert!(file.has_on_disk(9).unwrap());
 }
 
 #[test]
