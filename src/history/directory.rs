@@ -365,16 +365,11 @@ pub(crate) fn recover(
 ) -> Result<Recovered, Error> {
     let Claim { path: directory, id, queue, .. } = claim;
     let log = journal_in(directory, queue, *id, capacity);
+    log.settle()?;
     let mut cut = None;
     while let Some(end) = log.find_end()? {
         let Some(torn) = end.torn else {
-            let files = log.files()?;
-            if let Some(last) = files.last() {
-                // What is in it counts as durable from now on.
-                let synced = File::open(&last.path).and_then(|file| file.sync_all());
-                synced.map_err(|error| log.failed("sync", &last.path, error))?;
-            }
-            let from = files.first().map_or(end.place.position, |file| file.base);
+            let from = log.files()?.first().map_or(end.place.position, |file| file.base);
             let Place { position, sequence } = end.place;
             let resumed_at = Place { position: position.next_multiple_of(capacity), sequence };
             let subscriptions = checkpoint::restore(directory, &log, end.place, resumed_at)?;

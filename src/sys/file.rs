@@ -134,6 +134,13 @@ pub(crate) fn start_writing(file: &File, offset: u64, size: u64) {
     }
 }
 
+/// Has the system drop what it has in memory of a file that was synced. A page that it could not
+/// write counts as clean afterwards, and is read as if the disk had it, until it is dropped.
+pub(crate) fn forget(file: &File) {
+    // SAFETY: a call on an open file. What it does not drop it may have to keep for somebody else.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
 /// Locks `count` bytes from `first` for this opening of the file; `false` if another opening
 /// has a lock on one of them. The lock goes with the last copy of the opening, at the latest
 /// when the process dies (open file description locks, `fcntl(2)`).

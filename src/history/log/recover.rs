@@ -10,6 +10,7 @@ use super::{HEADER_SIZE, Log, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::ring::frame::{self, Frame};
 use crate::ring::{Place, Shape};
+use crate::sys::file;
 
 /// The end of a log that was cut off, because a message there was not whole.
 ///
@@ -68,6 +69,22 @@ pub(crate) struct Torn {
 const CANDIDATES_SIZE_MAX: usize = 64;
 
 impl Log {
+    /// Has all of the log on disk, and has what is read from now on come from there: it counts as
+    /// durable.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        for LogFile { path, .. } in self.files()? {
+            let open = File::open(&path).map_err(|error| self.failed("open", &path, error))?;
+            open.sync_all().map_err(|error| self.failed("sync", &path, error))?;
+            file::forget(&open);
+        }
+        // Their names, and the directory's own.
+        for directory in self.directory.ancestors().take(2).filter(|directory| directory.exists()) {
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(|error| self.failed("sync", directory, error))?;
+        }
+        Ok(())
+    }
+
     /// Where the last file's whole messages end; `None` if there is no file.
     ///
     /// What is not whole is torn if no whole message follows: then it is an append that was not
