@@ -14,8 +14,18 @@ use ringway::{Start, Subscribe};
 use support::{Directory, Name, Peer, play, say, watchdog_of};
 
 /// The calls by which a history changes what is on the disk.
-const CALLS: [&str; 8] =
-    ["pwrite64", "write", "fdatasync", "fsync", "ftruncate", "openat", "linkat", "mkdir"];
+const CALLS: [&str; 10] = [
+    "pwrite64",
+    "write",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "openat",
+    "linkat",
+    "rename",
+    "unlink",
+    "mkdir",
+];
 /// Of those, what can fail on a disk that is full or broken.
 const ERRORS: [(&str, &str); 6] = [
     ("pwrite64", "ENOSPC"),
@@ -168,6 +178,36 @@ fn check(name: &str, directory: &Path, words: &[String], what: &str) {
         sequence += 1;
     }
     assert_eq!(sequence, end + 1, "{what}");
+}
+
+/// So that what a loss of power leaves of it is never in front of messages.
+#[test]
+#[ignore = "needs strace"]
+fn a_file_is_synced_before_a_message_is_in_it() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls-order");
+    let directory = Directory::new(&name);
+    template(&name, directory.path());
+    let trace = directory.path().with_extension("trace");
+    let options = ["-y", "-o", trace.to_str().unwrap(), "-e", "trace=pwrite64,fdatasync,fsync"];
+    let (status, _) = traced(&options, &name, directory.path()).ending_and_words();
+    assert!(status.success());
+    let text = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(&trace).unwrap();
+    let mut headers = 0;
+    let mut unsynced = Vec::new();
+    for line in text.lines().filter(|line| line.contains(".log>")) {
+        let file = line.split(['<', '>']).nth(1).unwrap().to_owned();
+        if line.contains("fdatasync(") || line.contains("fsync(") {
+            unsynced.retain(|other| *other != file);
+        } else if line.contains("RINGWLOG") {
+            unsynced.push(file);
+            headers += 1;
+        } else {
+            assert!(!unsynced.contains(&file), "{line}");
+        }
+    }
+    assert!(headers > 1 && unsynced.is_empty(), "{text}");
 }
 
 #[test]

@@ -465,6 +465,39 @@ fn no_flip_in_a_large_journal_changes_a_message() {
     assert_whole(&directory, 30_000);
 }
 
+/// What a loss of power may leave of a file that was just begun, behind one that is whole.
+#[test]
+fn a_file_that_was_just_begun_when_power_went_is_no_damage() {
+    let mut random = Random::from_environment();
+    let name = Name::new("begun");
+    let directory = Directory::new(&name);
+    let options = options(&directory).journal(Journal::SyncedAlways);
+    for end in [20, 40] {
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, end);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        drop(producer);
+        Queue::remove(&name).unwrap();
+    }
+    let begun = files(&directory, "log").remove(1);
+    let header = fs::read(&begun).unwrap()[..4096].to_vec();
+    for _ in 0..kills() * 5 {
+        let _alive = watchdog();
+        let mut left = header.clone();
+        for sector in left.chunks_mut(512) {
+            if random.below(3) == 0 {
+                sector.fill(0);
+            }
+        }
+        left.truncate(usize::try_from(random.below(2) * random.below(4097)).unwrap());
+        fs::write(&begun, &left).unwrap();
+        let queue = Queue::create(&name, &options).unwrap();
+        assert_eq!(queue.producer().unwrap().next_sequence(), 20);
+        Queue::remove(&name).unwrap();
+    }
+}
+
 /// What a loss of power may leave: all that was synced, and of what was appended since any sectors
 /// at all, the others empty or beyond the end.
 #[test]

@@ -130,6 +130,10 @@ impl Historian {
                 return Ok(Kept::Full);
             }
             if self.writer.needs_new_file() {
+                // Of the file before nobody thinks again; and of the new one its name and its header
+                // are to be there before any message.
+                self.sync()?;
+                self.writer.begin_file()?;
                 self.sync()?;
             }
             self.writer.append(&self.ring, to)?;

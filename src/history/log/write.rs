@@ -107,8 +107,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Whether what comes next begins a file. A journal is to be synced before that, because of the
-    /// file before nobody thinks again.
+    /// Whether what comes next begins a file.
     pub(crate) fn needs_new_file(&self) -> bool {
         self.file.as_ref().is_none_or(|(_, base)| self.end.position >= self.log.limit(*base))
     }
@@ -125,7 +124,7 @@ impl LogWriter {
         let begins = self.needs_new_file();
         let (file, base) = match self.file.take() {
             Some(file) if !begins => file,
-            _ => self.begin_file()?,
+            _ => self.new_file()?,
         };
         let offset = from.position - base + HEADER_SIZE;
         let written = ring.write_out(from.position, to.position, |bytes, size| {
@@ -192,8 +191,13 @@ impl LogWriter {
         }
     }
 
-    /// Makes the file that begins at the end. What is appended before the next one is in it.
-    fn begin_file(&mut self) -> Result<(File, u64), Error> {
+    /// Begins a file at the end. What is appended before the next one is in it.
+    pub(crate) fn begin_file(&mut self) -> Result<(), Error> {
+        self.file = Some(self.new_file()?);
+        Ok(())
+    }
+
+    fn new_file(&mut self) -> Result<(File, u64), Error> {
         let base = self.end.position;
         let path = self.log.path(base);
         let open =
