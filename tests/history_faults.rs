@@ -14,8 +14,8 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use ringway::{AckMode, Acked, Archive, Error, Journal, Lag, Queue, QueueOptions, Received};
-use ringway::{Start, Subscribe};
+use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Lag, Queue, QueueOptions};
+use ringway::{Received, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until};
 use support::namespace::{own_small_disk, own_small_memory};
 use support::{
@@ -411,19 +411,27 @@ fn a_text_is_the_same_for_those_who_were_stopped_or_killed_far_behind() {
 
 #[test]
 fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
-    let _alive = watchdog();
-    let name = Name::new("gone");
-    let directory = Directory::new(&name);
-    let options = options(&directory).journal(Journal::SyncedAlways);
-    let queue = Queue::create(&name, &options).unwrap();
-    let mut producer = queue.producer().unwrap();
-    send_until(&mut producer, 10);
-    assert!(producer.flush(Duration::MAX).unwrap());
-    fs::remove_dir_all(directory.path()).unwrap();
-    send_until(&mut producer, 20);
-    let error = producer.flush(Duration::MAX).unwrap_err();
-    assert!(matches!(error, Error::File { .. }), "{error:?}");
-    assert_eq!(queue.durable_sequence(), Some(10));
+    for journal in [Journal::Written, Journal::SyncedAlways] {
+        for has_journaler in [false, true] {
+            let _alive = watchdog();
+            let name = Name::new("gone");
+            let directory = Directory::new(&name);
+            let queue = Queue::create(&name, &options(&directory).journal(journal)).unwrap();
+            let thread = has_journaler.then(|| queue.journaler().unwrap().spawn());
+            let mut producer = queue.producer().unwrap();
+            send_until(&mut producer, 10);
+            assert!(producer.flush(Duration::MAX).unwrap());
+            fs::remove_dir_all(directory.path()).unwrap();
+            send_until(&mut producer, 20);
+            // By the journaler too, which ends then.
+            let error = producer.flush(Duration::MAX).unwrap_err();
+            let is_told = matches!(error, Error::File { .. } | Error::JournalFailed { .. });
+            assert!(is_told, "{error:?}");
+            assert_eq!(queue.durable_sequence(), Some(10));
+            let ended = thread.map_or(Ok(()), JournalThread::stop);
+            assert_eq!(ended.is_err(), has_journaler, "{ended:?}");
+        }
+    }
 }
 
 /// `RINGWAY_FLIPS` says how many bits flip, one after the other.

@@ -177,6 +177,11 @@ impl Historian {
 
     /// Syncs what was appended, if the queue was made to have it synced.
     fn sync(&mut self) -> Result<(), Error> {
+        if self.keeping.journal.is_some() && self.writer.has_lost_its_file() {
+            // And what was in it, which may be nowhere else.
+            self.ring.set_journal_failed();
+            return Err(self.writer.lost());
+        }
         if !self.is_synced() {
             return Ok(());
         }

@@ -164,9 +164,6 @@ impl LogWriter {
             self.has_new_names = false;
         }
         if let Some((file, base)) = &self.file {
-            if self.has_lost_its_file() {
-                return Err(self.lost());
-            }
             let failed = |error| self.log.failed("sync", &self.log.path(*base), error);
             file.sync_data().map_err(failed)?;
             if self.marked_at.is_none_or(|last| last.elapsed() >= MARK_INTERVAL) {
