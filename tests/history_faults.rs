@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -31,6 +32,7 @@ fn peer() {
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
         ("fill a small disk", fill_a_small_disk),
+        ("run out of files", run_out_of_files),
         ("make what does not fit", make_what_does_not_fit),
         ("send a text", send_a_text),
         ("write a text down", write_a_text_down),
@@ -285,6 +287,40 @@ fn a_queue_that_could_not_be_made_leaves_its_history_to_whoever_has_it() {
         Err(error) => return eprintln!("skipped: no shared memory of its own: {error}"),
     }
     queue.producer().unwrap().send_durable(b"two").unwrap();
+}
+
+/// Has all but no files left to be opened when a journal begins a file, and has them again then.
+fn run_out_of_files(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let limit = |count| {
+        let limit = libc::rlimit { rlim_cur: count, rlim_max: 1024 };
+        // SAFETY: the struct outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    };
+    let mut producer = queue.producer().unwrap();
+    for spare in 0..12 {
+        let end = producer.next_sequence() + 1;
+        send_until(&mut producer, end);
+        let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
+        limit(u64::try_from(next).unwrap() + spare);
+        let flushed = producer.flush(Duration::MAX);
+        limit(1024);
+        assert!(!matches!(flushed, Err(Error::JournalFailed { .. })), "{flushed:?}");
+        assert!(producer.flush(Duration::MAX).unwrap(), "with {spare} files, {flushed:?}");
+        if flushed.is_ok() {
+            return;
+        }
+    }
+    panic!("it needs more files than there were");
+}
+
+#[test]
+fn a_journal_without_files_to_open_goes_on_when_there_are_some() {
+    let _alive = watchdog();
+    let name = Name::new("no-files");
+    let directory = Directory::new(&name);
+    let _queue = Queue::create(&name, &options(&directory).journal(Journal::SyncedAlways)).unwrap();
+    Peer::start("run out of files", &[&name]).finish();
 }
 
 /// The lines of a text of some size: of the library itself, over and over.

@@ -185,7 +185,7 @@ impl Historian {
         if !self.is_synced() {
             return Ok(());
         }
-        self.writer.sync().inspect_err(|_| self.ring.set_journal_failed())
+        self.writer.sync(|| self.ring.set_journal_failed())
     }
 
     fn is_synced(&self) -> bool {

@@ -117,6 +117,17 @@ impl Log {
         Ok(files)
     }
 
+    /// Has the files' names on the disk, and the directory's own. Calls `failed` if the disk could not
+    /// do that.
+    fn sync_names(&self, failed: impl Fn()) -> Result<(), Error> {
+        for path in self.directory.ancestors().take(2) {
+            let open = File::open(path).map_err(|error| self.failed("open", path, error))?;
+            let synced = open.sync_all().inspect_err(|_| failed());
+            synced.map_err(|error| self.failed("sync", path, error))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn path(&self, base: u64) -> PathBuf {
         self.directory.join(format!("{base:020}{SUFFIX}"))
     }

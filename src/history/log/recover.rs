@@ -77,12 +77,7 @@ impl Log {
             open.sync_all().map_err(|error| self.failed("sync", &path, error))?;
             file::forget(&open);
         }
-        // Their names, and the directory's own.
-        for directory in self.directory.ancestors().take(2).filter(|directory| directory.exists()) {
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(|error| self.failed("sync", directory, error))?;
-        }
-        Ok(())
+        if self.directory.exists() { self.sync_names(|| ()) } else { Ok(()) }
     }
 
     /// Where the last file's whole messages end; `None` if there is no file.

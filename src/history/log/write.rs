@@ -152,23 +152,21 @@ impl LogWriter {
         }
     }
 
-    /// Has everything that was appended on the disk, names included. Not to be tried again if it
-    /// fails: what the system could not write it may have forgotten.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+    /// Has everything that was appended on the disk, names included. Calls `failed` if the disk could
+    /// not do that, which is not to be tried again then: what the system could not write it may have
+    /// forgotten. Whatever else is in the way may go away.
+    pub(crate) fn sync(&mut self, failed: impl Fn()) -> Result<(), Error> {
         if self.has_new_names {
-            // The directory's own name too.
-            for directory in self.log.directory.ancestors().take(2) {
-                let synced = File::open(directory).and_then(|directory| directory.sync_all());
-                synced.map_err(|error| self.log.failed("sync", directory, error))?;
-            }
+            self.log.sync_names(&failed)?;
             self.has_new_names = false;
         }
         if let Some((file, base)) = &self.file {
-            let failed = |error| self.log.failed("sync", &self.log.path(*base), error);
-            file.sync_data().map_err(failed)?;
+            let synced = file.sync_data().inspect_err(|_| failed());
+            synced.map_err(|error| self.log.failed("sync", &self.log.path(*base), error))?;
             if self.marked_at.is_none_or(|last| last.elapsed() >= MARK_INTERVAL) {
-                // On the disk with the next sync. It says less than is so until then.
-                file.write_all_at(&mark(self.end.position), MARK_OFFSET as u64).map_err(failed)?;
+                // On the disk with the next sync. It says less than is so until then, or until
+                // another time if it cannot be written.
+                let _ = file.write_all_at(&mark(self.end.position), MARK_OFFSET as u64);
                 self.marked_at = Some(Instant::now());
             }
         }
