@@ -524,6 +524,21 @@ fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
     }
 }
 
+#[test]
+fn a_message_that_was_half_there_when_somebody_looked_is_no_damage() {
+    let _alive = watchdog();
+    let (_name, directory, file) = small_journal("growing", 10);
+    let whole = fs::read(&file).unwrap();
+    for size in 4096..whole.len() {
+        fs::write(&file, &whole[..size]).unwrap();
+        let messages = Archive::open(directory.path()).unwrap().messages(0).unwrap();
+        // Meanwhile the append goes on.
+        fs::write(&file, &whole).unwrap();
+        let read: Vec<_> = messages.map(|message| message.unwrap().sequence).collect();
+        assert!(read.iter().copied().eq(0..read.len() as u64), "{read:?}");
+    }
+}
+
 /// Reads a journal to its end or to where it is damaged, and insists that all up to there is as it
 /// was; how many messages that is.
 fn read_whole(directory: &Directory, what: &str) -> u64 {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::directory::{DirectoryLock, journal_in, lock, owner, remove_all};
-use super::log::{Log, LogCut, LogRead, LogReader};
+use super::log::{FileHeader, Log, LogCut, LogRead, LogReader};
 use crate::error::Error;
 use crate::layout::COUNT_MAX;
+use crate::ring::Place;
 
 /// The journal of a history directory, as it lies on disk: to be read without the queue, checked,
 /// mended and shortened. The queue may be in use meanwhile, unless something is to be changed.
@@ -304,10 +305,8 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn messages(&self, from: u64) -> Result<ArchivedMessages, Error> {
-        let mut reader = LogReader::new(self.log.clone(), crate::ring::Place::default());
-        reader.go_to_file(|header| header.begin.sequence <= from)?;
-        let end = self.end()?;
-        Ok(ArchivedMessages { archive: self.clone(), reader, from, end, failed: false })
+        let walk = Walk::new(self, |header| header.begin.sequence <= from)?;
+        Ok(ArchivedMessages { walk, from, is_over: false })
     }
 
     /// Reads everything, and tells what is there.
@@ -345,8 +344,7 @@ impl Archive {
             torn_size: 0,
             damage: None,
         };
-        let walked = self.walk(&mut verified);
-        if let Err(error) = walked {
+        if let Err(error) = self.count(&mut verified) {
             match error {
                 Error::LogDamaged { .. } | Error::ForeignHistory { .. } => {
                     verified.damage = Some(error);
@@ -357,38 +355,20 @@ impl Archive {
         Ok(verified)
     }
 
-    fn walk(&self, verified: &mut Verified) -> Result<(), Error> {
-        let mut reader = LogReader::new(self.log.clone(), crate::ring::Place::default());
-        let Some(first) = reader.go_to_file(|_| false)? else { return Ok(()) };
-        (verified.first_sequence, verified.next_sequence) = (first.sequence, first.sequence);
-        let end = self.end()?;
+    fn count(&self, verified: &mut Verified) -> Result<(), Error> {
+        let mut walk = Walk::new(self, |_| false)?;
+        verified.first_sequence = walk.reader.place().sequence;
+        verified.next_sequence = verified.first_sequence;
         loop {
-            let read = reader.next(end);
-            match read {
-                Ok(LogRead::Message(_)) => verified.messages += 1,
-                Ok(LogRead::Missed { from, to }) => verified.gaps.push((from, to)),
-                Ok(LogRead::End | LogRead::Gone) => break,
-                Err(error) => return self.judge(&reader, error, verified),
+            match walk.next()? {
+                LogRead::Message(_) => verified.messages += 1,
+                LogRead::Missed { from, to } => verified.gaps.push((from, to)),
+                LogRead::End | LogRead::Gone => break,
             }
-            verified.next_sequence = reader.place().sequence;
+            verified.next_sequence = walk.reader.place().sequence;
         }
+        verified.torn_size = walk.torn_size;
         Ok(())
-    }
-
-    /// Whether an error is but the torn end of the log.
-    fn judge(
-        &self,
-        reader: &LogReader,
-        error: Error,
-        verified: &mut Verified,
-    ) -> Result<(), Error> {
-        match self.log.find_end()? {
-            Some(end) if end.place == reader.place() => {
-                verified.torn_size = end.torn.map_or(0, |torn| torn.size);
-                Ok(())
-            }
-            _ => Err(error),
-        }
     }
 
     /// The position where the last file ends.
@@ -587,46 +567,84 @@ impl Archive {
 /// ```
 #[derive(Debug)]
 pub struct ArchivedMessages {
-    archive: Archive,
-    reader: LogReader,
+    walk: Walk,
     from: u64,
-    end: u64,
-    failed: bool,
+    is_over: bool,
 }
 
 impl Iterator for ArchivedMessages {
     type Item = Result<ArchivedMessage, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.failed {
-            match self.reader.next(self.end) {
+        while !self.is_over {
+            match self.walk.next() {
                 Ok(LogRead::Message(span)) => {
-                    let sequence = self.reader.place().sequence - 1;
+                    let reader = &self.walk.reader;
+                    let sequence = reader.place().sequence - 1;
                     if sequence < self.from {
                         continue;
                     }
-                    let time = Duration::from_nanos(self.reader.time(span).unwrap_or(0));
+                    let time = Duration::from_nanos(reader.time(span).unwrap_or(0));
                     return Some(Ok(ArchivedMessage {
                         sequence,
                         time: SystemTime::UNIX_EPOCH + time,
-                        key_hash: self.reader.key_hash(span),
-                        payload: self.reader.payload(span).to_vec(),
+                        key_hash: reader.key_hash(span),
+                        payload: reader.payload(span).to_vec(),
                     }));
                 }
                 Ok(LogRead::Missed { .. }) => {}
-                Ok(LogRead::End | LogRead::Gone) => self.failed = true,
+                Ok(LogRead::End | LogRead::Gone) => self.is_over = true,
                 Err(error) => {
-                    self.failed = true;
-                    let is_torn =
-                        self.archive.log.find_end().is_ok_and(|end| {
-                            end.is_some_and(|end| end.place == self.reader.place())
-                        });
-                    if !is_torn {
-                        return Some(Err(error));
-                    }
+                    self.is_over = true;
+                    return Some(Err(error));
                 }
             }
         }
         None
+    }
+}
+
+/// A way through a log up to where it ended when this began, although somebody may be appending.
+#[derive(Debug)]
+struct Walk {
+    log: Log,
+    reader: LogReader,
+    end: u64,
+    /// Whether it was looked at what is not whole, which is done once.
+    is_judged: bool,
+    /// Bytes behind the last whole message.
+    torn_size: u64,
+}
+
+impl Walk {
+    /// From the last file on that is wanted, or else from the first there is.
+    fn new(archive: &Archive, is_wanted: impl Fn(&FileHeader) -> bool) -> Result<Self, Error> {
+        let log = archive.log.clone();
+        let mut reader = LogReader::new(log.clone(), Place::default());
+        let first = reader.go_to_file(is_wanted)?;
+        let end = if first.is_some() { archive.end()? } else { 0 };
+        Ok(Self { log, reader, end, is_judged: false, torn_size: 0 })
+    }
+
+    fn next(&mut self) -> Result<LogRead, Error> {
+        let error = match self.reader.next(self.end) {
+            Err(error) if !self.is_judged => error,
+            read => return read,
+        };
+        self.is_judged = true;
+        let place = self.reader.place();
+        match self.log.find_end() {
+            Ok(Some(end)) if end.place == place => {
+                self.torn_size = end.torn.map_or(0, |torn| torn.size);
+                Ok(LogRead::End)
+            }
+            Ok(Some(end)) if end.place.position > place.position => {
+                // If it was just being appended, it is whole by now, with all up to there.
+                self.end = end.place.position;
+                self.reader.close();
+                self.next()
+            }
+            _ => Err(error),
+        }
     }
 }

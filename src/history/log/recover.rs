@@ -89,18 +89,23 @@ impl Log {
     pub(crate) fn find_end(&self) -> Result<Option<End>, Error> {
         let mut torn = None;
         for file in self.files()?.iter().rev() {
-            let size = fs::metadata(&file.path).map_or(0, |facts| facts.len());
             let (open, header) = match self.open(file) {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
-                Err(Error::LogDamaged { .. }) if size <= HEADER_SIZE => {
+                Err(error) => {
+                    let size = fs::metadata(&file.path).map_or(0, |facts| facts.len());
+                    if size > HEADER_SIZE || !matches!(error, Error::LogDamaged { .. }) {
+                        return Err(error);
+                    }
                     // It was just being made.
                     torn = Some(Torn { path: file.path.clone(), offset: 0, size });
                     continue;
                 }
-                Err(error) => return Err(error),
             };
-            let end = file.base + (size - HEADER_SIZE);
+            let facts =
+                open.metadata().map_err(|error| self.failed("examine", &file.path, error))?;
+            let size = facts.len().max(HEADER_SIZE);
+            let end = file.base.saturating_add(size - HEADER_SIZE);
             let (place, fault) = self.follow(header.begin, end);
             if let Some(fault) = fault {
                 let offset = place.position - file.base + HEADER_SIZE;
