@@ -525,6 +525,38 @@ fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
 }
 
 #[test]
+fn a_file_longer_than_any_is_an_error_at_once() {
+    let _alive = watchdog();
+    let (name, directory, file) = small_journal("endless", 10);
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(1 << 40).unwrap();
+    let error = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap_err();
+    assert!(matches!(error, Error::LogDamaged { offset, .. } if offset == 4096 + (16 << 20)));
+    let archive = Archive::open(directory.path()).unwrap();
+    let verified = archive.verify().unwrap();
+    assert!(verified.messages == 10 && verified.damage.is_some(), "{verified:?}");
+}
+
+#[test]
+fn what_has_not_quite_the_name_of_a_file_is_none() {
+    let _alive = watchdog();
+    let (name, directory, file) = small_journal("names", 10);
+    let others = ["0.log", "00.log", "+1.log", "000000000000000000000.log"];
+    let others = others.map(|name| file.with_file_name(name));
+    for other in &others {
+        fs::copy(&file, other).unwrap();
+    }
+    assert_eq!(Archive::open(directory.path()).unwrap().files().unwrap().len(), 1);
+    let options = journalled(&directory, Journal::Written);
+    let options = options.history_max(1 << 20, AtLimit::DropOldest);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 3000);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    // The first one has gone, and these are nobody's.
+    assert!(!file.exists() && others.iter().all(|other| other.exists()));
+}
+
+#[test]
 fn a_message_that_was_half_there_when_somebody_looked_is_no_damage() {
     let _alive = watchdog();
     let (_name, directory, file) = small_journal("growing", 10);

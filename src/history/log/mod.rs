@@ -111,7 +111,9 @@ impl Log {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let base = name.strip_suffix(SUFFIX).and_then(|base| base.parse().ok());
-            files.extend(base.filter(|&base| base < COUNT_MAX).map(|base| LogFile { base, path }));
+            // Of the ways to write a number one is a file's.
+            let is_one = |&base: &u64| base < COUNT_MAX && path == self.path(base);
+            files.extend(base.filter(is_one).map(|base| LogFile { base, path }));
         }
         files.sort_unstable_by_key(|file| file.base);
         Ok(files)

@@ -105,7 +105,12 @@ impl Log {
             let facts =
                 open.metadata().map_err(|error| self.failed("examine", &file.path, error))?;
             let size = facts.len().max(HEADER_SIZE);
-            let end = file.base.saturating_add(size - HEADER_SIZE);
+            let limit = super::limit(header.capacity, file.base);
+            if size - HEADER_SIZE > limit - file.base {
+                let offset = limit - file.base + HEADER_SIZE;
+                return Err(self.damaged(&file.path, offset, "no file of a log is so long"));
+            }
+            let end = file.base + (size - HEADER_SIZE);
             let (place, fault) = self.follow(header.begin, end);
             if let Some(fault) = fault {
                 let offset = place.position - file.base + HEADER_SIZE;
