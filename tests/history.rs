@@ -461,7 +461,9 @@ fn what_is_missing_between_files_is_told_exactly() {
     let directory = Directory::new(&name);
     let options = journalled(&directory, Journal::Written);
     let mut queue = Queue::create(&name, &options).unwrap();
+    let mut time = SystemTime::now();
     for end in [100, 200, 300] {
+        time = SystemTime::now();
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, end);
         assert!(producer.flush(Duration::MAX).unwrap());
@@ -478,6 +480,16 @@ fn what_is_missing_between_files_is_told_exactly() {
     receive_until(&mut consumer, 100);
     assert_eq!(consumer.try_receive().unwrap(), Received::Missed { from: 100, to: 200 });
     receive_until(&mut consumer, 300);
+    // Also to who begins there, or behind it.
+    let from = |start| queue.subscribe(&Subscribe::new().from(start)).unwrap();
+    let mut consumer = from(Start::Sequence(150));
+    assert_eq!(consumer.try_receive().unwrap(), Received::Missed { from: 150, to: 200 });
+    receive_until(&mut consumer, 300);
+    for start in [Start::Sequence(200), Start::Time(time)] {
+        let mut consumer = from(start);
+        assert_eq!(consumer.next_sequence(), 200);
+        receive_until(&mut consumer, 300);
+    }
 }
 
 /// A journal of so many messages, and its only file.

@@ -145,7 +145,8 @@ impl Past {
             }
         }
         self.is_entered = true;
-        let is_gone = matches!(start, Start::Sequence(_)) && first.sequence > target;
+        // It may have been before the first file, or between two.
+        let is_gone = matches!(start, Start::Sequence(_)) && self.place().sequence > target;
         self.missed_from = is_gone.then_some(target);
         Ok(())
     }
@@ -156,9 +157,15 @@ impl Past {
         let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
         if self.reader.go_to_file(|header| header.time <= time)?.is_some() {
-            while let LogRead::Message(span) = self.reader.next(ring.written())? {
-                if self.reader.time(span).is_some_and(|found| found >= time) {
-                    return Ok(self.place().sequence - 1);
+            loop {
+                match self.reader.next(ring.written())? {
+                    LogRead::Message(span) => {
+                        if self.reader.time(span).is_some_and(|found| found >= time) {
+                            return Ok(self.place().sequence - 1);
+                        }
+                    }
+                    LogRead::Missed { .. } => {}
+                    LogRead::End | LogRead::Gone => break,
                 }
             }
         }
