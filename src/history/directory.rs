@@ -79,12 +79,8 @@ impl Claim {
     pub(crate) fn tell(&mut self, instance: &[u8; 16]) -> Result<(), Error> {
         let path = self.path.join(INSTANCE);
         let failed = |source| Error::file(&self.queue, "write", &path, source);
-        self.before = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            before => Some(before.map_err(failed)?),
-        };
-        write_whole(&path, format!("{}\n", hex(instance)).as_bytes(), fs::rename)
-            .map_err(failed)?;
+        self.before = read_instance(&path).map_err(failed)?;
+        write_instance(&path, &instance_text(instance)).map_err(failed)?;
         self.is_told = true;
         Ok(())
     }
@@ -103,10 +99,30 @@ impl Drop for Claim {
         let path = self.path.join(INSTANCE);
         // What fails leaves the directory to whoever makes the next queue.
         let _ = match &self.before {
-            Some(before) => write_whole(&path, before, fs::rename),
+            Some(before) => write_instance(&path, before),
             None => fs::remove_file(&path),
         };
     }
+}
+
+fn instance_text(instance: &[u8; 16]) -> Vec<u8> {
+    format!("{}\n", hex(instance)).into_bytes()
+}
+
+/// `None` if there is no such file.
+fn read_instance(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut text = Vec::new();
+    file.take(IDENTITY_SIZE_MAX).read_to_end(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Not synced: the queue that it names does not outlive the machine either.
+fn write_instance(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(path, bytes, |aside, path| fs::rename(aside, path))
 }
 
 /// Makes a history directory the queue's, if it is nobody's yet. Returns its path from the root
@@ -123,7 +139,11 @@ fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16]), Error> {
         process::random(&mut id).map_err(failed("make"))?;
         let text = format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(&id));
         // Of two who do this at once, one makes it, and both read it.
-        match write_whole(&identity, text.as_bytes(), fs::hard_link) {
+        let link = |aside: &Path, path: &Path| {
+            File::open(aside)?.sync_all()?;
+            fs::hard_link(aside, path)
+        };
+        match write_whole(&identity, text.as_bytes(), link) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             written => written.map_err(failed("make"))?,
         }
@@ -182,24 +202,18 @@ fn read_identity(path: &Path) -> io::Result<Option<(String, [u8; 16])>> {
     Ok(parse())
 }
 
-/// Writes a file so that it is there whole or not at all, also after a power cut: beside it, and then
-/// as `give_name` has it.
+/// Writes a file so that it is there whole or not at all: beside it, and then as `give_name` has it.
 fn write_whole(
     path: &Path,
     bytes: &[u8],
-    give_name: fn(PathBuf, PathBuf) -> io::Result<()>,
+    give_name: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut random = [0; 16];
     process::random(&mut random)?;
     // Nobody else's, also where others have process numbers of their own.
     let aside = path.with_extension(format!("{}.{ASIDE}", hex(&random)));
-    let write = || {
-        let mut file = File::create_new(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        give_name(aside.clone(), path.into())
-    };
-    let written = write();
+    let mut file = File::create_new(&aside)?;
+    let written = file.write_all(bytes).and_then(|()| give_name(&aside, path));
     // It has been renamed, or is of no use any more.
     let _ = fs::remove_file(&aside);
     written
@@ -262,22 +276,16 @@ pub(super) fn owner(directory: &Path, queue: &str) -> Result<(String, [u8; 16]),
 pub(super) fn check_instance(segment: &Segment) -> Result<(), Error> {
     let Some(directory) = segment.history() else { return Ok(()) };
     let path = directory.join(INSTANCE);
-    let ours = hex(&segment.identity().instance);
-    let mut theirs = String::new();
-    let read =
-        File::open(&path).and_then(|file| file.take(IDENTITY_SIZE_MAX).read_to_string(&mut theirs));
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
-            Err(Error::file(segment.name(), "read", &path, error))
-        }
-        _ if theirs.trim_end() == ours => Ok(()),
-        _ => Err(Error::ForeignHistory {
+    let instance = &segment.identity().instance;
+    let read = read_instance(&path);
+    match read.map_err(|error| Error::file(segment.name(), "read", &path, error))? {
+        Some(text) if text != instance_text(instance) => Err(Error::ForeignHistory {
             queue: segment.name().into(),
             path: directory.into(),
             theirs: "another queue, which was made from this history since".into(),
-            ours: format!("instance {ours}").into(),
+            ours: format!("instance {}", hex(instance)).into(),
         }),
+        _ => Ok(()),
     }
 }
 
