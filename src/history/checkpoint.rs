@@ -4,8 +4,9 @@
 //! message that was not settled when its last checkpoint was written. What was settled behind such
 //! a message comes again, as it does in every system that keeps one number for each reader.
 //!
-//! A subscription has a file of two slots, of which the older one is overwritten each time, so that
-//! one is whole at any moment. A slot, little-endian:
+//! A subscription has a file of two slots, of which the older one is overwritten each time. So one is
+//! whole whoever dies, and also when power goes, on a disk that writes pages of 4096 bytes whole or
+//! does not touch what lies in others: each slot is on a page of its own. A slot, little-endian:
 //!
 //! ```text
 //!  0  magic, 8 bytes                       32  generation, u64: the higher one counts
@@ -34,8 +35,10 @@ const VERSION: u32 = 1;
 const CHECKED_FROM: usize = 16;
 const ENTRY_OFFSET: usize = 48;
 const SLOT_BYTES: usize = ENTRY_OFFSET + word::SIZE;
-/// From one slot to the next, so that each is on sectors of its own.
-const SLOT_STRIDE: usize = 1024;
+/// Where the slots are that are written in turn.
+const SLOTS: [usize; 2] = [0, 4096];
+/// And where the second one was before it had a page of its own. It is read, and not written any more.
+const FORMER_SLOT: usize = 1024;
 const SUFFIX: &str = "checkpoint";
 
 /// An entry of the subscription table.
@@ -67,7 +70,7 @@ struct Slot {
 
 /// A slot of a file that is as it was written.
 struct Whole {
-    index: usize,
+    offset: usize,
     generation: u64,
     id: [u8; 16],
     slot: Slot,
@@ -199,9 +202,9 @@ impl Slot {
         bytes
     }
 
-    /// Reads what another process wrote, as the slot with this index; `None` if it is not whole.
-    fn parse(bytes: &[u8], index: usize) -> Option<Whole> {
-        let bytes: &[u8; SLOT_BYTES] = bytes.first_chunk()?;
+    /// Reads what another process wrote, as the slot at an offset; `None` if it is not whole.
+    fn parse(bytes: &[u8], offset: usize) -> Option<Whole> {
+        let bytes: &[u8; SLOT_BYTES] = bytes.get(offset..)?.first_chunk()?;
         let u32_at = |offset: usize| {
             bytes[offset..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };
@@ -222,7 +225,7 @@ impl Slot {
             && (sequence..COUNT_MAX).contains(&slot.sequence)
             && Lag::from_code(lag).is_some();
         let generation = u64_at(32);
-        (is_one && is_possible).then_some(Whole { index, generation, id, slot })
+        (is_one && is_possible).then_some(Whole { offset, generation, id, slot })
     }
 }
 
@@ -259,8 +262,9 @@ impl Files {
         let file = options.open(path)?;
         let newest = newest(&file)?;
         let generation = newest.as_ref().map_or(0, |newest| newest.generation.wrapping_add(1));
-        let index = newest.map_or(0, |newest| 1 - newest.index);
-        file.write_all_at(&slot.bytes(&self.id, generation), (index * SLOT_STRIDE) as u64)?;
+        // Never on the newest one's page.
+        let offset = newest.map_or(SLOTS[0], |one| SLOTS[usize::from(one.offset != SLOTS[1])]);
+        file.write_all_at(&slot.bytes(&self.id, generation), offset as u64)?;
         if is_synced {
             file.sync_all()?;
             for directory in self.directory.ancestors().take(2) {
@@ -272,7 +276,7 @@ impl Files {
 
     fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name);
-        match fs::remove_file(&path) {
+        match fs::remove_file(&path).and_then(|()| File::open(&self.directory)?.sync_all()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(|error| self.failed("remove", &path, error)),
         }
@@ -342,10 +346,10 @@ fn is_name(name: &str) -> bool {
 
 /// The newest whole slot of a file.
 fn newest(file: &File) -> io::Result<Option<Whole>> {
-    let mut bytes = [0; SLOT_STRIDE + SLOT_BYTES];
+    let mut bytes = [0; SLOTS[1] + SLOT_BYTES];
     let read = super::log::read_up_to(file, &mut bytes, 0)?;
-    let slots =
-        (0..2).filter_map(|index| Slot::parse(bytes[..read].get(index * SLOT_STRIDE..)?, index));
+    let offsets = [SLOTS[0], SLOTS[1], FORMER_SLOT].into_iter();
+    let slots = offsets.filter_map(|offset| Slot::parse(&bytes[..read], offset));
     Ok(slots.max_by_key(|whole| whole.generation))
 }
 
