@@ -759,7 +759,8 @@ impl QueueOptions {
     }
 
     /// Bytes that the messages on disk may take, and what happens then; without a limit until set.
-    /// Files go whole, so it makes sense from several times 16 MiB, and several capacities, on.
+    /// Files go whole, and never the one that is appended to, which may be larger than a small limit.
+    /// So a limit makes sense from several times 16 MiB, and several capacities, on.
     ///
     /// ```
     /// use ringway::{AtLimit, QueueOptions};
@@ -790,7 +791,10 @@ impl QueueOptions {
         Self { journal: Some(journal), ..self }
     }
 
-    /// How long the journal's files are kept after they were last written to; for ever until set.
+    /// How long the files of messages are kept after they were last written to, by the time of day;
+    /// for ever until set. They go whole, when something is appended, or within seconds where a
+    /// journaler lives; but not the one that is appended to, nor, with [`AtLimit::Hold`], those that
+    /// somebody needs.
     ///
     /// ```
     /// use ringway::{Journal, QueueOptions};
