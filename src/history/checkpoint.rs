@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory::check_instance;
+use super::fields::{put, u32_at, u64_at};
 use super::log::{Log, LogRead, LogReader, hex};
 use crate::error::Error;
 use crate::layout::subscription as word;
@@ -181,16 +182,13 @@ fn find_place(log: Log, from: Place, sequence: u64, resumed_at: Place) -> Place 
 
 impl Slot {
     fn place(&self) -> Place {
-        let position = word_of(&self.entry, word::HEAD_POSITION);
-        let sequence = word_of(&self.entry, word::HEAD_SEQUENCE);
-        Place { position, sequence }
+        let word = |at: Word64| u64_at(&self.entry, at.0);
+        Place { position: word(word::HEAD_POSITION), sequence: word(word::HEAD_SEQUENCE) }
     }
 
     fn bytes(&self, id: &[u8; 16], generation: u64) -> [u8; SLOT_BYTES] {
         let mut bytes = [0; SLOT_BYTES];
-        let mut put = |offset: usize, field: &[u8]| {
-            bytes[offset..offset + field.len()].copy_from_slice(field);
-        };
+        let mut put = |offset, field: &[u8]| put(&mut bytes, offset, field);
         put(0, &MAGIC);
         put(8, &VERSION.to_le_bytes());
         put(16, id);
@@ -205,26 +203,20 @@ impl Slot {
     /// Reads what another process wrote, as the slot at an offset; `None` if it is not whole.
     fn parse(bytes: &[u8], offset: usize) -> Option<Whole> {
         let bytes: &[u8; SLOT_BYTES] = bytes.get(offset..)?.first_chunk()?;
-        let u32_at = |offset: usize| {
-            bytes[offset..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
-        };
-        let u64_at = |offset: usize| {
-            bytes[offset..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
         let is_one = bytes[..8] == MAGIC
-            && u32_at(8) == VERSION
-            && u32_at(12) == crc32c::crc32c(&bytes[CHECKED_FROM..]);
+            && u32_at(bytes, 8) == VERSION
+            && u32_at(bytes, 12) == crc32c::crc32c(&bytes[CHECKED_FROM..]);
         let (mut id, mut entry) = ([0; 16], [0; word::SIZE]);
         id.copy_from_slice(&bytes[16..32]);
         entry.copy_from_slice(&bytes[ENTRY_OFFSET..]);
-        let slot = Self { sequence: u64_at(40), entry };
+        let slot = Self { sequence: u64_at(bytes, 40), entry };
         let Place { position, sequence } = slot.place();
-        let lag = u32_at(ENTRY_OFFSET + word::LAG.0);
+        let lag = u32_at(bytes, ENTRY_OFFSET + word::LAG.0);
         let is_possible = position.is_multiple_of(8)
             && position < COUNT_MAX
             && (sequence..COUNT_MAX).contains(&slot.sequence)
             && Lag::from_code(lag).is_some();
-        let generation = u64_at(32);
+        let generation = u64_at(bytes, 32);
         (is_one && is_possible).then_some(Whole { offset, generation, id, slot })
     }
 }
@@ -239,7 +231,7 @@ impl Files {
     }
 
     fn failed(&self, doing: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::File { queue: self.queue.clone(), doing, path: path.into(), source }
+        Error::file(&self.queue, doing, path, source)
     }
 
     fn damaged(&self, path: PathBuf, what: &str) -> Error {
@@ -353,15 +345,9 @@ fn newest(file: &File) -> io::Result<Option<Whole>> {
     Ok(slots.max_by_key(|whole| whole.generation))
 }
 
-fn word_of(entry: &Entry, word: Word64) -> u64 {
-    entry[word.0..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
 /// The entry as it is in a table that is new: at a place, and nobody's turn.
 fn entry_at(mut entry: Entry, place: Place) -> Entry {
-    let mut put = |offset: usize, bytes: &[u8]| {
-        entry[offset..offset + bytes.len()].copy_from_slice(bytes);
-    };
+    let mut put = |offset, field: &[u8]| put(&mut entry, offset, field);
     put(word::HEAD_POSITION.0, &place.position.to_le_bytes());
     put(word::HEAD_SEQUENCE.0, &place.sequence.to_le_bytes());
     put(word::TURN.0, &0_u64.to_le_bytes());

@@ -11,6 +11,7 @@ mod backlog;
 mod checkpoint;
 mod dead_letters;
 mod directory;
+mod fields;
 mod historian;
 mod journal;
 mod log;

@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use self::record::{Head, Kind, Record, Records};
 use self::seen::Seen;
+use super::fields;
 use crate::error::Error;
 
 /// Why a message was given up.
@@ -270,7 +271,7 @@ impl DeadLetterFile {
     }
 
     fn failed(&self, doing: &'static str, source: io::Error) -> Error {
-        Error::File { queue: self.queue.clone(), doing, path: self.path.clone(), source }
+        Error::file(&self.queue, doing, &self.path, source)
     }
 }
 
@@ -335,8 +336,7 @@ impl Iterator for DeadLetters {
                 Ok(Some(record)) => return Some(Ok(DeadLetter::of(record))),
                 Err(source) => {
                     self.records = None;
-                    let (queue, path) = (self.queue.clone(), self.path.clone());
-                    return Some(Err(Error::File { queue, doing: "read", path, source }));
+                    return Some(Err(Error::file(&self.queue, "read", &self.path, source)));
                 }
             }
         }

@@ -21,7 +21,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::{DeadLetterFile, Letter};
+use super::{DeadLetterFile, Letter, fields};
 use crate::sys::process;
 
 pub(super) const MAGIC: [u8; 8] = *b"RWLETTER";
@@ -84,20 +84,16 @@ pub(super) fn encode(file: &DeadLetterFile, kind: Kind, letter: &Letter<'_>) -> 
 
 /// The lowest mask that leaves no magic in these bytes.
 fn mask_for(bytes: &[u8]) -> [u8; 4] {
-    let [first, second] = [&MAGIC[..4], &MAGIC[4..]].map(word);
+    let [first, second] = [0, 4].map(|offset| fields::u32_at(&MAGIC, offset));
     // Each place can be made a magic by one mask at most, so that these are not all.
     let making_magic: HashSet<u32> = (0..)
         .zip(bytes.windows(MAGIC.len()))
         .filter_map(|(place, bytes)| {
-            let mask = word(&bytes[..4]) ^ first;
-            (mask == word(&bytes[4..]) ^ second).then(|| mask.rotate_left(place % 4 * 8))
+            let mask = fields::u32_at(bytes, 0) ^ first;
+            (mask == fields::u32_at(bytes, 4) ^ second).then(|| mask.rotate_left(place % 4 * 8))
         })
         .collect();
     (0..=u32::MAX).find(|mask| !making_magic.contains(mask)).unwrap_or(0).to_le_bytes()
-}
-
-fn word(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 fn apply(mask: [u8; 4], bytes: &mut [u8]) {
@@ -181,15 +177,15 @@ struct Header<'a>(&'a [u8; HEADER_SIZE]);
 
 impl Header<'_> {
     fn u16_at(&self, offset: usize) -> u16 {
-        u16::from_le_bytes([self.0[offset], self.0[offset + 1]])
+        fields::u16_at(self.0, offset)
     }
 
     fn u32_at(&self, offset: usize) -> u32 {
-        word(&self.0[offset..])
+        fields::u32_at(self.0, offset)
     }
 
     fn u64_at(&self, offset: usize) -> u64 {
-        self.0[offset..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        fields::u64_at(self.0, offset)
     }
 
     fn name_lengths(&self) -> (usize, usize) {

@@ -36,6 +36,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::fields::{put, u16_at, u32_at, u64_at};
 use crate::error::Error;
 use crate::layout::{COUNT_MAX, Geometry};
 use crate::ring::{Check, Place};
@@ -165,7 +166,7 @@ impl Log {
     }
 
     pub(crate) fn failed(&self, doing: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::File { queue: self.queue.clone(), doing, path: path.into(), source }
+        Error::file(&self.queue, doing, path, source)
     }
 
     /// An error about a byte of a file.
@@ -225,9 +226,7 @@ impl FileHeader {
 
     fn bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        let mut put = |offset: usize, field: &[u8]| {
-            bytes[offset..offset + field.len()].copy_from_slice(field);
-        };
+        let mut put = |offset, field: &[u8]| put(&mut bytes, offset, field);
         put(0, &MAGIC);
         put(8, &VERSION.to_le_bytes());
         put(16, &self.id);
@@ -247,22 +246,17 @@ impl FileHeader {
 
     /// Reads what another process wrote; the error says what is wrong with it.
     pub(crate) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, &'static str> {
-        let u32_at = |offset: usize| {
-            bytes[offset..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
-        };
-        let u64_at = |offset: usize| {
-            bytes[offset..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
+        let u64_at = |offset| u64_at(bytes, offset);
         if bytes[..8] != MAGIC {
             return Err("it does not begin like a file of a log");
         }
-        if u32_at(8) != VERSION {
+        if u32_at(bytes, 8) != VERSION {
             return Err("its format is one that this build does not know");
         }
-        if u32_at(12) != crc32c::crc32c(&bytes[CHECKED_FROM..MARK_OFFSET]) {
+        if u32_at(bytes, 12) != crc32c::crc32c(&bytes[CHECKED_FROM..MARK_OFFSET]) {
             return Err("its header does not match its checksum");
         }
-        let length = usize::from(u16::from_le_bytes([bytes[68], bytes[69]]));
+        let length = usize::from(u16_at(bytes, 68));
         let name = bytes.get(NAME_OFFSET..NAME_OFFSET + length);
         let queue = name.and_then(|name| std::str::from_utf8(name).ok());
         let queue = queue.ok_or("its header names no queue")?.into();
@@ -276,7 +270,7 @@ impl FileHeader {
         }
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[16..32]);
-        let checked = u32_at(64) & FLAG_CHECKED != 0;
+        let checked = u32_at(bytes, 64) & FLAG_CHECKED != 0;
         // One that is torn says nothing.
         let synced = u64_at(MARK_OFFSET);
         let synced = if bytes[MARK_OFFSET..] == mark(synced) { synced } else { 0 };
