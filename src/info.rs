@@ -278,7 +278,7 @@ impl Info {
             journaler_alive: journal.is_some() && segment.historian_lives(),
             journal_failed: ring.has_journal_failed(),
             durable_sequence: journal.map(|_| ring.durable_sequence()),
-            history_range: ring.written_from()..ring.written(),
+            history_range: ring.written_from().min(ring.written())..ring.written(),
             owner,
             mode,
             created_at: time(identity.created_at),

@@ -198,6 +198,22 @@ fn whoever_makes_a_queue_from_a_history_has_it_alone() {
 }
 
 #[test]
+fn what_somebody_left_half_made_is_removed_with_the_rest() {
+    let name = Name::new("half-made");
+    let directory = Directory::new(&name);
+    Queue::create(&name, &options(&directory)).unwrap();
+    Queue::remove(&name).unwrap();
+    let left = ["identity.0123.new", "identity.new", "instance.0123.new", "mine.0123.new"];
+    let left = left.map(|name| directory.file(name));
+    for path in &left {
+        fs::write(path, "half").unwrap();
+    }
+    let removed = Archive::open(directory.path()).unwrap().remove().unwrap();
+    assert!(left[..3].iter().all(|path| removed.contains(path) && !path.exists()));
+    assert!(left[3].exists());
+}
+
+#[test]
 fn those_who_open_or_create_a_queue_with_one_history_get_the_same() {
     let _alive = watchdog();
     for _ in 0..20 {
