@@ -158,10 +158,9 @@ fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
     let left_at = subscription.word64(layout::subscription::LEFT_AT);
     left_at.store(process::now_for_display(), Ordering::Relaxed);
     ring.leave(index);
-    if opened? > 0 {
-        announce_messages(ring);
-    }
-    Ok(())
+    // What it left, or a share that is free now.
+    announce_messages(ring);
+    opened.map(drop)
 }
 
 /// Tells whoever waits for messages that there is one which the producer did not just send: to be

@@ -446,8 +446,8 @@ impl<'a> Iterator for Batch<'a> {
                 return None;
             };
             let handed = Handed { span, sequence, delivery: 1, is_copy: false };
-            // SAFETY: the message is not settled before the next receive, which needs the reader
-            // that is borrowed for `'a`, and so is the work.
+            // SAFETY: its share holds the writer until the next receive at least, settled or not;
+            // that needs the reader, which is borrowed for `'a`, and so is the work.
             return Some(unsafe { Message::of_member(run.base(), handed, *work) });
         }
         let sequence = self.run.sequence();

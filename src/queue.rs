@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
 use crate::history::{
-    self, Claim, DeadLetterFile, DeadLetters, Journal, Journaler, LogCut, Recovered,
+    self, Adopted, DeadLetterFile, DeadLetters, Journal, Journaler, LogCut, Recovered,
 };
 use crate::info::Info;
 use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables};
@@ -67,10 +67,10 @@ impl Queue {
             // Before its history is touched.
             return Err(Error::AlreadyExists { queue: name.into() });
         }
-        let (birth, log_cut, claim) = options.birth(name)?;
+        let (birth, log_cut, adopted) = options.birth(name)?;
         let segment = Segment::create(name, &birth)?;
-        if let Some(claim) = claim {
-            claim.keep();
+        if let Some(adopted) = adopted {
+            adopted.keep();
         }
         Ok(Self { segment: Arc::new(segment), log_cut: log_cut.map(Arc::new) })
     }
@@ -832,8 +832,8 @@ impl QueueOptions {
         Self { first_sequence: sequence, ..self }
     }
 
-    /// What a queue is born with; while the claim is there nobody else has its history.
-    fn birth(&self, queue: &str) -> Result<(Birth, Option<LogCut>, Option<Claim>), Error> {
+    /// What a queue is born with; while its history is adopted nobody else has that.
+    fn birth(&self, queue: &str) -> Result<(Birth, Option<LogCut>, Option<Adopted>), Error> {
         let invalid =
             |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
         let Self { members, subscriptions, .. } = *self;
@@ -856,11 +856,13 @@ impl QueueOptions {
         if self.journal.is_some() && self.history.is_none() {
             return Err(invalid("a journal needs a history directory".into()));
         }
-        let claimed = self.history.as_ref().map(|path| Claim::new(path, queue)).transpose();
-        let mut claim = claimed?;
+        let history = self.history.as_ref();
+        let mut adopted = history.map(|path| Adopted::new(path, queue)).transpose()?;
         let first_sequence = self.first_sequence;
-        let recovered = match (self.journal, &claim) {
-            (Some(_), Some(claim)) => history::recover(claim, geometry.capacity(), first_sequence)?,
+        let recovered = match (self.journal, &adopted) {
+            (Some(_), Some(adopted)) => {
+                history::recover(adopted, geometry.capacity(), first_sequence)?
+            }
             _ => Recovered::nothing(first_sequence),
         };
         let Recovered { from, cut, resumed_at, subscriptions: found } = recovered;
@@ -871,11 +873,11 @@ impl QueueOptions {
             )));
         }
         let instance = new_instance(queue)?;
-        if let Some(claim) = &mut claim {
-            claim.tell(&instance)?;
+        if let Some(adopted) = &mut adopted {
+            adopted.tell(&instance)?;
         }
         let keeping = Keeping {
-            history_id: claim.as_ref().map_or_else(Default::default, Claim::id),
+            history_id: adopted.as_ref().map_or_else(Default::default, Adopted::id),
             size_max: self.history_max,
             drops_oldest: self.at_limit == AtLimit::DropOldest,
             journal: self.journal.map(Journal::code),
@@ -890,9 +892,9 @@ impl QueueOptions {
             written_from: from,
             subscriptions: found,
             keeping,
-            history: claim.as_ref().map(|claim| claim.path().to_path_buf()),
+            history: adopted.as_ref().map(|adopted| adopted.path().to_path_buf()),
         };
-        Ok((birth, cut, claim))
+        Ok((birth, cut, adopted))
     }
 }
 

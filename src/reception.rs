@@ -457,10 +457,11 @@ impl Reception {
     /// Whether the queue is still there.
     fn look_around(&self) -> Result<(), Error> {
         let gone = self.reader.ring().is_removed() || self.segment.is_stale();
-        if gone && self.is_caught_up() {
-            return Err(self.segment.stale());
-        }
-        Ok(())
+        let has_nothing_left = || match &*self.reader {
+            Reader::Shared(reader) => reader.has_nothing_left(),
+            _ => self.is_caught_up(),
+        };
+        if gone && has_nothing_left() { Err(self.segment.stale()) } else { Ok(()) }
     }
 
     /// For callers that poll by themselves: the cheap part each time, the other one seldom.
@@ -533,8 +534,8 @@ fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
 fn lend_shared<'a>(reader: &SharedReader, buffer: &Buffer, handed: Handed) -> Message<'a> {
     let work = reader.work();
     let base = if handed.is_copy { buffer.base() } else { reader.run().base() };
-    // SAFETY: a payload in the ring is of a message that is not settled, which the writer leaves
-    // alone, and its share is this member's as long as it lives; else it lies in the buffer. Both,
-    // and the work, change by the next receive: see `Reception::receive_unbound`.
+    // SAFETY: a payload in the ring is of a share that holds the writer until it is retired, settled or
+    // not, and is this member's as long as it lives; else it lies in the buffer. Both, and the work,
+    // change by the next receive: see `Reception::receive_unbound`.
     unsafe { Message::of_member(base, handed, work) }
 }

@@ -242,7 +242,12 @@ fn a_second_producer_stands_by_if_it_is_told_to() {
     let first = queue.producer().unwrap();
     assert_eq!(code(&run(&["pub", &name, "x"])), 1);
     let refused = run(&["pub", &name, "x", "--standby", "50ms"]);
+    assert_eq!(code(&refused), 5);
     assert!(said(&refused).contains("has a producer already"), "{}", said(&refused));
+    let mut second = ringway(&["pub", &name, "x", "--standby", "1h"]).spawn().unwrap();
+    await_words(&mut second, "waiting for the place of another");
+    signal(&second, libc::SIGTERM);
+    assert_eq!(second.wait().unwrap().code(), Some(128 + libc::SIGTERM));
     let mut second = ringway(&["pub", &name, "x", "--standby", "1h"]).spawn().unwrap();
     await_words(&mut second, "waiting for the place of another");
     drop(first);

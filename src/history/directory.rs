@@ -40,7 +40,7 @@ const IDENTITY_SIZE_MAX: u64 = 4096;
 
 /// A history directory that a queue is about to be made with. Nobody else appends there meanwhile.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct Adopted {
     path: PathBuf,
     id: [u8; 16],
     queue: Box<str>,
@@ -51,7 +51,7 @@ pub(crate) struct Claim {
     _lock: DirectoryLock,
 }
 
-impl Claim {
+impl Adopted {
     /// Of a directory that is the queue's, or nobody's yet.
     pub(crate) fn new(directory: &Path, queue: &str) -> Result<Self, Error> {
         let (path, id) = adopt(directory, queue)?;
@@ -91,7 +91,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for Adopted {
     fn drop(&mut self) {
         if !self.is_told {
             return;
@@ -367,11 +367,11 @@ impl Recovered {
 /// Finds where a queue that is about to be made goes on: at its first sequence if the journal is
 /// empty. What is torn at the journal's end is cut off.
 pub(crate) fn recover(
-    claim: &Claim,
+    adopted: &Adopted,
     capacity: u64,
     first_sequence: u64,
 ) -> Result<Recovered, Error> {
-    let Claim { path: directory, id, queue, .. } = claim;
+    let Adopted { path: directory, id, queue, .. } = adopted;
     let log = journal_in(directory, queue, *id, capacity);
     log.settle()?;
     let mut cut = None;

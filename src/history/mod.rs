@@ -25,6 +25,6 @@ pub use self::log::LogCut;
 pub(crate) use self::backlog::{Backlog, Fetched, Stretch};
 pub(crate) use self::checkpoint::Checkpoints;
 pub(crate) use self::dead_letters::{DeadLetterFile, Letter};
-pub(crate) use self::directory::{Claim, Recovered, check_of, recover};
+pub(crate) use self::directory::{Adopted, Recovered, check_of, recover};
 pub(crate) use self::historian::{Historian, Kept};
 pub(crate) use self::past::{Past, PastRead, resolve};

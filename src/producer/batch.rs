@@ -247,6 +247,8 @@ impl<'a> SendBatch<'a> {
         if !staging.has_space(shape, limit) {
             return Err(Error::BatchFull { queue: producer.segment.name().into(), limit });
         }
-        producer.make_room(shape, patience, |writer, shape| staging.reserve(writer, shape))
+        let made =
+            producer.make_room(shape, patience, |writer, shape| staging.reserve(writer, shape));
+        made.inspect_err(|_| staging.confine())
     }
 }

@@ -432,9 +432,19 @@ impl Ring {
         })
     }
 
-    /// Where the head is, as a run that has nothing to be followed, to be polled.
+    /// Where the head's next message will begin, as a run that has nothing to be followed, to be
+    /// polled. Padding that is there already is no news.
     pub(crate) fn run_at_head(&self, subscription: &Subscription) -> Result<Run, Corrupt> {
-        Ok(self.run_from(self.head(subscription)?.place))
+        let mut place = self.head(subscription)?.place;
+        let word = self.frame_word(place.position).load(Ordering::Relaxed);
+        // Acquire: PUBLISH, and LICENCE.
+        fence(Ordering::Acquire);
+        let licence = self.licence().load(Ordering::Relaxed);
+        // What is wrong there is for a look to tell.
+        if let Ok(Frame::Padding { end }) = frame::parse(word, place, self.capacity(), licence) {
+            place.position = end;
+        }
+        Ok(self.run_from(place))
     }
 
     /// The position of the frame whose payload a span is, in the same lap as a place.

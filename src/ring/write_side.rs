@@ -500,6 +500,11 @@ impl Staging {
         room
     }
 
+    /// As [`Writer::confine`].
+    pub(crate) fn confine(&mut self) {
+        self.head.limit_to(self.head.recorded_until);
+    }
+
     /// Makes all messages visible by one store.
     pub(crate) fn commit(self, writer: &mut Writer) {
         if let Some((_, first)) = self.first {

@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::history::{Backlog, Checkpoints, DeadLetterFile, Fetched, Letter, Reason, Stretch};
+use crate::history::{Backlog, Checkpoints, DeadLetterFile, Fetched, Reason, Stretch};
 use crate::layout::{self, Word64};
 use crate::membership::{self, announce_messages, announce_room};
-use crate::outcome::{Acked, Nacked};
 use crate::registry::{Found, Terms};
 use crate::ring::{
     Buffer, Corrupt, Head, Lag, Member, MemberIndex, Place, Read, Ring, Run, ShareIndex, Span,
@@ -25,6 +24,7 @@ use crate::sync::Ordering;
 use portion::{Portion, Sight, bit, bits};
 
 mod portion;
+mod settling;
 
 /// A member looks so often whether others have died.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ pub(crate) struct SharedReader {
 }
 
 /// What a member has taken and not settled. Its messages refer to it while they are lent, from
-/// whatever thread; all else happens while none is lent.
+/// whatever thread; but for a batch that goes on, all else happens while none is lent.
 #[derive(Debug)]
 pub(crate) struct Work {
     ring: Ring,
@@ -326,9 +326,10 @@ impl SharedReader {
             Some(Box::new(Portion::allotted(&work.ring, index)))
         };
         let Some(mut portion) = work.spare.take().or_else(allot) else {
-            // All shares are in use. Some will be done with, but none of those for which the caller
-            // would have to acknowledge something first.
-            return if work.lent() == 0 { Ok(Read::Empty) } else { Err(work.prefetch_full()) };
+            // All shares are in use. Some will be done with; but who has more than its part, and is to
+            // acknowledge something before there are any, may wait for itself.
+            let is_own_doing = work.portions().filter(|portion| portion.lent() != 0).count() > 2;
+            return if is_own_doing { Err(work.prefetch_full()) } else { Ok(Read::Empty) };
         };
         let (extent, state) = match work.take(portion.index(), count_max) {
             Ok(Take::Taken(extent, state)) => (extent, state),
@@ -387,6 +388,14 @@ impl SharedReader {
             }
     }
 
+    /// Whether nothing will come any more of a queue that is gone, but what others have.
+    pub(crate) fn has_nothing_left(&self) -> bool {
+        let head = self.work.ring.look_at_head(&self.work.subscription);
+        self.is_caught_up()
+            && !self.work.is_something_own_left()
+            && matches!(head, Ok(Read::Empty | Read::Closed))
+    }
+
     /// Counts what is left to count. The member is about to give up its place.
     pub(crate) fn count_rest(&self) {
         // A forked child has a copy of this, but not the place.
@@ -416,77 +425,8 @@ impl Drop for Work {
     }
 }
 
-/// What is done with messages while they are lent.
+/// What is done wherever a message of a share is.
 impl Work {
-    pub(crate) fn ack(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        Ok(self.find_lent(sequence).map_or(Acked::Late, |(portion, number)| {
-            portion.set_lent(portion.lent() & !(1 << number));
-            self.settle(portion, 1 << number)
-        }))
-    }
-
-    /// Acknowledges everything that is lent up to a sequence; late if any of that is, or nothing is
-    /// lent.
-    pub(crate) fn ack_through(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        let mut all = None;
-        for portion in self.portions() {
-            let messages = portion.lent() & portion.through(sequence);
-            if messages != 0 {
-                portion.set_lent(portion.lent() & !messages);
-                let acked = self.settle(portion, messages);
-                all = all.filter(|&before| before == Acked::Late).or(Some(acked));
-            }
-        }
-        Ok(all.unwrap_or(Acked::Late))
-    }
-
-    pub(crate) fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
-        let _settling = self.settling()?;
-        let Some((portion, number)) = self.find_lent(sequence) else { return Ok(Nacked::Late) };
-        let deliveries = portion.deliveries(number);
-        if self.is_last_delivery(deliveries) {
-            return Ok(match self.give_up(portion, number)? {
-                Acked::Done => Nacked::DeadLetter,
-                Acked::Late => Nacked::Late,
-            });
-        }
-        portion.set_lent(portion.lent() & !(1 << number));
-        if !self.show_progress(portion) {
-            return Ok(Nacked::Late);
-        }
-        let pause = self.pause_after(deliveries);
-        portion.retry_at(number, Instant::now() + pause);
-        Ok(Nacked::Retry(pause))
-    }
-
-    pub(crate) fn reject(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        if self.dead_letters.is_none() {
-            let queue = self.segment.name().into();
-            let what = "a message cannot be rejected without a place for dead letters: the queue has no history directory, and this member names none".into();
-            return Err(Error::InvalidOption { queue, what });
-        }
-        self.find_lent(sequence)
-            .map_or(Ok(Acked::Late), |(portion, number)| self.give_up(portion, number))
-    }
-
-    /// Has a message that is lent become a dead letter.
-    fn give_up(&self, portion: &Portion, number: u32) -> Result<Acked, Error> {
-        let buried = self.bury(portion, number, Reason::Refused)?;
-        portion.set_lent(portion.lent() & !(1 << number));
-        Ok(buried)
-    }
-
-    pub(crate) fn extend(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        Ok(match self.find_lent(sequence) {
-            Some((portion, _)) if self.show_progress(portion) => Acked::Done,
-            _ => Acked::Late,
-        })
-    }
-
     /// The next message of the current share, as a part of a batch.
     #[inline]
     pub(crate) fn next_in_batch(&self, run: &mut Run) -> Option<Span> {
@@ -510,43 +450,8 @@ impl Work {
         &self.ring
     }
 
-    /// Keeps other threads from settling meanwhile.
-    fn settling(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        if !self.lock.is_own() {
-            return Err(self.segment.forked());
-        }
-        Ok(self.settling.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     fn portions(&self) -> impl Iterator<Item = &Portion> {
         self.current.iter().chain(&self.left).map(Box::as_ref)
-    }
-
-    fn find_lent(&self, sequence: u64) -> Option<(&Portion, u32)> {
-        self.portions().find_map(|portion| {
-            let number = portion.number_of(sequence)?;
-            (portion.lent() & (1 << number) != 0).then_some((portion, number))
-        })
-    }
-
-    /// Settles messages; late if another member has taken the share away.
-    fn settle(&self, portion: &Portion, messages: u32) -> Acked {
-        self.settle_as(layout::ACKED, portion, messages)
-    }
-
-    /// [`Self::settle`], where they are counted as something.
-    fn settle_as(&self, what: Word64, portion: &Portion, messages: u32) -> Acked {
-        let state = portion.state().settle(messages);
-        if !self.replace(portion, state) {
-            return Acked::Late;
-        }
-        self.count(what, messages.count_ones().into());
-        portion.note_counted(messages.count_ones());
-        // Others may wait for a key, or for the last message before the end.
-        if self.terms.keyed || (state.unsettled() == 0 && self.ring.closed_at().is_some()) {
-            announce_messages(&self.ring);
-        }
-        Acked::Done
     }
 
     /// Lets those who watch a share see that its member is at work; `false` if they have taken it
@@ -680,47 +585,6 @@ impl Work {
         (!gone).then_some(copy)
     }
 
-    fn is_last_delivery(&self, deliveries: u32) -> bool {
-        self.terms.deliveries_max.is_some_and(|max| deliveries >= max)
-    }
-
-    fn pause_after(&self, deliveries: u32) -> Duration {
-        let backoff = self.terms.backoff;
-        let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
-        let pause = backoff.first.as_secs_f64() * backoff.factor.powi(times);
-        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max)
-    }
-
-    /// Makes a dead letter of a message, and settles it.
-    fn bury(&self, portion: &Portion, number: u32, reason: Reason) -> Result<Acked, Error> {
-        let mut buffer = Buffer::default();
-        let copy = match self.find(portion, number, &mut buffer)? {
-            Whereabouts::Message { span, is_copy: true } => span,
-            Whereabouts::Message { span, is_copy: false } => buffer.copy(&self.ring, span),
-            Whereabouts::Gone { to } => {
-                self.miss(portion, number, to);
-                return Ok(Acked::Late);
-            }
-        };
-        if !self.show_progress(portion) {
-            return Ok(Acked::Late);
-        }
-        let letter = Letter {
-            sequence: portion.extent().begin.sequence + u64::from(number),
-            key_hash: buffer.key_hash(copy),
-            deliveries: portion.deliveries(number),
-            reason,
-            payload: buffer.payload(copy),
-        };
-        if let Some(file) = &self.dead_letters {
-            // Whoever had it before may have died between the letter and the settling.
-            if reason == Reason::Refused || !file.has_on_disk(letter.sequence)? {
-                file.append(&letter)?;
-            }
-        }
-        Ok(self.settle_as(layout::DEAD_LETTERS, portion, 1 << number))
-    }
-
     /// Counts what was handed out in order of the current share, and settled since.
     fn count_handed(&self, portion: &Portion) {
         self.count(layout::DELIVERED, portion.state().handed().into());
@@ -738,7 +602,8 @@ impl Work {
 impl Work {
     /// How many messages more the member may take; `None` while it has as many as it may have.
     fn room(&self) -> Option<u32> {
-        let taken: u32 = self.portions().map(|portion| portion.in_work().count_ones()).sum();
+        let own = self.portions().filter(|portion| !portion.is_lost());
+        let taken: u32 = own.map(|portion| portion.in_work().count_ones()).sum();
         self.prefetch.checked_sub(taken).filter(|&room| room > 0)
     }
 
@@ -782,6 +647,8 @@ impl Work {
                 self.spare = Some(portion);
             } else {
                 self.replace(&portion, state.owned_by(None));
+                // Somebody may have waited for a share to be free.
+                announce_messages(&self.ring);
             }
             announce_room(&self.ring);
         } else if portion.in_work() == 0 {
@@ -863,9 +730,11 @@ impl Work {
         let messages = (((1_u64 << count) - 1) << number) as u32;
         let from = first + u64::from(number);
         let to = from + count as u64;
-        self.replace(portion, portion.state().settle(messages));
+        let state = portion.state().settle(messages);
+        self.replace(portion, state);
         portion.note_counted(messages.count_ones());
         self.count(layout::MISSED, count as u64);
+        self.announce_settled(state);
         (count > 0).then_some(Read::Missed { from, to })
     }
 

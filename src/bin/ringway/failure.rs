@@ -52,6 +52,8 @@ pub enum Failure {
     File { source: io::Error, path: PathBuf },
     /// A directory that is no history, or not one for us.
     NoHistory { error: Error, directory: PathBuf },
+    /// What was waited for did not come in time.
+    TimedOut(Error),
     /// A journal whose queue is there.
     JournalInUse { queue: String, doing: &'static str },
     /// A command that was to be run for messages is none, by what the shell says.
@@ -98,6 +100,7 @@ impl Failure {
             },
             Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
             Self::NoHistory { .. } => 3,
+            Self::TimedOut(_) => 5,
             Self::Some { code, .. } => *code,
             Self::Usage(_) => 2,
             _ => 1,
@@ -160,6 +163,7 @@ impl fmt::Display for Failure {
             Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
             Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),
             Self::Interrupted(_) => f.write_str("interrupted"),
+            Self::TimedOut(error) => write!(f, "{error}"),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::NoHistory { error, directory } => {
                 write!(f, "{} is no history directory of yours: {error}", directory.display())

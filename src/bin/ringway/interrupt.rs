@@ -68,16 +68,19 @@ impl Interrupt {
         Ok(false)
     }
 
-    /// Waits until something can be written, or nobody reads it any more; `false` if a signal came
-    /// first.
+    /// Waits until something can be written, or nobody reads it any more; `false` if a signal came, and
+    /// it cannot for a while from then on.
     pub fn await_writable(&self, output: BorrowedFd<'_>) -> io::Result<bool> {
+        /// A reader that is only slow has taken something in that time.
+        const GRACE: Duration = Duration::from_secs(1);
+        let output = (output, libc::POLLOUT);
         while self.signal().is_none() {
-            let [writable, _] = poll([(output, libc::POLLOUT), self.waker()], None)?;
-            if writable {
+            if let [true, _] = poll([output, self.waker()], None)? {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let [writable] = poll([output], Some(GRACE))?;
+        Ok(writable)
     }
 
     /// Waits so long until there is something to read, or its end; `false` if there is not, or a

@@ -144,7 +144,8 @@ impl Handler for Executor<'_> {
             // By no fault of the message: it goes back as it is.
             return Err(Failure::Command { command: self.command.into(), code });
         }
-        if let (Some(signal), Some(_)) = (self.interrupt.signal(), status.signal()) {
+        let is_ended_by = |signal| status.signal().is_some() || status.code() == Some(128 + signal);
+        if let Some(signal) = self.interrupt.signal().filter(|&signal| is_ended_by(signal)) {
             // By no fault of the message either: it goes back with us.
             return Err(Failure::Interrupted(signal));
         }
@@ -179,8 +180,11 @@ impl Executor<'_> {
     fn run(&self, message: Message<'_>) -> io::Result<ExitStatus> {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(self.command).stdin(Stdio::piped());
-        // What ends us, a Ctrl-C say, lets it end by itself.
+        // What asks us to end, a Ctrl-C say, lets it end by itself; what kills us ends it too, because
+        // another member has the message then.
         command.process_group(0);
+        // SAFETY: it makes a system call, and does nothing else.
+        unsafe { command.pre_exec(end_with_parent) };
         command.env("RINGWAY_QUEUE", self.queue);
         command.env("RINGWAY_SUBSCRIPTION", self.subscription);
         command.env("RINGWAY_SEQUENCE", message.sequence().to_string());
@@ -197,6 +201,15 @@ impl Executor<'_> {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
             _ => Ok(status),
         }
+    }
+}
+
+/// Has the system end this process when the thread that made it does.
+fn end_with_parent() -> io::Result<()> {
+    // SAFETY: it takes numbers alone.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -226,7 +226,8 @@ impl<'a> Sender<'a> {
         let begin = Instant::now();
         let mut noted = false;
         while !self.producer.flush(SLICE)? {
-            if self.interrupt.signal().is_some() && begin.elapsed() >= UNREMARKABLE {
+            let is_to_end = self.timed_out || self.interrupt.signal().is_some();
+            if is_to_end && begin.elapsed() >= UNREMARKABLE {
                 return Ok(false);
             }
             if !noted && begin.elapsed() >= UNREMARKABLE {
@@ -258,9 +259,15 @@ fn stand_by(
     loop {
         match queue.producer() {
             Err(error @ Error::ProducerAlive { .. }) => {
-                let is_over = patience.is_none_or(|patience| begin.elapsed() >= patience);
-                if is_over || interrupt.signal().is_some() {
-                    return Err(error.into());
+                if let Some(signal) = interrupt.signal() {
+                    return Err(Failure::Interrupted(signal));
+                }
+                match patience {
+                    None => return Err(error.into()),
+                    Some(patience) if begin.elapsed() >= patience => {
+                        return Err(Failure::TimedOut(error));
+                    }
+                    Some(_) => {}
                 }
                 if !noted && begin.elapsed() >= UNREMARKABLE {
                     console.note(format_args!("waiting for the place of another: {error}"));

@@ -28,8 +28,13 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
     let mut end = ReceivingEnd::of(&queue, subscribe)?;
     let mut handler = handler(&queue, subscribe, &interrupt, console)?;
     let mut tally = Tally::default();
-    let ending = follow(&mut end, subscribe, &interrupt, &mut *handler, &mut tally, console)?;
-    handler.finish(&end)?;
+    let followed = follow(&mut end, subscribe, &interrupt, &mut *handler, &mut tally, console);
+    let finished = followed.and_then(|ending| handler.finish(&end).map(|()| ending));
+    let ending = match finished {
+        // Nobody reads what is left.
+        Err(Failure::Interrupted(signal)) => Ending::Interrupted(signal),
+        ended => ended?,
+    };
     let Tally { received, bytes, missed } = tally;
     if ending != Ending::Done || missed > 0 {
         console.note(format_args!(
@@ -125,12 +130,20 @@ fn follow(
             return Ok(Ending::Interrupted(signal));
         }
         let received = match handler.settle(end, was_idle)? {
-            Next::Receive(time) if was_idle => end.receive_timeout(time)?,
-            Next::Receive(_) => end.try_receive()?,
-            Next::Ask => Received::TimedOut,
+            Next::Receive(time) if was_idle => end.receive_timeout(time),
+            Next::Receive(_) => end.try_receive(),
+            Next::Ask => Ok(Received::TimedOut),
             Next::End => return Ok(Ending::Done),
         };
         was_idle = false;
+        let received = match received {
+            // Every share of the queue is in use: what it has is to be settled first.
+            Err(Error::PrefetchFull { .. }) => {
+                interrupt.sleep(Duration::from_millis(1))?;
+                Received::Empty
+            }
+            received => received?,
+        };
         match received {
             Received::Message(message) => {
                 tally.received += 1;
