@@ -143,15 +143,19 @@ impl Backlog {
         buffer: &mut Buffer,
     ) -> Result<Option<Span>, Error> {
         let place = self.reader.place();
+        let corrupt =
+            || self.reader.corrupt(Corrupt { position: place.position, found: extent.end });
+        // Files of somebody's making may lead anywhere.
+        let is_within = (extent.begin.position..extent.end).contains(&place.position);
+        let number = sequence.checked_sub(place.sequence).filter(|_| is_within);
+        let number = number.and_then(|number| u32::try_from(number).ok()).ok_or_else(corrupt)?;
         let here = Extent { begin: place, shape: None, ..*extent };
-        let number = u32::try_from(sequence - place.sequence).unwrap_or(SHARE_COUNT_MAX);
         let found = self.ring.find_in(&here, number.min(SHARE_COUNT_MAX));
         let copy = found.map(|span| buffer.copy(&self.ring, span));
         if self.ring.has_left(Some(Lag::Spill), place.position) {
             return Ok(None);
         }
-        let corrupt = Corrupt { position: place.position, found: extent.end };
-        copy.map(Some).ok_or_else(|| self.reader.corrupt(corrupt))
+        copy.map(Some).ok_or_else(corrupt)
     }
 
     fn gone(&self, wanted: u64) -> Result<Fetched, Error> {

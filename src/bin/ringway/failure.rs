@@ -155,7 +155,7 @@ fn most_similar(name: &str, names: Vec<String>) -> Option<String> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Queue { error, meant: None } => write!(f, "{error}"),
+            Self::Queue { error, meant: None } | Self::TimedOut(error) => write!(f, "{error}"),
             Self::Queue { error, meant: Some(name) } => {
                 write!(f, "{error}; did you mean '{name}'?")
             }
@@ -163,7 +163,6 @@ impl fmt::Display for Failure {
             Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
             Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),
             Self::Interrupted(_) => f.write_str("interrupted"),
-            Self::TimedOut(error) => write!(f, "{error}"),
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::NoHistory { error, directory } => {
                 write!(f, "{} is no history directory of yours: {error}", directory.display())

@@ -172,10 +172,12 @@ impl LogReader {
             if self.place.position >= end {
                 return Ok(LogRead::End);
             }
-            if self.file.as_ref().is_none_or(|open| self.place.position >= open.limit)
-                && let Some(found) = self.find_file()?
-            {
-                return Ok(found);
+            if self.file.as_ref().is_none_or(|open| self.place.position >= open.limit) {
+                match self.find_file()? {
+                    Some(found) => return Ok(found),
+                    // It may begin further on.
+                    None => continue,
+                }
             }
             match self.read_frame(end) {
                 Ok(Some(span)) => return Ok(LogRead::Message(span)),
