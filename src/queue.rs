@@ -853,11 +853,24 @@ impl QueueOptions {
                 self.first_sequence
             )));
         }
-        if self.journal.is_some() && self.history.is_none() {
-            return Err(invalid("a journal needs a history directory".into()));
+        if self.history.is_none() && (self.journal.is_some() || self.history_max != u64::MAX) {
+            return Err(invalid(
+                "a journal, or a limit of history, needs a history directory".into(),
+            ));
+        }
+        if self.journal.is_none() && !self.keep_for.is_zero() {
+            return Err(invalid("only a journal's files are kept for a time".into()));
         }
         let history = self.history.as_ref();
         let mut adopted = history.map(|path| Adopted::new(path, queue)).transpose()?;
+        if let Some(adopted) = adopted.as_ref().filter(|_| self.journal.is_none())
+            && adopted.has_journal()?
+        {
+            return Err(invalid(format!(
+                "the journal in {} would not go on; ask for a journal, name another directory, or remove what is there (`Archive::remove`, `ringway rm --history`)",
+                adopted.path().display()
+            )));
+        }
         let first_sequence = self.first_sequence;
         let recovered = match (self.journal, &adopted) {
             (Some(_), Some(adopted)) => {

@@ -70,6 +70,12 @@ impl Adopted {
         &self.path
     }
 
+    /// Whether messages of a journal are there.
+    pub(crate) fn has_journal(&self) -> Result<bool, Error> {
+        let log = journal_in(&self.path, &self.queue, self.id, 1);
+        Ok(!log.files()?.is_empty())
+    }
+
     /// The directory's id.
     pub(crate) fn id(&self) -> [u8; 16] {
         self.id
