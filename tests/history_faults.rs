@@ -287,6 +287,9 @@ fn a_queue_that_could_not_be_made_leaves_its_history_to_whoever_has_it() {
         Err(error) => return eprintln!("skipped: no shared memory of its own: {error}"),
     }
     queue.producer().unwrap().send_durable(b"two").unwrap();
+    // A directory that was made before there was such a file has none.
+    fs::remove_file(directory.file("instance")).unwrap();
+    queue.producer().unwrap().send_durable(b"three").unwrap();
 }
 
 /// Has all but no files left to be opened when a journal begins a file, and has them again then.
