@@ -224,8 +224,11 @@ fn damage_is_found_and_mended_only_when_somebody_says_so() {
     let whole = fs::read(&file).unwrap();
     let unattended = run(&["log", "repair", directory.text()]);
     assert_eq!(code(&unattended), 2);
-    for words in [&format!("{} from byte {offset} on", file.display()), "0 to 39 are left", "--yes"]
-    {
+    for words in [
+        &format!("{} from byte {offset} on", file.display()),
+        "40 messages are left, 0 to 39",
+        "--yes",
+    ] {
         assert!(said(&unattended).contains(words), "{words}: {}", said(&unattended));
     }
     let declined = answer(&["log", "repair", directory.text()], b"no\n");

@@ -553,6 +553,72 @@ fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
 }
 
 #[test]
+fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
+    let _alive = watchdog();
+    let name = Name::new("repaired");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    for end in [100, 200, 300] {
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, end);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        drop(producer);
+        Queue::remove(&name).unwrap();
+    }
+    // One byte of a message in the middle of the first file, the header of the second one, and the end
+    // of the third.
+    let files = files(&directory, "log");
+    let change = |path: &std::path::Path, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    };
+    change(&files[0], &|bytes| {
+        let middle = 4096 + (bytes.len() - 4096) / 2;
+        bytes[middle] ^= 1;
+    });
+    change(&files[1], &|bytes| bytes[16] ^= 1);
+    change(&files[2], &|bytes| bytes.extend(b"half of it"));
+    let archive = Archive::open(directory.path()).unwrap();
+    let verified = archive.verify().unwrap();
+    let [(whole, 200)] = verified.gaps[..] else { panic!("{verified:?}") };
+    assert!((1..100).contains(&whole), "{verified:?}");
+    assert_eq!((verified.messages, verified.next_sequence), (whole + 100, 300));
+    assert_eq!((verified.torn_size, verified.damage.is_some()), (10, true));
+    assert_eq!(archive.repair_plan().unwrap(), files);
+    assert_eq!(archive.repair().unwrap().len(), 3);
+    let verified = archive.verify().unwrap();
+    assert!(verified.damage.is_none() && verified.torn_size == 0, "{verified:?}");
+    assert_eq!((verified.messages, &verified.gaps[..]), (whole + 100, &[(whole, 200)][..]));
+    let queue = Queue::create(&name, &options).unwrap();
+    assert_eq!(queue.producer().unwrap().next_sequence(), 300);
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    receive_until(&mut consumer, whole);
+    assert_eq!(consumer.try_receive().unwrap(), Received::Missed { from: whole, to: 200 });
+    receive_until(&mut consumer, 300);
+}
+
+#[test]
+fn a_queue_that_would_pass_over_what_was_asked_for_is_refused() {
+    let _alive = watchdog();
+    let (name, directory, _) = small_journal("passed-over", 10);
+    let without = QueueOptions::new().capacity(CAPACITY).history(directory.path());
+    let plain = QueueOptions::new().capacity(CAPACITY);
+    for options in [
+        without.clone(),
+        without.keep_for(Duration::from_secs(1)),
+        plain.clone().keep_for(Duration::from_secs(1)),
+        plain.clone().history_max(1 << 30, AtLimit::Hold),
+        plain.journal(Journal::Written),
+    ] {
+        let refused = Queue::create(&name, &options).unwrap_err();
+        assert!(matches!(refused, Error::InvalidOption { .. }), "{refused}");
+    }
+    assert!(Queue::create(&name, &journalled(&directory, Journal::Written)).is_ok());
+}
+
+#[test]
 fn a_file_longer_than_any_is_an_error_at_once() {
     let _alive = watchdog();
     let (name, directory, file) = small_journal("endless", 10);

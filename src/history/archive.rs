@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::directory::{DirectoryLock, journal_in, lock, owner, remove_all};
-use super::log::{FileHeader, Log, LogCut, LogRead, LogReader};
+use super::log::{Log, LogCut, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::layout::COUNT_MAX;
 use crate::ring::Place;
@@ -117,26 +117,27 @@ pub struct ArchivedMessage {
 /// # std::fs::remove_dir_all(&directory).unwrap();
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Verified {
     /// How many files there are.
     pub files: usize,
     /// Their bytes.
     pub size: u64,
-    /// How many messages are whole, from the oldest on, up to the first damage.
+    /// How many messages are whole, but for those that lie behind damage in the same file.
     pub messages: u64,
     /// The first one's sequence.
     pub first_sequence: u64,
     /// One more than the last one's.
     pub next_sequence: u64,
     /// Messages that are missing between others, first and one more than the last: their files are
-    /// gone.
+    /// gone, or damaged.
     pub gaps: Vec<(u64, u64)>,
     /// Bytes behind the last whole message that are part of one: an append that is not finished, or
     /// never was.
     pub torn_size: u64,
-    /// What is wrong, and where; nothing behind that was looked at.
+    /// What is wrong first, and where. What lies behind that in its file cannot be told; the files after
+    /// it were looked at too.
     pub damage: Option<Error>,
 }
 
@@ -305,7 +306,8 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn messages(&self, from: u64) -> Result<ArchivedMessages, Error> {
-        let walk = Walk::new(self, |header| header.begin.sequence <= from)?;
+        let mut walk = Walk::new(self)?;
+        walk.reader.go_to_file(|header| header.begin.sequence <= from)?;
         Ok(ArchivedMessages { walk, from, is_over: false })
     }
 
@@ -337,38 +339,45 @@ impl Archive {
         let mut verified = Verified {
             files: files.len(),
             size: size.map(|facts| facts.len()).sum(),
-            messages: 0,
-            first_sequence: 0,
-            next_sequence: 0,
-            gaps: Vec::new(),
-            torn_size: 0,
-            damage: None,
+            ..Verified::default()
         };
-        if let Err(error) = self.count(&mut verified) {
-            match error {
-                Error::LogDamaged { .. } | Error::ForeignHistory { .. } => {
-                    verified.damage = Some(error);
-                }
-                error => return Err(error),
-            }
-        }
+        let faults = self.count(&mut verified)?;
+        verified.damage = faults.into_iter().next();
         Ok(verified)
     }
 
-    fn count(&self, verified: &mut Verified) -> Result<(), Error> {
-        let mut walk = Walk::new(self, |_| false)?;
-        verified.first_sequence = walk.reader.place().sequence;
-        verified.next_sequence = verified.first_sequence;
-        loop {
-            match walk.next()? {
-                LogRead::Message(_) => verified.messages += 1,
-                LogRead::Missed { from, to } => verified.gaps.push((from, to)),
-                LogRead::End | LogRead::Gone => break,
+    /// Counts what is whole, and returns what is not: the first fault of each file that has any.
+    fn count(&self, verified: &mut Verified) -> Result<Vec<Error>, Error> {
+        let mut walk = Walk::new(self)?;
+        let mut faults = Vec::new();
+        let (mut files, mut is_begun) = (self.log.files()?.into_iter(), false);
+        while let Some(file) = files.next() {
+            let fault = match walk.go_to(&file) {
+                Ok(None) => continue,
+                Ok(Some(begin)) => {
+                    if !is_begun {
+                        verified.first_sequence = begin.sequence;
+                    } else if verified.next_sequence < begin.sequence {
+                        verified.gaps.push((verified.next_sequence, begin.sequence));
+                    }
+                    is_begun = true;
+                    verified.next_sequence = begin.sequence;
+                    match walk.count(verified) {
+                        Ok(()) => break,
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            let Some((path, _)) = place_of(&fault) else { return Err(fault) };
+            // What lies behind that in its file cannot be told; in the next ones it can.
+            if path != file.path {
+                files.find(|file| file.path == path);
             }
-            verified.next_sequence = walk.reader.place().sequence;
+            faults.push(fault);
         }
         verified.torn_size = walk.torn_size;
-        Ok(())
+        Ok(faults)
     }
 
     /// The position where the last file ends.
@@ -380,8 +389,8 @@ impl Archive {
         Ok(end.min(COUNT_MAX))
     }
 
-    /// What [`repair`](Self::repair) would cut off, if anything: from the first place on that is
-    /// damaged or torn, all that follows.
+    /// Of which files [`repair`](Self::repair) would cut something off, if of any: of those that are
+    /// damaged or torn.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -401,13 +410,12 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn repair_plan(&self) -> Result<Vec<PathBuf>, Error> {
-        let Some((path, _)) = self.first_fault()? else { return Ok(Vec::new()) };
-        let files = self.log.files()?.into_iter().map(|file| file.path);
-        Ok(files.skip_while(|file| *file != path).collect())
+        Ok(self.faults()?.into_iter().map(|(path, _)| path).collect())
     }
 
-    /// Cuts the journal off at the first place that is damaged or torn: the file there, and all
-    /// that follow. What is cut off lies beside, in files that end in `.broken`.
+    /// Cuts off what is damaged or torn: of each file that is, all from there on. What is cut off lies
+    /// beside, in files that end in `.broken`. Messages that are missing then between others are told
+    /// to those who read, as what they missed.
     ///
     /// # Errors
     /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
@@ -437,12 +445,8 @@ impl Archive {
     pub fn repair(&self) -> Result<Vec<LogCut>, Error> {
         let _lock = self.lock()?;
         let mut cuts = Vec::new();
-        while let Some((path, offset)) = self.first_fault()? {
-            let files = self.log.files()?;
-            let after = files.iter().rev().take_while(|file| file.path != path);
-            for file in after {
-                cuts.push(self.cut(&file.path, 0)?);
-            }
+        // What is cut may show that something else is wrong.
+        while let Some((path, offset)) = self.faults()?.into_iter().next() {
             cuts.push(self.cut(&path, offset)?);
         }
         Ok(cuts)
@@ -455,18 +459,14 @@ impl Archive {
         self.log.cut(&super::log::Torn { path: path.into(), offset, size })
     }
 
-    /// The first place that is not as it should be: a file, and the byte.
-    fn first_fault(&self) -> Result<Option<(PathBuf, u64)>, Error> {
-        let verified = self.verify()?;
-        if let Some(error) = verified.damage {
-            return match error {
-                Error::LogDamaged { path, offset, .. } => Ok(Some((path, offset))),
-                Error::ForeignHistory { path, .. } => Ok(Some((path, 0))),
-                error => Err(error),
-            };
-        }
+    /// The places that are not as they should be, one of each file that has any: a file, and the byte.
+    fn faults(&self) -> Result<Vec<(PathBuf, u64)>, Error> {
+        let mut verified = Verified::default();
+        let faults = self.count(&mut verified)?;
+        let mut places: Vec<_> = faults.iter().filter_map(place_of).collect();
         let end = if verified.torn_size > 0 { self.log.find_end()? } else { None };
-        Ok(end.and_then(|end| end.torn).map(|torn| (torn.path, torn.offset)))
+        places.extend(end.and_then(|end| end.torn).map(|torn| (torn.path, torn.offset)));
+        Ok(places)
     }
 
     /// Removes the oldest files until the rest has so many bytes at most, and those that were last
@@ -609,6 +609,8 @@ impl Iterator for ArchivedMessages {
 struct Walk {
     log: Log,
     reader: LogReader,
+    /// Where the log ended when this began, and where what is whole of it is known to end.
+    began_until: u64,
     end: u64,
     /// Whether it was looked at what is not whole, which is done once.
     is_judged: bool,
@@ -617,13 +619,32 @@ struct Walk {
 }
 
 impl Walk {
-    /// From the last file on that is wanted, or else from the first there is.
-    fn new(archive: &Archive, is_wanted: impl Fn(&FileHeader) -> bool) -> Result<Self, Error> {
+    fn new(archive: &Archive) -> Result<Self, Error> {
         let log = archive.log.clone();
-        let mut reader = LogReader::new(log.clone(), Place::default());
-        let first = reader.go_to_file(is_wanted)?;
-        let end = if first.is_some() { archive.end()? } else { 0 };
-        Ok(Self { log, reader, end, is_judged: false, torn_size: 0 })
+        let reader = LogReader::new(log.clone(), Place::default());
+        let end = archive.end()?;
+        Ok(Self { log, reader, began_until: end, end, is_judged: false, torn_size: 0 })
+    }
+
+    /// Goes to the beginning of a file; nothing if that is gone.
+    fn go_to(&mut self, file: &LogFile) -> Result<Option<Place>, Error> {
+        let Some((_, header)) = self.log.open(file)? else { return Ok(None) };
+        self.reader.close();
+        self.reader.move_to(header.begin);
+        (self.end, self.is_judged) = (self.began_until, false);
+        Ok(Some(header.begin))
+    }
+
+    /// Counts what is whole, up to the end.
+    fn count(&mut self, verified: &mut Verified) -> Result<(), Error> {
+        loop {
+            match self.next()? {
+                LogRead::Message(_) => verified.messages += 1,
+                LogRead::Missed { from, to } => verified.gaps.push((from, to)),
+                LogRead::End | LogRead::Gone => return Ok(()),
+            }
+            verified.next_sequence = self.reader.place().sequence;
+        }
     }
 
     fn next(&mut self) -> Result<LogRead, Error> {
@@ -646,5 +667,14 @@ impl Walk {
             }
             _ => Err(error),
         }
+    }
+}
+
+/// Where a journal is damaged, by an error that says so: a file, and the byte.
+fn place_of(error: &Error) -> Option<(PathBuf, u64)> {
+    match error {
+        Error::LogDamaged { path, offset, .. } => Some((path.clone(), *offset)),
+        Error::ForeignHistory { path, .. } => Some((path.clone(), 0)),
+        _ => None,
     }
 }

@@ -32,7 +32,9 @@ fn verify(verify: &Verify, console: Console) -> Result<Ending, Failure> {
     }
     if verified.damage.is_some() {
         let directory = verify.directory.display();
-        console.note(format_args!("`ringway log repair {directory}` cuts it off at the damage"));
+        console.note(format_args!(
+            "`ringway log repair {directory}` cuts off what is damaged, and all behind it in the same file"
+        ));
     }
     Ok(if verified.is_whole() { Ending::Done } else { Ending::Damaged })
 }
@@ -65,7 +67,7 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
     facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n")
 }
 
-/// The messages up to the first damage.
+/// The messages that are whole, and those that are missing between them.
 fn messages_of(verified: &Verified) -> Option<String> {
     let (first, next) = (verified.first_sequence, verified.next_sequence);
     (verified.messages > 0).then(|| output::range(first, next))
@@ -137,11 +139,10 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
     let plan = archive.repair_plan()?;
     if !plan.is_empty() {
         refuse_while_in_use(&archive, "repair")?;
-        let lines: Vec<_> =
-            plan.iter().enumerate().map(|(index, path)| cut_text(index, path, &verified)).collect();
+        let lines: Vec<_> = plan.iter().map(|path| cut_text(path, &verified)).collect();
         let left = match messages_of(&verified) {
             None => "no message is left".into(),
-            Some(range) => format!("the messages {range} are left"),
+            Some(range) => format!("{} messages are left, {range}", verified.messages),
         };
         console.note(format_args!("to be cut off:\n{}\n{left}", lines.join("\n")));
         if !repair.yes && !confirm("Cut it off? It is kept beside, in files that end in .broken.")?
@@ -164,12 +165,14 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
 }
 
 /// What would be cut off of a file of the plan.
-fn cut_text(index: usize, path: &Path, verified: &Verified) -> String {
+fn cut_text(path: &Path, verified: &Verified) -> String {
     let file = path.display();
-    match verified.damage.as_ref().map(damage_of) {
-        _ if index > 0 => format!("  {file}, all of it"),
+    match verified.damage.as_ref().map(damage_of).filter(|(damaged, ..)| *damaged == path) {
         Some((_, 0, what)) => format!("  {file}, all of it: {what}"),
         Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
+        None if verified.damage.is_some() => {
+            format!("  {file} from where it is damaged or torn on")
+        }
         None => {
             let size = verified.torn_size;
             format!("  {file}, its last {size} bytes: a message that was not written whole")
