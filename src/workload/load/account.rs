@@ -84,6 +84,8 @@ pub struct Account {
     pub service_mean_ns: f64,
     /// The squared coefficient of variation of that.
     pub service_cv2: f64,
+    /// How long it was to work on them, as was drawn: the mean of the same messages.
+    pub drawn_mean_ns: f64,
     /// How often a server was held up for [`Account::STALL_NS`] or more beyond its work, how long
     /// in all, and at most.
     pub stalls: u64,
@@ -195,8 +197,9 @@ pub fn account(
     let received = records.len() as u64;
     let taken_ns = offered.end_ns.saturating_sub(begin_ns).max(offer.length_ns);
     let in_window = records.iter().filter(|record| record.intended_ns >= warm_up_ns);
-    let services = in_window.map(|record| float(record.end_ns.saturating_sub(record.start_ns)));
+    let services = in_window.clone().map(|it| float(it.end_ns.saturating_sub(it.start_ns)));
     let (service_mean_ns, service_cv2) = mean_and_cv2(services);
+    let (drawn_mean_ns, _) = mean_and_cv2(in_window.map(|record| float(record.service_ns)));
     let stalls = records.iter().map(held_up_ns).filter(|held_ns| *held_ns >= Account::STALL_NS);
     let stalls: Vec<u64> = stalls.collect();
     Ok(Account {
@@ -209,6 +212,7 @@ pub fn account(
         achieved_rate_per_s: float(offered.offered) / float(taken_ns.max(1)) * NS_PER_S,
         service_mean_ns,
         service_cv2,
+        drawn_mean_ns,
         stalls: stalls.len() as u64,
         stalls_total_ns: stalls.iter().sum(),
         stalls_max_ns: stalls.into_iter().max().unwrap_or(0),

@@ -129,6 +129,7 @@ fn one_a_second_that_takes_a_second_keeps_the_server_just_busy() {
     assert!((figures.in_system_mean - 1.0).abs() < 1e-9);
     assert!((account.in_system_by_events - 1.0).abs() < 1e-9);
     assert!((account.service_mean_ns - 1e9).abs() < 1e-3);
+    assert!((account.drawn_mean_ns - 1e9).abs() < 1e-3);
     assert_eq!(account.stalls, 0);
 }
 

@@ -201,6 +201,7 @@ impl Outcome {
             "cpu_share": self.cpu_share(),
             "service_mean_ns": account.service_mean_ns,
             "service_cv2": account.service_cv2,
+            "drawn_mean_ns": account.drawn_mean_ns,
             "stalls": account.stalls,
             "stalls_total_ns": account.stalls_total_ns,
             "stalls_max_ns": account.stalls_max_ns,
@@ -287,10 +288,12 @@ impl Outcome {
         Ok(simulated.consumers.get(self.busiest()).map(|it| it.figures))
     }
 
-    /// What theory says of the rate and the mean work that came about, where they differ from what
-    /// was asked for.
+    /// What theory says of the rate that came about, and of work that takes as much longer than
+    /// asked for as it took longer than was drawn. What chance drew is no doing of the machine's.
     fn theory_of_measured(&self, scenario: &Scenario) -> Option<f64> {
-        let service = scenario.service().with_mean_ns(self.account.service_mean_ns).ok()?;
+        let Account { service_mean_ns, drawn_mean_ns, .. } = self.account;
+        let mean_ns = scenario.service().mean_ns() * service_mean_ns / drawn_mean_ns;
+        let service = scenario.service().with_mean_ns(mean_ns).ok()?;
         let scenario = Scenario::new(
             self.case.arrival.clone(),
             service,
@@ -352,6 +355,7 @@ impl Outcome {
         const RATE_OFF_MAX: f64 = 0.05;
         const CORRELATION_MAX: f64 = 0.4;
         const FEW: u64 = 10_000;
+        const LONGER_MAX: f64 = 1.05;
         const STALLED_SHARE_MAX: f64 = 0.01;
         let Self { case, offered, account, .. } = self;
         let mut warnings = Vec::new();
@@ -402,14 +406,13 @@ impl Outcome {
                 "run longer (-d)",
             ));
         }
-        let served = case.scenario(0).ok();
-        let work_ns = served.map_or(0.0, |it| it.service().mean_ns());
-        if work_ns > 0.0 && account.service_mean_ns > 1.05 * work_ns && !case.broadcast {
+        let drawn_ns = account.drawn_mean_ns;
+        if drawn_ns > 0.0 && account.service_mean_ns > LONGER_MAX * drawn_ns {
             warnings.push(warning(
                 format_args!(
                     "work took {} on average instead of {}",
                     time(account.service_mean_ns),
-                    time(work_ns)
+                    time(drawn_ns)
                 ),
                 "the load was higher than asked for: longer --service, or a quieter machine",
             ));
@@ -487,4 +490,68 @@ fn percentiles(measured: &Measured, theory: Option<&Prediction>) -> Value {
 /// Whether the machine has too few processors for so many ends.
 pub fn sleeps_by_default(setting: &Setting<'_>, ends: usize) -> bool {
     setting.is_crowded(ends) || Machine::survey().processors < ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway::workload::Sample;
+
+    const MS: u64 = 1_000_000;
+
+    /// A message each millisecond for a tenth of a second, and what became of each.
+    fn outcome(service: &str, sample: impl Fn(u64) -> Sample) -> Outcome {
+        let case = Case {
+            arrival: Arrival::fixed(),
+            services: vec![service.parse().unwrap()],
+            rate_per_s: 1000.0,
+            consumers: 1,
+            broadcast: false,
+            bound: None,
+            sleeps: false,
+            size: 64,
+            wait: Wait::Spin,
+            duration: Duration::from_millis(100),
+            warm_up: Duration::ZERO,
+            seed: 1,
+        };
+        let offer = case.offer_task().offer().unwrap();
+        let samples: Vec<Sample> = (0..99).map(sample).collect();
+        let offered = Offered { offered: 99, end_ns: 100 * MS, ..Offered::default() };
+        let account = account(&offer, &offered, 0, 0, &[samples], CONFIDENCE).unwrap();
+        Outcome {
+            case,
+            offered,
+            account,
+            each: Vec::new(),
+            cpu_shares: vec![0.5],
+            producer_cpu_share: 1.0,
+            began: SystemTime::now(),
+        }
+    }
+
+    /// Received when it was intended, with this work drawn, which took so long.
+    fn served(number: u64, service_ns: u64, took_ns: u64) -> Sample {
+        let start_ns = MS * (number + 1);
+        Sample { number, start_ns, end_ns: start_ns + took_ns, service_ns }
+    }
+
+    fn warns(outcome: &Outcome, words: &str) -> bool {
+        let mut warnings = outcome.warnings().into_iter();
+        warnings.any(|it| it["what"].as_str().is_some_and(|what| what.contains(words)))
+    }
+
+    #[test]
+    fn work_is_held_against_what_was_drawn_and_not_against_what_chance_left_out() {
+        let theory = |outcome: &Outcome| {
+            outcome.theory_of_measured(&outcome.case.scenario(0).unwrap()).unwrap()
+        };
+        // Chance drew twice as much as the mean, and that is what it took.
+        let drawn = outcome("exp:100us", |number| served(number, 200_000, 200_000));
+        assert!(!warns(&drawn, "work took"), "{:?}", drawn.warnings());
+        // Half as much was drawn, and it took a fifth longer.
+        let overrun = outcome("exp:100us", |number| served(number, 50_000, 60_000));
+        assert!(warns(&overrun, "work took 60 us on average instead of 50 us"));
+        assert!(theory(&overrun) > 1.2 * theory(&drawn));
+    }
 }

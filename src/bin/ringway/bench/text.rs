@@ -184,8 +184,8 @@ fn load(run: &Value) -> String {
     facts.push(format!("checked    L by events over L by Little's law: {little}"));
     let replay = optional(&run["replay_wait_mean_ns"], time);
     facts.push(format!(
-        "replayed   the same chance without a machine waits {replay}; for the work and rate that \
-         came about theory says {}",
+        "replayed   the same chance without a machine waits {replay}; for the rate and the overrun of \
+         work that came about theory says {}",
         optional(&run["theory_of_measured_wait_mean_ns"], time)
     ));
     let mut parts = vec![facts.join("\n"), figures(run)];
