@@ -181,6 +181,23 @@ fn streams_round_trips_and_one_way_are_whole() {
     assert!(printed.contains("to and fro") && printed.contains("one way"), "{printed}");
 }
 
+#[test]
+fn what_nobody_asked_for_and_does_not_fit_is_left_out_and_told() {
+    let run = run_json("bench throughput --batch 2,64 -d 10ms -w 0s --runs 1");
+    let cells: Vec<(u64, u64)> = run["throughput"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| (cell["size_bytes"].as_u64().unwrap(), cell["batch"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(cells.len(), 11);
+    assert!(cells.contains(&(65_536, 2)) && !cells.contains(&(65_536, 64)), "{cells:?}");
+    let warnings = run["warnings"].to_string();
+    assert!(warnings.contains("messages of 64 KiB, 64 at a time, were left out"), "{warnings}");
+    // One less than what is usage does, wherever in the ring it begins.
+    run_json("bench throughput -s 56 --batch 254 --capacity 64KiB -d 10ms -w 0s --runs 1");
+}
+
 /// The page and the log of a sweep, and the same page from its JSON.
 #[test]
 fn a_sweep_draws_a_page_that_needs_nothing_else() {
@@ -297,6 +314,13 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench load --pin one", "numbers of processors"),
         ("bench sweep --loads 0.5,0", "it is a number above 0"),
         ("bench throughput --batch 0", "0 is not in 1..=4096"),
+        ("bench throughput -s 8,4MiB", "4 MiB is more than an eighth of the ring, 2 MiB"),
+        ("bench throughput -s 64KiB --batch 1,64", "64 messages of 64 KiB may be more than"),
+        ("bench throughput -s 56 --batch 255 --capacity 64KiB", "a quarter of the ring, 16 KiB"),
+        ("bench fanout -s 1EiB", "a message of 1 EiB is more than an eighth"),
+        ("bench latency -s 16KiB --capacity 64KiB", "16 KiB is more than an eighth of the ring, 8"),
+        ("bench load -s 1EiB", "give a larger --capacity"),
+        ("bench sweep -s 4MiB", "give a larger --capacity"),
         ("bench latency --wait sleep", "spin, backoff, park"),
         ("bench everything", "'everything'"),
         ("compare a.json", "required"),

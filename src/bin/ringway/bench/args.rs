@@ -84,9 +84,9 @@ pub struct Pins(pub Vec<usize>);
 
 #[derive(Debug, Args)]
 pub struct Throughput {
-    /// Bytes of a message, a list
+    /// Bytes of a message, a list [default: 8, 64, 256, 1KiB, 16KiB and 64KiB, as far as the ring
+    /// takes them]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
-    #[arg(default_value = "8,64,256,1KiB,16KiB,64KiB")]
     pub sizes: Vec<ByteSize>,
     /// How many consumers get all messages, a list
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "1")]

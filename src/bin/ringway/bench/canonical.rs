@@ -10,7 +10,6 @@ use super::{Done, Lab, Logged, document, streams, trips, usual_workload};
 use crate::failure::{Ending, Failure};
 use crate::report;
 
-const SIZES: [usize; 6] = [8, 64, 256, 1024, 16 << 10, 64 << 10];
 const LOADS: [f64; 8] = [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 
 /// Where the report goes if nobody says.
@@ -48,9 +47,10 @@ impl Lab<'_> {
 
     fn measure_all(&self, done: &mut Done, logged: &mut Logged) -> Result<(), Failure> {
         let setting = &self.setting;
+        let cell = |size| streams::Cell { size, consumers: 1, batch: 1, wait: Wait::Backoff };
+        let mut cells = streams::SIZES.map(cell).to_vec();
+        self.try_streams(&mut cells, true, &mut done.warnings)?;
         let Some(before) = done.go_on(setting.bracket_ns())? else { return Ok(()) };
-        let cells =
-            SIZES.map(|size| streams::Cell { size, consumers: 1, batch: 1, wait: Wait::Backoff });
         let streams = streams::measure(setting, &cells, ms(500), ms(100), 3);
         let Some(streams) = done.go_on(streams)? else { return Ok(()) };
         done.count_faults(&streams);

@@ -9,10 +9,12 @@ mod loads;
 mod setting;
 mod streams;
 mod text;
+mod trial;
 mod trips;
 
 pub use self::text::run as text;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -27,6 +29,7 @@ use crate::bench::args::{
 use crate::bench::limits::Verdict;
 use crate::bench::loads::{Case, Outcome};
 use crate::bench::setting::Setting;
+use crate::bench::trial::Trial;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console};
@@ -111,12 +114,17 @@ impl<'a> Lab<'a> {
     }
 
     fn throughput(&self, options: &Throughput) -> Result<Ending, Failure> {
+        let mut sizes: Vec<usize> = options.sizes.iter().copied().map(bytes).collect();
+        let by_default = sizes.is_empty();
+        if by_default {
+            sizes.extend(streams::SIZES);
+        }
         let mut cells = Vec::new();
         for wait in &options.wait {
             for consumers in &options.consumers {
                 for batch in &options.batch {
-                    cells.extend(options.sizes.iter().map(|size| streams::Cell {
-                        size: bytes(*size),
+                    cells.extend(sizes.iter().map(|size| streams::Cell {
+                        size: *size,
                         consumers: usize::from(*consumers),
                         batch: usize::from(*batch),
                         wait: *wait,
@@ -125,7 +133,7 @@ impl<'a> Lab<'a> {
             }
         }
         let Throughput { duration, warm_up, runs, .. } = *options;
-        self.streams("throughput", "throughput", &cells, duration, warm_up, runs)
+        self.streams("throughput", cells, by_default, duration, warm_up, runs)
     }
 
     fn fanout(&self, options: &Fanout) -> Result<Ending, Failure> {
@@ -147,14 +155,15 @@ impl<'a> Lab<'a> {
                 wait: options.wait,
             })
             .collect();
-        self.streams("fanout", "fanout", &cells, options.duration, WARM_UP, options.runs)
+        self.streams("fanout", cells, false, options.duration, WARM_UP, options.runs)
     }
 
+    /// The name of what is measured is the kind of the run, too.
     fn streams(
         &self,
         kind: &'static str,
-        part: &str,
-        cells: &[streams::Cell],
+        mut cells: Vec<streams::Cell>,
+        by_default: bool,
         duration: Duration,
         warm_up: Duration,
         runs: u16,
@@ -165,13 +174,40 @@ impl<'a> Lab<'a> {
         let mut done = Done::new(kind);
         let ends = 1 + cells.iter().map(|cell| cell.consumers).max().unwrap_or(1);
         done.warnings = document::machine_warnings(ends);
+        self.try_streams(&mut cells, by_default, &mut done.warnings)?;
         let before = self.setting.bracket_ns()?;
-        let values = streams::measure(&self.setting, cells, duration, warm_up, runs)?;
+        let values = streams::measure(&self.setting, &cells, duration, warm_up, runs)?;
         let bare_line = self.bracket(before, &mut done.warnings)?;
         done.put("bare_line", bare_line);
         done.count_faults(&values);
-        done.put(part, values);
+        done.put(kind, values);
         self.finish(done, &Logged::new())
+    }
+
+    /// Tries the ring with what is to be sent. Where nobody asked for the sizes, those that do not
+    /// fit are left out, and told.
+    fn try_streams(
+        &self,
+        cells: &mut Vec<streams::Cell>,
+        by_default: bool,
+        warnings: &mut Vec<Value>,
+    ) -> Result<(), Failure> {
+        let mut trial = Trial::new(&self.setting)?;
+        let kinds: BTreeSet<_> = cells.iter().map(|cell| (cell.size, cell.batch)).collect();
+        for (size, batch) in kinds {
+            match trial.check(size, batch) {
+                Err(Failure::Usage(why)) if by_default => {
+                    cells.retain(|cell| (cell.size, cell.batch) != (size, batch));
+                    let size = output::bytes(size as u64);
+                    warnings.push(document::warning(
+                        format_args!("messages of {size}, {batch} at a time, were left out"),
+                        why,
+                    ));
+                }
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     fn latency(&self, options: &Latency) -> Result<Ending, Failure> {
@@ -186,6 +222,7 @@ impl<'a> Lab<'a> {
             .collect();
         let Latency { duration, warm_up, runs, rate, .. } = *options;
         let length = trips::Length { duration, warm_up, runs };
+        self.try_sizes(cells.iter().map(|cell| cell.size))?;
         let before = self.setting.bracket_ns()?;
         let mut logged = Logged::new();
         let (round_trips, times) = trips::round_trips(&self.setting, &cells, length, before)?;
@@ -205,9 +242,15 @@ impl<'a> Lab<'a> {
         self.finish(done, &logged)
     }
 
+    fn try_sizes(&self, sizes: impl IntoIterator<Item = usize>) -> Result<(), Failure> {
+        let mut trial = Trial::new(&self.setting)?;
+        sizes.into_iter().try_for_each(|size| trial.check(size, 1))
+    }
+
     fn load(&self, options: &Load) -> Result<Ending, Failure> {
         let mut done = Done::new("load");
         let workload = &options.workload;
+        self.try_sizes([bytes(workload.size)])?;
         let rate_per_s = Self::rate(options)?;
         let mut logged = Logged::new();
         let mut outcomes = Vec::new();
@@ -234,6 +277,7 @@ impl<'a> Lab<'a> {
 
     fn sweep(&self, options: &Sweep) -> Result<Ending, Failure> {
         let mut done = Done::new("sweep");
+        self.try_sizes([bytes(options.workload.size)])?;
         done.warnings = document::machine_warnings(1 + usize::from(options.workload.consumers));
         let mut logged = Logged::new();
         let (points, outcomes) = self.points(&options.workload, &options.loads, &mut done)?;

@@ -10,6 +10,9 @@ use crate::bench::document::{float, repeated};
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 
+/// The sizes if nobody asks for others.
+pub const SIZES: [usize; 6] = [8, 64, 256, 1024, 16 << 10, 64 << 10];
+
 /// One kind of stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
