@@ -377,6 +377,42 @@ fn an_end_that_is_interrupted_leaves_nothing_behind() {
     no_queue_is_left(child.id());
 }
 
+/// The number in the name of the queue that a run of this process has now; 0 if it has none.
+fn run_under_way(of: u32) -> u64 {
+    let prefix = format!("bench-{of}-");
+    let numbers = ringway::Queue::list()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|name| name.strip_prefix(&prefix)?.trim_end_matches("-back").parse().ok());
+    numbers.max().unwrap_or(0)
+}
+
+#[test]
+fn what_was_measured_before_an_interrupt_is_shown() {
+    for (arguments, part) in [
+        ("throughput -s 64 -d 10ms -w 0s --runs 1000", "throughput"),
+        ("fanout -c 1 -d 10ms --runs 1000", "fanout"),
+        ("latency -s 64 --wait backoff -d 10ms -w 0s --runs 1000", "round_trip"),
+        ("sweep --loads 0.5 -d 10ms -w 0s --runs 1000", "points"),
+        ("load -d 10ms -w 0s --runs 1000", "runs"),
+    ] {
+        let mut child = ringway(&words(&format!("bench {arguments} --json"))).spawn().unwrap();
+        // The trial, the bare line and a warm-up come first.
+        while run_under_way(child.id()) < 6 {
+            assert!(child.try_wait().unwrap().is_none(), "{arguments}: it ended by itself");
+        }
+        signal(&child, libc::SIGINT);
+        let of = child.id();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 130, "{arguments}: {}", said(&output));
+        let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+        schema::assert_valid(&schema_of("run"), &run);
+        assert_eq!(run["interrupted"], true);
+        assert!(!run[part].as_array().unwrap().is_empty(), "{run}");
+        no_queue_is_left(of);
+    }
+}
+
 /// Guards the guard: a schema that lets everything pass would be of no use.
 #[test]
 fn the_schema_of_runs_finds_what_is_wrong() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringway::Wait;
 
-use super::{Done, Lab, Logged, document, streams, trips, usual_workload};
+use super::{Done, Lab, document, streams, trips, usual_workload};
 use crate::failure::{Ending, Failure};
 use crate::report;
 
@@ -26,8 +26,7 @@ impl Lab<'_> {
         let writes = by_default && File::create(REPORT).is_ok();
         let mut done = Done::new("bench");
         done.warnings = document::machine_warnings(2);
-        let mut logged = Logged::new();
-        self.measure_all(&mut done, &mut logged)?;
+        self.measure_all(&mut done)?;
         if writes {
             // What was asked for by name is written by `finish`.
             let common = self.common();
@@ -36,7 +35,7 @@ impl Lab<'_> {
             run.insert("warnings".into(), done.warnings.clone().into());
             report::write(&PathBuf::from(REPORT), &[run.into()])?;
         }
-        let ending = self.finish(done, &logged)?;
+        let ending = self.finish(done)?;
         if writes {
             self.console.note(format_args!("wrote {REPORT}, to be opened in a browser"));
         } else if by_default {
@@ -45,43 +44,31 @@ impl Lab<'_> {
         Ok(ending)
     }
 
-    fn measure_all(&self, done: &mut Done, logged: &mut Logged) -> Result<(), Failure> {
+    fn measure_all(&self, done: &mut Done) -> Result<(), Failure> {
         let setting = &self.setting;
         let cell = |size| streams::Cell { size, consumers: 1, batch: 1, wait: Wait::Backoff };
         let mut cells = streams::SIZES.map(cell).to_vec();
         self.try_streams(&mut cells, true, &mut done.warnings)?;
-        let Some(before) = done.go_on(setting.bracket_ns())? else { return Ok(()) };
-        let streams = streams::measure(setting, &cells, ms(500), ms(100), 3);
-        let Some(streams) = done.go_on(streams)? else { return Ok(()) };
-        done.count_faults(&streams);
-        done.put("throughput", streams);
+        let before = setting.bracket_ns()?;
+        let streams = streams::measure(setting, &cells, ms(500), ms(100), 3, done)?;
+        done.put_cells("throughput", streams);
 
         let cell = |size, wait| trips::Cell { size, wait };
         let (spin, others) = (Wait::Spin, [Wait::Backoff, Wait::Park]);
         let mut cells = [8, 64, 1024].map(|size| cell(size, spin)).to_vec();
         cells.extend(others.map(|wait| cell(64, wait)));
         let length = trips::Length { duration: ms(400), warm_up: ms(50), runs: 2 };
-        let round_trips = trips::round_trips(setting, &cells, length, before);
-        let Some((round_trips, times)) = done.go_on(round_trips)? else { return Ok(()) };
-        logged.add("round-trip", times);
-        done.put("round_trip", round_trips);
+        let round_trips = trips::round_trips(setting, &cells, length, before, done)?;
+        done.put_cells("round_trip", round_trips);
 
         let cells = [Wait::Spin, Wait::Backoff, Wait::Park].map(|wait| cell(64, wait));
         let length = trips::Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
-        let one_way = trips::one_way(setting, &cells, length, 10_000.0);
-        let Some((one_way, outcomes)) = done.go_on(one_way)? else { return Ok(()) };
-        done.count_faults(&one_way);
-        logged.add_loads(&outcomes);
-        done.put("one_way", one_way);
+        let one_way = trips::one_way(setting, &cells, length, 10_000.0, done)?;
+        done.put_cells("one_way", one_way);
 
         let workload = usual_workload(ms(2500), ms(500))?;
-        let (points, outcomes) = self.points(&workload, &LOADS, done)?;
-        logged.add_loads(&outcomes);
+        let points = self.points(&workload, &LOADS, done)?;
         done.put("points", points);
-        if done.interrupted.is_none() {
-            let bracket = self.bracket(before, &mut done.warnings)?;
-            done.put("bare_line", bracket);
-        }
-        Ok(())
+        self.bracket(before, done)
     }
 }

@@ -4,6 +4,7 @@ pub mod args;
 mod canonical;
 pub mod crew;
 pub mod document;
+mod done;
 pub mod limits;
 mod loads;
 mod setting;
@@ -16,16 +17,15 @@ pub use self::text::run as text;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use ringway::workload::{Arrival, Bound, Record, Service, Timed, WhenFull, write_hdr_log};
-use serde_json::{Map, Value, json};
+use ringway::workload::{Arrival, Bound, Service, WhenFull};
+use serde_json::{Value, json};
 
 use crate::bench::args::{
     Bench, BenchCommand, Common, Fanout, Latency, Load, Sweep, Throughput, Work, Workload,
 };
+use crate::bench::done::Done;
 use crate::bench::limits::Verdict;
 use crate::bench::loads::{Case, Outcome};
 use crate::bench::setting::Setting;
@@ -68,44 +68,6 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
 struct Lab<'a> {
     setting: Setting<'a>,
     console: Console,
-}
-
-/// A run that is over, or was interrupted with some of it done.
-struct Done {
-    kind: &'static str,
-    parts: Map<String, Value>,
-    warnings: Vec<Value>,
-    /// How many messages were lost, repeated or out of order though they should not have been.
-    faults: u64,
-    interrupted: Option<i32>,
-}
-
-impl Done {
-    fn new(kind: &'static str) -> Self {
-        Self { kind, parts: Map::new(), warnings: Vec::new(), faults: 0, interrupted: None }
-    }
-
-    fn put(&mut self, name: &str, value: impl Into<Value>) {
-        self.parts.insert(name.into(), value.into());
-    }
-
-    /// Whether to go on: what was interrupted shows what it has.
-    fn go_on<T>(&mut self, result: Result<T, Failure>) -> Result<Option<T>, Failure> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(Failure::Interrupted(signal)) => {
-                self.interrupted = Some(signal);
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn count_faults(&mut self, cells: &[Value]) {
-        let names = ["lost", "duplicated", "out_of_order"];
-        let counts = cells.iter().flat_map(|cell| names.map(|name| cell[name].as_u64()));
-        self.faults += counts.flatten().sum::<u64>();
-    }
 }
 
 impl<'a> Lab<'a> {
@@ -176,12 +138,10 @@ impl<'a> Lab<'a> {
         done.warnings = document::machine_warnings(ends);
         self.try_streams(&mut cells, by_default, &mut done.warnings)?;
         let before = self.setting.bracket_ns()?;
-        let values = streams::measure(&self.setting, &cells, duration, warm_up, runs)?;
-        let bare_line = self.bracket(before, &mut done.warnings)?;
-        done.put("bare_line", bare_line);
-        done.count_faults(&values);
-        done.put(kind, values);
-        self.finish(done, &Logged::new())
+        let values = streams::measure(&self.setting, &cells, duration, warm_up, runs, &mut done)?;
+        self.bracket(before, &mut done)?;
+        done.put_cells(kind, values);
+        self.finish(done)
     }
 
     /// Tries the ring with what is to be sent. Where nobody asked for the sizes, those that do not
@@ -224,22 +184,17 @@ impl<'a> Lab<'a> {
         let length = trips::Length { duration, warm_up, runs };
         self.try_sizes(cells.iter().map(|cell| cell.size))?;
         let before = self.setting.bracket_ns()?;
-        let mut logged = Logged::new();
-        let (round_trips, times) = trips::round_trips(&self.setting, &cells, length, before)?;
-        logged.add("round-trip", times);
+        let round_trips = trips::round_trips(&self.setting, &cells, length, before, &mut done)?;
         let stampable: Vec<_> = cells
             .iter()
             .copied()
             .filter(|cell| cell.size >= ringway::workload::Offer::SIZE_MIN)
             .collect();
-        let (one_way, outcomes) = trips::one_way(&self.setting, &stampable, length, rate)?;
-        logged.add_loads(&outcomes);
-        let bare_line = self.bracket(before, &mut done.warnings)?;
-        done.put("bare_line", bare_line);
-        done.put("round_trip", round_trips);
-        done.count_faults(&one_way);
-        done.put("one_way", one_way);
-        self.finish(done, &logged)
+        let one_way = trips::one_way(&self.setting, &stampable, length, rate, &mut done)?;
+        self.bracket(before, &mut done)?;
+        done.put_cells("round_trip", round_trips);
+        done.put_cells("one_way", one_way);
+        self.finish(done)
     }
 
     fn try_sizes(&self, sizes: impl IntoIterator<Item = usize>) -> Result<(), Failure> {
@@ -252,38 +207,31 @@ impl<'a> Lab<'a> {
         let workload = &options.workload;
         self.try_sizes([bytes(workload.size)])?;
         let rate_per_s = Self::rate(options)?;
-        let mut logged = Logged::new();
-        let mut outcomes = Vec::new();
-        for number in 0..workload.runs {
-            let case = self.case(workload, rate_per_s, number)?;
+        let all = done.in_turn(&[rate_per_s], workload.runs, |rate_per_s, number| {
+            let case = self.case(workload, *rate_per_s, number)?;
             let runs = workload.runs;
             self.setting.progress(format_args!("a load, run {} of {runs}", number + 1));
-            match done.go_on(loads::run(&self.setting, &case))? {
-                Some(outcome) => outcomes.push(outcome),
-                None => break,
-            }
-        }
+            loads::run(&self.setting, &case)
+        })?;
+        let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
         done.warnings = document::machine_warnings(1 + usize::from(workload.consumers));
-        let Some(outcome) = middle(&outcomes) else {
-            return Ok(done.interrupted.map_or(Ending::Done, Ending::Interrupted));
-        };
-        done.parts = outcome.value(true)?;
-        done.put("runs", runs_value(&outcomes));
-        done.warnings.extend(outcome.warnings());
+        if let Some(outcome) = middle(&outcomes) {
+            done.parts = outcome.value(true)?;
+            done.put("runs", runs_value(&outcomes));
+            done.warnings.extend(outcome.warnings());
+        }
         done.faults = outcomes.iter().map(Outcome::faults).sum();
-        logged.add_loads(&outcomes);
-        self.finish(done, &logged)
+        done.logged.add_loads(&outcomes);
+        self.finish(done)
     }
 
     fn sweep(&self, options: &Sweep) -> Result<Ending, Failure> {
         let mut done = Done::new("sweep");
         self.try_sizes([bytes(options.workload.size)])?;
         done.warnings = document::machine_warnings(1 + usize::from(options.workload.consumers));
-        let mut logged = Logged::new();
-        let (points, outcomes) = self.points(&options.workload, &options.loads, &mut done)?;
-        logged.add_loads(&outcomes);
+        let points = self.points(&options.workload, &options.loads, &mut done)?;
         done.put("points", points);
-        self.finish(done, &logged)
+        self.finish(done)
     }
 
     /// The loads in turn, the middle run of each.
@@ -292,25 +240,18 @@ impl<'a> Lab<'a> {
         workload: &Workload,
         loads: &[f64],
         done: &mut Done,
-    ) -> Result<(Vec<Value>, Vec<Outcome>), Failure> {
-        let mut all: Vec<Vec<Outcome>> = loads.iter().map(|_| Vec::new()).collect();
-        'runs: for number in 0..workload.runs {
-            for (load, outcomes) in loads.iter().zip(&mut all) {
-                let rate_per_s = Self::rate_at_load(workload, *load)?;
-                let case = self.case(workload, rate_per_s, number)?;
-                let runs = workload.runs;
-                self.setting.progress(format_args!("load {load}, run {} of {runs}", number + 1));
-                match done.go_on(loads::run(&self.setting, &case))? {
-                    Some(outcome) => outcomes.push(outcome),
-                    None => break 'runs,
-                }
-            }
-        }
+    ) -> Result<Vec<Value>, Failure> {
+        let all = done.in_turn(loads, workload.runs, |load, number| {
+            let case = self.case(workload, Self::rate_at_load(workload, *load)?, number)?;
+            let runs = workload.runs;
+            self.setting.progress(format_args!("load {load}, run {} of {runs}", number + 1));
+            loads::run(&self.setting, &case)
+        })?;
         // One picture of a run in time is enough: the one nearest to the usual load.
         let from_usual = |load: &f64| (load - LOAD).abs();
         let usual = loads.iter().map(from_usual).fold(f64::INFINITY, f64::min);
-        let (mut points, mut middles, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
-        for (load, mut outcomes) in loads.iter().zip(all) {
+        let (mut points, mut warnings) = (Vec::new(), Vec::new());
+        for (load, outcomes) in loads.iter().zip(all) {
             let Some(index) = middle_index(&outcomes) else { continue };
             done.faults += outcomes.iter().map(Outcome::faults).sum::<u64>();
             let outcome = &outcomes[index];
@@ -318,10 +259,10 @@ impl<'a> Lab<'a> {
             point.insert("runs".into(), runs_value(&outcomes));
             warnings.extend(outcome.warnings().into_iter().map(|warning| (*load, warning)));
             points.push(point.into());
-            middles.push(outcomes.swap_remove(index));
+            done.logged.add_loads(&outcomes[index..=index]);
         }
         done.warnings.extend(once_each(&warnings));
-        Ok((points, middles))
+        Ok(points)
     }
 
     /// The rate that was given, or follows from the load of the slowest, or is a trace's own.
@@ -390,13 +331,13 @@ impl<'a> Lab<'a> {
     }
 
     /// The bare line before and after, and a warning if the machine changed between.
-    fn bracket(&self, before: Option<f64>, warnings: &mut Vec<Value>) -> Result<Value, Failure> {
+    fn bracket(&self, before: Option<f64>, done: &mut Done) -> Result<(), Failure> {
         const CHANGED: f64 = 1.5;
-        let after = self.setting.bracket_ns()?;
+        let after = done.go_on(|| self.setting.bracket_ns())?.flatten();
         if let (Some(before), Some(after)) = (before, after)
             && before.max(after) > CHANGED * before.min(after)
         {
-            warnings.push(document::warning(
+            done.warnings.push(document::warning(
                 format_args!(
                     "the bare line took {} before and {} after: the machine changed meanwhile",
                     crate::model::time(before),
@@ -405,12 +346,16 @@ impl<'a> Lab<'a> {
                 "measure again, and compare only what has the same bare line",
             ));
         }
-        Ok(json!({ "before_ns": before, "after_ns": after }))
+        done.put("bare_line", json!({ "before_ns": before, "after_ns": after }));
+        Ok(())
     }
 
     /// Judges the limits, writes what was asked for, and says what came of it.
-    fn finish(&self, done: Done, logged: &Logged) -> Result<Ending, Failure> {
+    fn finish(&self, done: Done) -> Result<Ending, Failure> {
         let common = self.common();
+        if let (Some(signal), true) = (done.interrupted, done.is_empty) {
+            return Err(Failure::Interrupted(signal));
+        }
         let mut run = document::head(done.kind, common.seed, common.threads);
         run.extend(done.parts);
         run.insert("warnings".into(), done.warnings.into());
@@ -430,7 +375,7 @@ impl<'a> Lab<'a> {
         run["limits"] = limits.collect();
         run["interrupted"] = done.interrupted.is_some().into();
         if let Some(path) = &common.hdr {
-            logged.write(path)?;
+            done.logged.write(path)?;
         }
         if let Some(path) = &common.report {
             report::write(path, std::slice::from_ref(&run))?;
@@ -521,48 +466,6 @@ fn runs_value(outcomes: &[Outcome]) -> Value {
         })
     });
     runs.collect()
-}
-
-/// All times of a run by the moment of each, under their names; for the log of histograms.
-struct Logged {
-    began: SystemTime,
-    series: Vec<(&'static str, Vec<Timed>)>,
-}
-
-impl Logged {
-    fn new() -> Self {
-        Self { began: SystemTime::now(), series: Vec::new() }
-    }
-
-    fn add(&mut self, tag: &'static str, times: impl IntoIterator<Item = Timed>) {
-        match self.series.iter_mut().find(|(known, _)| *known == tag) {
-            Some((_, all)) => all.extend(times),
-            None => self.series.push((tag, times.into_iter().collect())),
-        }
-    }
-
-    /// The waits and sojourns of some loads, one after the other.
-    fn add_loads<'a>(&mut self, outcomes: impl IntoIterator<Item = &'a Outcome>) {
-        for outcome in outcomes {
-            let offset = outcome.began.duration_since(self.began).unwrap_or_default();
-            let offset_ns = setting::nanoseconds(offset);
-            let at_ns = |record: &Record| offset_ns.saturating_add(record.intended_ns);
-            let records = &outcome.account.records;
-            self.add("wait", records.iter().map(|record| (at_ns(record), record.wait_ns())));
-            self.add("sojourn", records.iter().map(|record| (at_ns(record), record.sojourn_ns())));
-        }
-    }
-
-    fn write(&self, path: &Path) -> Result<(), Failure> {
-        const INTERVAL: Duration = Duration::from_secs(1);
-        let failed = |source| Failure::File { source, path: path.to_owned() };
-        let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-        let series: Vec<(&str, &[Timed])> =
-            self.series.iter().map(|(tag, times)| (*tag, times.as_slice())).collect();
-        write_hdr_log(&mut file, self.began, INTERVAL, &series)
-            .and_then(|()| file.flush())
-            .map_err(failed)
-    }
 }
 
 /// Poisson arrivals and the usual work: the canonical sweep's.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::crew::Role;
 use crate::bench::document::{float, repeated};
+use crate::bench::done::Done;
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 
@@ -35,30 +36,29 @@ struct Run {
     cpu_share: f64,
 }
 
-/// Runs the cells in turn, so often, and gives what each came to.
+/// Runs the cells in turn, so often, and gives what each came to that was run at all.
 pub fn measure(
     setting: &Setting<'_>,
     cells: &[Cell],
     duration: Duration,
     warm_up: Duration,
     runs: u16,
+    done: &mut Done,
 ) -> Result<Vec<Value>, Failure> {
-    let mut all: Vec<Vec<Run>> = vec![Vec::new(); cells.len()];
-    for number in 0..runs {
-        for (cell, results) in cells.iter().zip(&mut all) {
-            setting.progress(format_args!(
-                "{} B to {}, run {} of {runs}",
-                cell.size,
-                crate::output::count(cell.consumers as u64, "consumer"),
-                number + 1
-            ));
-            if number == 0 && !warm_up.is_zero() {
-                run(setting, cell, warm_up)?;
-            }
-            results.push(run(setting, cell, duration)?);
+    let all = done.in_turn(cells, runs, |cell, number| {
+        setting.progress(format_args!(
+            "{} B to {}, run {} of {runs}",
+            cell.size,
+            crate::output::count(cell.consumers as u64, "consumer"),
+            number + 1
+        ));
+        if number == 0 && !warm_up.is_zero() {
+            run(setting, cell, warm_up)?;
         }
-    }
-    Ok(cells.iter().zip(&all).map(|(cell, runs)| value(cell, runs)).collect())
+        run(setting, cell, duration)
+    })?;
+    let measured = cells.iter().zip(&all).filter(|(_, runs)| !runs.is_empty());
+    Ok(measured.map(|(cell, runs)| value(cell, runs)).collect())
 }
 
 fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Failure> {
