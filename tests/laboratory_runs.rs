@@ -276,11 +276,37 @@ fn a_comparison_finds_what_became_worse() {
     assert_eq!(compare(&worse, &old, "", 0)["numbers"][0]["judgement"], "better");
     assert_eq!(compare(&old, &worse, "--threshold 20%", 0)["regressed"], false);
 
+    // What the second run lacks is told, and no silent success.
+    let mut two = run_of(100.0);
+    let mut wide = cell(50.0);
+    wide["size_bytes"] = json!(4096);
+    two["throughput"].as_array_mut().unwrap().push(wide);
+    two["interrupted"] = json!(true);
+    let two = Temporary::of("two.json", &two);
+    let missing = "throughput, size 4096, consumers 1, batch 1, spin";
+    assert_eq!(compare(&two, &same, "", 5)["missing"], json!([missing]));
+    let output = run(&words(&format!("compare {} {}", two.path(), same.path())));
+    assert!(said(&output).contains("1 case of"), "{}", said(&output));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains(&format!("missing    {missing}")), "{printed}");
+    assert!(printed.contains("the first run's end: it was interrupted"), "{printed}");
+    assert_eq!(compare(&same, &two, "", 0)["missing"], json!([]), "more is no loss");
+
     // Real runs too: whatever became of the second, the two have the same cases.
     let stream = "bench throughput -s 64 -d 10ms -w 0s --runs 2";
-    let [one, other] = ["one.json", "other.json"].map(|it| Temporary::of(it, &run_json(stream)));
+    let other = format!("{stream} --seed 2 -d 20ms");
+    let other = other.replace(" -d 10ms", "");
+    let [one, other] = [("one.json", stream), ("other.json", other.as_str())]
+        .map(|(name, arguments)| Temporary::of(name, &run_json(arguments)));
     let arguments = format!("compare {} {} --threshold 1000%", one.path(), other.path());
-    assert!(text(&arguments).contains("size 64, consumers 1, batch 1, backoff"));
+    let printed = text(&arguments);
+    for words in [
+        "size 64, consumers 1, batch 1, backoff",
+        "seed: 1, then 2",
+        "the length of runs: 10 ms, then 20 ms",
+    ] {
+        assert!(printed.contains(words), "no {words} in\n{printed}");
+    }
 }
 
 #[test]

@@ -6,9 +6,10 @@ use crate::bench::args::Compare;
 use crate::bench::document::SCHEMA_VERSION;
 use crate::failure::{Ending, Failure};
 use crate::model::{number, time};
+use crate::output::Console;
 use crate::{output, report};
 
-pub fn run(compare: &Compare) -> Result<Ending, Failure> {
+pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
     let (before, after) = (report::read(&compare.before)?, report::read(&compare.after)?);
     if before["kind"] != after["kind"] {
         return Err(Failure::Usage(format!(
@@ -17,11 +18,11 @@ pub fn run(compare: &Compare) -> Result<Ending, Failure> {
             after["kind"].as_str().unwrap_or("-"),
         )));
     }
-    let pairs = pairs(&before, &after, compare.threshold);
+    let Compared { pairs, missing, mut differences } = compared(&before, &after, compare.threshold);
     if pairs.is_empty() {
         return Err(Failure::Usage("the two runs have no number of the same case".into()));
     }
-    let differences = differences(&before, &after);
+    differences.splice(0..0, differences_of_runs(&before, &after));
     let regressed = pairs.iter().any(|pair| pair.judgement == Judgement::Worse);
     if compare.json {
         output::json(&json!({
@@ -31,12 +32,32 @@ pub fn run(compare: &Compare) -> Result<Ending, Failure> {
             "threshold": compare.threshold,
             "regressed": regressed,
             "different": differences,
+            "missing": missing,
             "numbers": pairs.iter().map(Pair::value).collect::<Value>(),
         }))?;
     } else {
-        output::print(text(&pairs, &differences, compare.threshold))?;
+        output::print(text(&pairs, &missing, &differences, compare.threshold))?;
     }
-    Ok(if regressed { Ending::LimitMissed } else { Ending::Done })
+    // Nobody knows of what is missing that it is no worse.
+    if !missing.is_empty() {
+        console.note(format_args!(
+            "{} of {} cannot be compared, because {} lacks it",
+            output::count(missing.len() as u64, "case"),
+            compare.before.display(),
+            compare.after.display()
+        ));
+    }
+    Ok(if regressed || !missing.is_empty() { Ending::LimitMissed } else { Ending::Done })
+}
+
+/// What two runs have to say to each other.
+#[derive(Debug, Default)]
+struct Compared {
+    pairs: Vec<Pair>,
+    /// Cases and numbers that the second run lacks.
+    missing: Vec<String>,
+    /// What was not the same about cases that are.
+    differences: Vec<String>,
 }
 
 /// A number of both runs.
@@ -73,20 +94,51 @@ impl Judgement {
     }
 }
 
-/// Parts of a run, what tells their cells apart, and the numbers of each: the key of the number,
-/// that of its half width, and whether more is better.
-type Number = (&'static str, &'static str, bool);
+/// A number of a cell: its key, that of its half width, and whether more is better.
+#[derive(Clone, Copy)]
+struct Number {
+    name: &'static str,
+    half_width: &'static str,
+    more_is_better: bool,
+    /// What a half width of null is: nobody knows it after a single run; of a load it is infinite,
+    /// because too few messages came.
+    without: Option<f64>,
+}
+
+const MEDIAN: Number = Number {
+    name: "median_ns",
+    half_width: "median_half_width_ns",
+    more_is_better: false,
+    without: None,
+};
+const STREAM_NUMBERS: &[Number] = &[Number {
+    name: "rate_per_s",
+    half_width: "rate_half_width_per_s",
+    more_is_better: true,
+    without: None,
+}];
+const LOAD_NUMBERS: &[Number] = &[
+    of_load("wait_mean_ns", "wait_mean_half_width_ns"),
+    of_load("sojourn_mean_ns", "sojourn_mean_half_width_ns"),
+    of_load("loss_share", "loss_share_half_width"),
+];
+
+const fn of_load(name: &'static str, half_width: &'static str) -> Number {
+    Number { name, half_width, more_is_better: false, without: Some(f64::INFINITY) }
+}
+
+/// Parts of a run, what tells their cells apart, and the numbers of each.
 const PARTS: [(&str, &[&str], &[Number]); 5] = [
     ("throughput", STREAM, STREAM_NUMBERS),
     ("fanout", STREAM, STREAM_NUMBERS),
-    ("round_trip", &["size_bytes", "wait"], &[("median_ns", "median_half_width_ns", false)]),
-    ("one_way", &["size_bytes", "wait"], &[("median_ns", "median_half_width_ns", false)]),
+    ("round_trip", &["size_bytes", "wait"], &[MEDIAN]),
+    ("one_way", &["target_rate_per_s", "size_bytes", "wait"], &[MEDIAN]),
     ("points", LOAD, LOAD_NUMBERS),
 ];
 const STREAM: &[&str] = &["size_bytes", "consumers", "batch", "wait"];
-const STREAM_NUMBERS: &[Number] = &[("rate_per_s", "rate_half_width_per_s", true)];
 const LOAD: &[&str] = &[
     "load",
+    "target_rate_per_s",
     "arrival",
     "service",
     "consumers",
@@ -97,48 +149,76 @@ const LOAD: &[&str] = &[
     "wait",
     "work",
 ];
-const LOAD_NUMBERS: &[Number] = &[
-    ("wait_mean_ns", "wait_mean_half_width_ns", false),
-    ("sojourn_mean_ns", "sojourn_mean_half_width_ns", false),
-    ("loss_share", "loss_share_half_width", false),
-];
 
-fn pairs(before: &Value, after: &Value, threshold: f64) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    let mut add = |part: &str, old: &Value, new: &Value, keys: &[&str], numbers: &[Number]| {
-        let words = keys.iter().filter(|key| !old[**key].is_null() && old[**key] != false);
-        let words = words.map(|key| match &old[*key] {
-            Value::String(text) => text.clone(),
-            value => format!("{} {value}", key.trim_end_matches("_bytes")),
-        });
-        let part = Some(part.replace('_', " ")).filter(|part| part != "points");
-        let case = part.into_iter().chain(words).collect::<Vec<_>>().join(", ");
-        pairs.extend(numbers.iter().filter_map(|it| pair(&case, old, new, *it, threshold)));
+fn compared(before: &Value, after: &Value, threshold: f64) -> Compared {
+    let mut all = Compared::default();
+    // A load is a single point, and the run itself.
+    let cells = |run: &Value, part: &str| match run[part].as_array() {
+        Some(cells) => cells.clone(),
+        None if part == "points" && run["kind"] == "load" => vec![run.clone()],
+        None => Vec::new(),
     };
     for (part, keys, numbers) in PARTS {
-        for old in before[part].as_array().into_iter().flatten() {
-            let same = |new: &&Value| keys.iter().all(|key| old[*key] == new[*key]);
-            let new = after[part].as_array().into_iter().flatten().find(same);
-            if let Some(new) = new {
-                add(part, old, new, keys, numbers);
+        let new_cells = cells(after, part);
+        for old in cells(before, part) {
+            let case = case(part, &old, keys);
+            match new_cells.iter().find(|new| keys.iter().all(|key| old[*key] == new[*key])) {
+                Some(new) => all.compare(&case, &old, new, numbers, threshold),
+                None => all.missing.push(case),
             }
         }
     }
-    if before["kind"] == "load" && LOAD.iter().all(|key| before[*key] == after[*key]) {
-        add("points", before, after, LOAD, LOAD_NUMBERS);
-    }
-    pairs
+    all
 }
 
-fn pair(
-    case: &str,
-    old: &Value,
-    new: &Value,
-    (name, half_width, more_is_better): Number,
-    threshold: f64,
-) -> Option<Pair> {
+/// A cell by what tells it apart.
+fn case(part: &str, cell: &Value, keys: &[&str]) -> String {
+    let words = keys.iter().filter(|key| !cell[**key].is_null() && cell[**key] != false);
+    let words = words.map(|key| {
+        let name = key.trim_start_matches("target_");
+        let name = name.trim_end_matches("_bytes").trim_end_matches("_per_s");
+        match &cell[*key] {
+            Value::String(text) => text.clone(),
+            Value::Number(value) => format!("{name} {}", number(value.as_f64().unwrap_or(0.0))),
+            _ => name.to_owned(),
+        }
+    });
+    let part = Some(part.replace('_', " ")).filter(|part| part != "points");
+    part.into_iter().chain(words).collect::<Vec<_>>().join(", ")
+}
+
+impl Compared {
+    fn compare(
+        &mut self,
+        case: &str,
+        old: &Value,
+        new: &Value,
+        numbers: &[Number],
+        threshold: f64,
+    ) {
+        for number in numbers.iter().filter(|number| old[number.name].is_number()) {
+            match pair(case, old, new, *number, threshold) {
+                Some(pair) => self.pairs.push(pair),
+                None => self.missing.push(format!("{case}: {}", number.name)),
+            }
+        }
+        for (key, name) in [("window_ns", "the length of runs"), ("warm_up_ns", "the warm-up")] {
+            let times = old[key].as_f64().zip(new[key].as_f64());
+            if let Some((old, new)) = times.filter(|(old, new)| (old - new).abs() > 0.0) {
+                let difference = format!("{name}: {}, then {}", time(old), time(new));
+                if !self.differences.contains(&difference) {
+                    self.differences.push(difference);
+                }
+            }
+        }
+    }
+}
+
+fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) -> Option<Pair> {
+    let Number { name, half_width, more_is_better, without } = number;
     let (before, after) = (old[name].as_f64()?, new[name].as_f64()?);
-    let half_width = old[half_width].as_f64().zip(new[half_width].as_f64());
+    let half_width_of = |run: &Value| run[half_width].as_f64().or(without);
+    let half_width = half_width_of(old).zip(half_width_of(new));
     // Independent errors add up like the sides of a right angle.
     let half_width = half_width.map(|(one, other)| one.hypot(other));
     let off = after - before;
@@ -171,7 +251,7 @@ impl Pair {
 }
 
 /// What else than the code was not the same.
-fn differences(before: &Value, after: &Value) -> Vec<String> {
+fn differences_of_runs(before: &Value, after: &Value) -> Vec<String> {
     const FACTS: [&str; 7] = [
         "model",
         "processors",
@@ -190,8 +270,15 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
             format!("the machine's {fact}: {old}, then {new}")
         })
         .collect();
-    if before["ends"] != after["ends"] {
-        differences.push(format!("ends: {}, then {}", before["ends"], after["ends"]));
+    for name in ["ends", "seed"] {
+        if before[name] != after[name] {
+            differences.push(format!("{name}: {}, then {}", before[name], after[name]));
+        }
+    }
+    for (run, which) in [(before, "first"), (after, "second")] {
+        if run["interrupted"] == true {
+            differences.push(format!("the {which} run's end: it was interrupted"));
+        }
     }
     let bare = |run: &Value| run["bare_line"]["before_ns"].as_f64();
     if let (Some(old), Some(new)) = (bare(before), bare(after))
@@ -202,7 +289,7 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
     differences
 }
 
-fn text(pairs: &[Pair], differences: &[String], threshold: f64) -> String {
+fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f64) -> String {
     let rows = pairs.iter().map(|pair| {
         let show = |value: f64| match pair.name {
             name if name.ends_with("_ns") => time(value),
@@ -235,15 +322,19 @@ fn text(pairs: &[Pair], differences: &[String], threshold: f64) -> String {
         count(Judgement::Same),
     );
     let mut lines = vec![table, String::new(), sum];
+    lines.extend(missing.iter().map(|case| format!("missing    {case}")));
     let careful = |what: &String| format!("careful    not the same is also {what}");
     lines.extend(differences.iter().map(careful));
-    let unknown = pairs.iter().filter(|pair| pair.half_width.is_none()).count();
-    if unknown > 0 {
-        let numbers = output::count(unknown as u64, "number");
-        lines.push(format!(
-            "careful    {numbers} of one run each, without an interval: give bench more --runs"
-        ));
-    }
+    let count = |fits: fn(&Pair) -> bool| match pairs.iter().filter(|pair| fits(pair)).count() {
+        0 => None,
+        count => Some(output::count(count as u64, "number")),
+    };
+    lines.extend(count(|pair| pair.half_width.is_none()).map(|numbers| {
+        format!("careful    {numbers} of one run each, without an interval: give bench more --runs")
+    }));
+    lines.extend(count(|pair| pair.half_width.is_some_and(f64::is_infinite)).map(|numbers| {
+        format!("careful    {numbers} of too few messages for an interval: run longer (-d)")
+    }));
     lines.join("\n")
 }
 
@@ -252,8 +343,18 @@ mod tests {
     use super::*;
 
     fn judge(before: f64, after: f64, half_width: Option<f64>, more_is_better: bool) -> Judgement {
+        judge_without(None, before, after, half_width, more_is_better)
+    }
+
+    fn judge_without(
+        without: Option<f64>,
+        before: f64,
+        after: f64,
+        half_width: Option<f64>,
+        more_is_better: bool,
+    ) -> Judgement {
         let run = |value: f64| json!({ "number": value, "half_width": half_width });
-        let number = ("number", "half_width", more_is_better);
+        let number = Number { name: "number", half_width: "half_width", more_is_better, without };
         pair("", &run(before), &run(after), number, 0.05).unwrap().judgement
     }
 
@@ -267,6 +368,9 @@ mod tests {
         assert_eq!(judge(100.0, 94.0, Some(5.0), true), Judgement::Unsure, "5 and 5 make 7");
         assert_eq!(judge(0.0, 0.0, None, false), Judgement::Same);
         assert_eq!(judge(0.0, 1.0, None, false), Judgement::Worse, "from nothing");
+        let of_load = |after| judge_without(Some(f64::INFINITY), 100.0, after, None, false);
+        assert_eq!(of_load(104.0), Judgement::Same);
+        assert_eq!(of_load(500.0), Judgement::Unsure, "null is an infinite interval");
     }
 
     #[test]
@@ -274,9 +378,33 @@ mod tests {
         let cell = |size: u64, rate: f64| json!({ "size_bytes": size, "consumers": 1, "batch": 1, "wait": "spin", "rate_per_s": rate });
         let before = json!({ "throughput": [cell(8, 10.0), cell(64, 5.0)] });
         let after = json!({ "throughput": [cell(64, 4.0), cell(256, 3.0)] });
-        let pairs = pairs(&before, &after, 0.05);
+        let Compared { pairs, missing, .. } = compared(&before, &after, 0.05);
         assert_eq!(pairs.len(), 1);
         assert_eq!(pairs[0].case, "throughput, size 64, consumers 1, batch 1, spin");
         assert!((pairs[0].worse_by - 0.2).abs() < 1e-12);
+        assert_eq!(missing, ["throughput, size 8, consumers 1, batch 1, spin"]);
+    }
+
+    #[test]
+    fn a_rate_tells_cases_apart_and_the_length_of_runs_does_not() {
+        let load = |rate: f64, window_ns: u64| {
+            json!({
+                "kind": "load", "load": 0.0, "target_rate_per_s": rate, "service": "none",
+                "window_ns": window_ns, "wait_mean_ns": 100.0, "wait_mean_half_width_ns": 1.0,
+            })
+        };
+        let compare = |one: &Value, other: &Value| compared(one, other, 0.05);
+        let other = compare(&load(1e3, 1), &load(1e4, 1));
+        assert_eq!((other.pairs.len(), other.missing.len()), (0, 1));
+        let longer = compare(&load(1e3, 1_000_000_000), &load(1e3, 2_000_000_000));
+        assert_eq!(longer.pairs[0].case, "load 0, rate 1000, none");
+        assert_eq!(longer.differences, ["the length of runs: 1 s, then 2 s"]);
+
+        let way = |rate: f64| json!({ "one_way": [{ "target_rate_per_s": rate, "size_bytes": 64, "wait": "park", "median_ns": 5.0 }] });
+        assert_eq!(compare(&way(1.0), &way(1.0)).pairs.len(), 1);
+        assert_eq!(compare(&way(1.0), &way(2.0)).missing, ["one way, rate 1, size 64, park"]);
+        let unknown = json!({ "one_way": [{ "target_rate_per_s": 1.0, "size_bytes": 64, "wait": "park", "median_ns": null }] });
+        let lost = compare(&way(1.0), &unknown).missing;
+        assert_eq!(lost, ["one way, rate 1, size 64, park: median_ns"]);
     }
 }

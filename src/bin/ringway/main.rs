@@ -87,7 +87,7 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Replay(replay) => replay::run(replay, owner, console),
         Command::Bench(bench) => bench::run(bench, console),
         Command::Report(report) => report::run(report, console),
-        Command::Compare(compare) => compare::run(compare),
+        Command::Compare(compare) => compare::run(compare, console),
         Command::Doctor(doctor) => doctor::run(doctor),
         Command::Model(model) => model::run(model),
         Command::Completions(completions) => completions::run(completions),

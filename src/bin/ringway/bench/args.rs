@@ -275,7 +275,7 @@ Examples:
 pub struct Compare {
     /// A run, as `bench --json` prints it
     pub before: PathBuf,
-    /// Another one of the same kind
+    /// Another one of the same kind, which is to have all that the first one has
     pub after: PathBuf,
     /// How much worse it may be
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = options::percent)]

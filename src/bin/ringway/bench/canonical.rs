@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringway::Wait;
 
 use super::{Done, Lab, document, streams, trips, usual_workload};
+use crate::bench::setting::Length;
 use crate::failure::{Ending, Failure};
 use crate::report;
 
@@ -50,19 +51,20 @@ impl Lab<'_> {
         let mut cells = streams::SIZES.map(cell).to_vec();
         self.try_streams(&mut cells, true, &mut done.warnings)?;
         let before = setting.bracket_ns()?;
-        let streams = streams::measure(setting, &cells, ms(500), ms(100), 3, done)?;
+        let length = Length { duration: ms(500), warm_up: ms(100), runs: 3 };
+        let streams = streams::measure(setting, &cells, length, done)?;
         done.put_cells("throughput", streams);
 
         let cell = |size, wait| trips::Cell { size, wait };
         let (spin, others) = (Wait::Spin, [Wait::Backoff, Wait::Park]);
         let mut cells = [8, 64, 1024].map(|size| cell(size, spin)).to_vec();
         cells.extend(others.map(|wait| cell(64, wait)));
-        let length = trips::Length { duration: ms(400), warm_up: ms(50), runs: 2 };
+        let length = Length { duration: ms(400), warm_up: ms(50), runs: 2 };
         let round_trips = trips::round_trips(setting, &cells, length, before, done)?;
         done.put_cells("round_trip", round_trips);
 
         let cells = [Wait::Spin, Wait::Backoff, Wait::Park].map(|wait| cell(64, wait));
-        let length = trips::Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
+        let length = Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
         let one_way = trips::one_way(setting, &cells, length, 10_000.0, done)?;
         done.put_cells("one_way", one_way);
 

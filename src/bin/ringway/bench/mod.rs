@@ -28,7 +28,7 @@ use crate::bench::args::{
 use crate::bench::done::Done;
 use crate::bench::limits::Verdict;
 use crate::bench::loads::{Case, Outcome};
-use crate::bench::setting::Setting;
+use crate::bench::setting::{Length, Setting};
 use crate::bench::trial::Trial;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
@@ -95,7 +95,7 @@ impl<'a> Lab<'a> {
             }
         }
         let Throughput { duration, warm_up, runs, .. } = *options;
-        self.streams("throughput", cells, by_default, duration, warm_up, runs)
+        self.streams("throughput", cells, by_default, Length { duration, warm_up, runs })
     }
 
     fn fanout(&self, options: &Fanout) -> Result<Ending, Failure> {
@@ -117,7 +117,8 @@ impl<'a> Lab<'a> {
                 wait: options.wait,
             })
             .collect();
-        self.streams("fanout", cells, false, options.duration, WARM_UP, options.runs)
+        let Fanout { duration, runs, .. } = *options;
+        self.streams("fanout", cells, false, Length { duration, warm_up: WARM_UP, runs })
     }
 
     /// The name of what is measured is the kind of the run, too.
@@ -126,9 +127,7 @@ impl<'a> Lab<'a> {
         kind: &'static str,
         mut cells: Vec<streams::Cell>,
         by_default: bool,
-        duration: Duration,
-        warm_up: Duration,
-        runs: u16,
+        length: Length,
     ) -> Result<Ending, Failure> {
         if self.common().hdr.is_some() {
             return Err(Failure::Usage("a stream has no times for --hdr to log".into()));
@@ -138,7 +137,7 @@ impl<'a> Lab<'a> {
         done.warnings = document::machine_warnings(ends);
         self.try_streams(&mut cells, by_default, &mut done.warnings)?;
         let before = self.setting.bracket_ns()?;
-        let values = streams::measure(&self.setting, &cells, duration, warm_up, runs, &mut done)?;
+        let values = streams::measure(&self.setting, &cells, length, &mut done)?;
         self.bracket(before, &mut done)?;
         done.put_cells(kind, values);
         self.finish(done)
@@ -181,7 +180,7 @@ impl<'a> Lab<'a> {
             })
             .collect();
         let Latency { duration, warm_up, runs, rate, .. } = *options;
-        let length = trips::Length { duration, warm_up, runs };
+        let length = Length { duration, warm_up, runs };
         self.try_sizes(cells.iter().map(|cell| cell.size))?;
         let before = self.setting.bracket_ns()?;
         let round_trips = trips::round_trips(&self.setting, &cells, length, before, &mut done)?;

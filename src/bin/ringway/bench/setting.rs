@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringway::Wait;
 use ringway::workload::processors;
+use serde_json::{Map, Value};
 
 use crate::bench::args::{Common, Pins};
 use crate::bench::crew::{self, Heard, Names, Role, Stage, Task};
@@ -18,6 +19,24 @@ pub struct Setting<'a> {
     pub interrupt: &'a Interrupt,
     console: Console,
     available: Vec<usize>,
+}
+
+/// How long runs are, and how many there are of each cell.
+#[derive(Clone, Copy, Debug)]
+pub struct Length {
+    pub duration: Duration,
+    pub warm_up: Duration,
+    pub runs: u16,
+}
+
+impl Length {
+    /// What a cell says of it.
+    pub fn value(self) -> Map<String, Value> {
+        Map::from_iter([
+            ("warm_up_ns".into(), nanoseconds(self.warm_up).into()),
+            ("window_ns".into(), nanoseconds(self.duration).into()),
+        ])
+    }
 }
 
 impl<'a> Setting<'a> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::bench::crew::Role;
 use crate::bench::document::{float, repeated};
 use crate::bench::done::Done;
-use crate::bench::setting::{Setting, nanoseconds};
+use crate::bench::setting::{Length, Setting, nanoseconds};
 use crate::failure::Failure;
 
 /// The sizes if nobody asks for others.
@@ -40,25 +40,24 @@ struct Run {
 pub fn measure(
     setting: &Setting<'_>,
     cells: &[Cell],
-    duration: Duration,
-    warm_up: Duration,
-    runs: u16,
+    length: Length,
     done: &mut Done,
 ) -> Result<Vec<Value>, Failure> {
-    let all = done.in_turn(cells, runs, |cell, number| {
+    let all = done.in_turn(cells, length.runs, |cell, number| {
         setting.progress(format_args!(
-            "{} B to {}, run {} of {runs}",
+            "{} B to {}, run {} of {}",
             cell.size,
             crate::output::count(cell.consumers as u64, "consumer"),
-            number + 1
+            number + 1,
+            length.runs
         ));
-        if number == 0 && !warm_up.is_zero() {
-            run(setting, cell, warm_up)?;
+        if number == 0 && !length.warm_up.is_zero() {
+            run(setting, cell, length.warm_up)?;
         }
-        run(setting, cell, duration)
+        run(setting, cell, length.duration)
     })?;
     let measured = cells.iter().zip(&all).filter(|(_, runs)| !runs.is_empty());
-    Ok(measured.map(|(cell, runs)| value(cell, runs)).collect())
+    Ok(measured.map(|(cell, runs)| value(cell, length, runs)).collect())
 }
 
 fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Failure> {
@@ -89,7 +88,7 @@ fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Fa
     })
 }
 
-fn value(cell: &Cell, runs: &[Run]) -> Value {
+fn value(cell: &Cell, length: Length, runs: &[Run]) -> Value {
     let sum = |of: fn(&Run) -> u64| runs.iter().map(of).sum::<u64>();
     let lost = sum(|run| run.lost);
     // What came too late was counted as a gap, and as one that came once more.
@@ -107,6 +106,7 @@ fn value(cell: &Cell, runs: &[Run]) -> Value {
         ("duplicated".into(), json!(sum(|run| run.duplicated).saturating_sub(late))),
         ("out_of_order".into(), json!(late)),
     ]);
+    map.extend(length.value());
     map.extend(repeated("rate_per_s", &rates));
     let rate = map["rate_per_s"].as_f64().unwrap_or(0.0);
     map.insert("bytes_per_s".into(), json!(rate * float(cell.size as u64)));

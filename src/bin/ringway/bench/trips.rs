@@ -10,7 +10,7 @@ use crate::bench::crew::Role;
 use crate::bench::document::{Times, float, repeated};
 use crate::bench::done::Done;
 use crate::bench::loads::{self, Case};
-use crate::bench::setting::{Setting, clock_cost_ns, nanoseconds};
+use crate::bench::setting::{Length, Setting, clock_cost_ns, nanoseconds};
 use crate::failure::Failure;
 
 /// Bytes of a message, and how both ends wait.
@@ -18,14 +18,6 @@ use crate::failure::Failure;
 pub struct Cell {
     pub size: usize,
     pub wait: Wait,
-}
-
-/// How long runs are.
-#[derive(Clone, Copy, Debug)]
-pub struct Length {
-    pub duration: Duration,
-    pub warm_up: Duration,
-    pub runs: u16,
 }
 
 /// Round trips of each cell, in turn. The time of each is logged by the moment of its end as if
@@ -60,7 +52,7 @@ pub fn round_trips(
         }),
     );
     let measured = cells.iter().zip(all).filter(|(_, runs)| !runs.is_empty());
-    Ok(measured.map(|(cell, runs)| value(*cell, runs, bracket_ns)).collect())
+    Ok(measured.map(|(cell, runs)| value(*cell, length, runs, bracket_ns)).collect())
 }
 
 /// The times of one run, and how much of a processor the answering end took.
@@ -76,7 +68,7 @@ fn run(setting: &Setting<'_>, cell: Cell, duration: Duration) -> Result<Trips, F
     Ok(Trips { times_ns: heard.answers[0].numbers(), cpu_share: heard.answers[1].cpu_share() })
 }
 
-fn value(cell: Cell, runs: Vec<Trips>, bracket_ns: Option<f64>) -> Value {
+fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) -> Value {
     let cpu_shares: Vec<f64> = runs.iter().map(|run| run.cpu_share).collect();
     let runs: Vec<Times> = runs.into_iter().map(|run| Times::of(run.times_ns)).collect();
     let medians = medians(&runs);
@@ -93,6 +85,7 @@ fn value(cell: Cell, runs: Vec<Trips>, bracket_ns: Option<f64>) -> Value {
         ("spectrum".into(), times.spectrum()),
         ("cpu_share".into(), json!(mean(&cpu_shares))),
     ]);
+    map.extend(length.value());
     map.extend(repeated("median_ns", &medians));
     let ratio = bracket_ns.filter(|bare| *bare > 0.0).zip(map["median_ns"].as_f64());
     let ratio = ratio.map(|(bare, median)| (median - clock_cost_ns()) / bare);
@@ -135,10 +128,10 @@ pub fn one_way(
     })?;
     done.logged.add_loads(all.iter().flatten());
     let measured = cells.iter().zip(&all).filter(|(_, runs)| !runs.is_empty());
-    Ok(measured.map(|(cell, outcomes)| one_way_value(*cell, outcomes)).collect())
+    Ok(measured.map(|(cell, outcomes)| one_way_value(*cell, length, outcomes)).collect())
 }
 
-fn one_way_value(cell: Cell, outcomes: &[loads::Outcome]) -> Value {
+fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Value {
     let sum = |of: fn(&loads::Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let waits = outcomes.iter().map(loads::Outcome::waits_in_window);
     let waits: Vec<Times> = waits.map(Times::of).collect();
@@ -165,6 +158,7 @@ fn one_way_value(cell: Cell, outcomes: &[loads::Outcome]) -> Value {
         ("spectrum".into(), times.spectrum()),
         ("cpu_share".into(), json!(mean(&shares))),
     ]);
+    map.extend(length.value());
     map.extend(repeated("median_ns", &medians));
     map.into()
 }
