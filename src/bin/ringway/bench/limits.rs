@@ -125,7 +125,8 @@ pub enum Verdict {
 }
 
 impl Limit {
-    /// Whether the run keeps to it, with all of its parts.
+    /// Whether the run keeps to it, with all of its parts: each cell, each run of a load, each
+    /// consumer of a broadcast.
     pub fn judge(&self, run: &Value) -> Verdict {
         let mut numbers = Numbers { limit: self, found: Vec::new(), unknown: false };
         numbers.collect(run);
@@ -183,7 +184,8 @@ impl Numbers<'_> {
                         self.percentile(map.get("percentiles"), *percentile, &["wait_ns"]);
                     }
                 }
-                let parts = ["throughput", "round_trip", "one_way", "points", "fanout"];
+                let parts =
+                    ["throughput", "round_trip", "one_way", "points", "fanout", "each", "runs"];
                 parts.iter().filter_map(|part| map.get(*part)).for_each(|part| self.collect(part));
             }
             _ => {}
@@ -245,6 +247,25 @@ mod tests {
             judge("utilisation>90%", &json!({ "utilisation": 0.95 })),
             Verdict::Missed(0.95)
         );
+    }
+
+    #[test]
+    fn limits_are_about_each_consumer_and_each_run_too() {
+        let run = json!({
+            "points": [{
+                "wait_mean_ns": 5e3,
+                "runs": [{ "wait_mean_ns": 5e3, "lost": 0 }, { "wait_mean_ns": 9e3, "lost": 1 }],
+                "each": [{ "sojourn_mean_ns": 3e3, "percentiles": [
+                    { "percentile": 99.0, "wait_ns": 9e3, "sojourn_ns": 19e3 },
+                ] }],
+            }],
+            "throughput": [{ "runs": 3, "rate_per_s": 1e6 }],
+        });
+        assert_eq!(judge("wait_mean_ns>8us", &run), Verdict::Missed(9e3));
+        assert_eq!(judge("lost>0", &run), Verdict::Missed(1.0));
+        assert_eq!(judge("p99>18us", &run), Verdict::Missed(19e3));
+        assert_eq!(judge("sojourn_mean_ns>3us", &run), Verdict::Kept);
+        assert_eq!(judge("rate_per_s<1000", &run), Verdict::Kept);
     }
 
     #[test]
