@@ -388,8 +388,8 @@ fn what_cannot_be_run_is_usage_and_named() {
 fn an_end_that_is_interrupted_leaves_nothing_behind() {
     let mut child =
         ringway(&["bench", "load", "-d", "1h", "--rate", "100", "-w", "0s"]).spawn().unwrap();
-    // It is under way when there is somebody who receives.
-    let name = format!("bench-{}-0", child.id());
+    // It is under way when there is somebody who receives; the first queue is the trial's.
+    let name = format!("bench-{}-1", child.id());
     loop {
         let consumers = ringway::Queue::open(&name).and_then(|queue| queue.info());
         if consumers.is_ok_and(|info| info.consumers.iter().any(|it| it.alive)) {
