@@ -310,6 +310,7 @@ fn streams_and_round_trips_are_counted_and_timed() {
     let fate = |number| match number {
         5 => Fate::IsLost,
         7 => Fate::ComesTwice,
+        20 | 30 => Fate::Overtakes,
         _ => Fate::Arrives,
     };
     for batch in [1, 64] {
@@ -321,7 +322,8 @@ fn streams_and_round_trips_are_counted_and_timed() {
         let clock = receiver.clock.clone();
         let received = receive_stream(&mut receiver, &clock, 1).unwrap();
         assert_eq!((received.received, received.next), (1024, 1024));
-        assert_eq!((received.gaps, received.duplicated, received.end_ns), (1, 1, 102_400));
+        assert_eq!((received.gaps, received.end_ns), (1, 102_400));
+        assert_eq!((received.duplicated, received.late), (1, 2), "neither is the other");
     }
 
     let (sender, _) = ends(|_| Fate::Arrives);
@@ -329,6 +331,26 @@ fn streams_and_round_trips_are_counted_and_timed() {
     let mut echo = Echo(clock.clone(), Rc::clone(&sender.way));
     let times = round_trips(sender, &mut echo, &clock, 8, 1000).unwrap();
     assert_eq!(times, [150; 7]);
+}
+
+#[test]
+fn a_stream_tells_what_is_late_from_what_comes_again_in_any_order() {
+    let counts = |numbers: &[u64]| {
+        let (mut sender, mut receiver) = ends(|_| Fate::Arrives);
+        for number in numbers {
+            sender.send(&number.to_le_bytes()).unwrap();
+        }
+        let all = receive_stream(&mut receiver, &MockClock::new(), 1).unwrap();
+        (all.gaps, all.late, all.duplicated, all.next)
+    };
+    assert_eq!(counts(&[0, 1, 2]), (0, 0, 0, 3));
+    assert_eq!(counts(&[9, 5, 5, 0, 9, 8, 4, 6]), (4, 5, 2, 10));
+    assert_eq!(counts(&[3, 2, 1, 0]), (0, 3, 0, 4));
+    // Every other one, and then the rest: more places than are kept. None is counted as lost.
+    let odd = (0..10_000).map(|number| 2 * number + 1);
+    let rest = (0..10_000).map(|number| 2 * number);
+    let (gaps, late, duplicated, _) = counts(&odd.chain(rest).collect::<Vec<_>>());
+    assert_eq!((late, late + duplicated, gaps), (4096, 10_000, 10_000 - 4096));
 }
 
 #[test]

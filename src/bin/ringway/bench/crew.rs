@@ -260,7 +260,7 @@ impl Set<'_> {
                     let all = receive_stream(&mut consumer, &clock, *batch)?;
                     let facts = json!({
                         "received": all.received, "duplicated": all.duplicated,
-                        "gaps": all.gaps, "end_ns": all.end_ns,
+                        "late": all.late, "end_ns": all.end_ns,
                     });
                     Ok(Answer { facts, bytes: Vec::new() })
                 })

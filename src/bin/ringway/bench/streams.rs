@@ -31,7 +31,7 @@ struct Run {
     received: u64,
     lost: u64,
     duplicated: u64,
-    gaps: u64,
+    late: u64,
     rate_per_s: f64,
     cpu_share: f64,
 }
@@ -82,7 +82,7 @@ fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Fa
         received,
         lost: sent.saturating_sub(received),
         duplicated: receivers.iter().map(|it| it.count("duplicated")).sum(),
-        gaps: receivers.iter().map(|it| it.count("gaps")).sum(),
+        late: receivers.iter().map(|it| it.count("late")).sum(),
         rate_per_s: float(received) / float(taken_ns) * 1e9,
         cpu_share: shares / float(receivers.len().max(1) as u64),
     })
@@ -90,9 +90,6 @@ fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Fa
 
 fn value(cell: &Cell, length: Length, runs: &[Run]) -> Value {
     let sum = |of: fn(&Run) -> u64| runs.iter().map(of).sum::<u64>();
-    let lost = sum(|run| run.lost);
-    // What came too late was counted as a gap, and as one that came once more.
-    let late = sum(|run| run.gaps).saturating_sub(lost);
     let rates: Vec<f64> = runs.iter().map(|run| run.rate_per_s).collect();
     let mut map = Map::from_iter([
         ("size_bytes".into(), json!(cell.size)),
@@ -102,9 +99,9 @@ fn value(cell: &Cell, length: Length, runs: &[Run]) -> Value {
         ("runs".into(), json!(runs.len())),
         ("sent".into(), json!(sum(|run| run.sent))),
         ("received".into(), json!(sum(|run| run.received))),
-        ("lost".into(), json!(lost)),
-        ("duplicated".into(), json!(sum(|run| run.duplicated).saturating_sub(late))),
-        ("out_of_order".into(), json!(late)),
+        ("lost".into(), json!(sum(|run| run.lost))),
+        ("duplicated".into(), json!(sum(|run| run.duplicated))),
+        ("out_of_order".into(), json!(sum(|run| run.late))),
     ]);
     map.extend(length.value());
     map.extend(repeated("rate_per_s", &rates));
