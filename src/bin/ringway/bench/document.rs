@@ -139,17 +139,20 @@ impl Times {
     }
 }
 
-/// A number that repeated runs gave: its mean, its interval if there were two or more, its middle
-/// and its ends.
+/// A number that repeated runs gave: the median, the ends, and the interval of the mean if there
+/// were two runs or more.
 pub fn repeated(name: &str, values: &[f64]) -> Map<String, Value> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let middle = sorted.get(sorted.len() / 2).copied();
+    let middle = |at: usize| sorted.get(at).copied();
+    // Of an even number, half way between the two in the middle.
+    let lower = middle(sorted.len().saturating_sub(1) / 2);
+    let median = lower.zip(middle(sorted.len() / 2)).map(|(one, other)| f64::midpoint(one, other));
     let half_width = Interval::of_batches(values, CONFIDENCE).ok().map(|it| it.half_width);
     let (stem, unit) = split_unit(name);
     let key = |what: &str| format!("{stem}_{what}{unit}");
     Map::from_iter([
-        (name.to_owned(), json!(middle)),
+        (name.to_owned(), json!(median)),
         (key("min"), json!(sorted.first())),
         (key("max"), json!(sorted.last())),
         (key("half_width"), json!(half_width)),
@@ -202,5 +205,10 @@ mod tests {
         let half_width = map["rate_half_width_per_s"].as_f64().unwrap();
         assert!((half_width - 4.303 / 3_f64.sqrt()).abs() < 0.001);
         assert_eq!(repeated("time_ns", &[5.0])["time_half_width_ns"], Value::Null);
+        for (values, median) in
+            [(vec![], json!(null)), (vec![5.0], json!(5.0)), (vec![4.0, 9.0, 1.0, 2.0], json!(3.0))]
+        {
+            assert_eq!(repeated("time_ns", &values)["time_ns"], median, "{values:?}");
+        }
     }
 }

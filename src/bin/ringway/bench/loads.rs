@@ -46,6 +46,8 @@ pub struct Outcome {
     cpu_shares: Vec<f64>,
     producer_cpu_share: f64,
     pub began: SystemTime,
+    /// This run as one of all runs of its load.
+    runs: Vec<Value>,
 }
 
 impl Case {
@@ -132,6 +134,7 @@ pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     };
     Ok(Outcome {
         case: case.clone(),
+        runs: vec![run_value(case, &all)],
         offered,
         account: all,
         each,
@@ -139,6 +142,40 @@ pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
         producer_cpu_share: producer.cpu_share(),
         began,
     })
+}
+
+/// One of several runs, by its seed.
+fn run_value(case: &Case, account: &Account) -> Value {
+    let figures = account.measured.figures;
+    json!({
+        "run_seed": case.seed,
+        "achieved_rate_per_s": account.achieved_rate_per_s,
+        "lost": account.lost,
+        "utilisation": figures.utilisation,
+        "loss_share": figures.loss_share,
+        "wait_mean_ns": figures.wait_mean_ns,
+        "sojourn_mean_ns": figures.sojourn_mean_ns,
+    })
+}
+
+/// Of all runs of a load the one whose mean wait is in the middle, the longer of two; it has the
+/// list of all, and if they are several its intervals are by them.
+pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
+    let figures: Vec<_> = outcomes.iter().map(|it| it.account.measured.figures).collect();
+    let runs = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
+    outcomes.sort_by(|one, other| {
+        let wait = |it: &Outcome| it.account.measured.figures.wait_mean_ns;
+        wait(one).total_cmp(&wait(other))
+    });
+    if outcomes.is_empty() {
+        return Ok(None);
+    }
+    let mut outcome = outcomes.swap_remove(outcomes.len() / 2);
+    outcome.runs = runs;
+    if figures.len() > 1 {
+        outcome.account.measured = outcome.account.measured.among(&figures)?;
+    }
+    Ok(Some(outcome))
 }
 
 /// The counts of a broadcast: what the consumer with the fewest received, and what happened to any.
@@ -231,6 +268,8 @@ impl Outcome {
                 Times::of(self.in_window().map(Record::sojourn_ns).collect()).spectrum(),
             "heat_map": if with_heat_map { self.heat_map() } else { Value::Null },
             "each": self.each_value()?,
+            "interval_by": if self.runs.len() > 1 { "runs" } else { "batches" },
+            "runs": self.runs,
         })));
         Ok(map)
     }
@@ -400,7 +439,7 @@ impl Outcome {
                 "run longer (-d)",
             ));
         }
-        if account.measured.batch_correlation > CORRELATION_MAX {
+        if account.measured.batch_correlation > CORRELATION_MAX && self.runs.len() == 1 {
             warnings.push(warning(
                 "the run was short for its load, so that the intervals are too narrow",
                 "run longer (-d)",
@@ -520,6 +559,7 @@ mod tests {
         let offered = Offered { offered: 99, end_ns: 100 * MS, ..Offered::default() };
         let account = account(&offer, &offered, 0, 0, &[samples], CONFIDENCE).unwrap();
         Outcome {
+            runs: vec![run_value(&case, &account)],
             case,
             offered,
             account,
@@ -553,5 +593,34 @@ mod tests {
         let overrun = outcome("exp:100us", |number| served(number, 50_000, 60_000));
         assert!(warns(&overrun, "work took 60 us on average instead of 50 us"));
         assert!(theory(&overrun) > 1.2 * theory(&drawn));
+    }
+    #[test]
+    fn of_several_runs_the_middle_one_is_shown_with_the_interval_of_all() {
+        // Each message waits so long.
+        let run = |wait_ns: u64| {
+            outcome("none", |number| {
+                let start_ns = MS * (number + 1) + wait_ns;
+                Sample { number, start_ns, end_ns: start_ns, service_ns: 0 }
+            })
+        };
+        let shown = |waits: &[u64]| {
+            let outcome = middle(waits.iter().copied().map(run).collect()).unwrap().unwrap();
+            outcome.value(false).unwrap()
+        };
+        let three = shown(&[600, 400, 500]);
+        assert_eq!(three["wait_mean_ns"], 500.0);
+        let half_width = three["wait_mean_half_width_ns"].as_f64().unwrap();
+        assert!((half_width - 430.3 / 3_f64.sqrt()).abs() < 0.1, "{half_width}");
+        let waits: Vec<_> =
+            three["runs"].as_array().unwrap().iter().map(|it| &it["wait_mean_ns"]).collect();
+        assert_eq!(waits, [&json!(600.0), &json!(400.0), &json!(500.0)], "in their order");
+        assert_eq!(three["interval_by"], "runs");
+        assert_eq!(shown(&[400, 700, 500, 600])["wait_mean_ns"], 600.0, "the longer of two");
+        let one = shown(&[500]);
+        assert_eq!(
+            (&one["interval_by"], &one["wait_mean_half_width_ns"]),
+            (&json!("batches"), &json!(0.0))
+        );
+        assert!(middle(Vec::new()).unwrap().is_none());
     }
 }

@@ -214,13 +214,12 @@ impl<'a> Lab<'a> {
         })?;
         let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
         done.warnings = document::machine_warnings(1 + usize::from(workload.consumers));
-        if let Some(outcome) = middle(&outcomes) {
-            done.parts = outcome.value(true)?;
-            done.put("runs", runs_value(&outcomes));
-            done.warnings.extend(outcome.warnings());
-        }
         done.faults = outcomes.iter().map(Outcome::faults).sum();
         done.logged.add_loads(&outcomes);
+        if let Some(outcome) = loads::middle(outcomes)? {
+            done.parts = outcome.value(true)?;
+            done.warnings.extend(outcome.warnings());
+        }
         self.finish(done)
     }
 
@@ -251,14 +250,11 @@ impl<'a> Lab<'a> {
         let usual = loads.iter().map(from_usual).fold(f64::INFINITY, f64::min);
         let (mut points, mut warnings) = (Vec::new(), Vec::new());
         for (load, outcomes) in loads.iter().zip(all) {
-            let Some(index) = middle_index(&outcomes) else { continue };
             done.faults += outcomes.iter().map(Outcome::faults).sum::<u64>();
-            let outcome = &outcomes[index];
-            let mut point = outcome.value(from_usual(load) <= usual)?;
-            point.insert("runs".into(), runs_value(&outcomes));
+            let Some(outcome) = loads::middle(outcomes)? else { continue };
+            points.push(outcome.value(from_usual(load) <= usual)?.into());
             warnings.extend(outcome.warnings().into_iter().map(|warning| (*load, warning)));
-            points.push(point.into());
-            done.logged.add_loads(&outcomes[index..=index]);
+            done.logged.add_loads([&outcome]);
         }
         done.warnings.extend(once_each(&warnings));
         Ok(points)
@@ -436,35 +432,6 @@ fn once_each(warnings: &[(f64, Value)]) -> Vec<Value> {
 
 fn bytes(size: bytesize::ByteSize) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
-}
-
-/// The run whose mean wait is in the middle.
-fn middle(outcomes: &[Outcome]) -> Option<&Outcome> {
-    middle_index(outcomes).map(|index| &outcomes[index])
-}
-
-fn middle_index(outcomes: &[Outcome]) -> Option<usize> {
-    let wait = |index: &usize| outcomes[*index].account.measured.figures.wait_mean_ns;
-    let mut order: Vec<usize> = (0..outcomes.len()).collect();
-    order.sort_by(|one, other| wait(one).total_cmp(&wait(other)));
-    order.get(order.len() / 2).copied()
-}
-
-/// What repeated runs came to, each by its seed.
-fn runs_value(outcomes: &[Outcome]) -> Value {
-    let runs = outcomes.iter().map(|outcome| {
-        let figures = outcome.account.measured.figures;
-        json!({
-            "run_seed": outcome.case.seed,
-            "achieved_rate_per_s": outcome.account.achieved_rate_per_s,
-            "lost": outcome.account.lost,
-            "utilisation": figures.utilisation,
-            "loss_share": figures.loss_share,
-            "wait_mean_ns": figures.wait_mean_ns,
-            "sojourn_mean_ns": figures.sojourn_mean_ns,
-        })
-    });
-    runs.collect()
 }
 
 /// Poisson arrivals and the usual work: the canonical sweep's.

@@ -188,6 +188,14 @@ fn load(run: &Value) -> String {
          work that came about theory says {}",
         optional(&run["theory_of_measured_wait_mean_ns"], time)
     ));
+    let runs = run["runs"].as_array().map_or(1, Vec::len);
+    if runs > 1 {
+        facts.push(format!(
+            "runs       {runs}; this is the one of seed {}, whose mean wait is in the middle, and +- is \
+             by all of them",
+            run["run_seed"]
+        ));
+    }
     let mut parts = vec![facts.join("\n"), figures(run)];
     parts.extend(percentiles(run));
     let each = run["each"].as_array().filter(|each| !each.is_empty());
