@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::workload::{Clock, ReceivingEnd, SendingEnd, Taken};
 
+/// Messages between two looks at the clock, which takes as long as several sends.
+const BETWEEN_LOOKS: u64 = 256;
+
 /// How long a receiving end waits at a time before it looks around.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 
@@ -41,7 +44,11 @@ pub struct StreamReceived {
     pub gaps: u64,
     /// The number after the greatest that came.
     pub next: u64,
-    /// When the last one was there, as the clock counts.
+    /// Messages that came before the time that counts.
+    pub before: u64,
+    /// When that began, as the clock counts.
+    pub begin_ns: u64,
+    /// When the last one was there.
     pub end_ns: u64,
 }
 
@@ -57,7 +64,7 @@ pub struct StreamReceived {
 /// let mut receiving = queue.subscribe(&Subscribe::new())?;
 /// let producer = queue.producer()?;
 /// let receiver = std::thread::spawn(move || {
-///     receive_stream(&mut receiving, &MachineClock::spinning(), 1)
+///     receive_stream(&mut receiving, &MachineClock::spinning(), 1, 0)
 /// });
 /// let clock = MachineClock::spinning();
 /// let sent = send_stream(producer, &clock, 64, 1, clock.now_ns() + 1_000_000)?;
@@ -73,8 +80,6 @@ pub fn send_stream<S: SendingEnd>(
     batch: usize,
     until_ns: u64,
 ) -> Result<StreamSent, S::Error> {
-    // The clock takes as long as several sends.
-    const BETWEEN_LOOKS: u64 = 256;
     let mut payload = vec![7; size.max(8)];
     let batch = batch.max(1);
     let begin_ns = clock.now_ns();
@@ -103,7 +108,8 @@ pub fn send_stream<S: SendingEnd>(
 }
 
 /// Receives what [`send_stream`] sends until the transport is closed, up to so many messages at a
-/// time, and checks their numbers.
+/// time, and checks their numbers. What comes before the clock shows `from_ns` is a warm-up: the
+/// time that counts begins within a few hundred messages after that, or at once if it is past.
 ///
 /// ```
 /// use ringway::workload::{MockClock, receive_stream};
@@ -115,7 +121,7 @@ pub fn send_stream<S: SendingEnd>(
 /// let mut producer = queue.producer()?;
 /// producer.send(&5_u64.to_le_bytes())?;
 /// producer.close()?;
-/// let received = receive_stream(&mut receiving, &MockClock::new(), 1)?;
+/// let received = receive_stream(&mut receiving, &MockClock::new(), 1, 0)?;
 /// assert_eq!((received.received, received.gaps, received.next), (1, 5, 6));
 /// # Queue::force_remove("doc-receive-stream")?;
 /// # Ok::<(), ringway::Error>(())
@@ -124,11 +130,13 @@ pub fn receive_stream<R: ReceivingEnd>(
     end: &mut R,
     clock: &impl Clock,
     batch: usize,
+    from_ns: u64,
 ) -> Result<StreamReceived, R::Error> {
+    let batch = batch.max(1);
     let mut all = StreamReceived::default();
     let mut left_out = LeftOut::default();
-    loop {
-        let taken = end.receive(batch.max(1), LOOK, |payload| {
+    let mut receive = |all: &mut StreamReceived| {
+        end.receive(batch, LOOK, |payload| {
             let number = payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
             all.received += 1;
             if number != all.next {
@@ -136,11 +144,24 @@ pub fn receive_stream<R: ReceivingEnd>(
                 return;
             }
             all.next = number.saturating_add(1);
-        })?;
-        match taken {
-            Taken::Closed => break,
-            Taken::Messages(_) | Taken::Nothing | Taken::Missed(_) => {}
+        })
+    };
+    let mut is_open = true;
+    while is_open && clock.now_ns() < from_ns {
+        for _ in 0..BETWEEN_LOOKS.div_ceil(batch as u64) {
+            match receive(&mut all)? {
+                Taken::Messages(_) | Taken::Missed(_) => continue,
+                Taken::Nothing => {}
+                Taken::Closed => is_open = false,
+            }
+            break;
         }
+    }
+    all.before = all.received;
+    all.begin_ns = clock.now_ns();
+    // From here on nobody looks at the clock.
+    while is_open {
+        is_open = receive(&mut all)? != Taken::Closed;
     }
     all.end_ns = clock.now_ns();
     Ok(all)
@@ -190,8 +211,9 @@ impl LeftOut {
 }
 
 /// Sends a message of so many bytes there and awaits its like from the other side, again and again,
-/// once at least, until the clock shows `until_ns`; how long each took, in nanoseconds. It waits for
-/// ever for an answer that does not come, unless the transport is closed.
+/// once at least, until the clock shows `until_ns`; how long each took that began when it showed
+/// `from_ns` or later, in nanoseconds. It waits for ever for an answer that does not come, unless
+/// the transport is closed.
 ///
 /// ```
 /// use ringway::workload::{Clock, MachineClock, answer_round_trips, round_trips};
@@ -206,7 +228,7 @@ impl LeftOut {
 /// let other = std::thread::spawn(move || answer_round_trips(&mut question, &mut answer));
 /// let clock = MachineClock::spinning();
 /// let until = clock.now_ns() + 1_000_000;
-/// let times = round_trips(there.producer()?, &mut answers, &clock, 64, until)?;
+/// let times = round_trips(there.producer()?, &mut answers, &clock, 64, 0, until)?;
 /// assert!(!times.is_empty());
 /// other.join().expect("it answered")?;
 /// # Queue::force_remove("doc-there")?;
@@ -218,6 +240,7 @@ pub fn round_trips<S: SendingEnd, R: ReceivingEnd>(
     back: &mut R,
     clock: &impl Clock,
     size: usize,
+    from_ns: u64,
     until_ns: u64,
 ) -> Result<Vec<u64>, Box<dyn std::error::Error + Send + Sync>> {
     let payload = vec![7; size.max(1)];
@@ -233,7 +256,9 @@ pub fn round_trips<S: SendingEnd, R: ReceivingEnd>(
             }
         }
         let end_ns = clock.now_ns();
-        times.push(end_ns.saturating_sub(begin_ns));
+        if begin_ns >= from_ns {
+            times.push(end_ns.saturating_sub(begin_ns));
+        }
         if end_ns >= until_ns {
             break;
         }

@@ -320,17 +320,36 @@ fn streams_and_round_trips_are_counted_and_timed() {
         // 256 messages between two looks at the clock.
         assert_eq!((sent.sent, sent.end_ns - sent.begin_ns), (1024, 102_400), "{batch}");
         let clock = receiver.clock.clone();
-        let received = receive_stream(&mut receiver, &clock, 1).unwrap();
+        let received = receive_stream(&mut receiver, &clock, 1, 0).unwrap();
         assert_eq!((received.received, received.next), (1024, 1024));
         assert_eq!((received.gaps, received.end_ns), (1, 102_400));
         assert_eq!((received.duplicated, received.late), (1, 2), "neither is the other");
+        assert_eq!((received.before, received.begin_ns), (0, 0));
     }
+    // What comes while it warms up does not count, and the same ends go on.
+    let (sender, mut receiver) = ends(|_| Fate::Arrives);
+    let clock = sender.clock.clone();
+    send_stream(Costly(sender), &clock, 64, 1, 100_000).unwrap();
+    let clock = receiver.clock.clone();
+    let received = receive_stream(&mut receiver, &clock, 1, 40_000).unwrap();
+    assert_eq!((received.before, received.begin_ns), (512, 51_200), "each takes 100 ns");
+    assert_eq!((received.received, received.end_ns), (1024, 102_400));
+    let (sender, mut receiver) = ends(|_| Fate::Arrives);
+    sender.close().unwrap();
+    let clock = receiver.clock.clone();
+    let none = receive_stream(&mut receiver, &clock, 1, 40_000).unwrap();
+    assert_eq!((none.received, none.begin_ns, none.end_ns), (0, 0, 0), "it ended before that");
 
     let (sender, _) = ends(|_| Fate::Arrives);
     let clock = sender.clock.clone();
     let mut echo = Echo(clock.clone(), Rc::clone(&sender.way));
-    let times = round_trips(sender, &mut echo, &clock, 8, 1000).unwrap();
+    let times = round_trips(sender, &mut echo, &clock, 8, 0, 1000).unwrap();
     assert_eq!(times, [150; 7]);
+    let (sender, _) = ends(|_| Fate::Arrives);
+    let clock = sender.clock.clone();
+    let mut echo = Echo(clock.clone(), Rc::clone(&sender.way));
+    let times = round_trips(sender, &mut echo, &clock, 8, 400, 1000).unwrap();
+    assert_eq!(times, [150; 4], "without those that began at 0, 150 and 300");
 }
 
 #[test]
@@ -340,7 +359,7 @@ fn a_stream_tells_what_is_late_from_what_comes_again_in_any_order() {
         for number in numbers {
             sender.send(&number.to_le_bytes()).unwrap();
         }
-        let all = receive_stream(&mut receiver, &MockClock::new(), 1).unwrap();
+        let all = receive_stream(&mut receiver, &MockClock::new(), 1, 0).unwrap();
         (all.gaps, all.late, all.duplicated, all.next)
     };
     assert_eq!(counts(&[0, 1, 2]), (0, 0, 0, 3));

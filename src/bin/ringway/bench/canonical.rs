@@ -21,7 +21,7 @@ const fn ms(count: u64) -> Duration {
 }
 
 impl Lab<'_> {
-    /// About 45 s: 11 of streams, 8 of times, 24 of loads.
+    /// About 45 s: 12 of streams, 8 of times, 24 of loads.
     pub(super) fn canonical(&self) -> Result<Ending, Failure> {
         let by_default = self.common().report.is_none();
         let writes = by_default && File::create(REPORT).is_ok();

@@ -70,10 +70,12 @@ pub enum Role {
     },
     Receive {
         batch: usize,
+        warm_up_ns: u64,
     },
     /// To and fro.
     Ask {
         size: usize,
+        warm_up_ns: u64,
         for_ns: u64,
     },
     Answer,
@@ -152,6 +154,10 @@ impl Answer {
         samples.iter().map(|bytes| Sample::from_bytes(*bytes)).collect()
     }
 
+    fn of_facts(facts: Value) -> Self {
+        Self { facts, bytes: Vec::new() }
+    }
+
     fn of_numbers(facts: Value, numbers: &[u64]) -> Self {
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         Self { facts, bytes }
@@ -172,10 +178,8 @@ fn play(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<()
     let played = serde_json::from_str::<Task>(&line)
         .map_err(AnyError::from)
         .and_then(|task| perform(&task, input, output));
-    let answer = played.unwrap_or_else(|error| Answer {
-        facts: json!({ "error": error.to_string() }),
-        bytes: Vec::new(),
-    });
+    let answer =
+        played.unwrap_or_else(|error| Answer::of_facts(json!({ "error": error.to_string() })));
     let mut facts = answer.facts;
     facts["bytes"] = answer.bytes.len().into();
     writeln!(output, "{facts}")?;
@@ -239,7 +243,7 @@ impl Set<'_> {
             }),
             Role::BareAnswer { rounds } => Box::new(move |_| {
                 self.board.answer(*rounds);
-                Ok(Answer { facts: json!({}), bytes: Vec::new() })
+                Ok(Answer::of_facts(json!({})))
             }),
             Role::Send { size, batch, for_ns } => {
                 let producer = self.producer(self.queue()?)?;
@@ -248,30 +252,31 @@ impl Set<'_> {
                     // Who was late all the same runs for as long.
                     let until_ns = clock.now_ns().saturating_add(*for_ns);
                     let sent = send_stream(producer, &clock, *size, *batch, until_ns)?;
-                    let facts = json!({
-                        "sent": sent.sent, "begin_ns": sent.begin_ns, "end_ns": sent.end_ns,
-                    });
-                    Ok(Answer { facts, bytes: Vec::new() })
+                    Ok(Answer::of_facts(json!({ "sent": sent.sent, "begin_ns": sent.begin_ns })))
                 })
             }
-            Role::Receive { batch } => {
+            Role::Receive { batch, warm_up_ns } => {
                 let mut consumer = self.consumer(self.queue()?, None)?;
-                Box::new(move |_| {
-                    let all = receive_stream(&mut consumer, &clock, *batch)?;
-                    let facts = json!({
-                        "received": all.received, "duplicated": all.duplicated,
-                        "late": all.late, "end_ns": all.end_ns,
-                    });
-                    Ok(Answer { facts, bytes: Vec::new() })
+                Box::new(move |begin_ns| {
+                    // Without a warm-up the first message counts, whenever it comes.
+                    let from_ns =
+                        if *warm_up_ns > 0 { begin_ns.saturating_add(*warm_up_ns) } else { 0 };
+                    let all = receive_stream(&mut consumer, &clock, *batch, from_ns)?;
+                    Ok(Answer::of_facts(json!({
+                        "received": all.received, "duplicated": all.duplicated, "late": all.late,
+                        "before": all.before, "begin_ns": all.begin_ns, "end_ns": all.end_ns,
+                    })))
                 })
             }
-            Role::Ask { size, for_ns } => {
+            Role::Ask { size, warm_up_ns, for_ns } => {
                 let producer = self.producer(self.queue()?)?;
                 let mut answers = self.consumer(&self.back()?, None)?;
                 Box::new(move |begin_ns| {
                     clock.wait_until(begin_ns);
-                    let until_ns = clock.now_ns().saturating_add(*for_ns);
-                    let trips = round_trips(producer, &mut answers, &clock, *size, until_ns)?;
+                    let from_ns = clock.now_ns().saturating_add(*warm_up_ns);
+                    let until_ns = from_ns.saturating_add(*for_ns);
+                    let trips =
+                        round_trips(producer, &mut answers, &clock, *size, from_ns, until_ns)?;
                     Ok(Answer::of_numbers(json!({}), &trips))
                 })
             }
@@ -280,7 +285,7 @@ impl Set<'_> {
                 let mut producer = self.producer(&self.back()?)?;
                 Box::new(move |_| {
                     let answered = answer_round_trips(&mut questions, &mut producer)?;
-                    Ok(Answer { facts: json!({ "answered": answered }), bytes: Vec::new() })
+                    Ok(Answer::of_facts(json!({ "answered": answered })))
                 })
             }
             Role::Offer(task) => {
@@ -317,9 +322,8 @@ impl Set<'_> {
                 Box::new(move |_| {
                     let count = |through| self.board.set(line, through);
                     let served = serve(&mut consumer, &clock, own, expected, count)?;
-                    let facts = json!({ "missed": served.missed, "foreign": served.foreign });
                     let bytes = served.samples.iter().flat_map(|sample| sample.to_bytes());
-                    Ok(Answer { facts, bytes: bytes.collect() })
+                    Ok(Answer { facts: json!({}), bytes: bytes.collect() })
                 })
             }
         })

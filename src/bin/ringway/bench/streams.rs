@@ -1,11 +1,9 @@
 //! How many messages go through: `bench throughput` and `bench fanout`.
 
-use std::time::Duration;
-
 use ringway::Wait;
 use serde_json::{Map, Value, json};
 
-use crate::bench::crew::Role;
+use crate::bench::crew::{Answer, Role};
 use crate::bench::document::{float, repeated};
 use crate::bench::done::Done;
 use crate::bench::setting::{Length, Setting, nanoseconds};
@@ -51,39 +49,39 @@ pub fn measure(
             number + 1,
             length.runs
         ));
-        if number == 0 && !length.warm_up.is_zero() {
-            run(setting, cell, length.warm_up)?;
-        }
-        run(setting, cell, length.duration)
+        run(setting, cell, length)
     })?;
     let measured = cells.iter().zip(&all).filter(|(_, runs)| !runs.is_empty());
     Ok(measured.map(|(cell, runs)| value(cell, length, runs)).collect())
 }
 
-fn run(setting: &Setting<'_>, cell: &Cell, duration: Duration) -> Result<Run, Failure> {
+fn run(setting: &Setting<'_>, cell: &Cell, length: Length) -> Result<Run, Failure> {
     let stage = setting.stage(cell.consumers, false)?;
-    let for_ns = nanoseconds(duration);
+    let warm_up_ns = nanoseconds(length.warm_up);
+    let for_ns = warm_up_ns.saturating_add(nanoseconds(length.duration));
     let mut roles = vec![Role::Send { size: cell.size, batch: cell.batch, for_ns }];
     // Who receives in batches takes whatever there is.
     let batch = if cell.batch == 1 { 1 } else { 256 };
-    roles.extend((0..cell.consumers).map(|_| Role::Receive { batch }));
+    roles.extend((0..cell.consumers).map(|_| Role::Receive { batch, warm_up_ns }));
     let heard = setting.run(&stage.names, cell.wait, false, roles)?;
     let (sender, receivers) = heard.answers.split_at(1);
     let sent = sender[0].count("sent");
-    let end_ns = receivers.iter().map(|it| it.count("end_ns")).max().unwrap_or(0);
-    let taken_ns = end_ns.saturating_sub(sender[0].count("begin_ns")).max(1);
-    let unique = |it: &crate::bench::crew::Answer| {
-        it.count("received").saturating_sub(it.count("duplicated"))
-    };
+    let unique = |it: &Answer| it.count("received").saturating_sub(it.count("duplicated"));
     let received = receivers.iter().map(unique).min().unwrap_or(0);
-    let shares: f64 = receivers.iter().map(crate::bench::crew::Answer::cpu_share).sum();
+    // Of the time that counts, and of the consumer that got the fewest then.
+    let rate_per_s = |it: &Answer| {
+        let begin_ns = it.count("begin_ns").max(sender[0].count("begin_ns"));
+        let taken_ns = it.count("end_ns").saturating_sub(begin_ns).max(1);
+        float(unique(it).saturating_sub(it.count("before"))) / float(taken_ns) * 1e9
+    };
+    let shares: f64 = receivers.iter().map(Answer::cpu_share).sum();
     Ok(Run {
         sent,
         received,
         lost: sent.saturating_sub(received),
         duplicated: receivers.iter().map(|it| it.count("duplicated")).sum(),
         late: receivers.iter().map(|it| it.count("late")).sum(),
-        rate_per_s: float(received) / float(taken_ns) * 1e9,
+        rate_per_s: receivers.iter().map(rate_per_s).fold(f64::INFINITY, f64::min),
         cpu_share: shares / float(receivers.len().max(1) as u64),
     })
 }

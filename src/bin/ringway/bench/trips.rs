@@ -1,7 +1,5 @@
 //! How long a message takes: `bench latency`.
 
-use std::time::Duration;
-
 use ringway::Wait;
 use ringway::workload::Arrival;
 use serde_json::{Map, Value, json};
@@ -37,10 +35,7 @@ pub fn round_trips(
             number + 1,
             length.runs
         ));
-        if number == 0 && !length.warm_up.is_zero() {
-            run(setting, *cell, length.warm_up)?;
-        }
-        run(setting, *cell, length.duration)
+        run(setting, *cell, length)
     })?;
     let mut at_ns = 0;
     let times = all.iter().flatten().flat_map(|run| run.times_ns.iter());
@@ -61,9 +56,13 @@ struct Trips {
     cpu_share: f64,
 }
 
-fn run(setting: &Setting<'_>, cell: Cell, duration: Duration) -> Result<Trips, Failure> {
+fn run(setting: &Setting<'_>, cell: Cell, length: Length) -> Result<Trips, Failure> {
     let stage = setting.stage(1, true)?;
-    let ask = Role::Ask { size: cell.size, for_ns: nanoseconds(duration) };
+    let ask = Role::Ask {
+        size: cell.size,
+        warm_up_ns: nanoseconds(length.warm_up),
+        for_ns: nanoseconds(length.duration),
+    };
     let heard = setting.run(&stage.names, cell.wait, false, vec![ask, Role::Answer])?;
     Ok(Trips { times_ns: heard.answers[0].numbers(), cpu_share: heard.answers[1].cpu_share() })
 }
