@@ -26,12 +26,11 @@ impl Lab<'_> {
         let by_default = self.common().report.is_none();
         let writes = by_default && File::create(REPORT).is_ok();
         let mut done = Done::new("bench");
-        done.warnings = document::machine_warnings(2);
+        done.warnings = self.machine_warnings(2);
         self.measure_all(&mut done)?;
         if writes {
             // What was asked for by name is written by `finish`.
-            let common = self.common();
-            let mut run = document::head(done.kind, common.seed, common.threads);
+            let mut run = document::head(done.kind, &self.setting);
             run.extend(done.parts.clone());
             run.insert("warnings".into(), done.warnings.clone().into());
             report::write(&PathBuf::from(REPORT), &[run.into()])?;

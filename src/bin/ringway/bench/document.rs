@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use ringway::workload::{Interval, Machine, carries};
 use serde_json::{Map, Value, json};
 
+use crate::bench::setting::Setting;
 use crate::output;
 
 /// Of what is written here. A new name keeps it, a changed or a missing one raises it.
@@ -14,7 +15,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub use ringway::workload::PERCENTILES;
 
 /// What every run begins with.
-pub fn head(kind: &str, seed: u64, threads: bool) -> Map<String, Value> {
+pub fn head(kind: &str, setting: &Setting<'_>) -> Map<String, Value> {
     let command: Vec<String> =
         std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
     let value = json!({
@@ -23,9 +24,9 @@ pub fn head(kind: &str, seed: u64, threads: bool) -> Map<String, Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "time": output::time(SystemTime::now()),
         "command": command,
-        "seed": seed,
-        "ends": if threads { "threads" } else { "processes" },
-        "machine": machine(&Machine::survey()),
+        "seed": setting.common.seed,
+        "ends": if setting.common.threads { "threads" } else { "processes" },
+        "machine": machine(&setting.machine),
     });
     match value {
         Value::Object(head) => head,
@@ -58,9 +59,8 @@ pub fn warning(what: impl std::fmt::Display, remedy: impl std::fmt::Display) -> 
     json!({ "what": what.to_string(), "remedy": remedy.to_string() })
 }
 
-/// What the machine itself gives reason to warn of.
-pub fn machine_warnings(ends: usize) -> Vec<Value> {
-    let machine = Machine::survey();
+/// What the machine itself, as it was before the run, gives reason to warn of.
+pub fn machine_warnings(ends: usize, machine: &Machine) -> Vec<Value> {
     let mut warnings = Vec::new();
     if machine.debug_build {
         warnings.push(warning(
@@ -79,7 +79,7 @@ pub fn machine_warnings(ends: usize) -> Vec<Value> {
     if busy {
         let average = crate::model::number(machine.load_average);
         warnings.push(warning(
-            format_args!("others run on this machine (load average {average})"),
+            format_args!("this machine was busy before the run (load average {average})"),
             "measure when it is quiet, and see: ringway doctor",
         ));
     }
@@ -195,6 +195,18 @@ mod tests {
         let points = spectrum.as_array().unwrap();
         assert_eq!(points[0], json!([0.0, 1]));
         assert!(points.len() == 17, "ten samples beyond the 99th, and no further: {points:?}");
+    }
+
+    #[test]
+    fn warnings_are_about_the_machine_as_it_was_found() {
+        let mut machine = Machine::default();
+        machine.processors = 4;
+        assert!(machine_warnings(4, &machine).is_empty(), "whatever this machine is at");
+        machine.load_average = 2.5;
+        let warnings = machine_warnings(5, &machine);
+        assert_eq!(warnings[0]["what"], "5 ends share 4 processors");
+        let busy = "this machine was busy before the run (load average 2.5)";
+        assert_eq!(warnings[1]["what"], busy);
     }
 
     #[test]

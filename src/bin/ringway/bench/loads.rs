@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use ringway::Wait;
 use ringway::workload::{
-    Account, Arrival, Bound, Broadcast, Figures, Machine, Measured, Offered, PERCENTILES, Plan,
-    Prediction, Record, Scenario, Service, WhenFull, account, predict, replay, simulate_broadcast,
+    Account, Arrival, Bound, Broadcast, Figures, Measured, Offered, PERCENTILES, Plan, Prediction,
+    Record, Scenario, Service, WhenFull, account, predict, replay, simulate_broadcast,
 };
 use serde_json::{Map, Value, json};
 
@@ -524,11 +524,6 @@ fn percentiles(measured: &Measured, theory: Option<&Prediction>) -> Value {
         })
     });
     rows.collect()
-}
-
-/// Whether the machine has too few processors for so many ends.
-pub fn sleeps_by_default(setting: &Setting<'_>, ends: usize) -> bool {
-    setting.is_crowded(ends) || Machine::survey().processors < ends
 }
 
 #[cfg(test)]

@@ -75,6 +75,10 @@ impl<'a> Lab<'a> {
         self.setting.common
     }
 
+    fn machine_warnings(&self, ends: usize) -> Vec<Value> {
+        document::machine_warnings(ends, &self.setting.machine)
+    }
+
     fn throughput(&self, options: &Throughput) -> Result<Ending, Failure> {
         let mut sizes: Vec<usize> = options.sizes.iter().copied().map(bytes).collect();
         let by_default = sizes.is_empty();
@@ -134,7 +138,7 @@ impl<'a> Lab<'a> {
         }
         let mut done = Done::new(kind);
         let ends = 1 + cells.iter().map(|cell| cell.consumers).max().unwrap_or(1);
-        done.warnings = document::machine_warnings(ends);
+        done.warnings = self.machine_warnings(ends);
         self.try_streams(&mut cells, by_default, &mut done.warnings)?;
         let before = self.setting.bracket_ns()?;
         let values = streams::measure(&self.setting, &cells, length, &mut done)?;
@@ -171,7 +175,7 @@ impl<'a> Lab<'a> {
 
     fn latency(&self, options: &Latency) -> Result<Ending, Failure> {
         let mut done = Done::new("latency");
-        done.warnings = document::machine_warnings(2);
+        done.warnings = self.machine_warnings(2);
         let cells: Vec<_> = options
             .wait
             .iter()
@@ -213,7 +217,7 @@ impl<'a> Lab<'a> {
             loads::run(&self.setting, &case)
         })?;
         let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
-        done.warnings = document::machine_warnings(1 + usize::from(workload.consumers));
+        done.warnings = self.machine_warnings(1 + usize::from(workload.consumers));
         done.faults = outcomes.iter().map(Outcome::faults).sum();
         done.logged.add_loads(&outcomes);
         if let Some(outcome) = loads::middle(outcomes)? {
@@ -226,7 +230,7 @@ impl<'a> Lab<'a> {
     fn sweep(&self, options: &Sweep) -> Result<Ending, Failure> {
         let mut done = Done::new("sweep");
         self.try_sizes([bytes(options.workload.size)])?;
-        done.warnings = document::machine_warnings(1 + usize::from(options.workload.consumers));
+        done.warnings = self.machine_warnings(1 + usize::from(options.workload.consumers));
         let points = self.points(&options.workload, &options.loads, &mut done)?;
         done.put("points", points);
         self.finish(done)
@@ -307,7 +311,7 @@ impl<'a> Lab<'a> {
         let ends = 1 + consumers;
         let sleeps = match workload.work {
             Some(work) => work == Work::Sleep,
-            None => loads::sleeps_by_default(&self.setting, ends),
+            None => self.setting.is_crowded(ends),
         };
         Ok(Case {
             arrival: workload.arrival.clone(),
@@ -351,7 +355,7 @@ impl<'a> Lab<'a> {
         if let (Some(signal), true) = (done.interrupted, done.is_empty) {
             return Err(Failure::Interrupted(signal));
         }
-        let mut run = document::head(done.kind, common.seed, common.threads);
+        let mut run = document::head(done.kind, &self.setting);
         run.extend(done.parts);
         run.insert("warnings".into(), done.warnings.into());
         let mut run = Value::from(run);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringway::Wait;
-use ringway::workload::processors;
+use ringway::workload::{Machine, processors};
 use serde_json::{Map, Value};
 
 use crate::bench::args::{Common, Pins};
@@ -17,6 +17,8 @@ use crate::output::Console;
 pub struct Setting<'a> {
     pub common: &'a Common,
     pub interrupt: &'a Interrupt,
+    /// As it was before anything ran: afterwards its load is ours.
+    pub machine: Machine,
     console: Console,
     available: Vec<usize>,
 }
@@ -55,7 +57,7 @@ impl<'a> Setting<'a> {
                 available.join(", ")
             )));
         }
-        Ok(Self { common, interrupt, console, available })
+        Ok(Self { common, interrupt, machine: Machine::survey(), console, available })
     }
 
     /// Says what is about to be measured, to people who watch; nobody speaks while it is.

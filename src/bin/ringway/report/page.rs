@@ -82,8 +82,8 @@ fn facts(run: &Value) -> String {
         })
         .collect();
     let sentence = format!(
-        "{}, {} of {} processors{virtual_machine}; Linux {}, clock {}; load average {}. {}, version \
-         {}, seed {}; the ends are {}.{bare}",
+        "{}, {} of {} processors{virtual_machine}; Linux {}, clock {}; load average {} before. {}, \
+         version {}, seed {}; the ends are {}.{bare}",
         text(&machine["model"]),
         machine["processors"],
         machine["processors_online"],
