@@ -111,6 +111,7 @@ impl Clock for MockClock {
 pub struct Schedule<I> {
     times: I,
     begin_ns: u64,
+    held_until_ns: u64,
     lateness: Lateness,
 }
 
@@ -122,7 +123,7 @@ impl<I: Iterator<Item = u64>> Schedule<I> {
     /// let schedule = ringway::workload::Schedule::new([10, 20].into_iter(), 0);
     /// ```
     pub fn new(times: I, begin_ns: u64) -> Self {
-        Self { times, begin_ns, lateness: Lateness::default() }
+        Self { times, begin_ns, held_until_ns: 0, lateness: Lateness::default() }
     }
 
     /// Waits for the next message's intended time, unless that is past; `None` when there are no
@@ -145,8 +146,28 @@ impl<I: Iterator<Item = u64>> Schedule<I> {
         }
         let number = self.lateness.messages;
         let due = Due { number, intended_ns, released_ns: clock.now_ns() };
-        self.lateness.count(due.late_ns(), behind);
+        let late_ns = due.released_ns.saturating_sub(intended_ns.max(self.held_until_ns));
+        self.lateness.count(late_ns, behind && intended_ns >= self.held_until_ns);
         Some(due)
+    }
+
+    /// The sender was held up by the other side until this moment: there was no room. What was due
+    /// before is late all the same, but not by any fault of the sender's: its lateness counts from
+    /// here on.
+    ///
+    /// ```
+    /// use ringway::workload::{Clock, MockClock, Schedule};
+    ///
+    /// let mut schedule = Schedule::new([10, 20].into_iter(), 0);
+    /// let clock = MockClock::new();
+    /// schedule.next_due(&clock);
+    /// clock.advance(500);
+    /// schedule.held_until(clock.now_ns());
+    /// let due = schedule.next_due(&clock).expect("there is one");
+    /// assert_eq!((due.late_ns(), schedule.lateness().max_ns), (490, 0));
+    /// ```
+    pub fn held_until(&mut self, at_ns: u64) {
+        self.held_until_ns = at_ns;
     }
 
     /// How late it has been so far.
@@ -204,7 +225,8 @@ impl Due {
     }
 }
 
-/// How late the sender was. Large numbers say that the load was not the one asked for.
+/// How late the sender was by its own doing. Large numbers say that the load was not the one asked
+/// for.
 ///
 /// ```
 /// let lateness = ringway::workload::Lateness::default();

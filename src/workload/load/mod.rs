@@ -221,34 +221,30 @@ impl Offer {
         let mut payload = vec![7; self.size];
         let mut offered = Offered::default();
         let mut accepted = 0;
+        let refuses = self.bound.is_some_and(|bound| bound.when_full == WhenFull::Reject);
         while let Some(due) = schedule.next_due(clock) {
             let stamp =
                 Stamp { number: due.number, intended_ns: due.intended_ns, service_ns: next_work };
             stamp.write(&mut payload);
-            let is_accepted = match self.bound {
-                None => end.send(&payload).map(|()| true)?,
-                Some(Bound { places, when_full: WhenFull::Reject }) => {
-                    accepted - departed().min(accepted) < u64::from(places)
-                        && end.try_send(&payload)?
-                }
-                Some(Bound { places, when_full: WhenFull::Wait }) => {
-                    let is_full =
-                        |departed: u64| accepted - departed.min(accepted) >= u64::from(places);
-                    if is_full(departed()) {
-                        offered.held += 1;
-                        while is_full(departed()) {
-                            std::thread::yield_now();
-                        }
-                    }
-                    end.send(&payload).map(|()| true)?
-                }
+            let mut is_full = || {
+                let places = self.bound.map(|bound| u64::from(bound.places));
+                places.is_some_and(|places| accepted - departed().min(accepted) >= places)
             };
-            if is_accepted {
-                accepted += 1;
-                next_work = whole_ns(work.next_ns());
-            } else {
+            let is_sent = !is_full() && end.try_send(&payload)?;
+            if !is_sent && refuses {
                 offered.refused.push(due.number);
+                continue;
             }
+            if !is_sent {
+                offered.held += 1;
+                while is_full() {
+                    std::thread::yield_now();
+                }
+                end.send(&payload)?;
+                schedule.held_until(clock.now_ns());
+            }
+            accepted += 1;
+            next_work = whole_ns(work.next_ns());
         }
         offered.offered = schedule.lateness().messages;
         offered.behind = schedule.lateness().behind;
@@ -271,11 +267,11 @@ pub struct Offered {
     pub offered: u64,
     /// The numbers of those that found no place, and were not sent.
     pub refused: Vec<u64>,
-    /// How many found no place, and waited for one.
+    /// How many found no place, or no room in the transport, and waited for it.
     pub held: u64,
     /// How many were due before anybody looked: the sender was still busy.
     pub behind: u64,
-    /// How late the sender was on average, in nanoseconds.
+    /// How late the sender was on average, in nanoseconds; what it was held up for is not in it.
     pub late_mean_ns: f64,
     /// And at most.
     pub late_max_ns: u64,

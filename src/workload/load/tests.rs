@@ -272,6 +272,36 @@ fn what_finds_no_place_is_refused_as_in_the_replay() {
     assert!((measured.wait_mean_ns / simulated.wait_mean_ns - 1.0).abs() < 1e-3);
 }
 
+#[test]
+fn a_sender_that_is_held_up_is_not_late_by_its_own_doing() {
+    // Twice as much as can be served: each message but the first ones waits for its place.
+    let bound = Some(Bound { places: 2, when_full: WhenFull::Wait });
+    let offer = offer(Arrival::fixed(), 1000.0, "fixed:2ms", 100 * MS + 1).bound(bound);
+    let (sender, mut receiver) = ends(|_| Fate::Arrives);
+    let (clock, way) = (sender.clock.clone(), Rc::clone(&sender.way));
+    let offered = offer
+        .send(sender, &clock, 0, || {
+            // Who asks has waited.
+            clock.advance(MS / 10);
+            departed(&way, clock.now_ns())
+        })
+        .unwrap();
+    assert!(offered.held > 90 && offered.refused.is_empty(), "{offered:?}");
+    assert!(offered.late_max_ns < MS, "{offered:?}");
+    let clock = receiver.clock.clone();
+    let served = serve(&mut receiver, &clock, None, 0, |_| {}).unwrap();
+    let account = account(&offer, &offered, 0, 0, &[served.samples], 0.95).unwrap();
+    let last = account.records.last().unwrap();
+    assert!(last.wait_ns() > 90 * MS, "it counts from the intended time all the same");
+
+    // The transport itself is full: it takes what is sent when there was somebody to wait for.
+    let offer = Offer::new(Arrival::fixed(), 1000.0, 10 * MS + 1).unwrap();
+    let (mut sender, _) = ends(|_| Fate::Arrives);
+    sender.places = 4;
+    let clock = sender.clock.clone();
+    assert_eq!(offer.send(sender, &clock, 0, || 0).unwrap().held, 6);
+}
+
 /// Each message takes 100 ns to send.
 struct Costly(Sender);
 impl SendingEnd for Costly {

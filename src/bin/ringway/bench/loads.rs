@@ -429,7 +429,11 @@ impl Outcome {
                     number(account.achieved_rate_per_s),
                     number(case.rate_per_s)
                 ),
-                "run longer (-d), or at a lower rate",
+                if offered.held > 0 {
+                    "messages waited for a place with the producer: take a lower rate, or more places"
+                } else {
+                    "run longer (-d), or at a lower rate"
+                },
             ));
         }
         if account.measured.messages < FEW {
