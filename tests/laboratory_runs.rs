@@ -385,6 +385,21 @@ fn what_cannot_be_run_is_usage_and_named() {
 }
 
 #[test]
+fn files_are_left_alone_until_there_is_something_to_write() {
+    let (kept, new) = (Temporary::new("kept.html"), Temporary::new("new.hlog"));
+    std::fs::write(&kept.0, "of a run before").unwrap();
+    for wrong in ["throughput -s 1EiB", "load --service none", "load --pin 100000"] {
+        let files = format!("--report {} --hdr {}", kept.path(), new.path());
+        let output = run(&words(&format!("bench {wrong} {files}")));
+        assert_eq!(code(&output), 2, "{wrong}: {}", said(&output));
+        assert_eq!(kept.read(), "of a run before", "{wrong}");
+        assert!(!new.0.exists(), "{wrong}");
+    }
+    text(&format!("bench load {SHORT} --report {} --hdr {}", kept.path(), new.path()));
+    assert!(kept.read().starts_with("<!doctype html>") && new.read().contains("Tag="));
+}
+
+#[test]
 fn an_end_that_is_interrupted_leaves_nothing_behind() {
     let mut child =
         ringway(&["bench", "load", "-d", "1h", "--rate", "100", "-w", "0s"]).spawn().unwrap();

@@ -1,6 +1,8 @@
 //! How the program speaks: data on the standard output, everything else on the standard error.
 
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anstyle::{AnsiColor, Style};
@@ -68,6 +70,16 @@ pub fn json(value: &Value) -> Result<(), Failure> {
 pub fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::Output)
+}
+
+/// Finds out whether a file can be written there, and leaves all as it is.
+pub fn probe(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        // Who opens a pipe waits for its other side.
+        Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
+        Ok(_) => File::options().append(true).open(path).map(drop),
+        Err(_) => File::create_new(path).and_then(|_| fs::remove_file(path)),
+    }
 }
 
 /// A table without lines; the columns named in `numbers` are set to the right.

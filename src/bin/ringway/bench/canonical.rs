@@ -1,20 +1,17 @@
 //! `ringway bench` with nothing more: this machine, in less than a minute.
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::Wait;
 
-use super::{Done, Lab, document, streams, trips, usual_workload};
+use super::{Done, Lab, streams, trips, usual_workload};
 use crate::bench::setting::Length;
 use crate::failure::{Ending, Failure};
-use crate::report;
 
 const LOADS: [f64; 8] = [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 
 /// Where the report goes if nobody says.
-const REPORT: &str = "ringway-report.html";
+pub(super) const REPORT: &str = "ringway-report.html";
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -23,25 +20,10 @@ const fn ms(count: u64) -> Duration {
 impl Lab<'_> {
     /// About 45 s: 12 of streams, 8 of times, 24 of loads.
     pub(super) fn canonical(&self) -> Result<Ending, Failure> {
-        let by_default = self.common().report.is_none();
-        let writes = by_default && File::create(REPORT).is_ok();
         let mut done = Done::new("bench");
         done.warnings = self.machine_warnings(2);
         self.measure_all(&mut done)?;
-        if writes {
-            // What was asked for by name is written by `finish`.
-            let mut run = document::head(done.kind, &self.setting);
-            run.extend(done.parts.clone());
-            run.insert("warnings".into(), done.warnings.clone().into());
-            report::write(&PathBuf::from(REPORT), &[run.into()])?;
-        }
-        let ending = self.finish(done)?;
-        if writes {
-            self.console.note(format_args!("wrote {REPORT}, to be opened in a browser"));
-        } else if by_default {
-            self.console.note(format_args!("{REPORT} cannot be written here: see --report"));
-        }
-        Ok(ending)
+        self.finish(done)
     }
 
     fn measure_all(&self, done: &mut Done) -> Result<(), Failure> {

@@ -1,7 +1,6 @@
 //! A run that is over, or was interrupted with some of it done.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -118,12 +117,11 @@ impl Logged {
 
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         const INTERVAL: Duration = Duration::from_secs(1);
-        let failed = |source| Failure::File { source, path: path.to_owned() };
-        let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+        let mut log = Vec::new();
         let series: Vec<(&str, &[Timed])> =
             self.series.iter().map(|(tag, times)| (*tag, times.as_slice())).collect();
-        write_hdr_log(&mut file, self.began, INTERVAL, &series)
-            .and_then(|()| file.flush())
-            .map_err(failed)
+        write_hdr_log(&mut log, self.began, INTERVAL, &series)
+            .and_then(|()| fs::write(path, log))
+            .map_err(|source| Failure::File { source, path: path.to_owned() })
     }
 }

@@ -16,7 +16,7 @@ mod trips;
 pub use self::text::run as text;
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::workload::{Arrival, Bound, Service, WhenFull};
@@ -47,13 +47,23 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
         Some(BenchCommand::Sweep(it)) => &it.common,
         Some(BenchCommand::Fanout(it)) => &it.common,
     };
-    // What cannot be written is to be known before anything is measured.
-    for path in common.report.iter().chain(&common.hdr) {
-        File::create(path).map_err(|source| Failure::File { source, path: path.clone() })?;
-    }
     let interrupt = Interrupt::catch()?;
     let setting = Setting::new(common, &interrupt, console)?;
-    let lab = Lab { setting, console };
+    // What cannot be written is to be known before anything is measured.
+    for path in common.report.iter().chain(&common.hdr) {
+        output::probe(path).map_err(|source| Failure::File { source, path: path.clone() })?;
+    }
+    let mut lab = Lab { setting, console, report: common.report.clone() };
+    if bench.command.is_none() && common.report.is_none() {
+        let path = PathBuf::from(canonical::REPORT);
+        match output::probe(&path) {
+            Ok(()) => lab.report = Some(path),
+            Err(error) => console.note(format_args!(
+                "cannot write {}, and draws no report: {error}; see --report",
+                path.display()
+            )),
+        }
+    }
     match &bench.command {
         None => lab.canonical(),
         Some(BenchCommand::Throughput(it)) => lab.throughput(it),
@@ -68,6 +78,8 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
 struct Lab<'a> {
     setting: Setting<'a>,
     console: Console,
+    /// Where the page goes.
+    report: Option<PathBuf>,
 }
 
 impl<'a> Lab<'a> {
@@ -376,7 +388,7 @@ impl<'a> Lab<'a> {
         if let Some(path) = &common.hdr {
             done.logged.write(path)?;
         }
-        if let Some(path) = &common.report {
+        if let Some(path) = &self.report {
             report::write(path, std::slice::from_ref(&run))?;
         }
         if common.json {
@@ -384,7 +396,7 @@ impl<'a> Lab<'a> {
         } else {
             output::print(text::run(&run))?;
         }
-        for path in common.hdr.iter().chain(&common.report) {
+        for path in common.hdr.iter().chain(&self.report) {
             self.console.note(format_args!("wrote {}", path.display()));
         }
         for (limit, verdict) in &verdicts {
