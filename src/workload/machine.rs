@@ -24,6 +24,14 @@ pub struct MachineClock {
 }
 
 impl MachineClock {
+    /// How long before a moment one that sleeps wakes up and looks at the time instead: shorter
+    /// waits are no sleep at all.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::MachineClock::WAKE_EARLY_NS, 60_000);
+    /// ```
+    pub const WAKE_EARLY_NS: u64 = 60_000;
+
     /// One that waits by looking at the time again and again: exact to a few tens of nanoseconds,
     /// and a processor for it alone.
     ///
@@ -35,18 +43,17 @@ impl MachineClock {
         Self { wake_early_ns: None }
     }
 
-    /// One that sleeps until shortly before the moment, for ends that share processors. Makes
-    /// sleeps of the calling thread as exact as the kernel has them.
+    /// One that sleeps until [`WAKE_EARLY_NS`](Self::WAKE_EARLY_NS) before the moment, for ends
+    /// that share processors. Makes sleeps of the calling thread as exact as the kernel has them.
     ///
     /// ```
     /// let clock = ringway::workload::MachineClock::sleeping();
     /// ```
     #[must_use]
     pub fn sleeping() -> Self {
-        const WAKE_EARLY_NS: u64 = 60_000;
         // SAFETY: a call without pointers. Where it is refused, sleeps last a little longer.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
-        Self { wake_early_ns: Some(WAKE_EARLY_NS) }
+        Self { wake_early_ns: Some(Self::WAKE_EARLY_NS) }
     }
 }
 

@@ -168,8 +168,9 @@ pub struct Workload {
     /// What a message does that finds all places taken: it is lost, or waits with the producer
     #[arg(long, value_name = "WHAT", requires = "bound", value_parser = options::when_full())]
     pub when_full: Option<WhenFull>,
-    /// What servers do while they work: keep a processor busy, or sleep; sleep if the ends are more
-    /// than the processors
+    /// What servers do while they work: keep a processor busy, or sleep, but for the last 60 us of
+    /// each work; so does the producer until the next message is due [default: spin, or sleep if
+    /// the ends are more than the processors]
     #[arg(long, value_name = "HOW")]
     pub work: Option<Work>,
     /// Bytes of a message

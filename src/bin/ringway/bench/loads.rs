@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use ringway::Wait;
 use ringway::workload::{
-    Account, Arrival, Bound, Broadcast, Figures, Measured, Offered, PERCENTILES, Plan, Prediction,
-    Record, Scenario, Service, WhenFull, account, predict, replay, simulate_broadcast,
+    Account, Arrival, Bound, Broadcast, Figures, MachineClock, Measured, Offered, PERCENTILES,
+    Plan, Prediction, Record, Scenario, Service, WhenFull, account, predict, replay,
+    simulate_broadcast,
 };
 use serde_json::{Map, Value, json};
 
@@ -460,6 +461,18 @@ impl Outcome {
                 "the load was higher than asked for: longer --service, or a quieter machine",
             ));
         }
+        let awake_ns = float(MachineClock::WAKE_EARLY_NS);
+        if case.sleeps && drawn_ns > 0.0 && drawn_ns < awake_ns {
+            warnings.push(warning(
+                format_args!(
+                    "servers were to sleep, but look at the time for the last {} of each work, which \
+                     took {} on average",
+                    time(awake_ns),
+                    time(account.service_mean_ns)
+                ),
+                "ends that share processors keep them from each other: longer --service",
+            ));
+        }
         let length_ns = float(case.length_ns().max(1));
         if float(account.stalls_total_ns) > STALLED_SHARE_MAX * length_ns {
             warnings.push(warning(
@@ -593,6 +606,19 @@ mod tests {
         assert!(warns(&overrun, "work took 60 us on average instead of 50 us"));
         assert!(theory(&overrun) > 1.2 * theory(&drawn));
     }
+    #[test]
+    fn work_that_is_too_short_to_sleep_is_told() {
+        let sleeping = |work_ns: u64| {
+            let mut outcome = outcome("exp:100us", |number| served(number, work_ns, work_ns));
+            outcome.case.sleeps = true;
+            outcome
+        };
+        let words = "the last 60 us of each work, which took 50 us on average";
+        assert!(warns(&sleeping(50_000), words));
+        assert!(!warns(&sleeping(200_000), "servers were to sleep"));
+        assert!(!warns(&outcome("exp:100us", |it| served(it, 50_000, 50_000)), "to sleep"));
+    }
+
     #[test]
     fn of_several_runs_the_middle_one_is_shown_with_the_interval_of_all() {
         // Each message waits so long.
