@@ -22,7 +22,7 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 /// | Poisson arrivals, one server | M/D/1, M/G/1 (Pollaczek-Khinchine) | exact |
 /// | other independent gaps, exponential service, one server | GI/M/1 | exact |
 /// | fixed gaps, fixed service, up to a load of 1 | D/D/c | exact |
-/// | anything else without a bound | Kingman, Allen-Cunneen | approximation |
+/// | anything else without a bound, but service of infinite variance by several servers | Kingman, Allen-Cunneen | approximation |
 ///
 /// ```
 /// use ringway::workload::{Arrival, Scenario, predict};
@@ -67,6 +67,14 @@ fn unbounded(scenario: &Scenario, places: Option<u32>) -> Prediction {
     let even = scenario.arrival().is_fixed() && scenario.service().is_fixed();
     if scenario.load() > 1.0 || scenario.load() >= 1.0 && !even {
         return overloaded(scenario, places.is_some());
+    }
+    if scenario.servers() > 1 && scenario.service().cv2().is_infinite() {
+        // With k servers to spare the mean wait is finite if the moment (k + 1)/k of the service is
+        // (A. Scheller-Wolf, K. Sigman, 1997), so that scaling by the variance would be wrong.
+        return no_closed_form(
+            scenario,
+            "service without a variance: servers to spare can keep the mean wait finite all the same",
+        );
     }
     let formula = if even {
         never_waiting(scenario)

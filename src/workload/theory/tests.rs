@@ -411,6 +411,11 @@ fn service_without_a_variance_makes_the_mean_wait_infinite_and_nothing_else() {
     assert!(prediction.stable);
     assert!(figures.wait_mean_ns.is_infinite() && figures.waiting_mean.is_infinite());
     assert_close(figures.utilisation, 0.5, 1e-12);
+    // Servers to spare pass by whoever takes long: of that no formula knows.
+    let spared = predict(&scenario("poisson", "pareto:1s,1.8", 0.5, 3));
+    assert_eq!((spared.basis, spared.figures, spared.stable), (Basis::NoClosedForm, None, true));
+    assert_eq!(predict(&scenario("poisson", "pareto:1s,2.5", 0.5, 3)).basis, Basis::Approximation);
+    assert!(!predict(&scenario("poisson", "pareto:1s,1.8", 5.0, 3)).stable, "too much is too much");
 }
 
 #[test]
