@@ -78,7 +78,8 @@ pub use self::scenario::{Bound, Scenario, WhenFull};
 pub use self::schedule::{Clock, Due, Lateness, MockClock, Schedule};
 pub use self::service::{Service, ServiceTimes};
 pub use self::simulation::{
-    Broadcast, BroadcastSimulated, Plan, Simulated, replay, simulate, simulate_broadcast,
+    Broadcast, BroadcastSimulated, Plan, Simulated, replay, replay_broadcast, simulate,
+    simulate_broadcast,
 };
 pub use self::stats::{Interval, PERCENTILES, TimeAverage, carries, student_t};
 pub use self::streaming::{

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use crate::workload::number::{self, float};
 use crate::workload::scenario::checked_rate;
-use crate::workload::simulation::{Arrivals, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks};
+use crate::workload::simulation::{
+    Arrivals, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks, window_ns,
+};
 use crate::workload::{Arrival, Error, Measured, Meter, Random, Scenario, Service};
 
 const CONSUMERS_MAX: usize = 1000;
@@ -122,7 +124,37 @@ pub struct BroadcastSimulated {
 /// # Ok::<(), ringway::workload::Error>(())
 /// ```
 pub fn simulate_broadcast(broadcast: &Broadcast, plan: &Plan) -> Result<BroadcastSimulated, Error> {
-    let (begin_ns, length_ns) = plan.window_ns(broadcast.rate_per_s);
+    play(broadcast, plan, plan.window_ns(broadcast.rate_per_s))
+}
+
+/// Simulates what an [`Offer`](crate::workload::Offer) of the same seed asks of the consumers of a
+/// broadcast, each with its [`work`](crate::workload::Offer::work_of), as
+/// [`replay`](crate::workload::replay) does for servers that share. The window is from one moment
+/// to another, in nanoseconds from the beginning on; the length of the plan does not count.
+///
+/// ```
+/// use ringway::workload::{Arrival, Broadcast, Plan, replay_broadcast};
+///
+/// let consumers = vec!["fixed:1us".parse()?, "fixed:9us".parse()?];
+/// let broadcast = Broadcast::new(Arrival::fixed(), consumers, 100_000.0, None)?;
+/// let replayed = replay_broadcast(&broadcast, &Plan::new().seed(7), 1_000_000, 2_000_000)?;
+/// assert_eq!(replayed.consumers[1].messages, 100);
+/// # Ok::<(), ringway::workload::Error>(())
+/// ```
+pub fn replay_broadcast(
+    broadcast: &Broadcast,
+    plan: &Plan,
+    from_ns: u64,
+    to_ns: u64,
+) -> Result<BroadcastSimulated, Error> {
+    play(broadcast, plan, window_ns(from_ns, to_ns)?)
+}
+
+fn play(
+    broadcast: &Broadcast,
+    plan: &Plan,
+    (begin_ns, length_ns): (f64, f64),
+) -> Result<BroadcastSimulated, Error> {
     let (begin, end) = (to_ticks(begin_ns), to_ticks(begin_ns + length_ns));
     let mut readers = Vec::with_capacity(broadcast.consumers.len());
     for (service, stream) in broadcast.consumers.iter().zip(SERVICES..) {

@@ -7,7 +7,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-pub use self::broadcast::{Broadcast, BroadcastSimulated, simulate_broadcast};
+pub use self::broadcast::{Broadcast, BroadcastSimulated, replay_broadcast, simulate_broadcast};
 pub use self::sharing::{Simulated, replay, simulate};
 
 use crate::workload::arrival::Gaps;
@@ -106,6 +106,13 @@ impl Default for Plan {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// When a window begins that is from one moment to another, and how long it is.
+fn window_ns(from_ns: u64, to_ns: u64) -> Result<(f64, f64), Error> {
+    let length_ns = to_ns.saturating_sub(from_ns);
+    let length_ns = number::within("the window's length, in ns,", length_ns, 1, u64::MAX)?;
+    Ok((float(from_ns), float(length_ns)))
 }
 
 /// Streams of the seed: who draws what.

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use crate::workload::number::{self, float};
+use crate::workload::number::float;
 use crate::workload::simulation::{
-    Arrivals, KEYS, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks,
+    Arrivals, KEYS, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks, window_ns,
 };
 use crate::workload::{
     Error, Measured, Meter, Random, Scenario, ServiceTimes, TimeAverage, WhenFull,
@@ -92,9 +92,7 @@ pub fn replay(
     from_ns: u64,
     to_ns: u64,
 ) -> Result<Simulated, Error> {
-    let length_ns = to_ns.saturating_sub(from_ns);
-    let length_ns = number::within("the window's length, in ns,", length_ns, 1, u64::MAX)?;
-    play(scenario, plan, (float(from_ns), float(length_ns)))
+    play(scenario, plan, window_ns(from_ns, to_ns)?)
 }
 
 fn play(

@@ -292,6 +292,32 @@ fn bad_broadcasts_are_refused() {
 }
 
 #[test]
+fn a_broadcast_is_replayed_by_the_chance_of_its_offer() {
+    use crate::workload::{Offer, replay_broadcast};
+
+    let (from, to, rate) = (20_000_000, 120_000_000, 8000.0);
+    let services: Vec<Service> = vec!["exp:100us".parse().unwrap(), "exp:60us".parse().unwrap()];
+    let broadcast = Broadcast::new(Arrival::poisson(), services.clone(), rate, None).unwrap();
+    let replayed = replay_broadcast(&broadcast, &plan(1000), from, to).unwrap();
+    let offer = Offer::new(Arrival::poisson(), rate, to).unwrap().seed(SEED);
+    for (consumer, service) in (0..).zip(&services) {
+        // Alone it would be the recursion of Lindley, and the ring without an end couples nobody.
+        let mut meter = Meter::new(from, to - from, 1).unwrap();
+        let (mut work, mut free_ns) = (offer.work_of(consumer, service), 0.0_f64);
+        for at_ns in offer.times() {
+            let start_ns = free_ns.max(float(at_ns));
+            free_ns = start_ns + work.next_ns();
+            meter.count_served(float(at_ns), start_ns, free_ns);
+        }
+        let expected = meter.measured(0.95).unwrap();
+        let found = &replayed.consumers[usize::from(consumer)];
+        assert_eq!(found.messages, expected.messages);
+        let (found, expected) = (found.figures.wait_mean_ns, expected.figures.wait_mean_ns);
+        assert!((found - expected).abs() < 1e-4 * expected, "{consumer}: {found} {expected}");
+    }
+}
+
+#[test]
 fn the_wildest_draws_overflow_nothing() {
     for service in ["pareto:24h,1.01", "lognormal:24h,1e6", "hyper:24h,1e6", "none", "fixed:1ns"] {
         for rate in [1e-6, 1e12] {

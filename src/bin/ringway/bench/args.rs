@@ -192,6 +192,14 @@ pub struct Workload {
     pub runs: u16,
 }
 
+impl Workload {
+    /// The producer and the consumers; of a broadcast with several services one for each.
+    pub fn ends(&self) -> usize {
+        let consumers = usize::from(self.consumers);
+        1 + if self.broadcast { consumers.max(self.service.len()) } else { consumers }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Work {
     Spin,

@@ -7,7 +7,7 @@ use ringway::Wait;
 use ringway::workload::{
     Account, Arrival, Bound, Broadcast, Figures, MachineClock, Measured, Offered, PERCENTILES,
     Plan, Prediction, Record, Scenario, Service, WhenFull, account, predict, replay,
-    simulate_broadcast,
+    replay_broadcast,
 };
 use serde_json::{Map, Value, json};
 
@@ -60,9 +60,13 @@ impl Case {
         self.warm_up_ns().saturating_add(nanoseconds(self.duration))
     }
 
+    fn service_of(&self, consumer: usize) -> Service {
+        self.services[consumer.min(self.services.len() - 1)]
+    }
+
     /// Servers that share, as theory knows them; for a broadcast the given consumer by itself.
     fn scenario(&self, consumer: usize) -> Result<Scenario, Failure> {
-        let service = self.services[consumer.min(self.services.len() - 1)];
+        let service = self.service_of(consumer);
         let (servers, bound) =
             if self.broadcast { (1, None) } else { (self.consumers, self.bound) };
         let servers = u32::try_from(servers).unwrap_or(u32::MAX);
@@ -95,7 +99,7 @@ pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     let stage = setting.stage(case.consumers, false)?;
     let mut roles = vec![Role::Offer(task.clone())];
     roles.extend((0..case.consumers).map(|consumer| {
-        let own = case.broadcast.then(|| case.services[consumer.min(case.services.len() - 1)]);
+        let own = case.broadcast.then(|| case.service_of(consumer));
         Role::Serve(ServeTask {
             offer: task.clone(),
             consumer: u16::try_from(consumer).unwrap_or(u16::MAX),
@@ -310,22 +314,17 @@ impl Outcome {
 
     /// The same chance without a machine.
     fn replayed(&self, scenario: &Scenario) -> Result<Option<Figures>, Failure> {
-        let plan = Plan::new().seed(self.case.seed);
-        if !self.case.broadcast {
-            let (from_ns, to_ns) = (self.case.warm_up_ns(), self.case.length_ns());
-            let replayed = replay(scenario, &plan, from_ns, to_ns)?;
-            return Ok(Some(replayed.measured.figures));
+        let case = &self.case;
+        let plan = Plan::new().seed(case.seed);
+        let (from_ns, to_ns) = (case.warm_up_ns(), case.length_ns());
+        if !case.broadcast {
+            return Ok(Some(replay(scenario, &plan, from_ns, to_ns)?.measured.figures));
         }
-        // Another chance, but as many messages.
-        let services = (0..self.case.consumers)
-            .map(|consumer| self.case.services[consumer.min(self.case.services.len() - 1)]);
-        let places = self.case.bound.map(|bound| bound.places);
-        let (arrival, rate) = (self.case.arrival.clone(), self.case.rate_per_s);
-        let broadcast = Broadcast::new(arrival, services.collect(), rate, places)?;
-        let messages = self.account.measured.messages;
-        let plan = plan.messages(messages.clamp(Plan::MESSAGES_MIN, Plan::MESSAGES_MAX))?;
-        let simulated = simulate_broadcast(&broadcast, &plan)?;
-        Ok(simulated.consumers.get(self.busiest()).map(|it| it.figures))
+        let services = (0..case.consumers).map(|consumer| case.service_of(consumer)).collect();
+        let places = case.bound.map(|bound| bound.places);
+        let broadcast = Broadcast::new(case.arrival.clone(), services, case.rate_per_s, places)?;
+        let replayed = replay_broadcast(&broadcast, &plan, from_ns, to_ns)?;
+        Ok(replayed.consumers.get(self.busiest()).map(|it| it.figures))
     }
 
     /// What theory says of the rate that came about, and of work that takes as much longer than

@@ -229,7 +229,7 @@ impl<'a> Lab<'a> {
             loads::run(&self.setting, &case)
         })?;
         let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
-        done.warnings = self.machine_warnings(1 + usize::from(workload.consumers));
+        done.warnings = self.machine_warnings(workload.ends());
         done.faults = outcomes.iter().map(Outcome::faults).sum();
         done.logged.add_loads(&outcomes);
         if let Some(outcome) = loads::middle(outcomes)? {
@@ -242,7 +242,7 @@ impl<'a> Lab<'a> {
     fn sweep(&self, options: &Sweep) -> Result<Ending, Failure> {
         let mut done = Done::new("sweep");
         self.try_sizes([bytes(options.workload.size)])?;
-        done.warnings = self.machine_warnings(1 + usize::from(options.workload.consumers));
+        done.warnings = self.machine_warnings(options.workload.ends());
         let points = self.points(&options.workload, &options.loads, &mut done)?;
         done.put("points", points);
         self.finish(done)
@@ -297,11 +297,7 @@ impl<'a> Lab<'a> {
 
     fn case(&self, workload: &Workload, rate_per_s: f64, run: u16) -> Result<Case, Failure> {
         let services = workload.service.clone();
-        let consumers = if workload.broadcast && services.len() > 1 {
-            services.len()
-        } else {
-            usize::from(workload.consumers)
-        };
+        let consumers = workload.ends() - 1;
         if services.len() > 1 && !workload.broadcast {
             return Err(Failure::Usage(
                 "several services need consumers of their own: give --broadcast".into(),
@@ -320,10 +316,9 @@ impl<'a> Lab<'a> {
         }
         let usual = if workload.broadcast { WhenFull::Wait } else { WhenFull::Reject };
         let when_full = workload.when_full.unwrap_or(usual);
-        let ends = 1 + consumers;
         let sleeps = match workload.work {
             Some(work) => work == Work::Sleep,
-            None => self.setting.is_crowded(ends),
+            None => self.setting.is_crowded(workload.ends()),
         };
         Ok(Case {
             arrival: workload.arrival.clone(),
@@ -466,4 +461,21 @@ fn usual_workload(duration: Duration, warm_up: Duration) -> Result<Workload, Fai
         warm_up,
         runs: 1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_of_a_broadcast_is_an_end() {
+        let mut workload = usual_workload(Duration::ZERO, Duration::ZERO).unwrap();
+        assert_eq!(workload.ends(), 2);
+        workload.service = vec![workload.service[0]; 3];
+        workload.broadcast = true;
+        assert_eq!(workload.ends(), 4);
+        workload.service.truncate(1);
+        workload.consumers = 2;
+        assert_eq!(workload.ends(), 3);
+    }
 }
