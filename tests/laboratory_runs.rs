@@ -198,6 +198,36 @@ fn what_nobody_asked_for_and_does_not_fit_is_left_out_and_told() {
     run_json("bench throughput -s 56 --batch 254 --capacity 64KiB -d 10ms -w 0s --runs 1");
 }
 
+/// The tags of a log of histograms, each once, in the order of the alphabet.
+fn tags(log: &Temporary) -> Vec<String> {
+    let log = log.read();
+    let tags = log.lines().filter_map(|line| line.strip_prefix("Tag=")?.split(',').next());
+    let tags: std::collections::BTreeSet<_> = tags.collect();
+    tags.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_log_keeps_cells_apart_and_has_no_series_twice() {
+    let log = Temporary::new("tags.hlog");
+    let logged = |arguments: &str| {
+        text(&format!("bench {arguments} --hdr {}", log.path()));
+        tags(&log)
+    };
+    assert_eq!(
+        logged("latency -s 8,64 --wait backoff,park -d 10ms -w 0s --runs 2"),
+        [
+            "one-way-backoff-64B",
+            "one-way-park-64B",
+            "round-trip-backoff-64B",
+            "round-trip-backoff-8B",
+            "round-trip-park-64B",
+            "round-trip-park-8B",
+        ]
+    );
+    assert_eq!(logged(&format!("load {SHORT}")), ["sojourn", "wait"]);
+    assert_eq!(logged(&format!("load --service none --rate 5000 {SHORT}")), ["wait"]);
+}
+
 /// The page and the log of a sweep, and the same page from its JSON.
 #[test]
 fn a_sweep_draws_a_page_that_needs_nothing_else() {
@@ -211,7 +241,8 @@ fn a_sweep_draws_a_page_that_needs_nothing_else() {
     let loads: Vec<_> = run["points"].as_array().unwrap().iter().map(|it| &it["load"]).collect();
     assert_eq!(loads.len(), 2);
     assert!(run["points"][0]["heat_map"].is_null() && run["points"][1]["heat_map"].is_object());
-    assert!(log.read().contains("Tag=wait,") && log.read().contains("Tag=sojourn,"));
+    let logged = ["sojourn-load-0.3", "sojourn-load-0.8", "wait-load-0.3", "wait-load-0.8"];
+    assert_eq!(tags(&log), logged);
 
     let again = Temporary::new("again.html");
     let saved = Temporary::of("run.json", &run);

@@ -70,7 +70,8 @@ pub struct Common {
     /// Draw a report, a page of HTML
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Write the times as an interval log of HDR histograms
+    /// Write the times, but for the warm-up, as an interval log of HDR histograms, with a tag for
+    /// each cell such as round-trip-spin-64B or wait-load-0.8
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
     /// Print JSON

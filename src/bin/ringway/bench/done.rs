@@ -85,10 +85,11 @@ impl Done {
     }
 }
 
-/// All times of a run by the moment of each, under their names; for the log of histograms.
+/// All times of a run that count, by the moment of each, under a name for each cell; for the log of
+/// histograms.
 pub struct Logged {
     began: SystemTime,
-    series: Vec<(&'static str, Vec<Timed>)>,
+    pub series: Vec<(String, Vec<Timed>)>,
 }
 
 impl Logged {
@@ -96,30 +97,26 @@ impl Logged {
         Self { began: SystemTime::now(), series: Vec::new() }
     }
 
-    pub fn add(&mut self, tag: &'static str, times: impl IntoIterator<Item = Timed>) {
-        match self.series.iter_mut().find(|(known, _)| *known == tag) {
+    pub fn add(&mut self, tag: &str, times: impl IntoIterator<Item = Timed>) {
+        match self.series.iter_mut().find(|(known, _)| known == tag) {
             Some((_, all)) => all.extend(times),
-            None => self.series.push((tag, times.into_iter().collect())),
+            None => self.series.push((tag.to_owned(), times.into_iter().collect())),
         }
     }
 
-    /// The waits and sojourns of some loads, one after the other.
-    pub fn add_loads<'a>(&mut self, outcomes: impl IntoIterator<Item = &'a Outcome>) {
-        for outcome in outcomes {
-            let offset = outcome.began.duration_since(self.began).unwrap_or_default();
-            let offset_ns = nanoseconds(offset);
-            let at_ns = |record: &Record| offset_ns.saturating_add(record.intended_ns);
-            let records = &outcome.account.records;
-            self.add("wait", records.iter().map(|record| (at_ns(record), record.wait_ns())));
-            self.add("sojourn", records.iter().map(|record| (at_ns(record), record.sojourn_ns())));
-        }
+    /// One kind of the times of a load.
+    pub fn add_load(&mut self, tag: &str, outcome: &Outcome, time_ns: fn(&Record) -> u64) {
+        let offset = outcome.began.duration_since(self.began).unwrap_or_default();
+        let offset_ns = nanoseconds(offset);
+        let at_ns = |record: &Record| offset_ns.saturating_add(record.intended_ns);
+        self.add(tag, outcome.in_window().map(|record| (at_ns(record), time_ns(record))));
     }
 
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         const INTERVAL: Duration = Duration::from_secs(1);
         let mut log = Vec::new();
         let series: Vec<(&str, &[Timed])> =
-            self.series.iter().map(|(tag, times)| (*tag, times.as_slice())).collect();
+            self.series.iter().map(|(tag, times)| (tag.as_str(), times.as_slice())).collect();
         write_hdr_log(&mut log, self.began, INTERVAL, &series)
             .and_then(|()| fs::write(path, log))
             .map_err(|source| Failure::File { source, path: path.to_owned() })

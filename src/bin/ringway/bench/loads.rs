@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::crew::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::document::{CONFIDENCE, Times, finite, float, warning};
+use crate::bench::done::Logged;
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 use crate::model::{number, time};
@@ -198,9 +199,18 @@ impl Outcome {
         self.in_window().map(Record::wait_ns).collect()
     }
 
-    fn in_window(&self) -> impl Iterator<Item = &Record> {
+    /// Messages after the warm-up.
+    pub fn in_window(&self) -> impl Iterator<Item = &Record> {
         let from = self.case.warm_up_ns();
         self.account.records.iter().filter(move |record| record.intended_ns >= from)
+    }
+
+    /// Logs its waits and sojourns, which are the same without work, under names that end so.
+    pub fn log(&self, cell: &str, logged: &mut Logged) {
+        logged.add_load(&format!("wait{cell}"), self, Record::wait_ns);
+        if self.case.services.iter().any(|service| *service != Service::none()) {
+            logged.add_load(&format!("sojourn{cell}"), self, Record::sojourn_ns);
+        }
     }
 
     /// What a consumer used of its processor, on average.
@@ -616,6 +626,17 @@ mod tests {
         assert!(warns(&sleeping(50_000), words));
         assert!(!warns(&sleeping(200_000), "servers were to sleep"));
         assert!(!warns(&outcome("exp:100us", |it| served(it, 50_000, 50_000)), "to sleep"));
+    }
+
+    #[test]
+    fn the_warm_up_is_not_logged() {
+        let mut outcome = outcome("exp:100us", |number| served(number, 1000, 1000));
+        outcome.case.warm_up = Duration::from_millis(40);
+        let mut logged = crate::bench::done::Done::new("load").logged;
+        outcome.log("", &mut logged);
+        let counts: Vec<_> =
+            logged.series.iter().map(|(tag, times)| (tag.as_str(), times.len())).collect();
+        assert_eq!(counts, [("wait", 60), ("sojourn", 60)], "those of 40 to 99 ms");
     }
 
     #[test]

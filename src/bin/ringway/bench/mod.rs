@@ -231,7 +231,9 @@ impl<'a> Lab<'a> {
         let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
         done.warnings = self.machine_warnings(workload.ends());
         done.faults = outcomes.iter().map(Outcome::faults).sum();
-        done.logged.add_loads(&outcomes);
+        for outcome in &outcomes {
+            outcome.log("", &mut done.logged);
+        }
         if let Some(outcome) = loads::middle(outcomes)? {
             done.parts = outcome.value(true)?;
             done.warnings.extend(outcome.warnings());
@@ -270,7 +272,7 @@ impl<'a> Lab<'a> {
             let Some(outcome) = loads::middle(outcomes)? else { continue };
             points.push(outcome.value(from_usual(load) <= usual)?.into());
             warnings.extend(outcome.warnings().into_iter().map(|warning| (*load, warning)));
-            done.logged.add_loads([&outcome]);
+            outcome.log(&format!("-load-{load}"), &mut done.logged);
         }
         done.warnings.extend(once_each(&warnings));
         Ok(points)

@@ -1,7 +1,7 @@
 //! How long a message takes: `bench latency`.
 
 use ringway::Wait;
-use ringway::workload::Arrival;
+use ringway::workload::{Arrival, Record};
 use serde_json::{Map, Value, json};
 
 use crate::bench::crew::Role;
@@ -16,6 +16,13 @@ use crate::failure::Failure;
 pub struct Cell {
     pub size: usize,
     pub wait: Wait,
+}
+
+impl Cell {
+    /// What its times are logged under.
+    fn tag(self, what: &str) -> String {
+        format!("{what}-{}-{}B", self.wait, self.size)
+    }
 }
 
 /// Round trips of each cell, in turn. The time of each is logged by the moment of its end as if
@@ -38,14 +45,13 @@ pub fn round_trips(
         run(setting, *cell, length)
     })?;
     let mut at_ns = 0;
-    let times = all.iter().flatten().flat_map(|run| run.times_ns.iter());
-    done.logged.add(
-        "round-trip",
-        times.map(|time_ns| {
+    for (cell, runs) in cells.iter().zip(&all) {
+        let times = runs.iter().flat_map(|run| &run.times_ns).map(|time_ns| {
             at_ns += time_ns;
             (at_ns, *time_ns)
-        }),
-    );
+        });
+        done.logged.add(&cell.tag("round-trip"), times);
+    }
     let measured = cells.iter().zip(all).filter(|(_, runs)| !runs.is_empty());
     Ok(measured.map(|(cell, runs)| value(*cell, length, runs, bracket_ns)).collect())
 }
@@ -125,7 +131,12 @@ pub fn one_way(
         };
         loads::run(setting, &case)
     })?;
-    done.logged.add_loads(all.iter().flatten());
+    for (cell, outcomes) in cells.iter().zip(&all) {
+        let tag = cell.tag("one-way");
+        for outcome in outcomes {
+            done.logged.add_load(&tag, outcome, Record::wait_ns);
+        }
+    }
     let measured = cells.iter().zip(&all).filter(|(_, runs)| !runs.is_empty());
     Ok(measured.map(|(cell, outcomes)| one_way_value(*cell, length, outcomes)).collect())
 }
