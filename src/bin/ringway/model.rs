@@ -5,8 +5,8 @@ mod json;
 mod text;
 
 use ringway::workload::{
-    Bound, Broadcast, BroadcastSimulated, Plan, Prediction, Scenario, Service, Simulated, predict,
-    simulate, simulate_broadcast,
+    Arrival, Bound, Broadcast, BroadcastSimulated, Plan, Prediction, Scenario, Service, Simulated,
+    predict, simulate, simulate_broadcast,
 };
 
 pub use self::text::{number, share, time};
@@ -16,7 +16,7 @@ use crate::failure::{Ending, Failure};
 use crate::output;
 
 /// The load if nothing else says how many messages come.
-const LOAD: f64 = 0.8;
+pub const LOAD: f64 = 0.8;
 
 /// Scenario, theory and simulation of servers that share messages.
 pub struct Shared {
@@ -67,7 +67,7 @@ fn shared(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
              consumers that get them all (--broadcast) have one each"
         )));
     };
-    let rate_per_s = rate(model, &[service], model.servers)?;
+    let rate_per_s = rate(model.rate, model.load, &model.arrival, &[service], model.servers)?;
     let bound = model.bound.map(|places| Bound { places, when_full: model.when_full });
     let scenario = Scenario::new(model.arrival.clone(), service, rate_per_s, model.servers, bound)?;
     let scenario = match model.keys {
@@ -80,7 +80,7 @@ fn shared(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
 }
 
 fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
-    let rate_per_s = rate(model, &model.service, 1)?;
+    let rate_per_s = rate(model.rate, model.load, &model.arrival, &model.service, 1)?;
     let broadcast =
         Broadcast::new(model.arrival.clone(), model.service.clone(), rate_per_s, model.bound)?;
     let simulated = simulate_broadcast(&broadcast, plan)?;
@@ -96,14 +96,20 @@ fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
 }
 
 /// The rate that was given, or follows from the load of the slowest, or is a trace's own.
-fn rate(model: &Model, services: &[Service], servers: u32) -> Result<f64, Failure> {
-    if let Some(rate) = model.rate {
+pub fn rate(
+    rate: Option<f64>,
+    load: Option<f64>,
+    arrival: &Arrival,
+    services: &[Service],
+    servers: u32,
+) -> Result<f64, Failure> {
+    if let Some(rate) = rate {
         return Ok(rate);
     }
-    if let (None, Some(own)) = (model.load, model.arrival.own_rate_per_s()) {
+    if let (None, Some(own)) = (load, arrival.own_rate_per_s()) {
         return Ok(own);
     }
     let slowest = services.iter().max_by(|one, other| one.mean_ns().total_cmp(&other.mean_ns()));
     let slowest = slowest.copied().unwrap_or(Service::none());
-    Ok(slowest.rate_at_load(model.load.unwrap_or(LOAD), servers)?)
+    Ok(slowest.rate_at_load(load.unwrap_or(LOAD), servers)?)
 }

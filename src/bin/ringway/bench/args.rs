@@ -9,7 +9,8 @@ use ringway::Wait;
 use ringway::workload::{Arrival, Scenario, Service, WhenFull};
 
 use crate::bench::limits::Limit;
-use crate::options;
+use crate::failure::Failure;
+use crate::{model, options};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -198,6 +199,12 @@ impl Workload {
     pub fn ends(&self) -> usize {
         let consumers = usize::from(self.consumers);
         1 + if self.broadcast { consumers.max(self.service.len()) } else { consumers }
+    }
+
+    /// Messages a second, if this is the rate or the load that was asked for.
+    pub fn rate(&self, rate: Option<f64>, load: Option<f64>) -> Result<f64, Failure> {
+        let servers = if self.broadcast { 1 } else { self.consumers.into() };
+        model::rate(rate, load, &self.arrival, &self.service, servers)
     }
 }
 

@@ -33,10 +33,7 @@ use crate::bench::trial::Trial;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console};
-use crate::report;
-
-/// The load if nothing else says how many messages come.
-const LOAD: f64 = 0.8;
+use crate::{model, report};
 
 pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
     let common = match &bench.command {
@@ -221,7 +218,7 @@ impl<'a> Lab<'a> {
         let mut done = Done::new("load");
         let workload = &options.workload;
         self.try_sizes([bytes(workload.size)])?;
-        let rate_per_s = Self::rate(options)?;
+        let rate_per_s = workload.rate(options.rate, options.part)?;
         let all = done.in_turn(&[rate_per_s], workload.runs, |rate_per_s, number| {
             let case = self.case(workload, *rate_per_s, number)?;
             let runs = workload.runs;
@@ -258,13 +255,13 @@ impl<'a> Lab<'a> {
         done: &mut Done,
     ) -> Result<Vec<Value>, Failure> {
         let all = done.in_turn(loads, workload.runs, |load, number| {
-            let case = self.case(workload, Self::rate_at_load(workload, *load)?, number)?;
+            let case = self.case(workload, workload.rate(None, Some(*load))?, number)?;
             let runs = workload.runs;
             self.setting.progress(format_args!("load {load}, run {} of {runs}", number + 1));
             loads::run(&self.setting, &case)
         })?;
         // One picture of a run in time is enough: the one nearest to the usual load.
-        let from_usual = |load: &f64| (load - LOAD).abs();
+        let from_usual = |load: &f64| (load - model::LOAD).abs();
         let usual = loads.iter().map(from_usual).fold(f64::INFINITY, f64::min);
         let (mut points, mut warnings) = (Vec::new(), Vec::new());
         for (load, outcomes) in loads.iter().zip(all) {
@@ -276,25 +273,6 @@ impl<'a> Lab<'a> {
         }
         done.warnings.extend(once_each(&warnings));
         Ok(points)
-    }
-
-    /// The rate that was given, or follows from the load of the slowest, or is a trace's own.
-    fn rate(options: &Load) -> Result<f64, Failure> {
-        if let Some(rate) = options.rate {
-            return Ok(rate);
-        }
-        if let (None, Some(own)) = (options.part, options.workload.arrival.own_rate_per_s()) {
-            return Ok(own);
-        }
-        Self::rate_at_load(&options.workload, options.part.unwrap_or(LOAD))
-    }
-
-    fn rate_at_load(workload: &Workload, load: f64) -> Result<f64, Failure> {
-        let slowest =
-            workload.service.iter().max_by(|one, other| one.mean_ns().total_cmp(&other.mean_ns()));
-        let slowest = slowest.copied().unwrap_or(Service::none());
-        let servers = if workload.broadcast { 1 } else { u32::from(workload.consumers) };
-        Ok(slowest.rate_at_load(load, servers)?)
     }
 
     fn case(&self, workload: &Workload, rate_per_s: f64, run: u16) -> Result<Case, Failure> {
