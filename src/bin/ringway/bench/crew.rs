@@ -48,9 +48,8 @@ pub struct Task {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Names {
     pub board: String,
-    pub queue: String,
-    /// The way back of round trips.
-    pub back: Option<String>,
+    /// None for a bare line, a second one for the way back of round trips.
+    pub queues: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -191,7 +190,7 @@ fn play(input: &mut impl BufRead, output: &mut impl Write) -> std::io::Result<()
 struct Set<'a> {
     task: &'a Task,
     board: Board,
-    queue: Option<Queue>,
+    queues: Vec<Queue>,
     clock: MachineClock,
 }
 
@@ -205,9 +204,8 @@ fn perform(
     }
     let clock = if task.sleeps { MachineClock::sleeping() } else { MachineClock::spinning() };
     let board = Board::open(&task.stage.board)?;
-    let bare = matches!(task.role, Role::BarePing { .. } | Role::BareAnswer { .. });
-    let queue = if bare { None } else { Some(Queue::open(&task.stage.queue)?) };
-    let set = Set { task, board, queue, clock };
+    let queues = task.stage.queues.iter().map(|name| Queue::open(name));
+    let set = Set { task, board, queues: queues.collect::<Result<_, _>>()?, clock };
     let act = set.prepare()?;
     writeln!(output, "ready").and_then(|()| output.flush())?;
     let mut word = String::new();
@@ -270,7 +268,7 @@ impl Set<'_> {
             }
             Role::Ask { size, warm_up_ns, for_ns } => {
                 let producer = self.producer(self.queue()?)?;
-                let mut answers = self.consumer(&self.back()?, None)?;
+                let mut answers = self.consumer(self.back()?, None)?;
                 Box::new(move |begin_ns| {
                     clock.wait_until(begin_ns);
                     let from_ns = clock.now_ns().saturating_add(*warm_up_ns);
@@ -282,7 +280,7 @@ impl Set<'_> {
             }
             Role::Answer => {
                 let mut questions = self.consumer(self.queue()?, None)?;
-                let mut producer = self.producer(&self.back()?)?;
+                let mut producer = self.producer(self.back()?)?;
                 Box::new(move |_| {
                     let answered = answer_round_trips(&mut questions, &mut producer)?;
                     Ok(Answer::of_facts(json!({ "answered": answered })))
@@ -330,12 +328,11 @@ impl Set<'_> {
     }
 
     fn queue(&self) -> Result<&Queue, AnyError> {
-        self.queue.as_ref().ok_or_else(|| "there is no queue".into())
+        self.queues.first().ok_or_else(|| "there is no queue".into())
     }
 
-    fn back(&self) -> Result<Queue, AnyError> {
-        let name = self.task.stage.back.as_deref().ok_or("there is no way back")?;
-        Ok(Queue::open(name)?)
+    fn back(&self) -> Result<&Queue, AnyError> {
+        self.queues.get(1).ok_or_else(|| "there is no way back".into())
     }
 
     fn wait(&self) -> Result<Wait, AnyError> {
@@ -380,24 +377,25 @@ impl Drop for Removed {
 }
 
 impl Stage {
-    /// With a queue of so many bytes, and a second one if messages come back.
-    pub fn new(capacity: u64, consumers: usize, and_back: bool) -> Result<Self, Failure> {
+    /// With so many queues, each of so many bytes.
+    pub fn new(queues: usize, capacity: u64, consumers: usize) -> Result<Self, Failure> {
         const SPARE: u32 = 4;
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("bench-{}-{number}", std::process::id());
-        let board = Board::create(&format!("ringway-{name}"), Board::COUNTS + consumers)
+        let board_name = format!("ringway-{name}");
+        let board = Board::create(&board_name, Board::COUNTS + consumers)
             .map_err(|source| Failure::System { source, doing: "share a page of memory" })?;
         let members = u32::try_from(consumers).unwrap_or(u32::MAX).saturating_add(SPARE);
         let options = QueueOptions::new().capacity(capacity).members(members).subscriptions(1);
-        let back = and_back.then(|| format!("{name}-back"));
-        let mut queues = Vec::new();
-        for name in std::iter::once(&name).chain(&back) {
-            Queue::create(name, &options)?;
-            queues.push(Removed(name.clone()));
+        let names = [name.clone(), format!("{name}-back")].into_iter().take(queues);
+        let mut removed = Vec::new();
+        for name in names.clone() {
+            Queue::create(&name, &options)?;
+            removed.push(Removed(name));
         }
-        let names = Names { board: format!("ringway-{name}"), queue: name, back };
-        Ok(Self { names, _board: board, _queues: queues })
+        let names = Names { board: board_name, queues: names.collect() };
+        Ok(Self { names, _board: board, _queues: removed })
     }
 }
 

@@ -97,7 +97,7 @@ pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     case.scenario(0)?;
     let task = case.offer_task();
     let offer = task.offer()?;
-    let stage = setting.stage(case.consumers, false)?;
+    let stage = setting.stage(1, case.consumers)?;
     let mut roles = vec![Role::Offer(task.clone())];
     roles.extend((0..case.consumers).map(|consumer| {
         let own = case.broadcast.then(|| case.service_of(consumer));

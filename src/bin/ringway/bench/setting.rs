@@ -95,8 +95,9 @@ impl<'a> Setting<'a> {
         }
     }
 
-    pub fn stage(&self, consumers: usize, and_back: bool) -> Result<Stage, Failure> {
-        Stage::new(self.common.capacity.as_u64(), consumers, and_back)
+    /// With so many queues: none for a bare line, a second one if messages come back.
+    pub fn stage(&self, queues: usize, consumers: usize) -> Result<Stage, Failure> {
+        Stage::new(queues, self.common.capacity.as_u64(), consumers)
     }
 
     /// Runs these roles, the first processor being for the first of them. They are started from
@@ -131,7 +132,7 @@ impl<'a> Setting<'a> {
             return Ok(None);
         }
         self.progress("the round trip of a bare line");
-        let stage = self.stage(1, false)?;
+        let stage = self.stage(0, 0)?;
         let roles = vec![Role::BarePing { rounds: ROUNDS }, Role::BareAnswer { rounds: ROUNDS }];
         let heard = self.run(&stage.names, Wait::Spin, false, roles)?;
         let trips = Times::of(heard.answers[0].numbers());

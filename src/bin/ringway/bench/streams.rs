@@ -56,7 +56,7 @@ pub fn measure(
 }
 
 fn run(setting: &Setting<'_>, cell: &Cell, length: Length) -> Result<Run, Failure> {
-    let stage = setting.stage(cell.consumers, false)?;
+    let stage = setting.stage(1, cell.consumers)?;
     let warm_up_ns = nanoseconds(length.warm_up);
     let for_ns = warm_up_ns.saturating_add(nanoseconds(length.duration));
     let mut roles = vec![Role::Send { size: cell.size, batch: cell.batch, for_ns }];

@@ -22,8 +22,8 @@ pub struct Trial {
 
 impl Trial {
     pub fn new(setting: &Setting<'_>) -> Result<Self, Failure> {
-        let stage = setting.stage(1, false)?;
-        let queue = Queue::open(&stage.names.queue)?;
+        let stage = setting.stage(1, 1)?;
+        let queue = Queue::open(&stage.names.queues[0])?;
         let info = queue.info()?;
         Ok(Self {
             producer: queue.producer()?,

@@ -63,7 +63,7 @@ struct Trips {
 }
 
 fn run(setting: &Setting<'_>, cell: Cell, length: Length) -> Result<Trips, Failure> {
-    let stage = setting.stage(1, true)?;
+    let stage = setting.stage(2, 1)?;
     let ask = Role::Ask {
         size: cell.size,
         warm_up_ns: nanoseconds(length.warm_up),
