@@ -259,7 +259,7 @@ fn correlation(batches: &[Figures]) -> f64 {
 pub struct Measured {
     /// The figures of the whole window.
     pub figures: Figures,
-    /// How far off each may be, more or less, by batch means or [by runs](Self::among). Infinite if there were too few
+    /// How far off each may be, more or less, by batch means or [by runs](Self::take_intervals_of). Infinite if there were too few
     /// messages to tell. Too narrow if batches are like their neighbours, and without a meaning
     /// for service times that have no variance.
     pub half_widths: Figures,
@@ -334,8 +334,8 @@ impl Measured {
         self.sojourn.max_ns()
     }
 
-    /// The same run with intervals by all runs of its load, by what each of them came to. Every
-    /// run has a chance of its own (independent replications), so that these intervals are not too
+    /// Gives it intervals by all runs of its load instead, by what each of them came to. Every run
+    /// has a chance of its own (independent replications), so that these intervals are not too
     /// narrow as those by batches may be. They are infinite of fewer than two runs.
     ///
     /// ```
@@ -346,12 +346,14 @@ impl Measured {
     ///     figures.wait_mean_ns = wait_mean_ns;
     ///     figures
     /// });
-    /// let measured = meter.measured(0.95)?.among(&runs)?;
+    /// let mut measured = meter.measured(0.95)?;
+    /// measured.take_intervals_of(&runs)?;
     /// assert!((measured.half_widths.wait_mean_ns - 4.303 / 3_f64.sqrt()).abs() < 0.001);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
-    pub fn among(self, runs: &[Figures]) -> Result<Self, Error> {
-        Ok(Self { half_widths: half_widths(runs, runs, self.confidence)?, ..self })
+    pub fn take_intervals_of(&mut self, runs: &[Figures]) -> Result<(), Error> {
+        self.half_widths = half_widths(runs, runs, self.confidence)?;
+        Ok(())
     }
 
     /// Little's law as a check on the run itself: how many messages were there on average by

@@ -40,10 +40,10 @@ pub struct Case {
 pub struct Outcome {
     pub case: Case,
     pub offered: Offered,
-    /// Of all servers together; of a broadcast, of the consumer that was busiest.
-    pub account: Account,
-    /// Of each consumer of a broadcast.
-    each: Vec<Account>,
+    /// Of all servers together; of a broadcast, of each consumer.
+    accounts: Vec<Account>,
+    /// The consumer that the figures are of: of a broadcast, the one that was busiest.
+    busiest: usize,
     /// What each consumer used of its processor.
     cpu_shares: Vec<f64>,
     producer_cpu_share: f64,
@@ -124,53 +124,40 @@ pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     let of = |samples: &[_]| {
         account(&offer, &offered, heard.begin_ns, case.warm_up_ns(), samples, CONFIDENCE)
     };
-    let (all, each) = if case.broadcast {
-        let each = samples.chunks(1).map(of).collect::<Result<Vec<_>, _>>()?;
-        let busiest = each
-            .iter()
-            .max_by(|one, other| {
-                let utilisation = |it: &Account| it.measured.figures.utilisation;
-                utilisation(one).total_cmp(&utilisation(other))
-            })
-            .cloned();
-        let busiest = busiest.ok_or_else(|| Failure::End("there was no consumer".into()))?;
-        (across(busiest, &each), each)
+    let accounts = if case.broadcast {
+        samples.chunks(1).map(of).collect::<Result<Vec<_>, _>>()?
     } else {
-        (of(&samples)?, Vec::new())
+        vec![of(&samples)?]
     };
-    Ok(Outcome {
+    let mut outcome = Outcome {
         case: case.clone(),
-        runs: vec![run_value(case, &all)],
         offered,
-        account: all,
-        each,
+        busiest: busiest(&accounts),
+        accounts,
         cpu_shares: consumers.iter().map(Answer::cpu_share).collect(),
         producer_cpu_share: producer.cpu_share(),
         began,
-    })
+        runs: Vec::new(),
+    };
+    outcome.runs.push(outcome.run_value());
+    Ok(outcome)
 }
 
-/// One of several runs, by its seed.
-fn run_value(case: &Case, account: &Account) -> Value {
-    let figures = account.measured.figures;
-    json!({
-        "run_seed": case.seed,
-        "achieved_rate_per_s": account.achieved_rate_per_s,
-        "lost": account.lost,
-        "utilisation": figures.utilisation,
-        "loss_share": figures.loss_share,
-        "wait_mean_ns": figures.wait_mean_ns,
-        "sojourn_mean_ns": figures.sojourn_mean_ns,
-    })
+/// Of several who are as busy, the last.
+fn busiest(accounts: &[Account]) -> usize {
+    let utilisation = |at: &usize| accounts[*at].measured.figures.utilisation;
+    let most =
+        (0..accounts.len()).max_by(|one, other| utilisation(one).total_cmp(&utilisation(other)));
+    most.unwrap_or(0)
 }
 
 /// Of all runs of a load the one whose mean wait is in the middle, the longer of two; it has the
 /// list of all, and if they are several its intervals are by them.
 pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
-    let figures: Vec<_> = outcomes.iter().map(|it| it.account.measured.figures).collect();
+    let figures: Vec<_> = outcomes.iter().map(|it| it.account().measured.figures).collect();
     let runs = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
     outcomes.sort_by(|one, other| {
-        let wait = |it: &Outcome| it.account.measured.figures.wait_mean_ns;
+        let wait = |it: &Outcome| it.account().measured.figures.wait_mean_ns;
         wait(one).total_cmp(&wait(other))
     });
     if outcomes.is_empty() {
@@ -179,22 +166,52 @@ pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let mut outcome = outcomes.swap_remove(outcomes.len() / 2);
     outcome.runs = runs;
     if figures.len() > 1 {
-        outcome.account.measured = outcome.account.measured.among(&figures)?;
+        outcome.accounts[outcome.busiest].measured.take_intervals_of(&figures)?;
     }
     Ok(Some(outcome))
 }
 
-/// The counts of a broadcast: what the consumer with the fewest received, and what happened to any.
-fn across(busiest: Account, each: &[Account]) -> Account {
-    let mut all = busiest;
-    all.received = each.iter().map(|it| it.received).min().unwrap_or(0);
-    all.lost = each.iter().map(|it| it.lost).max().unwrap_or(0);
-    all.duplicated = each.iter().map(|it| it.duplicated).sum();
-    all.out_of_order = each.iter().map(|it| it.out_of_order).sum();
-    all
-}
-
 impl Outcome {
+    pub fn account(&self) -> &Account {
+        &self.accounts[self.busiest]
+    }
+
+    /// What the consumer with the fewest received.
+    pub fn received(&self) -> u64 {
+        self.accounts.iter().map(|it| it.received).min().unwrap_or(0)
+    }
+
+    /// What the consumer that lost most did.
+    pub fn lost(&self) -> u64 {
+        self.accounts.iter().map(|it| it.lost).max().unwrap_or(0)
+    }
+
+    /// What came twice to any.
+    pub fn duplicated(&self) -> u64 {
+        self.accounts.iter().map(|it| it.duplicated).sum()
+    }
+
+    /// What came too late to any: those who share a subscription take turns, and each has its own
+    /// in order.
+    pub fn out_of_order(&self) -> u64 {
+        self.accounts.iter().map(|it| it.out_of_order).sum()
+    }
+
+    /// One of several runs, by its seed.
+    fn run_value(&self) -> Value {
+        let account = self.account();
+        let figures = account.measured.figures;
+        json!({
+            "run_seed": self.case.seed,
+            "achieved_rate_per_s": account.achieved_rate_per_s,
+            "lost": self.lost(),
+            "utilisation": figures.utilisation,
+            "loss_share": figures.loss_share,
+            "wait_mean_ns": figures.wait_mean_ns,
+            "sojourn_mean_ns": figures.sojourn_mean_ns,
+        })
+    }
+
     pub fn waits_in_window(&self) -> Vec<u64> {
         self.in_window().map(Record::wait_ns).collect()
     }
@@ -202,7 +219,7 @@ impl Outcome {
     /// Messages after the warm-up.
     pub fn in_window(&self) -> impl Iterator<Item = &Record> {
         let from = self.case.warm_up_ns();
-        self.account.records.iter().filter(move |record| record.intended_ns >= from)
+        self.account().records.iter().filter(move |record| record.intended_ns >= from)
     }
 
     /// Logs its waits and sojourns, which are the same without work, under names that end so.
@@ -220,28 +237,31 @@ impl Outcome {
 
     /// Messages that are gone though they had a place, came twice, or too late.
     pub fn faults(&self) -> u64 {
-        let Account { lost, refused, duplicated, out_of_order, .. } = self.account;
-        // Those who share a subscription take turns: each has its own in order.
-        lost.saturating_sub(refused) + duplicated + out_of_order
+        self.lost_unasked() + self.duplicated() + self.out_of_order()
+    }
+
+    fn lost_unasked(&self) -> u64 {
+        self.lost().saturating_sub(self.account().refused)
     }
 
     /// The run as JSON, without its head. The heat map is for pictures.
     pub fn value(&self, with_heat_map: bool) -> Result<Map<String, Value>, Failure> {
-        let Self { case, offered, account, .. } = self;
+        let Self { case, offered, .. } = self;
+        let account = self.account();
         let measured = &account.measured;
-        let scenario = case.scenario(self.busiest())?;
+        let scenario = case.scenario(self.busiest)?;
         let theory = self.theory(&scenario);
         let theory_figures = theory.as_ref().and_then(|it| it.figures);
         let replayed = self.replayed(&scenario)?;
         let mut map = self.settings(&scenario);
         map.extend(object(json!({
             "sent": account.sent,
-            "received": account.received,
-            "lost": account.lost,
+            "received": self.received(),
+            "lost": self.lost(),
             "refused": account.refused,
             "held": offered.held,
-            "duplicated": account.duplicated,
-            "out_of_order": account.out_of_order,
+            "duplicated": self.duplicated(),
+            "out_of_order": self.out_of_order(),
             "target_rate_per_s": case.rate_per_s,
             "achieved_rate_per_s": account.achieved_rate_per_s,
             "achieved_rate_ratio": account.achieved_rate_per_s / case.rate_per_s,
@@ -289,13 +309,6 @@ impl Outcome {
         Ok(map)
     }
 
-    /// Of a broadcast, the consumer that the figures are of.
-    fn busiest(&self) -> usize {
-        let utilisation = self.account.measured.figures.utilisation;
-        let same = |it: &Account| it.measured.figures.utilisation >= utilisation;
-        self.each.iter().position(same).unwrap_or(0)
-    }
-
     fn settings(&self, scenario: &Scenario) -> Map<String, Value> {
         let case = &self.case;
         object(json!({
@@ -334,19 +347,19 @@ impl Outcome {
         let places = case.bound.map(|bound| bound.places);
         let broadcast = Broadcast::new(case.arrival.clone(), services, case.rate_per_s, places)?;
         let replayed = replay_broadcast(&broadcast, &plan, from_ns, to_ns)?;
-        Ok(replayed.consumers.get(self.busiest()).map(|it| it.figures))
+        Ok(replayed.consumers.get(self.busiest).map(|it| it.figures))
     }
 
     /// What theory says of the rate that came about, and of work that takes as much longer than
     /// asked for as it took longer than was drawn. What chance drew is no doing of the machine's.
     fn theory_of_measured(&self, scenario: &Scenario) -> Option<f64> {
-        let Account { service_mean_ns, drawn_mean_ns, .. } = self.account;
+        let Account { service_mean_ns, drawn_mean_ns, achieved_rate_per_s, .. } = *self.account();
         let mean_ns = scenario.service().mean_ns() * service_mean_ns / drawn_mean_ns;
         let service = scenario.service().with_mean_ns(mean_ns).ok()?;
         let scenario = Scenario::new(
             self.case.arrival.clone(),
             service,
-            self.account.achieved_rate_per_s,
+            achieved_rate_per_s,
             scenario.servers(),
             scenario.bound(),
         );
@@ -361,7 +374,7 @@ impl Outcome {
         let column_ns = self.case.length_ns().div_ceil(COLUMNS).max(1);
         let row = |ns: u64| (float(ns.max(1)).log10() * ROWS_PER_DECADE).floor();
         let mut cells: BTreeMap<(u64, i64), u64> = BTreeMap::new();
-        for record in &self.account.records {
+        for record in &self.account().records {
             #[allow(clippy::cast_possible_truncation, reason = "logarithms are small")]
             let key = (record.intended_ns / column_ns, row(record.sojourn_ns()) as i64);
             *cells.entry(key).or_default() += 1;
@@ -376,7 +389,8 @@ impl Outcome {
     }
 
     fn each_value(&self) -> Result<Vec<Value>, Failure> {
-        let accounts = self.each.iter().zip(&self.cpu_shares).enumerate();
+        let each = if self.case.broadcast { self.accounts.as_slice() } else { &[] };
+        let accounts = each.iter().zip(&self.cpu_shares).enumerate();
         accounts
             .map(|(consumer, (account, cpu_share))| {
                 let scenario = self.case.scenario(consumer)?;
@@ -406,15 +420,16 @@ impl Outcome {
         const FEW: u64 = 10_000;
         const LONGER_MAX: f64 = 1.05;
         const STALLED_SHARE_MAX: f64 = 0.01;
-        let Self { case, offered, account, .. } = self;
+        let Self { case, offered, .. } = self;
+        let account = self.account();
         let mut warnings = Vec::new();
-        if account.lost > account.refused || account.duplicated + account.out_of_order > 0 {
+        if self.faults() > 0 {
             warnings.push(warning(
                 format_args!(
                     "{} messages were lost, {} came twice, {} came too late",
-                    account.lost - account.refused.min(account.lost),
-                    account.duplicated,
-                    account.out_of_order
+                    self.lost_unasked(),
+                    self.duplicated(),
+                    self.out_of_order()
                 ),
                 "no queue of ours does that: please report it, with the run's JSON",
             ));
@@ -579,16 +594,18 @@ mod tests {
         let samples: Vec<Sample> = (0..99).map(sample).collect();
         let offered = Offered { offered: 99, end_ns: 100 * MS, ..Offered::default() };
         let account = account(&offer, &offered, 0, 0, &[samples], CONFIDENCE).unwrap();
-        Outcome {
-            runs: vec![run_value(&case, &account)],
+        let mut outcome = Outcome {
             case,
             offered,
-            account,
-            each: Vec::new(),
+            accounts: vec![account],
+            busiest: 0,
             cpu_shares: vec![0.5],
             producer_cpu_share: 1.0,
             began: SystemTime::now(),
-        }
+            runs: Vec::new(),
+        };
+        outcome.runs.push(outcome.run_value());
+        outcome
     }
 
     /// Received when it was intended, with this work drawn, which took so long.

@@ -147,18 +147,18 @@ fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Val
     let waits: Vec<Times> = waits.map(Times::of).collect();
     let medians = medians(&waits);
     let times = Times::of(waits.into_iter().flat_map(Times::into_inner).collect());
-    let achieved: Vec<f64> = outcomes.iter().map(|it| it.account.achieved_rate_per_s).collect();
+    let achieved: Vec<f64> = outcomes.iter().map(|it| it.account().achieved_rate_per_s).collect();
     let late: Vec<f64> = outcomes.iter().map(|it| it.offered.late_mean_ns).collect();
     let shares: Vec<f64> = outcomes.iter().map(loads::Outcome::cpu_share).collect();
     let mut map = Map::from_iter([
         ("size_bytes".into(), json!(cell.size)),
         ("wait".into(), json!(cell.wait.to_string())),
         ("runs".into(), json!(outcomes.len())),
-        ("sent".into(), json!(sum(|it| it.account.sent))),
-        ("received".into(), json!(sum(|it| it.account.received))),
-        ("lost".into(), json!(sum(|it| it.account.lost))),
-        ("duplicated".into(), json!(sum(|it| it.account.duplicated))),
-        ("out_of_order".into(), json!(sum(|it| it.account.out_of_order))),
+        ("sent".into(), json!(sum(|it| it.account().sent))),
+        ("received".into(), json!(sum(loads::Outcome::received))),
+        ("lost".into(), json!(sum(loads::Outcome::lost))),
+        ("duplicated".into(), json!(sum(loads::Outcome::duplicated))),
+        ("out_of_order".into(), json!(sum(loads::Outcome::out_of_order))),
         ("target_rate_per_s".into(), json!(outcomes.first().map(|it| it.case.rate_per_s))),
         ("achieved_rate_per_s".into(), json!(mean(&achieved))),
         ("generator_late_mean_ns".into(), json!(mean(&late))),
