@@ -317,7 +317,7 @@ fn a_comparison_finds_what_became_worse() {
     let missing = "throughput, size 4096, consumers 1, batch 1, spin";
     assert_eq!(compare(&two, &same, "", 5)["missing"], json!([missing]));
     let output = run(&words(&format!("compare {} {}", two.path(), same.path())));
-    assert!(said(&output).contains("1 case of"), "{}", said(&output));
+    assert!(said(&output).contains("lacks 1 case of"), "{}", said(&output));
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains(&format!("missing    {missing}")), "{printed}");
     assert!(printed.contains("the first run's end: it was interrupted"), "{printed}");

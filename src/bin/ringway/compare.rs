@@ -41,10 +41,10 @@ pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
     // Nobody knows of what is missing that it is no worse.
     if !missing.is_empty() {
         console.note(format_args!(
-            "{} of {} cannot be compared, because {} lacks it",
+            "{} lacks {} of {}, which may have become worse: measure both with the same options",
+            compare.after.display(),
             output::count(missing.len() as u64, "case"),
-            compare.before.display(),
-            compare.after.display()
+            compare.before.display()
         ));
     }
     Ok(if regressed || !missing.is_empty() { Ending::LimitMissed } else { Ending::Done })
