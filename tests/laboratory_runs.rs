@@ -265,6 +265,14 @@ fn a_sweep_draws_a_page_that_needs_nothing_else() {
 }
 
 #[test]
+fn of_repeated_loads_it_is_said_which_run_is_shown() {
+    let printed = text("bench load --service exp:50us -d 20ms -w 0s --runs 2");
+    assert!(printed.contains("whose mean wait is in the middle, and +- is by all"), "{printed}");
+    let printed = text("bench sweep --loads 0.3 --service exp:50us -d 20ms -w 0s --runs 2");
+    assert!(printed.contains("of 2 runs the one in the middle, +- by all"), "{printed}");
+}
+
+#[test]
 fn limits_that_are_missed_fail_with_a_code_of_their_own() {
     let load = format!("bench load --service exp:100us --load 0.3 {SHORT}");
     let run = json_with_code(&format!("{load} --fail-if sent>0 --fail-if lost>0"), "run", 5);

@@ -266,10 +266,12 @@ impl<'a> Lab<'a> {
         let (mut points, mut warnings) = (Vec::new(), Vec::new());
         for (load, outcomes) in loads.iter().zip(all) {
             done.faults += outcomes.iter().map(Outcome::faults).sum::<u64>();
+            for outcome in &outcomes {
+                outcome.log(&format!("-load-{load}"), &mut done.logged);
+            }
             let Some(outcome) = loads::middle(outcomes)? else { continue };
             points.push(outcome.value(from_usual(load) <= usual)?.into());
             warnings.extend(outcome.warnings().into_iter().map(|warning| (*load, warning)));
-            outcome.log(&format!("-load-{load}"), &mut done.logged);
         }
         done.warnings.extend(once_each(&warnings));
         Ok(points)

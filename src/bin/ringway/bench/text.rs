@@ -298,8 +298,12 @@ fn sweep(points: &[Value]) -> String {
     let first = &points[0];
     let model = first["theory_model"].as_str().unwrap_or("no closed form");
     let table = output::table(&header, &header, rows);
+    let runs = match first["runs"].as_array().map_or(1, Vec::len) {
+        1 => String::new(),
+        runs => format!("; of {runs} runs the one in the middle, +- by all"),
+    };
     format!(
-        "{} of {} for {}, beside {model}; replay is the same chance without a machine\n{table}",
+        "{} of {} for {}, beside {model}; replay is the same chance without a machine{runs}\n{table}",
         plain(&first["arrival"]),
         plain(&first["service"]),
         output::count(first["consumers"].as_u64().unwrap_or(1), "consumer"),
