@@ -368,6 +368,8 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench load --service none", "give the rate"),
         ("bench load --rate 1 --load 1", "cannot be used with"),
         ("bench load --rate 1e9", "the number of messages cannot be 6000000000"),
+        ("bench latency --rate 1e9", "the number of messages cannot be"),
+        ("bench sweep --loads 0.1,1e6", "the number of messages cannot be"),
         ("bench load --service exp:1us --service exp:2us", "--broadcast"),
         ("bench load --broadcast --bound 4 --when-full reject", "for sharing"),
         ("bench load --consumers 4 --bound 2", "from 4, the number of servers"),

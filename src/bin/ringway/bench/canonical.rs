@@ -46,7 +46,8 @@ impl Lab<'_> {
 
         let cells = [Wait::Spin, Wait::Backoff, Wait::Park].map(|wait| cell(64, wait));
         let length = Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
-        let one_way = trips::one_way(setting, &cells, length, 10_000.0, done)?;
+        let one_ways = trips::one_ways(setting, &cells, length, 10_000.0);
+        let one_way = trips::one_way(setting, &one_ways, length, done)?;
         done.put_cells("one_way", one_way);
 
         let workload = usual_workload(ms(2500), ms(500))?;

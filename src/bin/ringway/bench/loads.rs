@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::crew::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::document::{CONFIDENCE, Times, finite, float, warning};
-use crate::bench::done::Logged;
+use crate::bench::done::{Done, Logged};
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 use crate::model::{number, time};
@@ -61,6 +61,12 @@ impl Case {
         self.warm_up_ns().saturating_add(nanoseconds(self.duration))
     }
 
+    /// A load that cannot be is wrong usage.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.scenario(0)?;
+        Ok(self.offer_task().offer().map(drop)?)
+    }
+
     fn service_of(&self, consumer: usize) -> Service {
         self.services[consumer.min(self.services.len() - 1)]
     }
@@ -91,10 +97,28 @@ impl Case {
     }
 }
 
-/// Runs it once.
-pub fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
-    // Before anything is started: a scenario that cannot be is usage.
-    case.scenario(0)?;
+/// Runs loads in turn, each time by another seed, having found that all of them can be.
+pub fn measure(
+    setting: &Setting<'_>,
+    cases: &[Case],
+    runs: u16,
+    done: &mut Done,
+) -> Result<Vec<Vec<Outcome>>, Failure> {
+    cases.iter().try_for_each(Case::check)?;
+    done.in_turn(cases, runs, |case, run_number| {
+        setting.progress(format_args!(
+            "{} messages a second of {} B, {}, run {} of {runs}",
+            number(case.rate_per_s),
+            case.size,
+            case.wait,
+            run_number + 1
+        ));
+        let seed = case.seed.wrapping_add(run_number.into());
+        run(setting, &Case { seed, ..case.clone() })
+    })
+}
+
+fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     let task = case.offer_task();
     let offer = task.offer()?;
     let stage = setting.stage(1, case.consumers)?;

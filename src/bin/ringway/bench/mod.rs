@@ -195,14 +195,11 @@ impl<'a> Lab<'a> {
         let Latency { duration, warm_up, runs, rate, .. } = *options;
         let length = Length { duration, warm_up, runs };
         self.try_sizes(cells.iter().map(|cell| cell.size))?;
+        let one_ways = trips::one_ways(&self.setting, &cells, length, rate);
+        one_ways.iter().try_for_each(Case::check)?;
         let before = self.setting.bracket_ns()?;
         let round_trips = trips::round_trips(&self.setting, &cells, length, before, &mut done)?;
-        let stampable: Vec<_> = cells
-            .iter()
-            .copied()
-            .filter(|cell| cell.size >= ringway::workload::Offer::SIZE_MIN)
-            .collect();
-        let one_way = trips::one_way(&self.setting, &stampable, length, rate, &mut done)?;
+        let one_way = trips::one_way(&self.setting, &one_ways, length, &mut done)?;
         self.bracket(before, &mut done)?;
         done.put_cells("round_trip", round_trips);
         done.put_cells("one_way", one_way);
@@ -218,13 +215,8 @@ impl<'a> Lab<'a> {
         let mut done = Done::new("load");
         let workload = &options.workload;
         self.try_sizes([bytes(workload.size)])?;
-        let rate_per_s = workload.rate(options.rate, options.part)?;
-        let all = done.in_turn(&[rate_per_s], workload.runs, |rate_per_s, number| {
-            let case = self.case(workload, *rate_per_s, number)?;
-            let runs = workload.runs;
-            self.setting.progress(format_args!("a load, run {} of {runs}", number + 1));
-            loads::run(&self.setting, &case)
-        })?;
+        let case = self.case(workload, workload.rate(options.rate, options.part)?)?;
+        let all = loads::measure(&self.setting, &[case], workload.runs, &mut done)?;
         let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
         done.warnings = self.machine_warnings(workload.ends());
         done.faults = outcomes.iter().map(Outcome::faults).sum();
@@ -254,12 +246,9 @@ impl<'a> Lab<'a> {
         loads: &[f64],
         done: &mut Done,
     ) -> Result<Vec<Value>, Failure> {
-        let all = done.in_turn(loads, workload.runs, |load, number| {
-            let case = self.case(workload, workload.rate(None, Some(*load))?, number)?;
-            let runs = workload.runs;
-            self.setting.progress(format_args!("load {load}, run {} of {runs}", number + 1));
-            loads::run(&self.setting, &case)
-        })?;
+        let case = |load: &f64| self.case(workload, workload.rate(None, Some(*load))?);
+        let cases = loads.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+        let all = loads::measure(&self.setting, &cases, workload.runs, done)?;
         // One picture of a run in time is enough: the one nearest to the usual load.
         let from_usual = |load: &f64| (load - model::LOAD).abs();
         let usual = loads.iter().map(from_usual).fold(f64::INFINITY, f64::min);
@@ -277,7 +266,7 @@ impl<'a> Lab<'a> {
         Ok(points)
     }
 
-    fn case(&self, workload: &Workload, rate_per_s: f64, run: u16) -> Result<Case, Failure> {
+    fn case(&self, workload: &Workload, rate_per_s: f64) -> Result<Case, Failure> {
         let services = workload.service.clone();
         let consumers = workload.ends() - 1;
         if services.len() > 1 && !workload.broadcast {
@@ -314,7 +303,7 @@ impl<'a> Lab<'a> {
             wait: workload.wait,
             duration: workload.duration,
             warm_up: workload.warm_up,
-            seed: self.common().seed.wrapping_add(run.into()),
+            seed: self.common().seed,
         })
     }
 

@@ -1,7 +1,7 @@
 //! How long a message takes: `bench latency`.
 
 use ringway::Wait;
-use ringway::workload::{Arrival, Record};
+use ringway::workload::{Arrival, Offer, Record, Service};
 use serde_json::{Map, Value, json};
 
 use crate::bench::crew::Role;
@@ -98,47 +98,50 @@ fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) 
     map.into()
 }
 
-/// One-way times of each cell, in turn, at this rate: from the intended time of each message, which
-/// comes by chance so that it meets consumers in all states, to its receipt.
-pub fn one_way(
+/// Loads without work for the cells that have room for a stamp: one way, at this rate, from the
+/// intended time of each message, which comes by chance so that it meets consumers in all states.
+pub fn one_ways(
     setting: &Setting<'_>,
     cells: &[Cell],
     length: Length,
     rate_per_s: f64,
+) -> Vec<Case> {
+    let stampable = cells.iter().filter(|cell| cell.size >= Offer::SIZE_MIN);
+    let case = |cell: &Cell| Case {
+        arrival: Arrival::poisson(),
+        services: vec![Service::none()],
+        rate_per_s,
+        consumers: 1,
+        broadcast: false,
+        bound: None,
+        sleeps: false,
+        size: cell.size,
+        wait: cell.wait,
+        duration: length.duration,
+        warm_up: length.warm_up,
+        seed: setting.common.seed,
+    };
+    stampable.map(case).collect()
+}
+
+/// The times of each, in turn.
+pub fn one_way(
+    setting: &Setting<'_>,
+    cases: &[Case],
+    length: Length,
     done: &mut Done,
 ) -> Result<Vec<Value>, Failure> {
-    let all = done.in_turn(cells, length.runs, |cell, number| {
-        setting.progress(format_args!(
-            "one way, {} B, {}, run {} of {}",
-            cell.size,
-            cell.wait,
-            number + 1,
-            length.runs
-        ));
-        let case = Case {
-            arrival: Arrival::poisson(),
-            services: vec![ringway::workload::Service::none()],
-            rate_per_s,
-            consumers: 1,
-            broadcast: false,
-            bound: None,
-            sleeps: false,
-            size: cell.size,
-            wait: cell.wait,
-            duration: length.duration,
-            warm_up: length.warm_up,
-            seed: setting.common.seed.wrapping_add(number.into()),
-        };
-        loads::run(setting, &case)
-    })?;
-    for (cell, outcomes) in cells.iter().zip(&all) {
+    let all = loads::measure(setting, cases, length.runs, done)?;
+    let cells = cases.iter().map(|case| Cell { size: case.size, wait: case.wait });
+    let mut values = Vec::new();
+    for (cell, outcomes) in cells.zip(&all).filter(|(_, outcomes)| !outcomes.is_empty()) {
         let tag = cell.tag("one-way");
         for outcome in outcomes {
             done.logged.add_load(&tag, outcome, Record::wait_ns);
         }
+        values.push(one_way_value(cell, length, outcomes));
     }
-    let measured = cells.iter().zip(&all).filter(|(_, runs)| !runs.is_empty());
-    Ok(measured.map(|(cell, outcomes)| one_way_value(*cell, length, outcomes)).collect())
+    Ok(values)
 }
 
 fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Value {

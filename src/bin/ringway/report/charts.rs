@@ -390,7 +390,7 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
         "Wait by load",
         format!(
             "How long a message waits from its intended time, for {} arrivals and service {}. Bars: \
-             95 % by batch means. Up to the knee a queue costs little; beyond it everything.",
+             95 %. Up to the knee a queue costs little; beyond it everything.",
             first["arrival"].as_str().unwrap_or("-"),
             first["service"].as_str().unwrap_or("-")
         ),
