@@ -167,7 +167,7 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Of several who are as busy, the last.
+/// The busiest consumer, of several who are as busy the last.
 fn busiest(accounts: &[Account]) -> usize {
     let utilisation = |at: &usize| accounts[*at].measured.figures.utilisation;
     let most =
