@@ -133,55 +133,94 @@ pub fn receive_stream<R: ReceivingEnd>(
     from_ns: u64,
 ) -> Result<StreamReceived, R::Error> {
     let batch = batch.max(1);
-    let mut all = StreamReceived::default();
-    let mut left_out = LeftOut::default();
-    let mut receive = |all: &mut StreamReceived| {
-        end.receive(batch, LOOK, |payload| {
-            let number = payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
-            all.received += 1;
-            if number != all.next {
-                all.count_irregular(number, &mut left_out);
-                return;
-            }
-            all.next = number.saturating_add(1);
-        })
-    };
-    let mut is_open = true;
-    while is_open && clock.now_ns() < from_ns {
+    let mut others = Others::default();
+    let WarmedUp { mut received, mut next, mut is_open } =
+        warm_up(end, clock, batch, from_ns, &mut others)?;
+    let before = received;
+    let begin_ns = clock.now_ns();
+    // From here on nobody looks at the clock, and what is counted stays in registers.
+    while is_open {
+        let taken = end.receive(batch, LOOK, |payload| {
+            received += 1;
+            next = others.next_after(number_of(payload), next);
+        })?;
+        is_open = taken != Taken::Closed;
+    }
+    let end_ns = clock.now_ns();
+    let Others { duplicated, late, gaps, .. } = others;
+    Ok(StreamReceived { received, duplicated, late, gaps, next, before, begin_ns, end_ns })
+}
+
+/// What a stream came to before the time that counts.
+struct WarmedUp {
+    received: u64,
+    next: u64,
+    is_open: bool,
+}
+
+/// Receives until the clock shows that moment. A loop of its own, which leaves the other one alone.
+#[cold]
+#[inline(never)]
+fn warm_up<R: ReceivingEnd>(
+    end: &mut R,
+    clock: &impl Clock,
+    batch: usize,
+    from_ns: u64,
+    others: &mut Others,
+) -> Result<WarmedUp, R::Error> {
+    let mut all = WarmedUp { received: 0, next: 0, is_open: true };
+    while all.is_open && clock.now_ns() < from_ns {
         for _ in 0..BETWEEN_LOOKS.div_ceil(batch as u64) {
-            match receive(&mut all)? {
-                Taken::Messages(_) | Taken::Missed(_) => continue,
-                Taken::Nothing => {}
-                Taken::Closed => is_open = false,
+            let taken = end.receive(batch, LOOK, |payload| {
+                all.received += 1;
+                all.next = others.next_after(number_of(payload), all.next);
+            })?;
+            all.is_open = taken != Taken::Closed;
+            if matches!(taken, Taken::Closed | Taken::Nothing) {
+                break;
             }
-            break;
         }
     }
-    all.before = all.received;
-    all.begin_ns = clock.now_ns();
-    // From here on nobody looks at the clock.
-    while is_open {
-        is_open = receive(&mut all)? != Taken::Closed;
-    }
-    all.end_ns = clock.now_ns();
     Ok(all)
 }
 
-impl StreamReceived {
-    /// Counts a message that is not the next one, away from the path that is timed.
+#[inline]
+fn number_of(payload: &[u8]) -> u64 {
+    payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Messages that are not the next one.
+#[derive(Default)]
+struct Others {
+    duplicated: u64,
+    late: u64,
+    gaps: u64,
+    left_out: LeftOut,
+}
+
+impl Others {
+    /// The number after the greatest, this one included.
+    #[inline(always)]
+    fn next_after(&mut self, number: u64, next: u64) -> u64 {
+        if number == next { number.saturating_add(1) } else { self.count(number, next) }
+    }
+
+    /// Away from the path that is timed.
     #[cold]
     #[inline(never)]
-    fn count_irregular(&mut self, number: u64, left_out: &mut LeftOut) {
-        if number > self.next {
-            self.gaps += number - self.next;
-            left_out.add(self.next, number);
-            self.next = number.saturating_add(1);
-        } else if left_out.take(number) {
+    fn count(&mut self, number: u64, next: u64) -> u64 {
+        if number > next {
+            self.gaps += number - next;
+            self.left_out.add(next, number);
+            return number.saturating_add(1);
+        }
+        if self.left_out.take(number) {
             self.gaps -= 1;
             self.late += 1;
         } else {
             self.duplicated += 1;
         }
+        next
     }
 }
 
