@@ -24,7 +24,10 @@ const MODULES: [(&str, &str); 23] = [
         "message sharing history membership segment outcome error ring wait sys sync layout",
     ),
     ("message", "sharing outcome error ring"),
-    ("sharing", "membership registry subscribe history segment outcome error ring sync layout"),
+    (
+        "sharing",
+        "membership registry subscribe history segment outcome error ring wait sync layout",
+    ),
     ("info", "registry history segment error ring sync layout"),
     ("registry", "membership subscribe history segment error ring sync sys layout"),
     ("history", "membership segment error ring wait sys sync layout"),

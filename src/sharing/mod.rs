@@ -21,6 +21,7 @@ use crate::ring::{
 use crate::segment::{Lock, Segment};
 use crate::subscribe::{AckMode, Subscribe};
 use crate::sync::Ordering;
+use crate::wait::SLEEP_UNSURE;
 use portion::{Portion, Sight, bit, bits};
 
 mod portion;
@@ -270,8 +271,13 @@ impl SharedReader {
         match self.look_at_head(buffer)? {
             // Nothing better to do.
             nothing @ (Read::Empty | Read::Closed) => {
-                let read = self.work.look_at_others(matches!(nothing, Read::Closed), buffer)?;
-                Ok(read.unwrap_or(if self.work.is_something_left() {
+                let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed));
+                let read = work.look_at_others(is_closed, buffer)?;
+                Ok(read.unwrap_or(if work.is_something_left() {
+                    if is_closed {
+                        // Nobody calls for the last message that is settled.
+                        note_due(&mut work.due_at, Instant::now() + SLEEP_UNSURE);
+                    }
                     Read::Empty
                 } else {
                     nothing
@@ -493,6 +499,7 @@ impl Work {
     }
 
     /// Takes a share from the head, wherever that is.
+    #[inline(always)]
     fn take(&mut self, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
         let take = self.ring.take(&self.subscription, index, count_max, self.terms.keyed);
         let take = take.map_err(|corrupt| self.segment.corrupt(corrupt))?;
@@ -730,11 +737,10 @@ impl Work {
         let messages = (((1_u64 << count) - 1) << number) as u32;
         let from = first + u64::from(number);
         let to = from + count as u64;
-        let state = portion.state().settle(messages);
-        self.replace(portion, state);
+        self.replace(portion, portion.state().settle(messages));
         portion.note_counted(messages.count_ones());
         self.count(layout::MISSED, count as u64);
-        self.announce_settled(state);
+        self.announce_settled();
         (count > 0).then_some(Read::Missed { from, to })
     }
 

@@ -11,8 +11,7 @@ use crate::history::{Letter, Reason};
 use crate::layout::{self, Word64};
 use crate::membership::announce_messages;
 use crate::outcome::{Acked, Nacked};
-use crate::ring::{Buffer, State};
-use crate::sync::{Ordering, fence};
+use crate::ring::Buffer;
 
 impl Work {
     pub(crate) fn ack(&self, sequence: u64) -> Result<Acked, Error> {
@@ -112,19 +111,13 @@ impl Work {
         }
         self.count(what, messages.count_ones().into());
         portion.note_counted(messages.count_ones());
-        self.announce_settled(state);
+        self.announce_settled();
         Acked::Done
     }
 
-    /// Calls those who may have waited for what was settled: for its key, or for the last message
-    /// before the end.
-    pub(super) fn announce_settled(&self, state: State) {
-        let is_last = || {
-            // SeqCst: WAKE. Whoever closed the stream may have found nobody asleep who waits for this.
-            fence(Ordering::SeqCst);
-            self.ring.closed_at().is_some()
-        };
-        if self.terms.keyed || (state.unsettled() == 0 && is_last()) {
+    /// Calls those who may have waited for the key of what was settled.
+    pub(super) fn announce_settled(&self) {
+        if self.terms.keyed {
             announce_messages(&self.ring);
         }
     }
