@@ -236,7 +236,7 @@ impl Ring {
                 return false;
             }
             crash_point();
-            // First of all: whoever clears up after the dead looks no further.
+            // First of all: whoever clears up after the dead looks no further than this.
             // Relaxed: the turn that takes the share carries it.
             self.control32(layout::SHARES_USED).fetch_max(1 + index.0, Ordering::Relaxed);
             crash_point();

@@ -155,7 +155,7 @@ impl Writer {
     /// Has the next message ask for what was reserved beyond the sector: that was for one of a
     /// size that was checked, which may never come, and others of any size would find it.
     pub(crate) fn confine(&mut self) {
-        self.head.limit_to(self.head.recorded_until);
+        self.head.confine();
     }
 
     /// Begins a batch: frames that become visible together.
@@ -363,6 +363,10 @@ impl Head {
         self.sequence += 1;
     }
 
+    fn confine(&mut self) {
+        self.limit_to(self.recorded_until);
+    }
+
     /// Lowers the limit for frames, and the word after them, to end at or below a position. It
     /// is in this lap, or the end of it.
     #[inline(always)]
@@ -502,7 +506,7 @@ impl Staging {
 
     /// As [`Writer::confine`].
     pub(crate) fn confine(&mut self) {
-        self.head.limit_to(self.head.recorded_until);
+        self.head.confine();
     }
 
     /// Makes all messages visible by one store.
