@@ -867,7 +867,7 @@ impl QueueOptions {
             && adopted.has_journal()?
         {
             return Err(invalid(format!(
-                "the journal in {} would not go on; ask for a journal, name another directory, or remove what is there (`Archive::remove`, `ringway rm --history`)",
+                "the journal in {} would not go on; ask for a journal, or name another directory; a queue that has both takes the journal along when it goes (`ringway rm --history`)",
                 adopted.path().display()
             )));
         }
