@@ -118,7 +118,7 @@ impl Queue {
     }
 
     /// Opens a queue, or makes it if there is none. If there is one, the options have no part
-    /// in this.
+    /// in this, but for one thing: who asks for a history or a journal gets no queue without.
     ///
     /// # Errors
     /// As [`open`](Self::open) and [`create`](Self::create).
@@ -141,7 +141,8 @@ impl Queue {
         loop {
             match Self::open(name) {
                 Err(Error::NotFound { .. }) => {}
-                result => return result,
+                Ok(queue) => return options.check_found(&queue).map(|()| queue),
+                refused => return refused,
             }
             match Self::create(name, options) {
                 Err(Error::AlreadyExists { .. }) if round < ROUNDS => {}
@@ -830,6 +831,20 @@ impl QueueOptions {
     /// ```
     pub fn first_sequence(self, sequence: u64) -> Self {
         Self { first_sequence: sequence, ..self }
+    }
+
+    /// Refuses a queue that would not keep what is to be kept.
+    fn check_found(&self, queue: &Queue) -> Result<(), Error> {
+        let lacks = if self.journal.is_some() && queue.durable_sequence().is_none() {
+            "journal"
+        } else if self.history.is_some() && queue.history().is_none() {
+            "history"
+        } else {
+            return Ok(());
+        };
+        let what =
+            format!("it is there already, and has no {lacks}; remove it first, or do without");
+        Err(Error::InvalidOption { queue: queue.name().into(), what: what.into() })
     }
 
     /// What a queue is born with; while its history is adopted nobody else has that.

@@ -616,6 +616,17 @@ fn a_queue_that_would_pass_over_what_was_asked_for_is_refused() {
         assert!(matches!(refused, Error::InvalidOption { .. }), "{refused}");
     }
     assert!(Queue::create(&name, &journalled(&directory, Journal::Written)).is_ok());
+    // Nor does one that is there already pass for one that keeps messages.
+    let plain = Name::new("plain");
+    let queue = Queue::open_or_create(&plain, &QueueOptions::new().capacity(CAPACITY)).unwrap();
+    let keeping = Directory::new(&plain);
+    for options in [options(&keeping), journalled(&keeping, Journal::Written)] {
+        let refused = Queue::open_or_create(&plain, &options).unwrap_err();
+        assert!(refused.to_string().contains("is there already, and has no"), "{refused}");
+    }
+    assert!(Queue::open_or_create(&plain, &QueueOptions::new()).is_ok());
+    drop(queue);
+    assert!(Queue::open_or_create(&name, &journalled(&directory, Journal::Written)).is_ok());
 }
 
 #[test]
