@@ -212,10 +212,25 @@ fn whoever_waits_where_a_lap_has_ended_sleeps() {
         await_sleeps(&queue, member);
         let sequence = producer.send(b"x").unwrap();
         assert_eq!(next.join().unwrap(), sequence);
-        let end = scope.spawn(|| queue.subscribe(&workers()).unwrap().receive().map(drop));
-        thread::sleep(Duration::from_millis(1));
+    });
+}
+
+#[test]
+fn whoever_waits_where_a_lap_has_ended_is_told_that_the_queue_is_gone() {
+    let _watchdog = watchdog();
+    let name = Name::new("lap-gone");
+    let (queue, mut producer) = queue_of(&name);
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    for _ in 0..CAPACITY / 16 - 1 {
+        producer.send(b"x").unwrap();
+        next(&mut consumer);
+    }
+    let member = consumer.member();
+    thread::scope(|scope| {
+        let end = scope.spawn(|| matches!(consumer.receive(), Err(Error::Stale { .. })));
+        await_sleeps(&queue, member);
         Queue::force_remove(&name).unwrap();
-        assert!(matches!(end.join().unwrap(), Ok(()) | Err(Error::Stale { .. })));
+        assert!(end.join().unwrap());
     });
 }
 
