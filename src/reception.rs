@@ -202,8 +202,8 @@ impl Reception {
         }
     }
 
-    /// The long way: all that the short way does not do. `false` if a frame came during the wait:
-    /// the short way takes it sooner than this one could hand it over.
+    /// The long way: all that the short way does not do. `false` if it is the short way's turn, which
+    /// takes what is there now sooner than this one could hand it over.
     #[cold]
     #[inline(never)]
     fn receive_patiently(
@@ -255,7 +255,7 @@ impl Reception {
                     if let Some(ticket) = uncalled_before {
                         self.check_late_wake(ticket);
                     }
-                    return Ok(Some(Received::Message(handed)));
+                    return Ok(handed.map(Received::Message));
                 }
                 Read::Missed { from, to } => return Ok(Some(Received::Missed { from, to })),
                 Read::Closed => return Ok(Some(Received::Closed)),
@@ -319,7 +319,7 @@ impl Reception {
         }
     }
 
-    fn look(&mut self) -> Result<Read<Handed>, Error> {
+    fn look(&mut self) -> Result<Read<Option<Handed>>, Error> {
         let read = match self.look_at_past()? {
             Some(read) => read,
             None => match &mut *self.reader {
@@ -337,7 +337,7 @@ impl Reception {
         }
         let sequence = self.reader.run().sequence().wrapping_sub(1);
         let is_copy = !matches!(&*self.reader, Reader::Held(_));
-        Ok(read.map(|span| Handed { span, sequence, delivery: 1, is_copy }))
+        Ok(read.map(|span| Some(Handed { span, sequence, delivery: 1, is_copy })))
     }
 
     /// What comes next, if it has left the ring and is to be had all the same.

@@ -246,8 +246,9 @@ impl SharedReader {
     }
 
     /// Looks for a message, wherever it is: in the current share, among what is left of others,
-    /// among what other members left, and at the head.
-    pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
+    /// among what other members left, and at the head. `None` is the first one of a new share,
+    /// which the short way hands out.
+    pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read<Option<Handed>>, Error> {
         self.reached = Reached::NotHead;
         let work = &mut self.work;
         if let Some((from, to)) = work.missed.take() {
@@ -256,24 +257,24 @@ impl SharedReader {
         work.due_at = None;
         work.looks = work.looks.wrapping_add(1);
         if let Some(read) = self.look_at_current(buffer)? {
-            return Ok(read);
+            return Ok(read.map(Some));
         }
         self.work.check_prefetch()?;
         if let Some(read) = self.work.pick(buffer)? {
-            return Ok(read);
+            return Ok(read.map(Some));
         }
         if self.work.looks.is_multiple_of(LOOKS_PER_CLOCK)
             && self.work.is_to_watch(Instant::now())
             && let Some(read) = self.work.look_at_others(true, buffer)?
         {
-            return Ok(read);
+            return Ok(read.map(Some));
         }
         match self.look_at_head(buffer)? {
             // Nothing better to do.
             nothing @ (Read::Empty | Read::Closed) => {
                 let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed));
                 let read = work.look_at_others(is_closed, buffer)?;
-                Ok(read.unwrap_or(if work.is_something_left() {
+                Ok(read.map(|read| read.map(Some)).unwrap_or(if work.is_something_left() {
                     if is_closed {
                         // Nobody calls for the last message that is settled.
                         note_due(&mut work.due_at, Instant::now() + SLEEP_UNSURE);
@@ -321,9 +322,9 @@ impl SharedReader {
         Ok(missed)
     }
 
-    /// Takes a share from the head, and hands out its first message.
+    /// Takes a share from the head.
     #[allow(clippy::cast_possible_truncation, reason = "at most a sector and a message")]
-    fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Handed>, Error> {
+    fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Option<Handed>>, Error> {
         let work = &mut self.work;
         self.reached = Reached::Barred;
         let Some(count_max) = work.room() else { return Ok(Read::Empty) };
@@ -354,7 +355,8 @@ impl SharedReader {
         let size = (extent.end - extent.begin.position) as usize;
         self.known_until = extent.shape.map_or(0, |_| self.run.offset() + size);
         portion.fill(&work.ring, extent, state, work.terms.keyed);
-        if work.has_left(&portion) {
+        let has_left = work.has_left(&portion);
+        if has_left {
             // What lies there in the ring is something else.
             self.run.stop();
         }
@@ -369,8 +371,11 @@ impl SharedReader {
             work.count(layout::MISSED, to - from);
             return Ok(Read::Missed { from, to });
         }
+        if in_order && !has_left {
+            return Ok(Read::Message(None));
+        }
         let read = if in_order { self.look_at_current(buffer)? } else { work.pick(buffer)? };
-        Ok(read.unwrap_or(Read::Empty))
+        Ok(read.map_or(Read::Empty, |read| read.map(Some)))
     }
 
     /// Whether [`Self::look`] would find nothing.
