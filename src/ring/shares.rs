@@ -44,7 +44,9 @@ pub(super) struct Step {
     pub(super) to: Place,
 }
 
-/// What a share consists of. Constant from when it is taken until all of it is settled.
+/// What a share consists of. Constant from when it is taken until all of it is settled. Taking one
+/// is inlined from end to end, so that this travels in registers: a result's way through memory, as
+/// words and then as vectors, costs as much as all the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// The first message.
@@ -252,6 +254,7 @@ impl Ring {
     /// Takes the next messages of the stream as a share, `count_max` at most and no more than end
     /// within a sector; if the first does not, it alone. The share is the caller's, and has
     /// nothing unsettled. Of a keyed subscription it has the messages' keys too.
+    #[inline(always)]
     pub(crate) fn take(
         &self,
         subscription: &Subscription,
@@ -279,6 +282,7 @@ impl Ring {
 
     /// [`Self::take`], of a head behind which nothing is missed up to a place that is in the ring.
     /// Nothing if somebody was faster.
+    #[inline(always)]
     pub(crate) fn try_take(
         &self,
         subscription: &Subscription,
@@ -314,6 +318,7 @@ impl Ring {
 
     /// Takes messages that were found to follow a head as a share, with their keys if those count.
     /// Nothing if somebody was faster; else the share's state, from which others may have changed it.
+    #[inline(always)]
     pub(crate) fn take_stretch(
         &self,
         subscription: &Subscription,
@@ -340,6 +345,7 @@ impl Ring {
 
     /// Looks at what a share from a place on would consist of. What a head that holds leads to is
     /// whole as long as the head has not moved, whatever the licence says.
+    #[inline(always)]
     fn survey(
         &self,
         subscription: &Subscription,
@@ -689,6 +695,15 @@ impl Share {
     /// The word for the key of message `index`.
     pub(crate) fn key(&self, index: u32) -> &AtomicU32 {
         self.word32(word::key(index))
+    }
+
+    /// What its first messages have of their keys; 0 for each after those.
+    pub(crate) fn keys(&self, count: u32) -> ShareKeys {
+        let mut keys = ShareKeys::default();
+        for (index, key) in (0..count).zip(&mut keys) {
+            *key = self.key(index).load(Ordering::Relaxed);
+        }
+        keys
     }
 
     fn ticket(&self) -> &AtomicU64 {

@@ -273,16 +273,17 @@ impl SharedReader {
             // Nothing better to do.
             nothing @ (Read::Empty | Read::Closed) => {
                 let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed));
-                let read = work.look_at_others(is_closed, buffer)?;
-                Ok(read.map(|read| read.map(Some)).unwrap_or(if work.is_something_left() {
-                    if is_closed {
-                        // Nobody calls for the last message that is settled.
-                        note_due(&mut work.due_at, Instant::now() + SLEEP_UNSURE);
-                    }
-                    Read::Empty
-                } else {
-                    nothing
-                }))
+                if let Some(read) = work.look_at_others(is_closed, buffer)? {
+                    return Ok(read.map(Some));
+                }
+                if !work.is_something_left() {
+                    return Ok(nothing);
+                }
+                if is_closed {
+                    // Nobody calls for the last message that is settled.
+                    note_due(&mut work.due_at, Instant::now() + SLEEP_UNSURE);
+                }
+                Ok(Read::Empty)
             }
             read => Ok(read),
         }
@@ -290,32 +291,23 @@ impl SharedReader {
 
     /// What the short way did not do: the rest of the current share, or what is left of it.
     fn look_at_current(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
+        let work = &self.work;
         let mut missed = None;
-        if self.work.current.as_ref().is_some_and(|portion| !portion.is_handed_out()) {
-            if let Some(span) = self.try_next(buffer) {
-                let sequence = self.run.sequence() - 1;
-                let is_copy = self.work.copies();
-                return Ok(Some(Read::Message(Handed { span, sequence, delivery: 1, is_copy })));
-            }
-            let work = &self.work;
-            let portion = work.current.as_ref().filter(|portion| !portion.is_lost());
-            if let Some(portion) = portion {
-                // From here on the short way leads nowhere.
-                self.run.stop();
-                let number = portion.state().handed();
-                match work.find(portion, number, buffer)? {
-                    Whereabouts::Message { span, is_copy } if work.hand_out_next(portion) => {
-                        let sequence = portion.extent().begin.sequence + u64::from(number);
-                        return Ok(Some(Read::Message(Handed {
-                            span,
-                            sequence,
-                            delivery: 1,
-                            is_copy,
-                        })));
-                    }
-                    Whereabouts::Message { .. } => {}
-                    Whereabouts::Gone { to } => missed = work.miss(portion, number, to),
+        if let Some(portion) = &work.current
+            && !portion.is_handed_out()
+            && !portion.is_lost()
+        {
+            // From here on the short way leads nowhere.
+            self.run.stop();
+            let number = portion.state().handed();
+            match work.find(portion, number, buffer)? {
+                Whereabouts::Message { span, is_copy } if work.hand_out_next(portion) => {
+                    let sequence = portion.extent().begin.sequence + u64::from(number);
+                    let handed = Handed { span, sequence, delivery: 1, is_copy };
+                    return Ok(Some(Read::Message(handed)));
                 }
+                Whereabouts::Message { .. } => {}
+                Whereabouts::Gone { to } => missed = work.miss(portion, number, to),
             }
         }
         self.work.put_aside(&mut self.run);

@@ -290,8 +290,7 @@ impl Portion {
 /// What has to be settled before messages of a share, for their keys' sake. All shares before it
 /// in the stream were taken before it was, and none is to come.
 fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> Vec<Blocker> {
-    let keys: Vec<u32> =
-        (0..extent.count).map(|number| share.key(number).load(Ordering::Relaxed)).collect();
+    let keys = share.keys(extent.count);
     let mut blockers = Vec::new();
     for other in ring.used_shares() {
         let theirs = ring.share(other);
@@ -303,19 +302,18 @@ fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> V
         }
         let unsettled = if other == index { u32::MAX } else { theirs.load_state().unsettled() };
         let unsettled = unsettled & (u32::MAX >> (32 - earlier.count));
-        for (number, &key) in (0..).zip(&keys).filter(|(_, key)| **key != 0) {
-            let before = if other == index { (1 << number) - 1 } else { u32::MAX };
-            let same = bits(unsettled & before)
-                .filter(|&message| theirs.key(message).load(Ordering::Relaxed) == key)
-                .fold(0, |messages, message| messages | 1 << message);
+        let their_keys = theirs.keys(earlier.count);
+        for (number, &key) in keys.iter().enumerate().filter(|(_, key)| **key != 0) {
+            let before = if other == index { &their_keys[..number] } else { &their_keys[..] };
+            // Most keys are there once, which is found out soonest by looking at all without a branch.
+            if before.iter().map(|&other| u32::from(other == key)).sum::<u32>() == 0 {
+                continue;
+            }
+            let same = (0_u32..).zip(before).filter(|(_, other)| **other == key);
+            let messages = unsettled & same.fold(0, |same, (message, _)| same | bit(message));
             // What was read of a share that has been given away since is of no account.
-            if same != 0 && theirs.load_ticket() == ticket {
-                blockers.push(Blocker {
-                    blocked: 1 << number,
-                    share: other,
-                    ticket,
-                    messages: same,
-                });
+            if messages != 0 && theirs.load_ticket() == ticket {
+                blockers.push(Blocker { blocked: 1 << number, share: other, ticket, messages });
             }
         }
     }
