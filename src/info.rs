@@ -343,6 +343,10 @@ impl SubscriptionInfo {
                 sum.wrapping_add(member.word64(of_member).load(Ordering::Relaxed))
             })
         };
+        let uncounted = members.iter().map(|&index| ring.uncounted(index));
+        let (delivered, acked) = uncounted.fold((0, 0), |(delivered, acked), more| {
+            (delivered + more.0, acked + more.1)
+        });
         let display = |word| subscription.word64(word).load(Ordering::Relaxed);
         let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
         let whole = terms.lag == Lag::Hold || head_position >= floor;
@@ -368,9 +372,9 @@ impl SubscriptionInfo {
                 .then(|| ring.recorded_at(first.position).and_then(age))
                 .flatten(),
             holds_producer: terms.lag == Lag::Hold && first.position < floor,
-            delivered: count(word::DELIVERED, layout::DELIVERED),
+            delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
             redelivered: count(word::REDELIVERED, layout::REDELIVERED),
-            acked: count(word::ACKED, layout::ACKED),
+            acked: count(word::ACKED, layout::ACKED).wrapping_add(acked),
             dead_letters: count(word::DEAD_LETTERS, layout::DEAD_LETTERS),
             missed: count(word::MISSED, layout::MISSED),
         }

@@ -319,7 +319,9 @@ part! {
         0x38 redelivered: u64 = "member" "of these, not the first of their message";
         0x40 acked: u64 = "member" "messages it acknowledged, for display";
         0x48 dead_letters: u64 = "member" "messages it gave up, for display";
-        0x50 _reserved_member: [u8; 48] = "nobody" "zero";
+        0x50 current: u32 = "member" "1 + the share that it works through in order, 0 if none; what it delivers and acknowledges of that is counted when it is through";
+        0x54 counted: u32 = "member" "settled messages of that share which are counted already";
+        0x58 _reserved_member: [u8; 40] = "nobody" "zero";
     }
 }
 
@@ -401,6 +403,8 @@ pub(crate) const DELIVERED: Word64 = Word64(offset_of!(Member, delivered));
 pub(crate) const REDELIVERED: Word64 = Word64(offset_of!(Member, redelivered));
 pub(crate) const ACKED: Word64 = Word64(offset_of!(Member, acked));
 pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Member, dead_letters));
+pub(crate) const CURRENT: Word32 = Word32(offset_of!(Member, current));
+pub(crate) const COUNTED: Word32 = Word32(offset_of!(Member, counted));
 
 /// The words of a [`Subscription`].
 pub(crate) mod subscription {

@@ -143,6 +143,11 @@ fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
         ring.leave(index);
         return Ok(());
     };
+    // Before its share is another's.
+    let (delivered, acked) = ring.uncounted(index);
+    member.word32(layout::CURRENT).store(0, Ordering::Relaxed);
+    member.word64(layout::DELIVERED).fetch_add(delivered, Ordering::Relaxed);
+    member.word64(layout::ACKED).fetch_add(acked, Ordering::Relaxed);
     let opened = ring.disown(index);
     for (from, to) in [
         (layout::DELIVERED, layout::subscription::DELIVERED),
@@ -198,5 +203,7 @@ fn introduce(ring: &Ring, index: MemberIndex) {
     for count in [layout::DELIVERED, layout::REDELIVERED, layout::ACKED, layout::DEAD_LETTERS] {
         member.word64(count).store(0, Ordering::Relaxed);
     }
-    member.word32(layout::LATE_WAKES).store(0, Ordering::Relaxed);
+    for word in [layout::LATE_WAKES, layout::CURRENT, layout::COUNTED] {
+        member.word32(word).store(0, Ordering::Relaxed);
+    }
 }

@@ -455,6 +455,9 @@ fn poison_becomes_a_dead_letter_after_exactly_as_many_deaths() {
     }
     let info = info(&queue, "workers");
     assert_eq!((info.dead_letters, info.unacked, info.lag_messages), (4, 0, Some(0)));
+    // What the dead had in hand is counted too.
+    let all: u32 = deliveries.values().sum();
+    assert_eq!((info.delivered, info.acked), (all.into(), COUNT - 4));
 }
 
 #[test]
@@ -567,6 +570,8 @@ fn messages_are_acknowledged_in_any_order_and_only_once() {
     }
     for &sequence in &sequences[..90] {
         assert_eq!(consumer.ack(sequence).unwrap(), Acked::Done);
+        let counts = info(&queue, "workers");
+        assert_eq!((counts.delivered, counts.acked), (100, 100 - counts.unacked));
         assert_eq!(consumer.ack(sequence).unwrap(), Acked::Late);
         assert_eq!(consumer.nack(sequence).unwrap(), Nacked::Late);
         assert_eq!(consumer.extend(sequence).unwrap(), Acked::Late);

@@ -111,6 +111,12 @@ impl State {
         ((self.0 >> Self::HANDED_SHIFT) & Self::HANDED_MASK) as u32
     }
 
+    /// How many of those that were handed out are settled.
+    pub(crate) fn settled(self) -> u32 {
+        let handed = u32::MAX.checked_shr(32_u32.saturating_sub(self.handed())).unwrap_or(0);
+        (handed & !self.unsettled()).count_ones()
+    }
+
     #[allow(clippy::cast_possible_truncation, reason = "15 bits")]
     pub(crate) fn owner(self) -> Option<MemberIndex> {
         let code = ((self.0 >> Self::OWNER_SHIFT) & Self::OWNER_MASK) as u32;
@@ -514,6 +520,20 @@ impl Ring {
             && end.is_multiple_of(8)
             && (begin.position + 1..COUNT_MAX).contains(&end);
         if possible { Ok(extent) } else { Err(Corrupt { position: begin.position, found: end }) }
+    }
+
+    /// What a member has delivered, and what it has acknowledged, of the share that it works through:
+    /// what its line does not count yet.
+    #[cfg(not(loom))]
+    pub(crate) fn uncounted(&self, owner: MemberIndex) -> (u64, u64) {
+        let member = self.member(owner);
+        // Relaxed, all of it: for display.
+        let current = member.word32(layout::CURRENT).load(Ordering::Relaxed).checked_sub(1);
+        let share = current.and_then(|number| self.share_numbered(number));
+        let state = share.map(|share| share.load_state());
+        let Some(state) = state.filter(|state| state.owner() == Some(owner)) else { return (0, 0) };
+        let counted = member.word32(layout::COUNTED).load(Ordering::Relaxed);
+        (state.handed().into(), state.settled().saturating_sub(counted).into())
     }
 
     /// Opens what a member had of shares: those with unsettled messages are anybody's from now on,

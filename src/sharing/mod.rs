@@ -354,6 +354,7 @@ impl SharedReader {
         }
         let in_order = !portion.is_blocked_at_all();
         if in_order {
+            work.begin_to_count(&portion);
             work.current = Some(portion);
         } else {
             work.keep(portion);
@@ -589,10 +590,29 @@ impl Work {
         (!gone).then_some(copy)
     }
 
+    /// Shows which share's messages are not counted one by one, but by [`Self::count_handed`], or by
+    /// whoever clears up after this member: see [`Ring::uncounted`].
+    fn begin_to_count(&self, portion: &Portion) {
+        self.member.word32(layout::COUNTED).store(0, Ordering::Relaxed);
+        let current = self.member.word32(layout::CURRENT);
+        current.store(1 + portion.index().get(), Ordering::Relaxed);
+    }
+
     /// Counts what was handed out in order of the current share, and settled since.
     fn count_handed(&self, portion: &Portion) {
-        self.count(layout::DELIVERED, portion.state().handed().into());
-        self.count(layout::ACKED, portion.uncounted().into());
+        let state = portion.state();
+        let counted = self.member.word32(layout::COUNTED).load(Ordering::Relaxed);
+        self.member.word32(layout::CURRENT).store(0, Ordering::Relaxed);
+        self.count(layout::DELIVERED, state.handed().into());
+        self.count(layout::ACKED, state.settled().saturating_sub(counted).into());
+    }
+
+    /// Settled messages were counted.
+    fn note_counted(&self, portion: &Portion, count: u32) {
+        if self.current.as_deref().is_some_and(|current| core::ptr::eq(current, portion)) {
+            let counted = self.member.word32(layout::COUNTED);
+            counted.store(counted.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        }
     }
 
     /// Adds to one of the counts in the member's line, which only this member changes.
@@ -735,7 +755,7 @@ impl Work {
         let from = first + u64::from(number);
         let to = from + count as u64;
         self.replace(portion, portion.state().settle(messages));
-        portion.note_counted(messages.count_ones());
+        self.note_counted(portion, messages.count_ones());
         self.count(layout::MISSED, count as u64);
         self.announce_settled();
         (count > 0).then_some(Read::Missed { from, to })

@@ -24,8 +24,6 @@ pub(super) struct Portion {
     waiting: AtomicU32,
     /// 1 once another member has taken it away.
     lost: AtomicU32,
-    /// Settled messages that are counted already.
-    counted: AtomicU32,
     /// When messages that wait are to be delivered again.
     retries: Mutex<Vec<(u32, Instant)>>,
     blockers: Vec<Blocker>,
@@ -63,7 +61,6 @@ impl Portion {
             lent: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             lost: AtomicU32::new(0),
-            counted: AtomicU32::new(0),
             retries: Mutex::default(),
             blockers: Vec::new(),
         }
@@ -76,7 +73,6 @@ impl Portion {
         self.state.store(state.word(), Ordering::Relaxed);
         self.set_lent(0);
         self.waiting.store(self.share.waiting().load(Ordering::Relaxed), Ordering::Relaxed);
-        self.counted.store(0, Ordering::Relaxed);
         let retries = self.retries.get_mut().unwrap_or_else(PoisonError::into_inner);
         retries.clear();
         self.blockers.clear();
@@ -151,19 +147,6 @@ impl Portion {
         let state = self.state();
         self.store_state(state.hand_out());
         self.set_lent(self.lent() | bit(state.handed()));
-    }
-
-    /// Settled messages were counted.
-    pub(super) fn note_counted(&self, count: u32) {
-        self.counted.store(self.counted.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-    }
-
-    /// How many messages were handed out in order and settled, and are not counted yet.
-    pub(super) fn uncounted(&self) -> u32 {
-        let state = self.state();
-        let handed = u32::MAX.checked_shr(32_u32.saturating_sub(state.handed())).unwrap_or(0);
-        let settled = (handed & !state.unsettled()).count_ones();
-        settled.saturating_sub(self.counted.load(Ordering::Relaxed))
     }
 
     /// Lets go of messages that are all settled, and not lent any more.

@@ -110,7 +110,7 @@ impl Work {
             return Acked::Late;
         }
         self.count(what, messages.count_ones().into());
-        portion.note_counted(messages.count_ones());
+        self.note_counted(portion, messages.count_ones());
         self.announce_settled();
         Acked::Done
     }
