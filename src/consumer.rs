@@ -334,7 +334,31 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
-        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence))
+        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence, None))
+    }
+
+    /// Refuses a message by its sequence, for so long, as [`Message::nack_after`].
+    ///
+    /// # Errors
+    /// As [`Message::nack`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Nacked, Queue, QueueOptions, Start, Subscribe};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-consumer-nack-after");
+    /// # let queue = Queue::create("doc-consumer-nack-after", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let sequence = worker.receive()?.message().unwrap().sequence();
+    /// let pause = Duration::from_secs(60);
+    /// assert_eq!(worker.nack_after(sequence, pause)?, Nacked::Retry(pause));
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-consumer-nack-after")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn nack_after(&self, sequence: u64, pause: Duration) -> Result<Nacked, Error> {
+        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence, Some(pause)))
     }
 
     /// Gives a message up by its sequence, as [`Message::reject`].

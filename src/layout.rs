@@ -328,7 +328,7 @@ part! {
 part! {
     /// A share: messages of a named subscription that follow each other and are one member's to
     /// work on.
-    struct Share: 256 {
+    struct Share: 384 {
         0x00 ticket: u64 = "owner, helpers" "1 + the subscription (bits 48 to 62) and the turn it was taken at; bit 63: the head has passed it";
         0x08 state: u64 = "owner, heirs" "unsettled messages (32 bits) | how many were handed out (6) | 1 + owner (15) | generation (11)";
         0x10 from_position: u64 = "owner" "the head's position before it";
@@ -343,6 +343,7 @@ part! {
         0x48 retries: [u8; 32] = "owner" "deliveries of each message beside the one that the state counts";
         0x68 _reserved_share: [u8; 24] = "nobody" "zero";
         0x80 keys: [u8; 128] = "owner" "lower half of each key's hash (32 bits), in a keyed subscription; 0: no key";
+        0x100 pauses: [u8; 128] = "owner" "1 + the milliseconds (32 bits each) that a message waits to be delivered again; 0: as long as the subscription says";
     }
 }
 
@@ -469,6 +470,11 @@ pub(crate) mod share {
     pub(crate) const fn key(index: u32) -> Word32 {
         assert!(index < SHARE_COUNT_MAX);
         Word32(offset_of!(Share, keys) + index as usize * 4)
+    }
+
+    pub(crate) const fn pause(index: u32) -> Word32 {
+        assert!(index < SHARE_COUNT_MAX);
+        Word32(offset_of!(Share, pauses) + index as usize * 4)
     }
 }
 

@@ -245,7 +245,36 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack(self) -> Result<Nacked, Error> {
-        self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence))
+        self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence, None))
+    }
+
+    /// Refuses the message as [`nack`](Self::nack), but says itself how long it is not to be
+    /// delivered again, whoever is free: until what it needs is likely to be there. To the
+    /// millisecond, rounded up, and 49 days at most. The pause is measured by the clock of whoever
+    /// has the message: if that member ends meanwhile, from the moment at which another one finds
+    /// it, so that it gets longer but never shorter.
+    ///
+    /// # Errors
+    /// As [`nack`](Self::nack).
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Nacked, Queue, QueueOptions, Start, Subscribe};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-nack-after");
+    /// # let queue = Queue::create("doc-nack-after", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let pause = Duration::from_millis(5);
+    /// let nacked = worker.receive()?.message().unwrap().nack_after(pause)?;
+    /// assert_eq!(nacked, Nacked::Retry(pause));
+    /// assert!(worker.receive()?.message().unwrap().redelivered());
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-nack-after")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn nack_after(self, pause: Duration) -> Result<Nacked, Error> {
+        self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence, Some(pause)))
     }
 
     /// Gives the message up at once: it becomes a dead letter, however often it was delivered, for one

@@ -228,7 +228,7 @@ fn the_standard_input_says_what_is_acknowledged() {
     // It has as many as it may have.
     writeln!(input, "ack-through 1").unwrap();
     assert_eq!((next(), next()), ((2, 1), (3, 1)));
-    writeln!(input, "  nack   2 \n\nextend 3").unwrap();
+    writeln!(input, "  nack   2  0ms \n\nextend 3").unwrap();
     assert_eq!(next(), (2, 2));
     writeln!(input, "nack 2\nack 3\nack 3").unwrap();
     assert_eq!((next(), next()), ((4, 1), (5, 1)));
@@ -254,8 +254,17 @@ fn what_means_nothing_ends_a_dialogue() {
     let name = Name::new("nonsense");
     run_with(&["pub", &name, "--create"], &numbers(1));
     let long = "a".repeat(1000);
-    for nonsense in ["jump 0", "ack", "ack zero", "ack 0 0", "\u{1b}[2J", &long, &"a b ".repeat(99)]
-    {
+    for nonsense in [
+        "jump 0",
+        "ack",
+        "ack zero",
+        "ack 0 0",
+        "ack 0 1s",
+        "nack 0 soon",
+        "\u{1b}[2J",
+        &long,
+        &"a b ".repeat(99),
+    ] {
         let mut member = dialogue(&name, &[]);
         let mut input = member.stdin.take().unwrap();
         writeln!(input, "extend 99\n{nonsense}").unwrap();

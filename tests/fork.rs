@@ -234,6 +234,7 @@ fn has_no_handles(_: &[&str]) {
             assert_forked(shared.ack(0));
             assert_forked(shared.ack_through(0));
             assert_forked(shared.nack(0));
+            assert_forked(shared.nack_after(0, Duration::ZERO));
             assert_forked(shared.extend(0));
             for consumer in [held, skipping, shared] {
                 assert_no_consumer(consumer);

@@ -517,6 +517,44 @@ fn what_is_refused_comes_again_after_its_pause_and_ends_as_a_dead_letter() {
     assert_eq!(queue.dead_letters("workers").unwrap().count(), 0);
 }
 
+#[test]
+fn a_message_is_refused_for_as_long_as_is_said_whoever_has_it_then() {
+    let _alive = watchdog();
+    let name = Name::new("nack-after");
+    let queue = queue_of(&name, SMALL);
+    let (pause, hour) = (Duration::from_millis(30), Duration::from_secs(3600));
+    let options = workers().ack(AckMode::Manual).backoff(hour, 1.0, hour);
+    let mut first = queue.subscribe(&options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(&payload(0)).unwrap();
+    producer.send(&payload(1)).unwrap();
+    // Rounded up, and not for ever.
+    let short = Duration::from_micros(29_001);
+    for (asked, given) in [(short, pause), (Duration::MAX, Duration::from_millis(0xffff_fffe))] {
+        let begin = std::time::Instant::now();
+        let message = first.receive().unwrap().message().unwrap();
+        let sequence = message.sequence();
+        assert_eq!(message.nack_after(asked).unwrap(), Nacked::Retry(given));
+        if sequence == 0 {
+            continue;
+        }
+        let again = next_of(&mut first, 0);
+        assert!(begin.elapsed() >= pause, "it waits as long as it was told to");
+        assert_eq!(again.delivery(), 2);
+    }
+    assert_eq!(first.nack_after(0, pause).unwrap(), Nacked::Retry(pause));
+    // Of an heir's clock.
+    let begin = std::time::Instant::now();
+    drop(first);
+    let mut heir = queue.subscribe(&options).unwrap();
+    let again = next_of(&mut heir, 0);
+    assert!(begin.elapsed() >= pause, "it waits as long as it was told to");
+    assert_eq!(again.delivery(), 3);
+    assert_eq!(again.ack().unwrap(), Acked::Done);
+    assert!(heir.receive_timeout(pause).unwrap().message().is_none());
+    assert_eq!(info(&queue, "workers").waiting, 1);
+}
+
 fn next_of(consumer: &mut Consumer, sequence: u64) -> Message<'_> {
     let message = consumer.receive().unwrap().message().expect("a message");
     assert_eq!(message.sequence(), sequence);

@@ -7,6 +7,8 @@
 //! passes on as a whole: first to nobody, then to any member that wants it. Messages never move
 //! between shares, so that none is ever in two, or in none.
 
+use core::time::Duration;
+
 use super::frame::{self, ExtensionSet, Frame};
 use super::read_side::Read;
 use super::run::{Run, Span};
@@ -710,6 +712,23 @@ impl Share {
         *byte = byte.saturating_add(1);
         // Release: PASS. Whoever takes the share over sees it.
         word.store(u64::from_le_bytes(retries), Ordering::Release);
+    }
+
+    /// How long message `index`, which waits, does so, unless that is for the subscription to say.
+    pub(crate) fn pause(&self, index: u32) -> Option<Duration> {
+        // Relaxed: who takes the share over has it by its state.
+        let milliseconds = self.word32(word::pause(index)).load(Ordering::Relaxed).checked_sub(1)?;
+        Some(Duration::from_millis(milliseconds.into()))
+    }
+
+    /// The owner has message `index` wait so long, or as the subscription says.
+    pub(crate) fn set_pause(&self, index: u32, pause: Option<Duration>) {
+        let code = pause.map_or(0, |pause| {
+            let milliseconds = pause.as_nanos().div_ceil(1_000_000);
+            u32::try_from(milliseconds).unwrap_or(u32::MAX).saturating_add(1)
+        });
+        // Relaxed: as in `pause`.
+        self.word32(word::pause(index)).store(code, Ordering::Relaxed);
     }
 
     /// The word for the key of message `index`.

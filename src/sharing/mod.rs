@@ -721,6 +721,7 @@ impl Work {
             }
             if self.is_last_delivery(portion.deliveries(number)) {
                 if let Err(error) = self.bury(portion, number, Reason::Unacknowledged) {
+                    portion.set_pause(number, Some(LETTER_RETRY));
                     portion.retry_at(number, Instant::now() + LETTER_RETRY);
                     return Err(error);
                 }
@@ -795,7 +796,7 @@ impl Work {
         match portion.map_err(|corrupt| self.segment.corrupt(corrupt))? {
             Some(portion) => {
                 for number in bits(portion.waiting()) {
-                    let pause = self.pause_after(portion.deliveries(number));
+                    let pause = self.pause_of(&portion, number);
                     portion.retry_at(number, sight.since + pause);
                 }
                 self.keep(Box::new(portion));
@@ -830,8 +831,10 @@ impl Work {
             return Some(sight.since);
         }
         let share = self.ring.share(sight.index);
-        let pauses = bits(sight.waiting & sight.state.unsettled())
-            .map(|number| self.pause_after(share.deliveries(number, sight.state)));
+        let pauses = bits(sight.waiting & sight.state.unsettled()).map(|number| {
+            let usual = || self.pause_after(share.deliveries(number, sight.state));
+            share.pause(number).unwrap_or_else(usual)
+        });
         pauses.min().map(|pause| sight.since + pause)
     }
 
@@ -839,7 +842,7 @@ impl Work {
     fn waiting_since(&self, portion: &Portion) -> Instant {
         let now = Instant::now();
         let begin = |(number, at): (u32, Instant)| {
-            at.checked_sub(self.pause_after(portion.deliveries(number))).unwrap_or(now)
+            at.checked_sub(self.pause_of(portion, number)).unwrap_or(now)
         };
         portion.retries().into_iter().map(begin).min().unwrap_or(now)
     }

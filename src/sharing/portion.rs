@@ -1,7 +1,7 @@
 //! A share as its member sees it, and the shares of others as they look from here.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ring::{
     Corrupt, Extent, MemberIndex, Ring, Share, ShareIndex, Span, State, Subscription,
@@ -198,6 +198,16 @@ impl Portion {
 
     pub(super) fn deliveries(&self, number: u32) -> u32 {
         self.share.deliveries(number, self.state())
+    }
+
+    /// How long a message that waits does so, if that is not for the subscription to say.
+    pub(super) fn pause(&self, number: u32) -> Option<Duration> {
+        self.share.pause(number)
+    }
+
+    /// Has heirs of a message that is going to wait do so as long, or as the subscription says.
+    pub(super) fn set_pause(&self, number: u32, pause: Option<Duration>) {
+        self.share.set_pause(number, pause);
     }
 
     /// Has a message wait until it is delivered again.

@@ -38,7 +38,8 @@ impl Work {
         Ok(all.unwrap_or(Acked::Late))
     }
 
-    pub(crate) fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
+    /// Refuses a message, to be delivered again after a pause, or after the usual one.
+    pub(crate) fn nack(&self, sequence: u64, pause: Option<Duration>) -> Result<Nacked, Error> {
         let _settling = self.settling()?;
         let Some((portion, number)) = self.find_lent(sequence) else { return Ok(Nacked::Late) };
         let deliveries = portion.deliveries(number);
@@ -52,7 +53,8 @@ impl Work {
         if !self.show_progress(portion) {
             return Ok(Nacked::Late);
         }
-        let pause = self.pause_after(deliveries);
+        portion.set_pause(number, pause);
+        let pause = self.pause_of(portion, number);
         portion.retry_at(number, Instant::now() + pause);
         Ok(Nacked::Retry(pause))
     }
@@ -124,6 +126,12 @@ impl Work {
 
     pub(super) fn is_last_delivery(&self, deliveries: u32) -> bool {
         self.terms.deliveries_max.is_some_and(|max| deliveries >= max)
+    }
+
+    /// How long a message that waits does so.
+    pub(super) fn pause_of(&self, portion: &Portion, number: u32) -> Duration {
+        let usual = || self.pause_after(portion.deliveries(number));
+        portion.pause(number).unwrap_or_else(usual)
     }
 
     pub(super) fn pause_after(&self, deliveries: u32) -> Duration {

@@ -406,7 +406,8 @@ pub struct Member {
     #[arg(long, value_name = "NUMBER", requires = "subscription")]
     pub prefetch: Option<u32>,
     /// When messages are acknowledged: when they are written, or when the standard input says so:
-    /// ack, ack-through, nack, reject (a dead letter at once) or extend, and a sequence, a line each
+    /// ack, ack-through, nack, reject (a dead letter at once) or extend, and a sequence, a line each;
+    /// nack also with a time, for which it is not to come again
     #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
     pub ack: Ack,
     /// Run a command for each message instead of writing it: the payload is its input; it

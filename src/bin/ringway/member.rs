@@ -333,13 +333,16 @@ impl<'a> Answers<'a> {
         unacked: &mut BTreeSet<u64>,
     ) -> Result<(), Failure> {
         let line = str::from_utf8(&self.line).map_err(|_| self.meaningless())?;
-        let mut words = line.split_whitespace();
-        let (verb, sequence) = match (words.next(), words.next(), words.next()) {
-            (None, ..) => return Ok(()),
-            (Some(verb), Some(sequence), None) => (verb, sequence.parse::<u64>()),
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (verb, sequence, pause) = match words[..] {
+            [] => return Ok(()),
+            [verb, sequence] => (verb, sequence, None),
+            [verb @ "nack", sequence, pause] => (verb, sequence, Some(pause)),
             _ => return Err(self.meaningless()),
         };
-        let Ok(sequence) = sequence else { return Err(self.meaningless()) };
+        let sequence = sequence.parse().map_err(|_| self.meaningless())?;
+        let pause = pause.map(humantime::parse_duration).transpose();
+        let pause = pause.map_err(|_| self.meaningless())?;
         let is_late = match verb {
             "ack" => {
                 unacked.remove(&sequence);
@@ -351,7 +354,10 @@ impl<'a> Answers<'a> {
             }
             "nack" => {
                 unacked.remove(&sequence);
-                let nacked = consumer.nack(sequence)?;
+                let nacked = match pause {
+                    Some(pause) => consumer.nack_after(sequence, pause)?,
+                    None => consumer.nack(sequence)?,
+                };
                 if nacked == Nacked::DeadLetter {
                     self.console.note(format_args!("message {sequence} is a dead letter now"));
                 }
@@ -376,7 +382,7 @@ impl<'a> Answers<'a> {
         let number = self.count.max(1);
         let line = String::from_utf8_lossy(&self.line);
         Failure::Record(format!(
-            "line {number} of the standard input, '{}', is none of ack, ack-through, nack, reject and extend with a sequence",
+            "line {number} of the standard input, '{}', is none of ack, ack-through, nack, reject and extend with a sequence (and nack with a time, such as 30s)",
             line.escape_debug()
         ))
     }
