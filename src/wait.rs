@@ -355,8 +355,9 @@ mod pace {
     /// No rate tells a producer that is slowed down so from one that has no more to send. So it is
     /// tried out: in a stream without a gap, another pause now and then, for as long as it takes
     /// to measure a rate. A longer one is kept if the stream becomes faster by it, a shorter one
-    /// if it does not become slower. Single messages never meet a pause, and none is tried in
-    /// which the producer would fill half of the ring.
+    /// if it does not become slower. None is tried in which the producer would fill half of the
+    /// ring, and a trial ends with the first pause that brought one message: that is somebody who
+    /// waits for an answer, and was just busy when the last one came.
     #[derive(Debug)]
     pub(crate) struct StandOff {
         /// Bytes of the ring.
@@ -374,6 +375,8 @@ mod pace {
         /// The measurement under way.
         measured_from: Option<(Instant, u64)>,
         catch_ups: u32,
+        /// Whether there was a pause at the last catch-up in a stream.
+        has_paused: bool,
         /// Where the reader caught up last.
         sequence: u64,
     }
@@ -402,6 +405,7 @@ mod pace {
                 trial_interval: 1,
                 measured_from: None,
                 catch_ups: 0,
+                has_paused: false,
                 sequence: 0,
             }
         }
@@ -410,14 +414,23 @@ mod pace {
         pub(crate) fn pause(&mut self, position: u64, sequence: u64) {
             let run = sequence.wrapping_sub(self.sequence);
             self.sequence = sequence;
-            if run > 1 {
-                self.pause_in_stream(position);
+            match run {
+                // The same catch-up, told twice.
+                0 => {}
+                1 => {
+                    if core::mem::take(&mut self.has_paused) && self.trial.take().is_some() {
+                        self.measured_from = None;
+                        self.put_off_trials();
+                    }
+                }
+                _ => self.pause_in_stream(position),
             }
         }
 
         /// Nothing has come for some time: what comes next is another stream.
         pub(crate) fn forget_stream(&mut self) {
             self.measured_from = None;
+            self.has_paused = false;
         }
 
         fn pause_in_stream(&mut self, position: u64) {
@@ -434,7 +447,8 @@ mod pace {
                 self.measure_from(position);
             }
             let (pause, _) = self.pause_now();
-            if !pause.is_zero() {
+            self.has_paused = !pause.is_zero();
+            if self.has_paused {
                 rest(pause);
             }
         }
@@ -460,10 +474,15 @@ mod pace {
             let factor = if trial > self.usual { Self::FASTER } else { Self::NO_SLOWER };
             if rate >= self.usual_rate * factor {
                 self.usual = trial;
-                self.trial_interval = 1;
+                (self.trial_interval, self.trial_in) = (1, 1);
             } else {
-                self.trial_interval = (self.trial_interval * 2).min(Self::TRIAL_INTERVAL_MAX);
+                self.put_off_trials();
             }
+        }
+
+        /// The last one did not pay.
+        fn put_off_trials(&mut self) {
+            self.trial_interval = (self.trial_interval * 2).min(Self::TRIAL_INTERVAL_MAX);
             self.trial_in = self.trial_interval;
         }
 
@@ -540,6 +559,20 @@ mod pace {
             catch_up(&mut stand_off, 1_000, 1, |_| ());
             catch_up(&mut stand_off, 1_000, 64, StandOff::forget_stream);
             assert!(stand_off.usual_rate == 0.0 && stand_off.trial.is_none());
+        }
+
+        #[test]
+        fn a_trial_ends_with_the_first_pause_that_brought_one_message() {
+            let mut stand_off = StandOff::new(1 << 40);
+            catch_up(&mut stand_off, 66, 2, |_| ());
+            assert!(stand_off.trial == Some(1) && stand_off.has_paused);
+            catch_up(&mut stand_off, 1, 1, |_| ());
+            assert_eq!((stand_off.trial, stand_off.trial_in), (None, 2));
+            // The usual pause was measured, and stays until one that is measured is better.
+            stand_off.usual = 1;
+            catch_up(&mut stand_off, 2, 2, |_| ());
+            catch_up(&mut stand_off, 1, 1, |_| ());
+            assert_eq!((stand_off.usual, stand_off.trial_in), (1, 2));
         }
 
         #[test]
