@@ -344,9 +344,8 @@ impl SubscriptionInfo {
             })
         };
         let uncounted = members.iter().map(|&index| ring.uncounted(index));
-        let (delivered, acked) = uncounted.fold((0, 0), |(delivered, acked), more| {
-            (delivered + more.0, acked + more.1)
-        });
+        let (delivered, acked) =
+            uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
         let display = |word| subscription.word64(word).load(Ordering::Relaxed);
         let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
         let whole = terms.lag == Lag::Hold || head_position >= floor;

@@ -54,7 +54,7 @@ impl Membership {
         };
         if ring.is_active(index) {
             // A dead one's. What is corrupt about its shares is reported by who meets it.
-            let _ = retire(&ring, index);
+            let _ = end(&ring, index);
         }
         introduce(&ring, index);
         Ok(Self { ring, index, lock })
@@ -86,7 +86,7 @@ impl Drop for Membership {
         // A forked child has a copy of this, but not the place.
         if self.lock.is_own() {
             // What is corrupt about the shares stays where it is, for others to report.
-            let _ = retire(&self.ring, self.index);
+            let _ = end(&self.ring, self.index);
             announce_room(&self.ring);
         }
     }
@@ -104,7 +104,7 @@ pub(crate) fn clear_dead(
         // Whoever has the lock of a line in use, and is not its owner, has outlived its owner.
         if lock.try_member(index)? {
             if ring.is_active(index) {
-                let _ = retire(ring, index);
+                let _ = end(ring, index);
                 cleared += 1;
             }
             lock.give_up_member(index)?;
@@ -136,7 +136,7 @@ pub(crate) fn count_living(
 
 /// Ends a membership: what it left of shares is for others from now on, and what it counted is
 /// the subscription's. The caller holds the member's lock.
-fn retire(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
+fn end(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
     let member = ring.member(index);
     let subscription = member.subscription().and_then(|index| ring.subscription(index));
     let Some(subscription) = subscription else {

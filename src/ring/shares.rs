@@ -706,18 +706,24 @@ impl Share {
 
     /// Counts one more delivery of message `index`, which the state does not count.
     pub(crate) fn count_retry(&self, index: u32) {
-        let word = self.word64(word::retries(index));
-        let mut retries = word.load(Ordering::Relaxed).to_le_bytes();
-        let byte = &mut retries[index as usize % 8];
-        *byte = byte.saturating_add(1);
+        let count = |retries: u64| {
+            let mut retries = retries.to_le_bytes();
+            let byte = &mut retries[index as usize % 8];
+            *byte = byte.saturating_add(1);
+            Some(u64::from_le_bytes(retries))
+        };
+        // A swap, so that one who was stopped here, and has lost the share, takes nothing from what
+        // others have counted since.
         // Release: PASS. Whoever takes the share over sees it.
-        word.store(u64::from_le_bytes(retries), Ordering::Release);
+        let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+        let _ = self.word64(word::retries(index)).fetch_update(success, failure, count);
     }
 
     /// How long message `index`, which waits, does so, unless that is for the subscription to say.
     pub(crate) fn pause(&self, index: u32) -> Option<Duration> {
         // Relaxed: who takes the share over has it by its state.
-        let milliseconds = self.word32(word::pause(index)).load(Ordering::Relaxed).checked_sub(1)?;
+        let milliseconds =
+            self.word32(word::pause(index)).load(Ordering::Relaxed).checked_sub(1)?;
         Some(Duration::from_millis(milliseconds.into()))
     }
 
