@@ -427,6 +427,14 @@ impl Consumer {
         self.reception.next_sequence()
     }
 
+    pub(crate) fn reception(&self) -> &Reception {
+        &self.reception
+    }
+
+    pub(crate) fn reception_mut(&mut self) -> &mut Reception {
+        &mut self.reception
+    }
+
     /// The number of its line in the member table, as [`Queue::info`](crate::Queue::info) shows
     /// it.
     ///

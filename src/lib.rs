@@ -37,6 +37,7 @@
 //!   subscription. What was acknowledged does not come again; what was not is delivered again when
 //!   its member dies, leaves, refuses it or, if asked for, hangs
 //!   ([`ack_within`](Subscribe::ack_within)). What fails too often is a [`DeadLetter`], on disk.
+//! - **Several queues.** A [`ConsumerSet`] is received from as one consumer, and sleeps on all.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
 //!   dead producer's successor goes on behind the last whole message, a dead consumer stops
 //!   holding the producer.
@@ -72,6 +73,8 @@
 )]
 #[cfg(not(loom))]
 mod consumer;
+#[cfg(not(loom))]
+mod consumer_set;
 #[cfg(not(loom))]
 mod copy;
 #[cfg(not(loom))]
@@ -114,6 +117,7 @@ pub mod workload;
 #[cfg(not(loom))]
 pub use self::{
     consumer::{Consumer, Observer},
+    consumer_set::ConsumerSet,
     error::Error,
     history::{
         Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, DeadLetter, DeadLetters, Journal,

@@ -51,6 +51,22 @@ pub(crate) struct Reception {
     _mapping: Mapping,
 }
 
+/// A sleep that was announced.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    ticket: Ticket,
+    /// How long it may be.
+    limit: Duration,
+    /// Whether a call is sure to come with a message.
+    is_sure: bool,
+}
+
+impl Announced {
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+}
+
 /// How messages are come by.
 #[derive(Debug)]
 pub(crate) enum Reader {
@@ -156,9 +172,9 @@ impl Reception {
     }
 
     /// As [`Self::receive`]. The message must not be used after the next receive: those who call
-    /// this bind it to a borrow of the reception.
+    /// this bind it to a borrow of the reception, or of what owns it.
     #[inline(always)]
-    fn receive_unbound<'a>(
+    pub(crate) fn receive_unbound<'a>(
         &mut self,
         mut patience: Patience,
     ) -> Result<Received<Message<'a>>, Error> {
@@ -175,9 +191,10 @@ impl Reception {
         }
     }
 
-    /// The short way: lends the next message if it is there, and nothing about it is unusual.
+    /// The short way: lends the next message if it is there, and nothing about it is unusual. As for
+    /// [`Self::receive_unbound`].
     #[inline(always)]
-    fn receive_now<'a>(&mut self) -> Option<Message<'a>> {
+    pub(crate) fn receive_now<'a>(&mut self) -> Option<Message<'a>> {
         if self.witness.value() == 0 {
             return None;
         }
@@ -252,8 +269,8 @@ impl Reception {
             let uncalled_before = uncalled.take();
             match self.look()? {
                 Read::Message(handed) => {
-                    if let Some(ticket) = uncalled_before {
-                        self.check_late_wake(ticket);
+                    if let Some(announced) = uncalled_before {
+                        self.check_late_wake(&announced);
                     }
                     return Ok(handed.map(Received::Message));
                 }
@@ -393,48 +410,74 @@ impl Reception {
         Ok(None)
     }
 
-    /// Sleeps until called, so long at most. If the end of the time came first although a call was
-    /// sure to come with a message, the ticket to check that by comes back.
-    fn sleep(&mut self, limit: Duration) -> Result<Option<Ticket>, Error> {
-        let Some(member) = &self.member else {
+    /// Sleeps until called, so long at most. If the end of the time came first, what was announced
+    /// comes back, to check by it whether a message came without a call.
+    fn sleep(&mut self, limit: Duration) -> Result<Option<Announced>, Error> {
+        let Some(announced) = self.announce_sleep(limit) else {
             // Whoever may not write cannot announce a sleep.
             std::thread::sleep(limit.min(SLEEP_UNSURE));
             self.look_around()?;
             return Ok(None);
         };
-        let ring = self.reader.ring();
-        let event = Event::new(ring.control32(layout::DATA_EVENT));
-        let ticket = event.announce();
-        let sure = fence_before_sleep(ring.header32(layout::BARRIER), process::global_barrier);
-        let limit = if sure { limit } else { limit.min(SLEEP_UNSURE) };
-        let limit = match &*self.reader {
-            Reader::Shared(reader) => limit.min(reader.idle_time()),
-            _ => limit,
-        };
         let mut called = true;
-        if self.is_caught_up() && !ring.is_removed() {
+        if self.may_sleep() {
             let begin = Instant::now();
-            called = event.sleep(ticket, limit);
+            called = self.event().sleep(announced.ticket, announced.limit);
             self.habit.note_sleep(begin.elapsed());
+            self.note_sleep();
+        }
+        // Who was called has no need to ask the system: the queue's end is called out too.
+        if !called || self.reader.ring().is_removed() {
+            self.look_around()?;
+        }
+        Ok((!called).then_some(announced))
+    }
+
+    /// Announces that it is going to sleep, if it is allowed to. [`Self::may_sleep`] has to follow,
+    /// and then the sleep.
+    pub(crate) fn announce_sleep(&self, limit: Duration) -> Option<Announced> {
+        self.member.as_ref()?;
+        let ticket = self.event().announce();
+        let barrier = self.reader.ring().header32(layout::BARRIER);
+        let is_sure = fence_before_sleep(barrier, process::global_barrier);
+        let limit = if is_sure { limit } else { limit.min(SLEEP_UNSURE) };
+        // What another member leaves comes without a call from the producer.
+        let (limit, is_sure) = match &*self.reader {
+            Reader::Shared(reader) => (limit.min(reader.idle_time()), false),
+            _ => (limit, is_sure),
+        };
+        Some(Announced { ticket, limit, is_sure })
+    }
+
+    /// The last look before a sleep.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.is_caught_up() && !self.reader.ring().is_removed()
+    }
+
+    /// What it sleeps on, and since when.
+    pub(crate) fn sleep_of(&self, announced: &Announced) -> (Event<'_>, Ticket) {
+        (self.event(), announced.ticket)
+    }
+
+    fn event(&self) -> Event<'_> {
+        Event::new(self.reader.ring().control32(layout::DATA_EVENT))
+    }
+
+    /// It has slept.
+    pub(crate) fn note_sleep(&self) {
+        if let Some(member) = &self.member {
             // Relaxed: only this consumer stores it, and others only show it.
             let sleeps = member.word64(layout::SLEEPS);
             sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
-        // Who was called has no need to ask the system: the queue's end is called out too.
-        if !called || ring.is_removed() {
-            self.look_around()?;
-        }
-        // What another member leaves comes without a call from the producer.
-        let is_shared = matches!(&*self.reader, Reader::Shared(_));
-        Ok((sure && !called && !is_shared).then_some(ticket))
     }
 
-    /// There is a message after a sleep that nobody ended: it is a late wake, unless the producer
-    /// is just about to call.
-    fn check_late_wake(&self, ticket: Ticket) {
-        let event = Event::new(self.reader.ring().control32(layout::DATA_EVENT));
+    /// There is a message after a sleep that nobody ended: it is a late wake if a call was sure to
+    /// come with it, unless the producer is just about to call.
+    pub(crate) fn check_late_wake(&self, announced: &Announced) {
         if let Some(member) = &self.member
-            && !event.was_called_since(ticket)
+            && announced.is_sure
+            && !self.event().was_called_since(announced.ticket)
         {
             // Relaxed: as for the sleeps.
             let late = member.word32(layout::LATE_WAKES);
@@ -455,7 +498,7 @@ impl Reception {
     }
 
     /// Whether the queue is still there.
-    fn look_around(&self) -> Result<(), Error> {
+    pub(crate) fn look_around(&self) -> Result<(), Error> {
         let gone = self.reader.ring().is_removed() || self.segment.is_stale();
         let has_nothing_left = || match &*self.reader {
             Reader::Shared(reader) => reader.has_nothing_left(),

@@ -149,6 +149,17 @@ impl<'a> Event<'a> {
     }
 }
 
+/// [`Event::sleep`] on several at once. Where the system has no such thing, it is as if none were
+/// sure to call.
+#[cfg(not(loom))]
+pub(crate) fn sleep_on_any(sleeps: &[(Event<'_>, Ticket)], limit: Duration) -> bool {
+    let words: Vec<_> = sleeps.iter().map(|(event, ticket)| (event.0, ticket.0)).collect();
+    futex::wait_any(&words, limit).unwrap_or_else(|| {
+        std::thread::sleep(limit.min(SLEEP_UNSURE));
+        false
+    })
+}
+
 /// WHOSE: says that the fence of WAKE is the sleepers', or the producer's.
 pub(crate) fn tell_sleepers(barrier: &AtomicU32, event: Event<'_>, by_sleepers: bool) {
     barrier.store(by_sleepers.into(), Ordering::Relaxed);

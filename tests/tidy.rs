@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 23] = [
+const MODULES: [(&str, &str); 24] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
     (
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",
     ),
+    ("consumer_set", "consumer reception message outcome error wait"),
     (
         "consumer",
         "reception membership message sharing registry history subscribe segment outcome error ring wait",

@@ -11,16 +11,76 @@ use crate::sync::AtomicU32;
 /// `false` says that it was the time limit.
 #[cfg(not(loom))]
 pub(crate) fn wait(word: &AtomicU32, expected: u32, limit: Duration) -> bool {
-    let limit = libc::timespec {
-        tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: limit.subsec_nanos().into(),
-    };
+    let limit = timespec(limit);
     // SAFETY: the word is mapped for the length of the call, the limit outlives it, and the
     // kernel reads both.
     let result = unsafe {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &raw const limit)
     };
     result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
+}
+
+/// [`wait`] on several words at once: until a wake of one of them, or one is not what was expected.
+/// `None` if the system cannot do that.
+#[cfg(not(loom))]
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<bool> {
+    /// What `futex_waitv` (Linux 5.16) takes of each word.
+    #[repr(C)]
+    struct Waiter {
+        expected: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    /// A word of 32 bits, and not a process's own.
+    const FUTEX2_SIZE_U32: u32 = 2;
+
+    let waiter = |&(word, expected): &(&AtomicU32, u32)| Waiter {
+        expected: expected.into(),
+        address: word.as_ptr().expose_provenance() as u64,
+        flags: FUTEX2_SIZE_U32,
+        reserved: 0,
+    };
+    let waiters: Vec<_> = words.iter().map(waiter).collect();
+    let count = u32::try_from(waiters.len()).ok()?;
+    let end = monotonic_time()?.checked_add(limit).unwrap_or(Duration::MAX);
+    let end = timespec(end);
+    // SAFETY: the words are mapped for the length of the call, the array and the time outlive it,
+    // and the kernel reads all of them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waiters.as_ptr(),
+            count,
+            0,
+            &raw const end,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
+    match std::io::Error::last_os_error().raw_os_error() {
+        _ if result >= 0 => Some(true),
+        Some(libc::ETIMEDOUT) => Some(false),
+        // Another value, or a signal.
+        Some(libc::EAGAIN | libc::EINTR) => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(not(loom))]
+fn monotonic_time() -> Option<Duration> {
+    let mut now = timespec(Duration::ZERO);
+    // SAFETY: the kernel writes the time where it is told to.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let (seconds, nanoseconds) = (now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    (result == 0).then(|| Duration::new(seconds, nanoseconds))
+}
+
+#[cfg(not(loom))]
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
 }
 
 /// Wakes all who sleep on the word.

@@ -1,0 +1,213 @@
+//! Several consumers received from as one: their turns, their ends, and sleeping on all of them.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::hint::spin_loop;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use ringway::{
+    AckMode, Acked, ConsumerSet, Error, Lag, Message, Nacked, Queue, QueueOptions, Received, Start,
+    Subscribe, Wait,
+};
+use support::{Name, Random, watchdog};
+
+const CAPACITY: u64 = 64 << 10;
+
+fn queue_of(name: &Name) -> Queue {
+    Queue::create(name, &QueueOptions::new().capacity(CAPACITY).members(200)).unwrap()
+}
+
+fn oldest() -> Subscribe {
+    Subscribe::new().from(Start::Oldest)
+}
+
+/// Who has a message, and its sequence.
+fn next(set: &mut ConsumerSet) -> (usize, u64) {
+    let (number, received) = set.receive().unwrap().expect("somebody's queue is open");
+    (number, received.message().expect("a message").sequence())
+}
+
+fn found(received: Option<(usize, Received<Message<'_>>)>) -> Option<usize> {
+    received.map(|(number, _)| number)
+}
+
+#[test]
+fn all_have_their_turns_and_each_its_order() {
+    const COUNT: u64 = 300;
+    let _watchdog = watchdog();
+    let (one, two, idle) = (Name::new("turns-1"), Name::new("turns-2"), Name::new("turns-0"));
+    let queues = [queue_of(&idle), queue_of(&one), queue_of(&two)];
+    let mut producers = [&queues[1], &queues[2]].map(|queue| queue.producer().unwrap());
+    let members = oldest().named("members");
+    let spares = [oldest(), oldest().on_lag(Lag::Skip), members];
+    let mut set: ConsumerSet = queues
+        .iter()
+        .zip(&spares)
+        .map(|(queue, options)| queue.subscribe(options).unwrap())
+        .collect();
+    for sequence in 0..COUNT {
+        for producer in &mut producers {
+            producer.send(&sequence.to_le_bytes()).unwrap();
+        }
+    }
+    let mut due = [0; 3];
+    for _ in 0..2 * COUNT {
+        let (number, sequence) = next(&mut set);
+        assert_eq!(sequence, due[number], "of {number}");
+        due[number] += 1;
+        // A share's first message is had in a thorough turn only.
+        assert!(due[1].abs_diff(due[2]) <= 32, "{due:?}");
+    }
+    assert_eq!(due, [0, COUNT, COUNT]);
+    assert!(set.try_receive().unwrap().is_none());
+    // Nothing is lent any more, and nothing unacknowledged.
+    assert_eq!(queues[2].info().unwrap().subscriptions[0].unacked, 0);
+}
+
+#[test]
+fn the_end_of_each_queue_is_told_once_and_again_if_it_had_gone_on() {
+    let _watchdog = watchdog();
+    let (one, two) = (Name::new("ends-1"), Name::new("ends-2"));
+    let queues = [queue_of(&one), queue_of(&two)];
+    let [mut first, mut second] = queues.each_ref().map(|queue| queue.producer().unwrap());
+    let mut set: ConsumerSet =
+        queues.iter().map(|queue| queue.subscribe(&oldest()).unwrap()).collect();
+    first.send(b"last").unwrap();
+    first.close().unwrap();
+    assert_eq!(next(&mut set), (0, 0));
+    assert_eq!(set.receive().unwrap(), Some((0, Received::Closed)));
+    assert!(set.receive_timeout(Duration::from_millis(1)).unwrap().is_none());
+    second.send(b"more").unwrap();
+    assert_eq!(next(&mut set), (1, 0));
+    // A later producer goes on.
+    let mut again = queues[0].producer().unwrap();
+    again.send(b"yet more").unwrap();
+    assert_eq!(next(&mut set), (0, 1));
+    again.close().unwrap();
+    assert_eq!(set.receive().unwrap(), Some((0, Received::Closed)));
+    second.close().unwrap();
+    assert_eq!(set.receive().unwrap(), Some((1, Received::Closed)));
+    assert_eq!(set.receive().unwrap(), None);
+    assert_eq!(ConsumerSet::new().receive().unwrap(), None);
+}
+
+#[test]
+fn who_sleeps_on_several_queues_is_called_by_each_of_them() {
+    const COUNT: usize = 3_000;
+    let _watchdog = watchdog();
+    let names = ["calls-0", "calls-1", "calls-2"].map(Name::new);
+    let queues = names.each_ref().map(queue_of);
+    let mut producers = queues.each_ref().map(|queue| queue.producer().unwrap());
+    let mut set: ConsumerSet =
+        queues.iter().map(|queue| queue.subscribe(&Subscribe::new()).unwrap()).collect();
+    set.set_wait(Wait::Park);
+    let (ask, asked) = mpsc::channel();
+    let sender = thread::spawn(move || {
+        let mut random = Random::from_environment();
+        while let Ok(()) = asked.recv() {
+            // Any time from before it looks to when it sleeps.
+            (0..random.below(2_000)).for_each(|_| spin_loop());
+            let number = usize::try_from(random.below(3)).unwrap();
+            producers[number].send(&number.to_le_bytes()).unwrap();
+        }
+        producers
+    });
+    for _ in 0..COUNT {
+        ask.send(()).unwrap();
+        let (number, received) = set.receive().unwrap().expect("all are open");
+        let message = received.message().expect("a message");
+        assert_eq!(message.payload(), number.to_le_bytes());
+    }
+    // A time in which it is sure to fall asleep.
+    assert!(set.receive_timeout(Duration::from_millis(50)).unwrap().is_none());
+    for queue in &queues {
+        let consumer = &queue.info().unwrap().consumers[0];
+        assert!(consumer.sleeps > 0 && consumer.late_wakes == 0, "{consumer:?}");
+    }
+    drop(ask);
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_queue_that_is_gone_is_named_and_keeps_nobody_from_theirs() {
+    let _watchdog = watchdog();
+    for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
+        let (kept, gone) = (Name::new("kept"), Name::new("gone"));
+        let queues = [queue_of(&gone), queue_of(&kept)];
+        let mut producer = queues[1].producer().unwrap();
+        let mut set: ConsumerSet =
+            queues.iter().map(|queue| queue.subscribe(&Subscribe::new()).unwrap()).collect();
+        set.set_wait(wait);
+        let error = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(5));
+                Queue::force_remove(&gone).unwrap();
+            });
+            set.receive().map(found).unwrap_err()
+        });
+        assert!(matches!(&error, Error::Stale { queue, .. } if **queue == *gone), "{error}");
+        producer.send(b"all the same").unwrap();
+        // It is told whenever it is that one's turn.
+        let number = (0..2).find_map(|_| set.receive().map(found).ok()).expect("the other's turn");
+        assert_eq!(number, Some(1));
+        assert_eq!(set.remove(0).unwrap().queue_name(), &*gone);
+        assert!(set.remove(0).is_none() && set.get(0).is_none() && set.remove(7).is_none());
+        producer.send(b"and again").unwrap();
+        assert_eq!(next(&mut set), (1, 1));
+        assert_eq!(set.iter().map(|(number, _)| number).collect::<Vec<_>>(), [1]);
+    }
+}
+
+#[test]
+fn members_in_a_set_are_members_like_all_others() {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let _watchdog = watchdog();
+    let name = Name::new("set-members");
+    let queue = queue_of(&name);
+    let workers = oldest().named("workers").ack(AckMode::Manual);
+    let mut set: ConsumerSet = (0..2).map(|_| queue.subscribe(&workers).unwrap()).collect();
+    set.set_wait(Wait::Park);
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..100 {
+        producer.send(b"a task").unwrap();
+    }
+    let mut acked = BTreeSet::new();
+    while acked.len() < 100 {
+        let (number, received) = set.receive().unwrap().expect("the queue is open");
+        let message = received.message().expect("a message");
+        let (sequence, delivery) = (message.sequence(), message.delivery());
+        let consumer = set.get(number).unwrap();
+        if sequence % 10 == 0 && delivery == 1 {
+            // It comes again without a call from the producer.
+            assert_eq!(consumer.nack_after(sequence, PAUSE).unwrap(), Nacked::Retry(PAUSE));
+        } else {
+            assert_eq!(consumer.ack(sequence).unwrap(), Acked::Done);
+            assert!(acked.insert(sequence), "{sequence} twice");
+        }
+    }
+    let workers = &queue.info().unwrap().subscriptions[0];
+    assert_eq!((workers.redelivered, workers.acked, workers.unacked), (10, 100, 0));
+}
+
+#[test]
+fn more_consumers_than_the_system_can_wait_for_at_once_are_served_too() {
+    let _watchdog = watchdog();
+    let name = Name::new("many");
+    let queue = queue_of(&name);
+    let mut set: ConsumerSet =
+        (0..130).map(|_| queue.subscribe(&Subscribe::new()).unwrap()).collect();
+    set.set_wait(Wait::Park);
+    assert!(set.receive_timeout(Duration::from_millis(5)).unwrap().is_none());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(5));
+            queue.producer().unwrap().send(b"to all").unwrap();
+        });
+        let mut numbers: Vec<_> = (0..130).map(|_| next(&mut set).0).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..130));
+    });
+}
