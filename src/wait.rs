@@ -429,8 +429,9 @@ mod pace {
                 // The same catch-up, told twice.
                 0 => {}
                 1 => {
-                    if core::mem::take(&mut self.has_paused) && self.trial.take().is_some() {
-                        self.measured_from = None;
+                    let has_paused = core::mem::take(&mut self.has_paused);
+                    if has_paused && self.trial.is_some_and(|trial| trial > self.usual) {
+                        (self.trial, self.measured_from) = (None, None);
                         self.put_off_trials();
                     }
                 }
@@ -584,6 +585,11 @@ mod pace {
             catch_up(&mut stand_off, 2, 2, |_| ());
             catch_up(&mut stand_off, 1, 1, |_| ());
             assert_eq!((stand_off.usual, stand_off.trial_in), (1, 2));
+            // Nor does a shorter one have to be better than it to go on.
+            (stand_off.usual, stand_off.trial) = (2, Some(1));
+            catch_up(&mut stand_off, 2, 2, |_| ());
+            catch_up(&mut stand_off, 1, 1, |_| ());
+            assert_eq!(stand_off.trial, Some(1));
         }
 
         #[test]
