@@ -179,8 +179,9 @@ pub struct SubscriptionInfo {
     pub lag_time: Option<Duration>,
     /// Whether the producer cannot go on because of it.
     pub holds_producer: bool,
-    /// Deliveries, those of members that have left included, and those of shares that are being
-    /// worked on not.
+    /// Deliveries, those of members that have left included. While members work, those of one share
+    /// may be counted twice for a moment; with a lease, those of a share that has passed on are
+    /// counted when its former owner goes on, and never if that is killed first.
     pub delivered: u64,
     /// Of these, those that were not the first of their message.
     pub redelivered: u64,

@@ -251,8 +251,9 @@ impl<'a> Message<'a> {
     /// Refuses the message as [`nack`](Self::nack), but says itself how long it is not to be
     /// delivered again, whoever is free: until what it needs is likely to be there. To the
     /// millisecond, rounded up, and 49 days at most. The pause is measured by the clock of whoever
-    /// has the message: if that member ends meanwhile, from the moment at which another one finds
-    /// it, so that it gets longer but never shorter.
+    /// has the message. When it passes on, because all that is left of those that were taken together
+    /// waits, or because its member ends, the next one measures what is left from the moment at which
+    /// it finds it: so it gets longer, but never shorter.
     ///
     /// # Errors
     /// As [`nack`](Self::nack).

@@ -542,17 +542,56 @@ fn a_message_is_refused_for_as_long_as_is_said_whoever_has_it_then() {
         assert!(begin.elapsed() >= pause, "it waits as long as it was told to");
         assert_eq!(again.delivery(), 2);
     }
+    // Each by itself, whatever else of its share waits.
+    let begin = std::time::Instant::now();
     assert_eq!(first.nack_after(0, pause).unwrap(), Nacked::Retry(pause));
+    producer.send(&payload(2)).unwrap();
+    let message = next_of(&mut first, 2);
+    assert_eq!(message.nack_after(pause).unwrap(), Nacked::Retry(pause));
+    let again = next_of(&mut first, 0);
+    assert!(begin.elapsed() >= pause, "it waits as long as it was told to");
+    assert_eq!(again.nack_after(hour).unwrap(), Nacked::Retry(hour));
+    assert_eq!(next_of(&mut first, 2).ack().unwrap(), Acked::Done);
+    assert!(begin.elapsed() >= pause, "it waits as long as it was told to");
+    assert_eq!(info(&queue, "workers").waiting, 2);
+    drop(first);
+    let mut first = queue.subscribe(&options).unwrap();
+    assert!(first.receive_timeout(pause).unwrap().message().is_none());
     // Of an heir's clock.
+    producer.send(&payload(3)).unwrap();
+    assert_eq!(next_of(&mut first, 3).nack_after(pause).unwrap(), Nacked::Retry(pause));
     let begin = std::time::Instant::now();
     drop(first);
     let mut heir = queue.subscribe(&options).unwrap();
-    let again = next_of(&mut heir, 0);
+    let again = next_of(&mut heir, 3);
     assert!(begin.elapsed() >= pause, "it waits as long as it was told to");
-    assert_eq!(again.delivery(), 3);
+    assert_eq!(again.delivery(), 2);
     assert_eq!(again.ack().unwrap(), Acked::Done);
     assert!(heir.receive_timeout(pause).unwrap().message().is_none());
-    assert_eq!(info(&queue, "workers").waiting, 1);
+    assert_eq!(info(&queue, "workers").waiting, 2);
+}
+
+#[test]
+fn what_is_missed_is_not_taken_for_acknowledged_nor_off_it() {
+    let _alive = watchdog();
+    let name = Name::new("missed-counts");
+    let queue = queue_of(&name, SMALL);
+    let mut consumer = queue.subscribe(&workers().on_lag(Lag::Skip)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for sequence in 0..32 {
+        producer.send(&payload(sequence)).unwrap();
+    }
+    (0..10).for_each(|sequence| check(&next_of(&mut consumer, sequence)));
+    // The rest of the share is overwritten.
+    for sequence in 32..4_000 {
+        producer.send(&payload(sequence)).unwrap();
+    }
+    let mut missed = 0;
+    while let Received::Missed { from, to } = consumer.receive().unwrap() {
+        missed += to - from;
+    }
+    let counts = info(&queue, "workers");
+    assert_eq!((counts.delivered, counts.acked, counts.missed), (11, 10, missed));
 }
 
 fn next_of(consumer: &mut Consumer, sequence: u64) -> Message<'_> {

@@ -113,10 +113,14 @@ impl State {
         ((self.0 >> Self::HANDED_SHIFT) & Self::HANDED_MASK) as u32
     }
 
-    /// How many of those that were handed out are settled.
+    /// Those that were handed out, a bit each.
+    pub(crate) fn handed_messages(self) -> u32 {
+        u32::MAX.checked_shr(32_u32.saturating_sub(self.handed())).unwrap_or(0)
+    }
+
+    /// How many of those are settled.
     pub(crate) fn settled(self) -> u32 {
-        let handed = u32::MAX.checked_shr(32_u32.saturating_sub(self.handed())).unwrap_or(0);
-        (handed & !self.unsettled()).count_ones()
+        (self.handed_messages() & !self.unsettled()).count_ones()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "15 bits")]
@@ -529,7 +533,7 @@ impl Ring {
     #[cfg(not(loom))]
     pub(crate) fn uncounted(&self, owner: MemberIndex) -> (u64, u64) {
         let member = self.member(owner);
-        // Relaxed, all of it: for display.
+        // Relaxed, its words: for display.
         let current = member.word32(layout::CURRENT).load(Ordering::Relaxed).checked_sub(1);
         let share = current.and_then(|number| self.share_numbered(number));
         let state = share.map(|share| share.load_state());
@@ -727,14 +731,16 @@ impl Share {
         Some(Duration::from_millis(milliseconds.into()))
     }
 
-    /// The owner has message `index` wait so long, or as the subscription says.
-    pub(crate) fn set_pause(&self, index: u32, pause: Option<Duration>) {
-        let code = pause.map_or(0, |pause| {
-            let milliseconds = pause.as_nanos().div_ceil(1_000_000);
-            u32::try_from(milliseconds).unwrap_or(u32::MAX).saturating_add(1)
-        });
+    /// The owner has message `index` wait so long, or as the subscription says. Returns how long that
+    /// is by what can be written down.
+    pub(crate) fn set_pause(&self, index: u32, pause: Option<Duration>) -> Option<Duration> {
+        let milliseconds = |pause: Duration| pause.as_nanos().div_ceil(1_000_000);
+        let milliseconds = pause
+            .map(|pause| u32::try_from(milliseconds(pause)).unwrap_or(u32::MAX).min(u32::MAX - 1));
+        let code = milliseconds.map_or(0, |milliseconds| 1 + milliseconds);
         // Relaxed: as in `pause`.
         self.word32(word::pause(index)).store(code, Ordering::Relaxed);
+        milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.into()))
     }
 
     /// The word for the key of message `index`.

@@ -410,6 +410,11 @@ impl SharedReader {
         }
     }
 
+    /// Whether there is something of its own shares that it may yet have to be given.
+    pub(crate) fn has_own_left(&self) -> bool {
+        self.work.is_something_own_left()
+    }
+
     /// How long there will be nothing to do unless the producer sends something.
     pub(crate) fn idle_time(&self) -> Duration {
         let due_at = self.work.due_at;
@@ -607,8 +612,10 @@ impl Work {
         self.count(layout::ACKED, state.settled().saturating_sub(counted).into());
     }
 
-    /// Settled messages were counted.
-    fn note_counted(&self, portion: &Portion, count: u32) {
+    /// Settled messages were counted; those that were never handed out, not as something that
+    /// [`Self::count_handed`] would count.
+    fn note_counted(&self, portion: &Portion, messages: u32) {
+        let count = (messages & portion.state().handed_messages()).count_ones();
         if self.current.as_deref().is_some_and(|current| core::ptr::eq(current, portion)) {
             let counted = self.member.word32(layout::COUNTED);
             counted.store(counted.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
@@ -676,8 +683,13 @@ impl Work {
             }
             announce_room(&self.ring);
         } else if portion.in_work() == 0 {
+            let now = Instant::now();
+            for (number, at) in portion.retries() {
+                // What is left of it: whoever sees the share counts from then on.
+                let _ = portion.set_pause(number, Some(at.saturating_duration_since(now)));
+            }
             if self.replace(&portion, state.owned_by(None)) {
-                self.seen.push(portion.sight(self.waiting_since(&portion)));
+                self.seen.push(portion.sight(now));
                 announce_messages(&self.ring);
             }
         } else {
@@ -721,7 +733,7 @@ impl Work {
             }
             if self.is_last_delivery(portion.deliveries(number)) {
                 if let Err(error) = self.bury(portion, number, Reason::Unacknowledged) {
-                    portion.set_pause(number, Some(LETTER_RETRY));
+                    let _ = portion.set_pause(number, Some(LETTER_RETRY));
                     portion.retry_at(number, Instant::now() + LETTER_RETRY);
                     return Err(error);
                 }
@@ -756,7 +768,7 @@ impl Work {
         let from = first + u64::from(number);
         let to = from + count as u64;
         self.replace(portion, portion.state().settle(messages));
-        self.note_counted(portion, messages.count_ones());
+        self.note_counted(portion, messages);
         self.count(layout::MISSED, count as u64);
         self.announce_settled();
         (count > 0).then_some(Read::Missed { from, to })
@@ -836,15 +848,6 @@ impl Work {
             share.pause(number).unwrap_or_else(usual)
         });
         pauses.min().map(|pause| sight.since + pause)
-    }
-
-    /// Since when the messages of a share wait, if all of them do.
-    fn waiting_since(&self, portion: &Portion) -> Instant {
-        let now = Instant::now();
-        let begin = |(number, at): (u32, Instant)| {
-            at.checked_sub(self.pause_of(portion, number)).unwrap_or(now)
-        };
-        portion.retries().into_iter().map(begin).min().unwrap_or(now)
     }
 
     /// Whether there are messages that somebody may yet have to be given.

@@ -205,9 +205,10 @@ impl Portion {
         self.share.pause(number)
     }
 
-    /// Has heirs of a message that is going to wait do so as long, or as the subscription says.
-    pub(super) fn set_pause(&self, number: u32, pause: Option<Duration>) {
-        self.share.set_pause(number, pause);
+    /// Has whoever has a message when it waits do so as long, or as the subscription says. Returns how
+    /// long that is by what can be written down.
+    pub(super) fn set_pause(&self, number: u32, pause: Option<Duration>) -> Option<Duration> {
+        self.share.set_pause(number, pause)
     }
 
     /// Has a message wait until it is delivered again.
@@ -233,6 +234,9 @@ impl Portion {
 
     /// Counts a delivery that is not the first, or not in order.
     pub(super) fn hand_out_again(&self, number: u32) {
+        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        retries.retain(|(other, _)| *other != number);
+        drop(retries);
         self.share.count_retry(number);
         self.set_waiting(self.waiting() & !(1 << number));
         self.set_lent(self.lent() | 1 << number);

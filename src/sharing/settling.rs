@@ -53,8 +53,8 @@ impl Work {
         if !self.show_progress(portion) {
             return Ok(Nacked::Late);
         }
-        portion.set_pause(number, pause);
-        let pause = self.pause_of(portion, number);
+        let pause = portion.set_pause(number, pause);
+        let pause = pause.unwrap_or_else(|| self.pause_after(deliveries));
         portion.retry_at(number, Instant::now() + pause);
         Ok(Nacked::Retry(pause))
     }
@@ -112,7 +112,7 @@ impl Work {
             return Acked::Late;
         }
         self.count(what, messages.count_ones().into());
-        self.note_counted(portion, messages.count_ones());
+        self.note_counted(portion, messages);
         self.announce_settled();
         Acked::Done
     }
