@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::outcome::Received;
 use crate::reception::Announced;
+use crate::sys::process;
 use crate::wait::{self, Next, Pace, Patience, Wait};
 
 /// Consumers that one thread receives from in turn, and that it waits for together: for whichever
@@ -15,8 +16,8 @@ use crate::wait::{self, Next, Pace, Patience, Wait};
 /// Each keeps the number that [`add`](Self::add) gave it, and all else that it is: its lag policy,
 /// its subscription, its place. Only how to wait is for the set to say ([`set_wait`](Self::set_wait)).
 ///
-/// They have their turns: one that has always something holds up no other one for more than a few
-/// messages. Across consumers there is no order; from each the messages come in its own.
+/// They have their turns: while several have something, each of them gives one message after the
+/// other. Across consumers there is no order; from each the messages come in its own.
 ///
 /// ```
 /// use ringway::{ConsumerSet, Queue, QueueOptions, Received, Start, Subscribe};
@@ -35,8 +36,8 @@ use crate::wait::{self, Next, Pace, Patience, Wait};
 /// let of_orders = set.add(orders.subscribe(&from_the_start)?);
 /// let of_prices = set.add(prices.subscribe(&from_the_start)?);
 /// // It ends when all queues are closed.
-/// while let Some((number, received)) = set.receive()? {
-///     if let Received::Message(message) = received {
+/// while let Some((number, received)) = set.receive() {
+///     if let Received::Message(message) = received? {
 ///         let expected = if number == of_orders { b"order" } else { b"price" };
 ///         assert_eq!(message.payload(), expected);
 ///     }
@@ -51,22 +52,28 @@ pub struct ConsumerSet {
     entries: Vec<Option<Entry>>,
     /// Whose turn is next.
     next: usize,
-    turns: u32,
     wait: Wait,
 }
+
+/// What a consumer came up with, and which one that was.
+type Found<'a> = (usize, Result<Received<Message<'a>>, Error>);
 
 #[derive(Debug)]
 struct Entry {
     consumer: Consumer,
     /// Whether it was told that its queue is closed, and nothing has come since.
     has_ended: bool,
-    /// How it announced its last sleep, if that ended for want of time.
+    /// Whether it has as many messages as it may have, and has to acknowledge some first.
+    is_full: bool,
+    /// How many turns may pass without a thorough look for what the short way does not find.
+    turns_off: u32,
+    /// How it announced the last sleep that was over before anybody called.
     uncalled: Option<Announced>,
 }
 
-/// Once in so many turns all consumers are asked whatever the others have, and not only those whose
-/// next message can be had without further ado.
-const TURNS_PER_THOROUGH_ONE: u32 = 16;
+/// So many turns are off for one that was looked at thoroughly and had nothing, as long as others have
+/// something.
+const TURNS_OFF: u32 = 16;
 
 impl ConsumerSet {
     /// One without consumers, that waits by [`Wait::Backoff`].
@@ -94,7 +101,7 @@ impl ConsumerSet {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn add(&mut self, consumer: Consumer) -> usize {
-        self.entries.push(Some(Entry { consumer, has_ended: false, uncalled: None }));
+        self.entries.push(Some(Entry::new(consumer)));
         self.entries.len() - 1
     }
 
@@ -126,8 +133,8 @@ impl ConsumerSet {
     /// # queue.producer()?.send(b"a task")?;
     /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
     /// let mut set = ConsumerSet::from_iter([queue.subscribe(&workers)?]);
-    /// let (number, received) = set.receive()?.unwrap();
-    /// let sequence = received.message().unwrap().sequence();
+    /// let (number, received) = set.receive().unwrap();
+    /// let sequence = received?.message().unwrap().sequence();
     /// assert_eq!(set.get(number).unwrap().ack(sequence)?, Acked::Done);
     /// # drop(set);
     /// # Queue::force_remove("doc-set-get")?;
@@ -185,14 +192,18 @@ impl ConsumerSet {
     /// that it missed some, or, once each, that its queue is closed. `None` if there is no consumer
     /// whose queue is open.
     ///
-    /// The last message is given back by this if it is the same consumer's turn; else it stays lent
-    /// to that one, and a [`Hold`](crate::Lag::Hold) consumer goes on to hold the producer there, or
-    /// a member has it unacknowledged, until its next turn, which is soon.
+    /// What a consumer lent is given back when it is its turn again, or when nobody has anything: until
+    /// then it goes on to hold the producer there, or has the message unacknowledged. Where others may
+    /// have something first, a lease ([`ack_within`](crate::Subscribe::ack_within)) has to allow for
+    /// one of their messages each.
+    ///
+    /// A member that has as many messages as it may have, and has to acknowledge some, is passed over
+    /// while others are there to wait for.
     ///
     /// # Errors
-    /// As [`Consumer::receive`]; the error names the queue. The others go on by the next call, and
-    /// so does this one; [`remove`](Self::remove) it, if it is [`Error::Stale`] or
-    /// [`Error::Corrupt`].
+    /// As of [`Consumer::receive`], of the consumer whose number comes with it. It is told again
+    /// whenever it is that one's turn; the others have theirs all the same. [`remove`](Self::remove)
+    /// one that is [`Error::Stale`] or [`Error::Corrupt`].
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Start, Subscribe};
@@ -202,39 +213,33 @@ impl ConsumerSet {
     /// # producer.send(b"hello")?;
     /// let oldest = Subscribe::new().from(Start::Oldest);
     /// let mut set = ConsumerSet::from_iter([queue.subscribe(&oldest)?]);
-    /// let (number, received) = set.receive()?.unwrap();
-    /// assert_eq!((number, received.message().unwrap().payload()), (0, &b"hello"[..]));
+    /// let (number, received) = set.receive().unwrap();
+    /// assert_eq!((number, received?.message().unwrap().payload()), (0, &b"hello"[..]));
     /// # drop(set);
     /// # Queue::force_remove("doc-set-receive")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn receive(&mut self) -> Result<Option<(usize, Received<Message<'_>>)>, Error> {
+    pub fn receive(&mut self) -> Option<(usize, Result<Received<Message<'_>>, Error>)> {
         self.receive_within(Patience::Endless)
     }
 
     /// As [`receive`](Self::receive), but `None` at once if there is nothing.
-    ///
-    /// # Errors
-    /// As [`receive`](Self::receive).
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Subscribe};
     /// # let _ = Queue::force_remove("doc-set-try");
     /// # let queue = Queue::create("doc-set-try", &QueueOptions::new())?;
     /// let mut set = ConsumerSet::from_iter([queue.subscribe(&Subscribe::new())?]);
-    /// assert!(set.try_receive()?.is_none());
+    /// assert!(set.try_receive().is_none());
     /// # drop(set);
     /// # Queue::force_remove("doc-set-try")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn try_receive(&mut self) -> Result<Option<(usize, Received<Message<'_>>)>, Error> {
+    pub fn try_receive(&mut self) -> Option<(usize, Result<Received<Message<'_>>, Error>)> {
         self.receive_within(Patience::None)
     }
 
     /// As [`receive`](Self::receive), but `None` if there is nothing for so long.
-    ///
-    /// # Errors
-    /// As [`receive`](Self::receive).
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Subscribe};
@@ -242,7 +247,7 @@ impl ConsumerSet {
     /// # let _ = Queue::force_remove("doc-set-timeout");
     /// # let queue = Queue::create("doc-set-timeout", &QueueOptions::new())?;
     /// let mut set = ConsumerSet::from_iter([queue.subscribe(&Subscribe::new())?]);
-    /// assert!(set.receive_timeout(Duration::from_millis(1))?.is_none());
+    /// assert!(set.receive_timeout(Duration::from_millis(1)).is_none());
     /// # drop(set);
     /// # Queue::force_remove("doc-set-timeout")?;
     /// # Ok::<(), ringway::Error>(())
@@ -250,84 +255,115 @@ impl ConsumerSet {
     pub fn receive_timeout(
         &mut self,
         time: Duration,
-    ) -> Result<Option<(usize, Received<Message<'_>>)>, Error> {
+    ) -> Option<(usize, Result<Received<Message<'_>>, Error>)> {
         self.receive_within(Patience::Lasting(time))
     }
 
-    fn receive_within(
-        &mut self,
-        patience: Patience,
-    ) -> Result<Option<(usize, Received<Message<'_>>)>, Error> {
+    fn receive_within(&mut self, patience: Patience) -> Option<Found<'_>> {
         let patience = patience.begin();
         let mut pace = Pace::for_message(self.wait, patience);
         loop {
-            if let Some(found) = self.ask_all()? {
-                return Ok(Some(found));
+            // SAFETY: what was found is bound to the borrow of the set, which owns the consumers.
+            if let Some(found) = unsafe { self.ask_all() } {
+                return Some(found);
             }
-            let is_open = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| !it.has_ended);
-            if matches!(patience, Patience::None) || !self.entries.iter().any(is_open) {
-                return Ok(None);
+            let mut open = self.entries.iter().flatten().filter(|entry| !entry.has_ended);
+            if open.next().is_none() || matches!(patience, Patience::None) {
+                return None;
             }
             match pace.next() {
                 Next::Look => {}
-                Next::Sleep(limit) => self.sleep(limit)?,
-                Next::TimedOut => return Ok(None),
+                Next::Sleep(limit) => {
+                    if let Err((number, error)) = self.sleep(limit) {
+                        return Some((number, Err(error)));
+                    }
+                }
+                Next::TimedOut => return None,
             }
         }
     }
 
-    /// Asks each in its turn, first for what is there, whole and usual; then for anything. The
-    /// message must not be used after the next call: those who call this bind it to a borrow of the
-    /// set.
-    fn ask_all<'a>(&mut self) -> Result<Option<(usize, Received<Message<'a>>)>, Error> {
-        self.turns = self.turns.wrapping_add(1);
-        if !self.turns.is_multiple_of(TURNS_PER_THOROUGH_ONE) {
+    /// Asks each in its turn: first for what is there, whole and usual, and for anything those that
+    /// had something lately; then all of them for anything.
+    ///
+    /// # Safety
+    /// A message must not be used after the next call, nor when its consumer is gone.
+    unsafe fn ask_all<'a>(&mut self) -> Option<Found<'a>> {
+        let mut full = None;
+        for is_thorough in [false, true] {
             for number in self.in_turn() {
-                if let Some(entry) = &mut self.entries[number]
-                    && let Some(message) = entry.consumer.reception_mut().receive_now()
-                {
+                let Some(entry) = &mut self.entries[number] else { continue };
+                // SAFETY: as the caller promises.
+                if let Some(message) = unsafe { entry.consumer.reception_mut().receive_now() } {
+                    entry.note_message();
                     self.next = number + 1;
-                    return Ok(Some((number, entry.note(Received::Message(message)))));
+                    return Some((number, Ok(Received::Message(message))));
+                }
+                if !is_thorough && entry.turns_off > 0 {
+                    entry.turns_off -= 1;
+                    continue;
+                }
+                // SAFETY: as the caller promises.
+                match unsafe { entry.ask() } {
+                    None => {}
+                    Some(Err(error @ Error::PrefetchFull { .. })) => {
+                        full = Some((number, Err(error)));
+                    }
+                    Some(found) => {
+                        self.next = number + 1;
+                        return Some((number, found));
+                    }
                 }
             }
         }
-        for number in self.in_turn() {
-            let Some(entry) = &mut self.entries[number] else { continue };
-            self.next = number + 1;
-            match entry.consumer.reception_mut().receive_unbound(Patience::None)? {
-                Received::Empty | Received::TimedOut => entry.has_ended = false,
-                Received::Closed if entry.has_ended => {}
-                received => return Ok(Some((number, entry.note(received)))),
-            }
-        }
-        Ok(None)
+        // Nobody else will have anything either.
+        let mut others = self.entries.iter().flatten();
+        full.filter(|_| others.all(|entry| entry.has_ended || entry.is_full))
     }
 
     /// The numbers, from that whose turn it is on.
     fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
-        let (next, count) = (self.next, self.entries.len());
-        (next.min(count)..count).chain(0..next.min(count))
+        let count = self.entries.len();
+        let next = if self.next < count { self.next } else { 0 };
+        (next..count).chain(0..next)
     }
 
     /// Sleeps until a queue calls, so long at most.
-    fn sleep(&mut self, limit: Duration) -> Result<(), Error> {
-        let announce = |entry: &Entry| entry.consumer.reception().announce_sleep(limit);
-        let open = || self.entries.iter().flatten().filter(|entry| !entry.has_ended);
-        let announced: Option<Vec<Announced>> = open().map(announce).collect();
-        // Consumers have places to announce it by.
-        let Some(announced) = announced else { return Ok(()) };
-        let mut called = true;
-        if open().all(|entry| entry.consumer.reception().may_sleep()) {
-            let limit = announced.iter().map(Announced::limit).min().unwrap_or(limit);
-            let sleepers = || open().map(|entry| entry.consumer.reception()).zip(&announced);
-            let sleeps: Vec<_> = sleepers().map(|(it, sleep)| it.sleep_of(sleep)).collect();
-            called = wait::sleep_on_any(&sleeps, limit);
-            open().for_each(|entry| entry.consumer.reception().note_sleep());
+    fn sleep(&mut self, limit: Duration) -> Result<(), (usize, Error)> {
+        let numbered = self.entries.iter_mut().enumerate();
+        let mut sleepers: Vec<(usize, &mut Entry, Announced)> = numbered
+            .filter_map(|(number, entry)| {
+                let entry = entry.as_mut()?;
+                let announced = entry.consumer.reception().announce_sleep(limit)?;
+                Some((number, entry, announced))
+            })
+            .collect();
+        // One for all, since all are announced.
+        let mut barrier = None;
+        let mut issue = || *barrier.get_or_insert_with(process::global_barrier);
+        let (mut limit, mut called) = (limit, true);
+        let mut is_idle = true;
+        for (_, entry, announced) in &mut sleepers {
+            let reception = entry.consumer.reception();
+            reception.confirm_sleep(announced, &mut issue);
+            limit = limit.min(announced.limit());
+            // Those have nothing to be looked for, but may be called.
+            is_idle &= entry.has_ended || entry.is_full || reception.may_sleep();
         }
-        let open = self.entries.iter_mut().flatten().filter(|entry| !entry.has_ended);
-        for (entry, announced) in open.zip(announced) {
-            if !called {
-                entry.consumer.reception().look_around()?;
+        if is_idle {
+            let words: Vec<_> = sleepers
+                .iter()
+                .map(|(_, entry, announced)| entry.consumer.reception().sleep_of(announced))
+                .collect();
+            called = wait::sleep_on_any(&words, limit);
+        }
+        for (number, entry, announced) in sleepers {
+            let reception = entry.consumer.reception();
+            if is_idle {
+                reception.note_sleep();
+            }
+            if !called && !entry.has_ended {
+                reception.look_around().map_err(|error| (number, error))?;
                 entry.uncalled = Some(announced);
             }
         }
@@ -336,22 +372,44 @@ impl ConsumerSet {
 }
 
 impl Entry {
-    /// Something was received.
-    fn note<'a>(&mut self, received: Received<Message<'a>>) -> Received<Message<'a>> {
-        self.has_ended = matches!(received, Received::Closed);
-        if let (Some(announced), Received::Message(_)) = (self.uncalled.take(), &received) {
+    fn new(consumer: Consumer) -> Self {
+        Self { consumer, has_ended: false, is_full: false, turns_off: 0, uncalled: None }
+    }
+
+    /// What it has, if it has something, whatever that is.
+    ///
+    /// # Safety
+    /// As of [`ConsumerSet::ask_all`].
+    #[cold]
+    unsafe fn ask<'a>(&mut self) -> Option<Result<Received<Message<'a>>, Error>> {
+        // SAFETY: as the caller promises.
+        let received = unsafe { self.consumer.reception_mut().receive_unbound(Patience::None) };
+        self.turns_off = TURNS_OFF;
+        self.is_full = matches!(received, Err(Error::PrefetchFull { .. }));
+        let had_ended = self.has_ended;
+        self.has_ended = matches!(received, Ok(Received::Closed));
+        match &received {
+            Ok(Received::Empty | Received::TimedOut) => return None,
+            Ok(Received::Closed) if had_ended => return None,
+            Ok(Received::Message(_)) => self.note_message(),
+            Ok(Received::Missed { .. } | Received::Closed) | Err(_) => {}
+        }
+        Some(received)
+    }
+
+    /// A message was received: there may be more soon.
+    #[inline]
+    fn note_message(&mut self) {
+        (self.turns_off, self.has_ended, self.is_full) = (0, false, false);
+        if let Some(announced) = self.uncalled.take() {
             self.consumer.reception().check_late_wake(&announced);
         }
-        received
     }
 }
 
 impl FromIterator<Consumer> for ConsumerSet {
     fn from_iter<I: IntoIterator<Item = Consumer>>(consumers: I) -> Self {
-        let mut set = Self::new();
-        for consumer in consumers {
-            set.add(consumer);
-        }
-        set
+        let entries = consumers.into_iter().map(|consumer| Some(Entry::new(consumer))).collect();
+        Self { entries, ..Self::default() }
     }
 }

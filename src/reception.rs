@@ -131,7 +131,8 @@ impl Reception {
 
     #[inline(always)]
     pub(crate) fn receive(&mut self, patience: Patience) -> Result<Received<Message<'_>>, Error> {
-        self.receive_unbound(patience)
+        // SAFETY: the message is bound to the borrow.
+        unsafe { self.receive_unbound(patience) }
     }
 
     #[inline]
@@ -147,7 +148,8 @@ impl Reception {
         {
             self.stand_off();
         }
-        let received = self.receive_unbound(patience)?;
+        // SAFETY: the message is bound to the borrow.
+        let received = unsafe { self.receive_unbound(patience) }?;
         Ok(received.map(|first| self.batch(first, count_max.saturating_sub(1))))
     }
 
@@ -171,15 +173,18 @@ impl Reception {
         }
     }
 
-    /// As [`Self::receive`]. The message must not be used after the next receive: those who call
-    /// this bind it to a borrow of the reception, or of what owns it.
+    /// As [`Self::receive`].
+    ///
+    /// # Safety
+    /// The message must not be used after the next receive, nor when the reception is gone.
     #[inline(always)]
-    pub(crate) fn receive_unbound<'a>(
+    pub(crate) unsafe fn receive_unbound<'a>(
         &mut self,
         mut patience: Patience,
     ) -> Result<Received<Message<'a>>, Error> {
         loop {
-            if let Some(message) = self.receive_now() {
+            // SAFETY: as the caller promises.
+            if let Some(message) = unsafe { self.receive_now() } {
                 return Ok(Received::Message(message));
             }
             // A place of its own: in a shared one the short way would store words that the caller
@@ -191,10 +196,12 @@ impl Reception {
         }
     }
 
-    /// The short way: lends the next message if it is there, and nothing about it is unusual. As for
-    /// [`Self::receive_unbound`].
+    /// The short way: lends the next message if it is there, and nothing about it is unusual.
+    ///
+    /// # Safety
+    /// As of [`Self::receive_unbound`].
     #[inline(always)]
-    pub(crate) fn receive_now<'a>(&mut self) -> Option<Message<'a>> {
+    pub(crate) unsafe fn receive_now<'a>(&mut self) -> Option<Message<'a>> {
         if self.witness.value() == 0 {
             return None;
         }
@@ -254,7 +261,8 @@ impl Reception {
             return Err(self.segment.forked());
         }
         if patience.is_over() {
-            // Only a frame that comes, and goes or begins a sector, brings a wait back here.
+            // Only what the short way was to take and did not brings a wait back here: a frame that
+            // begins a sector, or one that was overtaken meanwhile.
             return Ok(Some(Received::TimedOut));
         }
         *patience = patience.begin();
@@ -413,12 +421,13 @@ impl Reception {
     /// Sleeps until called, so long at most. If the end of the time came first, what was announced
     /// comes back, to check by it whether a message came without a call.
     fn sleep(&mut self, limit: Duration) -> Result<Option<Announced>, Error> {
-        let Some(announced) = self.announce_sleep(limit) else {
+        let Some(mut announced) = self.announce_sleep(limit) else {
             // Whoever may not write cannot announce a sleep.
             std::thread::sleep(limit.min(SLEEP_UNSURE));
             self.look_around()?;
             return Ok(None);
         };
+        self.confirm_sleep(&mut announced, process::global_barrier);
         let mut called = true;
         if self.may_sleep() {
             let begin = Instant::now();
@@ -433,25 +442,36 @@ impl Reception {
         Ok((!called).then_some(announced))
     }
 
-    /// Announces that it is going to sleep, if it is allowed to. [`Self::may_sleep`] has to follow,
-    /// and then the sleep.
+    /// Announces that it is going to sleep, if it is allowed to. [`Self::confirm_sleep`] has to follow,
+    /// then [`Self::may_sleep`], and then the sleep.
     pub(crate) fn announce_sleep(&self, limit: Duration) -> Option<Announced> {
         self.member.as_ref()?;
-        let ticket = self.event().announce();
-        let barrier = self.reader.ring().header32(layout::BARRIER);
-        let is_sure = fence_before_sleep(barrier, process::global_barrier);
-        let limit = if is_sure { limit } else { limit.min(SLEEP_UNSURE) };
-        // What another member leaves comes without a call from the producer.
-        let (limit, is_sure) = match &*self.reader {
-            Reader::Shared(reader) => (limit.min(reader.idle_time()), false),
-            _ => (limit, is_sure),
-        };
-        Some(Announced { ticket, limit, is_sure })
+        Some(Announced { ticket: self.event().announce(), limit, is_sure: false })
     }
 
-    /// The last look before a sleep.
+    /// Makes sure that the producer sees what was announced, or sleeps less long. `issue` has the
+    /// kernel issue all producers' fences, if it has not done that since the announcement.
+    pub(crate) fn confirm_sleep(&self, announced: &mut Announced, issue: impl FnOnce() -> bool) {
+        let barrier = self.reader.ring().header32(layout::BARRIER);
+        announced.is_sure = fence_before_sleep(barrier, issue);
+        if !announced.is_sure {
+            announced.limit = announced.limit.min(SLEEP_UNSURE);
+        }
+        if let Reader::Shared(reader) = &*self.reader {
+            // What another member leaves comes without a call from the producer.
+            announced.is_sure = false;
+            announced.limit = announced.limit.min(reader.idle_time());
+        }
+    }
+
+    /// The last look before a sleep. Of a queue that is gone only a member has something to wait for:
+    /// what it refused itself.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.is_caught_up() && !self.reader.ring().is_removed()
+        let has_own_left = match &*self.reader {
+            Reader::Shared(reader) => reader.has_own_left(),
+            _ => false,
+        };
+        self.is_caught_up() && (!self.reader.ring().is_removed() || has_own_left)
     }
 
     /// What it sleeps on, and since when.

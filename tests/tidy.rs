@@ -14,7 +14,7 @@ const MODULES: [(&str, &str); 24] = [
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",
     ),
-    ("consumer_set", "consumer reception message outcome error wait"),
+    ("consumer_set", "consumer reception message outcome error wait sys"),
     (
         "consumer",
         "reception membership message sharing registry history subscribe segment outcome error ring wait",
