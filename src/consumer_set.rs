@@ -48,8 +48,10 @@ use crate::wait::{self, Next, Pace, Patience, Wait};
 /// ```
 #[derive(Debug, Default)]
 pub struct ConsumerSet {
-    /// By number; those that were removed are `None`.
-    entries: Vec<Option<Entry>>,
+    /// In the order of their numbers.
+    entries: Vec<Entry>,
+    /// What the next one that is added will be called.
+    number: usize,
     /// Whose turn is next.
     next: usize,
     wait: Wait,
@@ -60,9 +62,10 @@ type Found<'a> = (usize, Result<Received<Message<'a>>, Error>);
 
 #[derive(Debug)]
 struct Entry {
+    number: usize,
     consumer: Consumer,
-    /// Whether it was told that its queue is closed, and nothing has come since.
-    has_ended: bool,
+    /// Where its queue was closed when it was told so, if nothing has come since.
+    ended_at: Option<u64>,
     /// Whether it has as many messages as it may have, and has to acknowledge some first.
     is_full: bool,
     /// How many turns may pass without a thorough look for what the short way does not find.
@@ -101,8 +104,10 @@ impl ConsumerSet {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn add(&mut self, consumer: Consumer) -> usize {
-        self.entries.push(Some(Entry::new(consumer)));
-        self.entries.len() - 1
+        let number = self.number;
+        self.number += 1;
+        self.entries.push(Entry::new(number, consumer));
+        number
     }
 
     /// Takes the consumer of this number out, if there is one.
@@ -121,7 +126,8 @@ impl ConsumerSet {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn remove(&mut self, number: usize) -> Option<Consumer> {
-        self.entries.get_mut(number)?.take().map(|entry| entry.consumer)
+        let place = self.place_of(number)?;
+        Some(self.entries.remove(place).consumer)
     }
 
     /// The consumer of this number, to acknowledge messages by their sequence, for example.
@@ -142,7 +148,7 @@ impl ConsumerSet {
     /// ```
     #[must_use]
     pub fn get(&self, number: usize) -> Option<&Consumer> {
-        self.entries.get(number)?.as_ref().map(|entry| &entry.consumer)
+        Some(&self.entries[self.place_of(number)?].consumer)
     }
 
     /// The consumers with their numbers.
@@ -160,8 +166,7 @@ impl ConsumerSet {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Consumer)> {
-        let entries = self.entries.iter().enumerate();
-        entries.filter_map(|(number, entry)| Some((number, &entry.as_ref()?.consumer)))
+        self.entries.iter().map(|entry| (entry.number, &entry.consumer))
     }
 
     /// Whether it has no consumer.
@@ -172,7 +177,33 @@ impl ConsumerSet {
     /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.iter().all(Option::is_none)
+        self.entries.is_empty()
+    }
+
+    /// Whether there is no consumer whose queue is open, as far as they were told: then
+    /// [`receive`](Self::receive) waits for nothing.
+    ///
+    /// ```
+    /// # use ringway::{ConsumerSet, Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-set-ended");
+    /// # let queue = Queue::create("doc-set-ended", &QueueOptions::new())?;
+    /// let mut set = ConsumerSet::from_iter([queue.subscribe(&Subscribe::new())?]);
+    /// assert!(!set.has_ended());
+    /// queue.producer()?.close()?;
+    /// let (number, received) = set.receive().unwrap();
+    /// assert!(number == 0 && received?.message().is_none());
+    /// assert!(set.has_ended());
+    /// # drop(set);
+    /// # Queue::force_remove("doc-set-ended")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.entries.iter().all(|entry| entry.ended_at.is_some())
+    }
+
+    fn place_of(&self, number: usize) -> Option<usize> {
+        self.entries.binary_search_by_key(&number, |entry| entry.number).ok()
     }
 
     /// How to wait, whatever the consumers were made with. With [`Wait::Park`] it sleeps on all
@@ -223,7 +254,8 @@ impl ConsumerSet {
         self.receive_within(Patience::Endless)
     }
 
-    /// As [`receive`](Self::receive), but `None` at once if there is nothing.
+    /// As [`receive`](Self::receive), but `None` at once also if there is nothing yet:
+    /// [`has_ended`](Self::has_ended) tells.
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Subscribe};
@@ -239,7 +271,8 @@ impl ConsumerSet {
         self.receive_within(Patience::None)
     }
 
-    /// As [`receive`](Self::receive), but `None` if there is nothing for so long.
+    /// As [`receive`](Self::receive), but `None` also if there is nothing for so long:
+    /// [`has_ended`](Self::has_ended) tells.
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Subscribe};
@@ -267,8 +300,7 @@ impl ConsumerSet {
             if let Some(found) = unsafe { self.ask_all() } {
                 return Some(found);
             }
-            let mut open = self.entries.iter().flatten().filter(|entry| !entry.has_ended);
-            if open.next().is_none() || matches!(patience, Patience::None) {
+            if self.has_ended() || matches!(patience, Patience::None) {
                 return None;
             }
             match pace.next() {
@@ -291,12 +323,13 @@ impl ConsumerSet {
     unsafe fn ask_all<'a>(&mut self) -> Option<Found<'a>> {
         let mut full = None;
         for is_thorough in [false, true] {
-            for number in self.in_turn() {
-                let Some(entry) = &mut self.entries[number] else { continue };
+            for place in self.in_turn() {
+                let entry = &mut self.entries[place];
+                let number = entry.number;
                 // SAFETY: as the caller promises.
                 if let Some(message) = unsafe { entry.consumer.reception_mut().receive_now() } {
                     entry.note_message();
-                    self.next = number + 1;
+                    self.next = place + 1;
                     return Some((number, Ok(Received::Message(message))));
                 }
                 if !is_thorough && entry.turns_off > 0 {
@@ -310,18 +343,18 @@ impl ConsumerSet {
                         full = Some((number, Err(error)));
                     }
                     Some(found) => {
-                        self.next = number + 1;
+                        self.next = place + 1;
                         return Some((number, found));
                     }
                 }
             }
         }
         // Nobody else will have anything either.
-        let mut others = self.entries.iter().flatten();
-        full.filter(|_| others.all(|entry| entry.has_ended || entry.is_full))
+        let mut others = self.entries.iter();
+        full.filter(|_| others.all(|entry| entry.ended_at.is_some() || entry.is_full))
     }
 
-    /// The numbers, from that whose turn it is on.
+    /// The entries' places, from that whose turn it is on.
     fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
         let count = self.entries.len();
         let next = if self.next < count { self.next } else { 0 };
@@ -330,12 +363,11 @@ impl ConsumerSet {
 
     /// Sleeps until a queue calls, so long at most.
     fn sleep(&mut self, limit: Duration) -> Result<(), (usize, Error)> {
-        let numbered = self.entries.iter_mut().enumerate();
-        let mut sleepers: Vec<(usize, &mut Entry, Announced)> = numbered
-            .filter_map(|(number, entry)| {
-                let entry = entry.as_mut()?;
+        let entries = self.entries.iter_mut();
+        let mut sleepers: Vec<_> = entries
+            .filter_map(|entry| {
                 let announced = entry.consumer.reception().announce_sleep(limit)?;
-                Some((number, entry, announced))
+                Some((entry, announced))
             })
             .collect();
         // One for all, since all are announced.
@@ -343,27 +375,31 @@ impl ConsumerSet {
         let mut issue = || *barrier.get_or_insert_with(process::global_barrier);
         let (mut limit, mut called) = (limit, true);
         let mut is_idle = true;
-        for (_, entry, announced) in &mut sleepers {
+        for (entry, announced) in &mut sleepers {
             let reception = entry.consumer.reception();
             reception.confirm_sleep(announced, &mut issue);
             limit = limit.min(announced.limit());
-            // Those have nothing to be looked for, but may be called.
-            is_idle &= entry.has_ended || entry.is_full || reception.may_sleep();
+            is_idle &= match entry.ended_at {
+                // It may have gone on.
+                Some(end) => reception.closed_at() == Some(end),
+                // What it has is for later.
+                None => entry.is_full || reception.may_sleep(),
+            };
         }
         if is_idle {
             let words: Vec<_> = sleepers
                 .iter()
-                .map(|(_, entry, announced)| entry.consumer.reception().sleep_of(announced))
+                .map(|(entry, announced)| entry.consumer.reception().sleep_of(announced))
                 .collect();
             called = wait::sleep_on_any(&words, limit);
         }
-        for (number, entry, announced) in sleepers {
+        for (entry, announced) in sleepers {
             let reception = entry.consumer.reception();
             if is_idle {
                 reception.note_sleep();
             }
-            if !called && !entry.has_ended {
-                reception.look_around().map_err(|error| (number, error))?;
+            if !called && entry.ended_at.is_none() {
+                reception.look_around().map_err(|error| (entry.number, error))?;
                 entry.uncalled = Some(announced);
             }
         }
@@ -372,8 +408,8 @@ impl ConsumerSet {
 }
 
 impl Entry {
-    fn new(consumer: Consumer) -> Self {
-        Self { consumer, has_ended: false, is_full: false, turns_off: 0, uncalled: None }
+    fn new(number: usize, consumer: Consumer) -> Self {
+        Self { number, consumer, ended_at: None, is_full: false, turns_off: 0, uncalled: None }
     }
 
     /// What it has, if it has something, whatever that is.
@@ -386,11 +422,13 @@ impl Entry {
         let received = unsafe { self.consumer.reception_mut().receive_unbound(Patience::None) };
         self.turns_off = TURNS_OFF;
         self.is_full = matches!(received, Err(Error::PrefetchFull { .. }));
-        let had_ended = self.has_ended;
-        self.has_ended = matches!(received, Ok(Received::Closed));
+        let is_closed = matches!(received, Ok(Received::Closed));
+        let ended_at = self.consumer.reception().closed_at().filter(|_| is_closed);
+        let is_told = self.ended_at.is_some() && self.ended_at == ended_at;
+        self.ended_at = ended_at;
         match &received {
             Ok(Received::Empty | Received::TimedOut) => return None,
-            Ok(Received::Closed) if had_ended => return None,
+            Ok(Received::Closed) if is_told => return None,
             Ok(Received::Message(_)) => self.note_message(),
             Ok(Received::Missed { .. } | Received::Closed) | Err(_) => {}
         }
@@ -400,7 +438,7 @@ impl Entry {
     /// A message was received: there may be more soon.
     #[inline]
     fn note_message(&mut self) {
-        (self.turns_off, self.has_ended, self.is_full) = (0, false, false);
+        (self.turns_off, self.ended_at, self.is_full) = (0, None, false);
         if let Some(announced) = self.uncalled.take() {
             self.consumer.reception().check_late_wake(&announced);
         }
@@ -409,7 +447,10 @@ impl Entry {
 
 impl FromIterator<Consumer> for ConsumerSet {
     fn from_iter<I: IntoIterator<Item = Consumer>>(consumers: I) -> Self {
-        let entries = consumers.into_iter().map(|consumer| Some(Entry::new(consumer))).collect();
-        Self { entries, ..Self::default() }
+        let mut set = Self::new();
+        for consumer in consumers {
+            set.add(consumer);
+        }
+        set
     }
 }

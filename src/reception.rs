@@ -474,6 +474,11 @@ impl Reception {
         self.is_caught_up() && (!self.reader.ring().is_removed() || has_own_left)
     }
 
+    /// Where its queue is closed, if it is.
+    pub(crate) fn closed_at(&self) -> Option<u64> {
+        self.reader.ring().closed_at()
+    }
+
     /// What it sleeps on, and since when.
     pub(crate) fn sleep_of(&self, announced: &Announced) -> (Event<'_>, Ticket) {
         (self.event(), announced.ticket)
