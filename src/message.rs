@@ -225,7 +225,8 @@ impl<'a> Message<'a> {
     /// as it may be and becomes a dead letter. For a consumer that is no member of a named
     /// subscription this does nothing, and says [`Nacked::Late`].
     ///
-    /// The other messages that the member took together with it go first.
+    /// The other messages that the member took together with it go first. It stays this member's
+    /// until that receives again or ends: only then others see that it waits.
     ///
     /// # Errors
     /// [`Error::Forked`]; [`Error::File`] if the dead letter could not be written: then the message

@@ -182,8 +182,8 @@ pub enum Received<M> {
         to: u64,
     },
     /// The producer ended the stream, and everything before has been received; of a named
-    /// subscription, by whichever member, and nothing is left that might be delivered again. Should
-    /// a later producer go on, so do the messages.
+    /// subscription, by whichever member, and nothing is left that might be delivered again but what
+    /// this member has itself and may yet refuse. Should a later producer go on, so do the messages.
     Closed,
 }
 

@@ -407,7 +407,8 @@ pub struct Member {
     pub prefetch: Option<u32>,
     /// When messages are acknowledged: when they are written, or when the standard input says so:
     /// ack, ack-through, nack, reject (a dead letter at once) or extend, and a sequence, a line each;
-    /// nack also with a time, for which it is not to come again
+    /// nack also with a time, for which it is not to come again. Any other line ends it, and so does
+    /// the end of the input; what has no answer by then goes back
     #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
     pub ack: Ack,
     /// Run a command for each message instead of writing it: the payload is its input; it
