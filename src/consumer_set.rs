@@ -50,9 +50,9 @@ use crate::wait::{self, Next, Pace, Patience, Wait};
 pub struct ConsumerSet {
     /// In the order of their numbers.
     entries: Vec<Entry>,
-    /// What the next one that is added will be called.
-    number: usize,
-    /// Whose turn is next.
+    /// The number of the one that is added next.
+    next_number: usize,
+    /// The place of the one whose turn is next.
     next: usize,
     wait: Wait,
 }
@@ -104,8 +104,8 @@ impl ConsumerSet {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn add(&mut self, consumer: Consumer) -> usize {
-        let number = self.number;
-        self.number += 1;
+        let number = self.next_number;
+        self.next_number += 1;
         self.entries.push(Entry::new(number, consumer));
         number
     }
