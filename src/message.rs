@@ -225,8 +225,9 @@ impl<'a> Message<'a> {
     /// as it may be and becomes a dead letter. For a consumer that is no member of a named
     /// subscription this does nothing, and says [`Nacked::Late`].
     ///
-    /// The other messages that the member took together with it go first. It stays this member's
-    /// until that receives again or ends: only then others see that it waits.
+    /// The other messages that the member took together with it go first: it is for others when those
+    /// are dealt with, and nothing but refused ones is left. [`prefetch`](crate::Subscribe::prefetch)
+    /// says how many it takes together.
     ///
     /// # Errors
     /// [`Error::Forked`]; [`Error::File`] if the dead letter could not be written: then the message

@@ -624,6 +624,46 @@ fn a_refused_message_goes_to_whoever_is_free() {
 }
 
 #[test]
+fn what_is_refused_does_not_wait_for_who_refused_it() {
+    let _alive = watchdog();
+    let name = Name::new("not-again");
+    let queue = queue_of(&name, SMALL);
+    let mut producer = queue.producer().unwrap();
+    let hour = Some(Duration::from_secs(3600));
+    for (name, mode, lease) in [
+        ("manual", AckMode::Manual, None),
+        ("auto", AckMode::Auto, None),
+        ("leased", AckMode::Manual, hour),
+        ("leased-auto", AckMode::Auto, hour),
+    ] {
+        let options = Subscribe::new().named(name).ack(mode).prefetch(2);
+        let options = lease.into_iter().fold(options, Subscribe::ack_within);
+        let mut one = queue.subscribe(&options).unwrap();
+        let mut other = queue.subscribe(&options).unwrap();
+        producer.send(&payload(0)).unwrap();
+        producer.send(&payload(1)).unwrap();
+        let first = one.receive().unwrap().message().unwrap();
+        let sequence = first.sequence();
+        // It has another one of the same share yet.
+        let _ = first.nack().unwrap();
+        let second = one.receive().unwrap().message().unwrap();
+        assert_eq!(second.sequence(), sequence + 1);
+        let _ = second.nack_after(Duration::from_millis(20)).unwrap();
+        // And calls nothing any more.
+        for _ in 0..2 {
+            let again = other.receive().unwrap().message().unwrap();
+            assert_eq!((again.delivery(), again.sequence() - sequence < 2), (2, true));
+            let _ = again.ack().unwrap();
+        }
+        let counts = info(&queue, name);
+        assert_eq!((counts.delivered, counts.redelivered, counts.acked), (4, 2, 2));
+        assert_eq!(one.try_receive().unwrap(), Received::Empty);
+        drop((one, other));
+        assert_eq!(info(&queue, name).delivered, 4);
+    }
+}
+
+#[test]
 fn messages_are_acknowledged_in_any_order_and_only_once() {
     let _alive = watchdog();
     let name = Name::new("any-order");

@@ -603,11 +603,15 @@ impl Work {
         current.store(1 + portion.index().get(), Ordering::Relaxed);
     }
 
-    /// Counts what was handed out in order of the current share, and settled since.
+    /// Counts what was handed out in order of the current share, and settled since, once.
     fn count_handed(&self, portion: &Portion) {
+        let current = self.member.word32(layout::CURRENT);
+        if current.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let state = portion.state();
         let counted = self.member.word32(layout::COUNTED).load(Ordering::Relaxed);
-        self.member.word32(layout::CURRENT).store(0, Ordering::Relaxed);
+        current.store(0, Ordering::Relaxed);
         self.count(layout::DELIVERED, state.handed().into());
         self.count(layout::ACKED, state.settled().saturating_sub(counted).into());
     }
@@ -616,10 +620,31 @@ impl Work {
     /// [`Self::count_handed`] would count.
     fn note_counted(&self, portion: &Portion, messages: u32) {
         let count = (messages & portion.state().handed_messages()).count_ones();
-        if self.current.as_deref().is_some_and(|current| core::ptr::eq(current, portion)) {
+        if self.is_current(portion) {
             let counted = self.member.word32(layout::COUNTED);
             counted.store(counted.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
         }
+    }
+
+    fn is_current(&self, portion: &Portion) -> bool {
+        self.current.as_deref().is_some_and(|current| core::ptr::eq(current, portion))
+    }
+
+    /// Leaves a share to whoever is free, all that is left of which waits; `false` if another member
+    /// has taken it away.
+    fn open(&self, portion: &Portion) -> bool {
+        let now = Instant::now();
+        for (number, at) in portion.retries() {
+            // What is left of it: whoever sees the share counts from then on.
+            let _ = portion.set_pause(number, Some(at.saturating_duration_since(now)));
+        }
+        if self.is_current(portion) {
+            self.count_handed(portion);
+        }
+        let opened = self.replace(portion, portion.state().owned_by(None));
+        portion.lose();
+        announce_messages(&self.ring);
+        opened
     }
 
     /// Adds to one of the counts in the member's line, which only this member changes.
@@ -683,14 +708,8 @@ impl Work {
             }
             announce_room(&self.ring);
         } else if portion.in_work() == 0 {
-            let now = Instant::now();
-            for (number, at) in portion.retries() {
-                // What is left of it: whoever sees the share counts from then on.
-                let _ = portion.set_pause(number, Some(at.saturating_duration_since(now)));
-            }
-            if self.replace(&portion, state.owned_by(None)) {
-                self.seen.push(portion.sight(now));
-                announce_messages(&self.ring);
+            if self.open(&portion) {
+                self.seen.push(portion.sight(Instant::now()));
             }
         } else {
             self.keep(portion);

@@ -22,7 +22,7 @@ pub(super) struct Portion {
     lent: AtomicU32,
     /// Messages that wait to be delivered again, a bit each.
     waiting: AtomicU32,
-    /// 1 once another member has taken it away.
+    /// 1 once another member has taken it away, or anybody may.
     lost: AtomicU32,
     /// When messages that wait are to be delivered again.
     retries: Mutex<Vec<(u32, Instant)>>,
@@ -127,6 +127,11 @@ impl Portion {
         self.lost.load(Ordering::Relaxed) != 0
     }
 
+    /// It is another member's by now, or anybody's.
+    pub(super) fn lose(&self) {
+        self.lost.store(1, Ordering::Relaxed);
+    }
+
     /// Whether every message was handed out once.
     pub(super) fn is_handed_out(&self) -> bool {
         self.state().handed() >= self.extent.count
@@ -168,7 +173,7 @@ impl Portion {
         if replaced {
             self.state.store(state.word(), Ordering::Relaxed);
         } else {
-            self.lost.store(1, Ordering::Relaxed);
+            self.lose();
         }
         replaced
     }

@@ -56,6 +56,10 @@ impl Work {
         let pause = portion.set_pause(number, pause);
         let pause = pause.unwrap_or_else(|| self.pause_after(deliveries));
         portion.retry_at(number, Instant::now() + pause);
+        if portion.is_handed_out() && portion.in_work() == 0 {
+            // Somebody else may be free before this member receives again.
+            self.open(portion);
+        }
         Ok(Nacked::Retry(pause))
     }
 
