@@ -827,7 +827,7 @@ impl Work {
         match portion.map_err(|corrupt| self.segment.corrupt(corrupt))? {
             Some(portion) => {
                 for number in bits(portion.waiting()) {
-                    let pause = self.pause_of(&portion, number);
+                    let pause = self.pause_of(&sight, number);
                     portion.retry_at(number, sight.since + pause);
                 }
                 self.keep(Box::new(portion));
@@ -861,12 +861,16 @@ impl Work {
         if sight.state.unsettled() & !sight.waiting != 0 {
             return Some(sight.since);
         }
-        let share = self.ring.share(sight.index);
-        let pauses = bits(sight.waiting & sight.state.unsettled()).map(|number| {
-            let usual = || self.pause_after(share.deliveries(number, sight.state));
-            share.pause(number).unwrap_or_else(usual)
-        });
+        let waiting = bits(sight.waiting & sight.state.unsettled());
+        let pauses = waiting.map(|number| self.pause_of(sight, number));
         pauses.min().map(|pause| sight.since + pause)
+    }
+
+    /// How long a message that waits does so.
+    fn pause_of(&self, sight: &Sight, number: u32) -> Duration {
+        let share = self.ring.share(sight.index);
+        let usual = || self.pause_after(share.deliveries(number, sight.state));
+        share.pause(number).unwrap_or_else(usual)
     }
 
     /// Whether there are messages that somebody may yet have to be given.

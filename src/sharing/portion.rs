@@ -205,11 +205,6 @@ impl Portion {
         self.share.deliveries(number, self.state())
     }
 
-    /// How long a message that waits does so, if that is not for the subscription to say.
-    pub(super) fn pause(&self, number: u32) -> Option<Duration> {
-        self.share.pause(number)
-    }
-
     /// Has whoever has a message when it waits do so as long, or as the subscription says. Returns how
     /// long that is by what can be written down.
     pub(super) fn set_pause(&self, number: u32, pause: Option<Duration>) -> Option<Duration> {

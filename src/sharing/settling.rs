@@ -132,12 +132,6 @@ impl Work {
         self.terms.deliveries_max.is_some_and(|max| deliveries >= max)
     }
 
-    /// How long a message that waits does so.
-    pub(super) fn pause_of(&self, portion: &Portion, number: u32) -> Duration {
-        let usual = || self.pause_after(portion.deliveries(number));
-        portion.pause(number).unwrap_or_else(usual)
-    }
-
     pub(super) fn pause_after(&self, deliveries: u32) -> Duration {
         let backoff = self.terms.backoff;
         let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
