@@ -197,18 +197,24 @@ fn a_member_takes_what_is_behind_a_share_that_is_blocked() {
     assert!(free > 40);
 }
 
-#[test]
-fn whoever_waits_where_a_lap_has_ended_sleeps() {
-    let _watchdog = watchdog();
-    let name = Name::new("lap");
-    let (queue, mut producer) = queue_of(&name);
+/// A member that has received everything, and a producer that stands at the last word of the ring: what
+/// comes next is padding, made behind the message before it.
+fn at_the_end_of_a_lap(name: &Name) -> (Queue, Producer, Consumer) {
+    let (queue, mut producer) = queue_of(name);
     let mut consumer = queue.subscribe(&workers()).unwrap();
-    // Frames of 16 bytes, up to the last word of the ring: then what comes next is padding, made
-    // behind the message before it.
+    // Frames of 16 bytes.
     for _ in 0..CAPACITY / 16 - 1 {
         producer.send(b"x").unwrap();
         next(&mut consumer);
     }
+    (queue, producer, consumer)
+}
+
+#[test]
+fn whoever_waits_where_a_lap_has_ended_sleeps() {
+    let _watchdog = watchdog();
+    let name = Name::new("lap");
+    let (queue, mut producer, mut consumer) = at_the_end_of_a_lap(&name);
     let member = consumer.member();
     thread::scope(|scope| {
         let next = scope.spawn(|| next(&mut consumer).sequence());
@@ -222,12 +228,7 @@ fn whoever_waits_where_a_lap_has_ended_sleeps() {
 fn whoever_waits_where_a_lap_has_ended_is_told_that_the_queue_is_gone() {
     let _watchdog = watchdog();
     let name = Name::new("lap-gone");
-    let (queue, mut producer) = queue_of(&name);
-    let mut consumer = queue.subscribe(&workers()).unwrap();
-    for _ in 0..CAPACITY / 16 - 1 {
-        producer.send(b"x").unwrap();
-        next(&mut consumer);
-    }
+    let (queue, _producer, mut consumer) = at_the_end_of_a_lap(&name);
     let member = consumer.member();
     thread::scope(|scope| {
         let end = scope.spawn(|| matches!(consumer.receive(), Err(Error::Stale { .. })));
