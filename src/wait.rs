@@ -367,8 +367,8 @@ mod pace {
     /// tried out: in a stream without a gap, another pause now and then, for as long as it takes
     /// to measure a rate. A longer one is kept if the stream becomes faster by it, a shorter one
     /// if it does not become slower. None is tried in which the producer would fill half of the
-    /// ring, and a trial ends with the first pause that brought one message: that is somebody who
-    /// waits for an answer, and was just busy when the last one came.
+    /// ring, and the trial of a longer one ends with the first pause that brought one message: that
+    /// is somebody who waits for an answer, and was just busy when the last one came.
     #[derive(Debug)]
     pub(crate) struct StandOff {
         /// Bytes of the ring.
