@@ -271,7 +271,7 @@ impl Info {
             capacity: geometry.capacity(),
             sector_size: geometry.sector_size(),
             message_size_max: geometry.message_size_max(),
-            segment_size: geometry.segment_size(),
+            segment_size: geometry.memory_size(),
             members: geometry.tables().members,
             subscriptions_max: geometry.tables().subscriptions,
             history: segment.history().map(Into::into),

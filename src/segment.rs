@@ -100,9 +100,11 @@ impl Segment {
             creator_pid: std::process::id(),
         };
         let file = file::create_unnamed(DIRECTORY.as_ref(), birth.mode).map_err(os("create"))?;
-        let needed = geometry.segment_size();
-        file::allocate(&file, needed).map_err(|error| match error.raw_os_error() {
+        let gap = geometry.control_end() as u64..geometry.ring_offset() as u64;
+        let allocated = file::allocate(&file, geometry.segment_size(), gap);
+        allocated.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC) => {
+                let needed = geometry.memory_size();
                 let available = file::space_left(&file).unwrap_or(0);
                 Error::NoSpace { queue: name.into(), needed, available }
             }
@@ -497,10 +499,13 @@ impl Object {
         let inode = self.inode();
         let Self { name, file, writable, facts } = self;
         let (size, expected) = (facts.size(), identity.geometry.segment_size());
-        // Blocks are less than the size where somebody punched a hole: what lay there is gone.
-        let held = size.min(facts.blocks() * 512);
-        if held < expected {
-            return Err(Error::Truncated { queue: name, size: held, expected });
+        if size < expected {
+            return Err(Error::Truncated { queue: name, size, expected });
+        }
+        // Blocks are less than the memory where somebody punched a hole: what lay there is gone.
+        let (held, expected_held) = (facts.blocks() * 512, identity.geometry.memory_size());
+        if held < expected_held {
+            return Err(Error::Truncated { queue: name, size: held, expected: expected_held });
         }
         if size > expected {
             let what = format!("its file has {size} bytes, {expected} are due").into();
@@ -652,13 +657,12 @@ impl Mapping {
     /// A view of the segment. It must not be used after the mapping is gone.
     pub(crate) fn ring(&self) -> Ring {
         let geometry = self.geometry;
-        let control_offset = Geometry::control_offset();
-        let ring_offset = geometry.ring_offset();
+        let (control, ring) = (Geometry::control_offset(), geometry.ring_offset());
         let whole = self.region();
         Ring::new(
-            whole.slice(0, control_offset),
-            whole.slice(control_offset, ring_offset - control_offset),
-            whole.slice(ring_offset, self.size() - ring_offset),
+            whole.slice(0, control),
+            whole.slice(control, geometry.control_end() - control),
+            whole.slice(ring, self.size() - ring),
             geometry,
         )
         .with_clock(process::now_for_display)

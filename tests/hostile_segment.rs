@@ -422,6 +422,25 @@ fn a_segment_with_a_hole_is_truncated() {
     Queue::force_remove(&name).unwrap();
 }
 
+/// Nothing stands between the control region and a ring of huge pages, and nothing is kept there.
+#[test]
+fn a_gap_before_a_large_ring_is_no_hole() {
+    let name = Name::new("gap");
+    let queue = Queue::create(&name, &options().capacity(4 << 20)).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
+    let facts = file.metadata().unwrap();
+    let memory = queue.info().unwrap().segment_size;
+    assert!(memory < facts.len(), "{memory} of {} bytes", facts.len());
+    assert_eq!(facts.blocks() * 512, memory);
+    Queue::open(&name).expect("it is whole");
+    punch_hole(&file, facts.len() - REGION_ALIGN, REGION_ALIGN);
+    assert_error!(
+        Queue::open(&name),
+        Error::Truncated { size, expected, .. }
+            if (size, expected) == (memory - REGION_ALIGN, memory)
+    );
+}
+
 #[test]
 fn a_second_name_makes_a_segment_foreign() {
     let (name, queue) = new_queue("linked");

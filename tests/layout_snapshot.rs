@@ -21,7 +21,7 @@ fn the_layout_is_the_agreed_one() {
     assert!(
         changes.is_empty(),
         "the segment's layout has changed:\n\n{changes}\n\
-         Raise MAJOR in src/layout.rs if an older build must not attach to such a segment, MINOR \
+         Raise MAJOR in src/layout/mod.rs if an older build must not attach to such a segment, MINOR \
          if it may;\nneither if only words have changed that a reader of the table reads. Then \
          renew tests/layout.txt with\n\n    {UPDATE}=1 cargo test --test layout_snapshot\n"
     );

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,12 +25,13 @@ pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Sizes a new file and reserves every page, so that no later access can find the file system
-/// full. If that cannot be had, the file has none.
-pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
+/// Sizes a new file and reserves every page but those of `gap`, so that no later access can find
+/// the file system full. What follows the gap gets huge pages as far as there are any. If all that
+/// cannot be had, the file has no page.
+pub(crate) fn allocate(file: &File, size: u64, gap: Range<u64>) -> io::Result<()> {
     file.set_len(size)?;
-    super::map::try_huge_pages(file, size);
-    let reserved = reserve(file, size);
+    super::map::try_huge_pages(file, gap.end..size);
+    let reserved = reserve(file, 0..gap.start).and_then(|()| reserve(file, gap.end..size));
     if reserved.is_err() {
         // Whoever asks how much space there is finds all of it; that it could not be had counts more.
         let _ = file.set_len(0);
@@ -37,17 +39,17 @@ pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
     reserved
 }
 
-fn reserve(file: &File, size: u64) -> io::Result<()> {
+fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
     // A signal undoes what one call has done, so that a large one might never come to its end.
     const STEP: u64 = 16 << 20;
     let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(io::Error::other);
-    let mut done = 0;
-    while done < size {
-        let step = STEP.min(size - done);
-        let (begin, length) = (offset(done)?, offset(step)?);
+    let mut next = range.start;
+    while next < range.end {
+        let step = STEP.min(range.end - next);
+        let (begin, length) = (offset(next)?, offset(step)?);
         // SAFETY: a call on an open file.
         match unsafe { libc::posix_fallocate(file.as_raw_fd(), begin, length) } {
-            0 => done += step,
+            0 => next += step,
             libc::EINTR => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }

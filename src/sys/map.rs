@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::ptr;
+use std::{ops::Range, ptr};
 
 use super::check;
 
@@ -81,24 +81,28 @@ pub(crate) unsafe fn populate(base: *mut u8, size: usize) -> io::Result<()> {
 /// Of x86-64, and of arm64 with pages of 4 KiB. Elsewhere nothing comes of what is done with it.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Gives a new file, which has its size and no pages yet, huge pages, as many as fit into it whole
-/// and as the system has; the others are allocated as usual. A huge page is had in one go, and
-/// one entry maps it (perf-notes.md, "Attaching and dying"). A kernel older than 6.1 does not
-/// know the call.
-pub(crate) fn try_huge_pages(file: &File, size: u64) {
+/// Gives a range of a new file, which has its size and no pages yet, huge pages, as many as fit
+/// into the range whole and as the system has; the others are allocated as usual. A huge page is
+/// had in one go, and one entry maps it (perf-notes.md, "Attaching and dying"). A kernel older than
+/// 6.1 does not know the call.
+pub(crate) fn try_huge_pages(file: &File, range: Range<u64>) {
     /// The libc crate has it for glibc alone.
     const MADV_COLLAPSE: libc::c_int = 25;
-    let Ok(size) = usize::try_from(size) else { return };
-    let size = size - size % HUGE_PAGE;
-    for offset in (0..size as u64).step_by(HUGE_PAGE) {
+    let huge = HUGE_PAGE as u64;
+    let (start, end) = (range.start.next_multiple_of(huge), range.end - range.end % huge);
+    for offset in (start..end).step_by(HUGE_PAGE) {
         // The kernel takes a range without any page for one that was cut off.
         if file.write_all_at(&[0], offset).is_err() {
             return;
         }
     }
-    if let Ok(mapping) = ReadOnly::new(file, size) {
-        // SAFETY: it changes no contents.
-        unsafe { libc::madvise(mapping.base.cast(), size, MADV_COLLAPSE) };
+    let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else { return };
+    if start < end
+        && let Ok(mapping) = ReadOnly::new(file, end)
+    {
+        let first = mapping.base.wrapping_add(start);
+        // SAFETY: a part of the mapping; it changes no contents.
+        unsafe { libc::madvise(first.cast(), end - start, MADV_COLLAPSE) };
     }
 }
 
@@ -152,15 +156,19 @@ mod tests {
     const SIZE: usize = 2 * HUGE_PAGE + 3 * 65536;
 
     #[test]
-    fn what_is_allocated_is_all_there_and_zero() {
-        let file = file::create_unnamed("/dev/shm".as_ref(), 0o600).unwrap();
-        file::allocate(&file, SIZE as u64).unwrap();
-        let facts = file.metadata().unwrap();
-        assert_eq!(facts.size(), SIZE as u64);
-        assert!(facts.blocks() * 512 >= SIZE as u64, "{} blocks", facts.blocks());
-        let mut contents = vec![1; SIZE];
-        file.read_exact_at(&mut contents, 0).unwrap();
-        assert!(contents.iter().all(|&byte| byte == 0));
+    fn what_is_allocated_is_all_there_but_the_gap_and_zero() {
+        let size = SIZE as u64;
+        for gap in [0..0, 65536..65536, 65536..HUGE_PAGE as u64, 65536..size, size..size] {
+            let file = file::create_unnamed("/dev/shm".as_ref(), 0o600).unwrap();
+            file::allocate(&file, size, gap.clone()).unwrap();
+            let facts = file.metadata().unwrap();
+            assert_eq!(facts.size(), size);
+            let held = size - (gap.end - gap.start);
+            assert_eq!(facts.blocks() * 512, held, "without {gap:?}");
+            let mut contents = vec![1; SIZE];
+            file.read_exact_at(&mut contents, 0).unwrap();
+            assert!(contents.iter().all(|&byte| byte == 0));
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Every byte of the segment: where it lies, who writes it, what it means.
 //!
 //! A segment is one shared-memory object of three regions. Each begins on a 64 KiB
-//! boundary, so that a consumer can map the two that it never writes read-only.
+//! boundary, so that a consumer can map the two that it never writes read-only; a large ring on
+//! one of 2 MiB, so that whole huge pages map it.
 //!
 //! ```text
 //! header    identity | licence | state | sector index    written by the producer and the historian
@@ -15,8 +16,11 @@
 //! different 128-byte lines (Intel processors fetch lines in pairs). A change here is a change
 //! of the format: raise [`MAJOR`] when an older build must not attach, [`MINOR`] when it may.
 
-use core::fmt;
+mod identity;
+
 use core::mem::{offset_of, size_of};
+
+pub(crate) use identity::{Identity, IdentityError, JournalCode, Keeping};
 
 /// First bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"RINGWAY\0";
@@ -33,6 +37,8 @@ pub(crate) const FEATURES_KNOWN: u32 = FEATURE_JOURNAL;
 
 /// The largest page size of a Linux that runs with 64-bit words.
 pub(crate) const REGION_ALIGN: usize = 64 << 10;
+/// Where a ring of that size or more begins, so that nothing but whole huge pages map it.
+pub(crate) const LARGE_RING_ALIGN: usize = 2 << 20;
 /// Words that different processes write are this far apart at least.
 pub(crate) const LINE_SIZE: usize = 128;
 
@@ -134,7 +140,13 @@ pub fn places() -> impl Iterator<Item = (&'static str, String)> {
         ("Subscription", "behind the maps, as many as the header says".into()),
         ("Member", "behind the subscriptions, as many as the header says".into()),
         ("Share", "behind the members, as many as the header says".into()),
-        ("ring", format!("at the next multiple of {REGION_ALIGN:#x}, to the segment's end")),
+        (
+            "ring",
+            format!(
+                "at the next multiple of {REGION_ALIGN:#x}, one of {LARGE_RING_ALIGN:#x} bytes or \
+                 more at the next multiple of that, to the segment's end"
+            ),
+        ),
     ]
     .into_iter()
 }
@@ -608,12 +620,24 @@ impl Geometry {
         self.share(self.tables.shares)
     }
 
-    pub(crate) const fn ring_offset(&self) -> usize {
+    /// Where the pages of the control region end.
+    pub(crate) const fn control_end(&self) -> usize {
         (Self::control_offset() + self.control_size()).next_multiple_of(REGION_ALIGN)
     }
 
+    pub(crate) const fn ring_offset(&self) -> usize {
+        let is_large = self.capacity >= LARGE_RING_ALIGN as u64;
+        self.control_end().next_multiple_of(if is_large { LARGE_RING_ALIGN } else { REGION_ALIGN })
+    }
+
+    /// Bytes from the segment's start to its end.
     pub(crate) const fn segment_size(&self) -> u64 {
         self.ring_offset() as u64 + self.capacity
+    }
+
+    /// Bytes of memory that it takes: all but what lies between the control region and the ring.
+    pub(crate) const fn memory_size(&self) -> u64 {
+        self.control_end() as u64 + self.capacity
     }
 }
 
@@ -625,329 +649,9 @@ const fn map_size(bits: u32) -> usize {
     (map_words(bits) * size_of::<u64>()).next_multiple_of(LINE_SIZE)
 }
 
-/// What a segment says about itself. Constant from its birth on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) geometry: Geometry,
-    pub(crate) minor: u16,
-    pub(crate) instance: [u8; 16],
-    pub(crate) created_at: u64,
-    pub(crate) first_sequence: u64,
-    /// A multiple of the capacity.
-    pub(crate) first_position: u64,
-    pub(crate) creator_pid: u32,
-    pub(crate) keeping: Keeping,
-}
-
-/// What a queue keeps of its messages on disk. The times are in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Keeping {
-    /// Of the history directory; zeros if there is none.
-    pub(crate) history_id: [u8; 16],
-    pub(crate) size_max: u64,
-    /// Whether the oldest messages go when that is reached; else the producer waits.
-    pub(crate) drops_oldest: bool,
-    pub(crate) journal: Option<JournalCode>,
-    /// How long files are kept at least; 0 is for ever.
-    pub(crate) keep_for: u64,
-}
-
-/// When a journal's messages are safe, as the segment says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JournalCode {
-    Written,
-    SyncedEvery(u64),
-    SyncedAlways,
-}
-
-impl JournalCode {
-    fn of(code: u32, every: u64) -> Result<Option<Self>, IdentityError> {
-        match code {
-            0 => Ok(None),
-            1 => Ok(Some(Self::Written)),
-            2 => Ok(Some(Self::SyncedEvery(every))),
-            3 => Ok(Some(Self::SyncedAlways)),
-            _ => Err(IdentityError::Geometry(format!("its journal is of an unknown kind, {code}"))),
-        }
-    }
-
-    fn words(code: Option<Self>) -> (u32, u64) {
-        match code {
-            None => (0, 0),
-            Some(Self::Written) => (1, 0),
-            Some(Self::SyncedEvery(every)) => (2, every),
-            Some(Self::SyncedAlways) => (3, 0),
-        }
-    }
-}
-
-/// Why the first bytes of an object are not an identity that this build can use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum IdentityError {
-    /// All zero: a segment that was never finished, or lost its contents.
-    Unfinished,
-    Magic,
-    ByteOrder,
-    Major(u16),
-    Features(u32),
-    Geometry(String),
-}
-
-impl Identity {
-    pub(crate) const SIZE: usize = offset_of!(Header, licence);
-
-    /// The header region of a new segment: the identity, and an index that knows where the
-    /// first frame will begin. All other bytes of a new segment are zero. The history may have
-    /// something from `written_from` on.
-    pub(crate) fn birth_image(&self, written_from: u64) -> [u8; Header::SIZE] {
-        let mut image = [0; Header::SIZE];
-        let mut put = |offset: usize, bytes: &[u8]| {
-            image[offset..offset + bytes.len()].copy_from_slice(bytes);
-        };
-        let geometry = &self.geometry;
-        put(offset_of!(Header, magic), &MAGIC);
-        put(offset_of!(Header, byte_order), &BYTE_ORDER.to_le_bytes());
-        put(offset_of!(Header, major), &MAJOR.to_le_bytes());
-        put(offset_of!(Header, minor), &self.minor.to_le_bytes());
-        put(offset_of!(Header, segment_size), &geometry.segment_size().to_le_bytes());
-        put(offset_of!(Header, capacity), &geometry.capacity.to_le_bytes());
-        put(offset_of!(Header, control_offset), &(Geometry::control_offset() as u64).to_le_bytes());
-        put(offset_of!(Header, ring_offset), &(geometry.ring_offset() as u64).to_le_bytes());
-        let Tables { members, subscriptions, shares } = geometry.tables;
-        put(offset_of!(Header, members), &members.to_le_bytes());
-        put(offset_of!(Header, subscriptions), &subscriptions.to_le_bytes());
-        put(offset_of!(Header, shares), &shares.to_le_bytes());
-        put(offset_of!(Header, control_size), &(geometry.control_size() as u64).to_le_bytes());
-        put(offset_of!(Header, instance), &self.instance);
-        put(offset_of!(Header, created_at), &self.created_at.to_le_bytes());
-        put(offset_of!(Header, first_sequence), &self.first_sequence.to_le_bytes());
-        put(offset_of!(Header, creator_pid), &self.creator_pid.to_le_bytes());
-        let keeping = &self.keeping;
-        let (journal, sync_every) = JournalCode::words(keeping.journal);
-        let features = if keeping.journal.is_some() { FEATURE_JOURNAL } else { 0 };
-        put(offset_of!(Header, features_required), &features.to_le_bytes());
-        put(offset_of!(Header, history_id), &keeping.history_id);
-        put(offset_of!(Header, history_max), &keeping.size_max.to_le_bytes());
-        put(offset_of!(Header, at_limit), &u32::from(keeping.drops_oldest).to_le_bytes());
-        put(offset_of!(Header, journal), &journal.to_le_bytes());
-        put(offset_of!(Header, sync_every), &sync_every.to_le_bytes());
-        put(offset_of!(Header, keep_for), &keeping.keep_for.to_le_bytes());
-        for position in [
-            offset_of!(Header, first_position),
-            offset_of!(Header, written),
-            offset_of!(Header, durable),
-            sector_position(0).0,
-        ] {
-            put(position, &self.first_position.to_le_bytes());
-        }
-        put(offset_of!(Header, written_from), &written_from.to_le_bytes());
-        // Up to here everything may be written, and nothing below is there.
-        let licence =
-            if self.first_position == 0 { 0 } else { self.first_position + geometry.capacity };
-        put(offset_of!(Header, licence), &licence.to_le_bytes());
-        put(offset_of!(Header, granted), &licence.to_le_bytes());
-        put(offset_of!(Header, durable_sequence), &self.first_sequence.to_le_bytes());
-        for sector in 1..SECTORS {
-            put(sector_position(sector).0, &NO_POSITION.to_le_bytes());
-        }
-        put(sector_sequence(0).0, &self.first_sequence.to_le_bytes());
-        put(sector_recorded_at(0).0, &self.created_at.to_le_bytes());
-        image
-    }
-
-    /// Reads and checks what another process wrote.
-    pub(crate) fn parse(bytes: &[u8; Self::SIZE]) -> Result<Self, IdentityError> {
-        let u16_at = |offset| u16::from_le_bytes(array(bytes, offset));
-        let u32_at = |offset| u32::from_le_bytes(array(bytes, offset));
-        let u64_at = |offset| u64::from_le_bytes(array(bytes, offset));
-
-        if bytes.iter().all(|&byte| byte == 0) {
-            return Err(IdentityError::Unfinished);
-        }
-        if array::<8>(bytes, offset_of!(Header, magic)) != MAGIC {
-            return Err(IdentityError::Magic);
-        }
-        if u32_at(offset_of!(Header, byte_order)) != BYTE_ORDER {
-            return Err(IdentityError::ByteOrder);
-        }
-        let major = u16_at(offset_of!(Header, major));
-        if major != MAJOR {
-            return Err(IdentityError::Major(major));
-        }
-        let features = u32_at(offset_of!(Header, features_required));
-        let unknown = features & !FEATURES_KNOWN;
-        if unknown != 0 {
-            return Err(IdentityError::Features(unknown));
-        }
-        let tables = Tables {
-            members: u32_at(offset_of!(Header, members)),
-            subscriptions: u32_at(offset_of!(Header, subscriptions)),
-            shares: u32_at(offset_of!(Header, shares)),
-        };
-        let geometry = Geometry::new(u64_at(offset_of!(Header, capacity)), tables)
-            .map_err(IdentityError::Geometry)?;
-        let derived = [
-            (offset_of!(Header, segment_size), geometry.segment_size()),
-            (offset_of!(Header, control_offset), Geometry::control_offset() as u64),
-            (offset_of!(Header, control_size), geometry.control_size() as u64),
-            (offset_of!(Header, ring_offset), geometry.ring_offset() as u64),
-        ];
-        for (offset, expected) in derived {
-            let found = u64_at(offset);
-            if found != expected {
-                return Err(IdentityError::Geometry(format!(
-                    "the word at {offset:#x} is {found}, but the other sizes make it {expected}"
-                )));
-            }
-        }
-        let first_sequence = u64_at(offset_of!(Header, first_sequence));
-        if first_sequence >= FIRST_SEQUENCE_MAX {
-            return Err(IdentityError::Geometry(format!(
-                "a first sequence of {first_sequence} is not below 2^61"
-            )));
-        }
-        let first_position = u64_at(offset_of!(Header, first_position));
-        if first_position >= FIRST_SEQUENCE_MAX || !first_position.is_multiple_of(geometry.capacity)
-        {
-            return Err(IdentityError::Geometry(format!(
-                "a first position of {first_position} is no start of a lap below 2^61"
-            )));
-        }
-        let journal = u32_at(offset_of!(Header, journal));
-        if (journal != 0) != (features & FEATURE_JOURNAL != 0) {
-            return Err(IdentityError::Geometry(format!(
-                "its features are {features:#x}, but its journal is {journal}"
-            )));
-        }
-        let keeping = Keeping {
-            history_id: array(bytes, offset_of!(Header, history_id)),
-            size_max: u64_at(offset_of!(Header, history_max)),
-            drops_oldest: u32_at(offset_of!(Header, at_limit)) != 0,
-            journal: JournalCode::of(journal, u64_at(offset_of!(Header, sync_every)))?,
-            keep_for: u64_at(offset_of!(Header, keep_for)),
-        };
-        Ok(Self {
-            geometry,
-            minor: u16_at(offset_of!(Header, minor)),
-            instance: array(bytes, offset_of!(Header, instance)),
-            created_at: u64_at(offset_of!(Header, created_at)),
-            first_sequence,
-            first_position,
-            creator_pid: u32_at(offset_of!(Header, creator_pid)),
-            keeping,
-        })
-    }
-}
-
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unfinished => write!(f, "its identity is all zero"),
-            Self::Magic => write!(f, "it does not begin with RINGWAY"),
-            Self::ByteOrder => write!(f, "it was made on a machine of the other byte order"),
-            Self::Major(major) => write!(f, "its layout is {major}, this build's is {MAJOR}"),
-            Self::Features(bits) => write!(f, "it uses features {bits:#x}, unknown to this build"),
-            Self::Geometry(what) => write!(f, "{what}"),
-        }
-    }
-}
-
-fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[offset..offset + N]);
-    array
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tables(members: u32, subscriptions: u32, shares: u32) -> Tables {
-        Tables { members, subscriptions, shares }
-    }
-
-    fn identity() -> Identity {
-        Identity {
-            geometry: Geometry::new(1 << 20, tables(64, 64, 128)).unwrap(),
-            minor: MINOR,
-            instance: [7; 16],
-            created_at: 1_700_000_000_000_000_000,
-            first_sequence: 42,
-            first_position: 3 << 20,
-            creator_pid: 1,
-            keeping: Keeping {
-                history_id: [9; 16],
-                size_max: 1 << 30,
-                drops_oldest: true,
-                journal: Some(JournalCode::SyncedEvery(100_000_000)),
-                keep_for: 0,
-            },
-        }
-    }
-
-    fn image() -> [u8; Identity::SIZE] {
-        array(&identity().birth_image(0), 0)
-    }
-
-    fn with(offset: usize, bytes: &[u8]) -> Result<Identity, IdentityError> {
-        let mut image = image();
-        image[offset..offset + bytes.len()].copy_from_slice(bytes);
-        Identity::parse(&image)
-    }
-
-    #[test]
-    fn an_identity_reads_back_as_written() {
-        assert_eq!(Identity::parse(&image()), Ok(identity()));
-    }
-
-    #[test]
-    fn every_kind_of_foreign_identity_has_its_own_error() {
-        assert_eq!(Identity::parse(&[0; Identity::SIZE]), Err(IdentityError::Unfinished));
-        assert_eq!(with(0, b"SQLite"), Err(IdentityError::Magic));
-        assert_eq!(with(8, &BYTE_ORDER.swap_bytes().to_le_bytes()), Err(IdentityError::ByteOrder));
-        assert_eq!(with(12, &(MAJOR + 1).to_le_bytes()), Err(IdentityError::Major(MAJOR + 1)));
-        assert_eq!(with(16, &4_u32.to_le_bytes()), Err(IdentityError::Features(4)));
-    }
-
-    #[test]
-    fn sizes_that_do_not_fit_together_are_refused() {
-        for (offset, value) in [
-            (offset_of!(Header, segment_size), 1 << 21),
-            (offset_of!(Header, capacity), 3 << 20),
-            (offset_of!(Header, capacity), 1 << 40),
-            (offset_of!(Header, capacity), 0),
-            (offset_of!(Header, control_offset), 0),
-            (offset_of!(Header, ring_offset), u64::MAX),
-            (offset_of!(Header, first_sequence), FIRST_SEQUENCE_MAX),
-        ] {
-            let result = with(offset, &u64::to_le_bytes(value));
-            assert!(matches!(result, Err(IdentityError::Geometry(_))), "{offset:#x}: {result:?}");
-        }
-        for members in [0, MEMBERS_MAX + 1, u32::MAX] {
-            let result = with(offset_of!(Header, members), &members.to_le_bytes());
-            assert!(matches!(result, Err(IdentityError::Geometry(_))), "{members}: {result:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_minor_and_optional_features_are_no_obstacle() {
-        assert_eq!(with(14, &9_u16.to_le_bytes()).unwrap().minor, 9);
-        assert!(with(20, &u32::MAX.to_le_bytes()).is_ok());
-    }
-
-    #[test]
-    fn every_single_byte_change_is_refused_or_harmless() {
-        // The bytes from `instance` on may hold anything; all before are determined by the sizes.
-        for offset in 0..offset_of!(Header, instance) {
-            for bit in 0..8 {
-                let mut image = image();
-                image[offset] ^= 1 << bit;
-                if let Ok(parsed) = Identity::parse(&image) {
-                    assert_eq!(parsed.geometry, identity().geometry, "bit {bit} of {offset:#x}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn regions_do_not_overlap_at_any_size() {
@@ -955,7 +659,7 @@ mod tests {
             for (members, subscriptions, shares) in
                 [(1, 0, 0), (64, 64, 128), (65, 3, 7), (16_384, 4_096, 32_768)]
             {
-                let tables = tables(members, subscriptions, shares);
+                let tables = Tables { members, subscriptions, shares };
                 let geometry = Geometry::new(1 << capacity_log2, tables).unwrap();
                 assert!(Geometry::header_size() <= Geometry::control_offset());
                 let maps = [
@@ -968,8 +672,14 @@ mod tests {
                     assert_eq!(begin % LINE_SIZE, 0);
                 }
                 let control_end = Geometry::control_offset() + geometry.control_size();
-                assert!(control_end <= geometry.ring_offset());
-                assert_eq!(geometry.ring_offset() % REGION_ALIGN, 0);
+                assert!(control_end <= geometry.control_end());
+                assert!(geometry.control_end() <= geometry.ring_offset());
+                let is_large = geometry.capacity() >= LARGE_RING_ALIGN as u64;
+                let align = if is_large { LARGE_RING_ALIGN } else { REGION_ALIGN };
+                assert_eq!(geometry.ring_offset() % align, 0);
+                let gap = geometry.ring_offset() - geometry.control_end();
+                assert!(gap < align);
+                assert_eq!(geometry.memory_size(), geometry.segment_size() - gap as u64);
                 assert_eq!(geometry.segment_size() % REGION_ALIGN as u64, 0);
             }
         }
