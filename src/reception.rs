@@ -26,6 +26,8 @@ use crate::wait::{
 
 /// Polls of the next commit word before the next thorough look: a few hundred nanoseconds.
 const POLLS_PER_LOOK: u32 = 32;
+/// How long an observer that backs off does not look: the system makes twice as much of it.
+const NAP: Duration = Duration::from_micros(50);
 
 /// One reader with what it needs to wait and to hand out payloads.
 #[derive(Debug)]
@@ -423,7 +425,8 @@ impl Reception {
     fn sleep(&mut self, limit: Duration) -> Result<Option<Announced>, Error> {
         let Some(mut announced) = self.announce_sleep(limit) else {
             // Whoever may not write cannot announce a sleep.
-            std::thread::sleep(limit.min(SLEEP_UNSURE));
+            let nap = if self.wait == Wait::Park { SLEEP_UNSURE } else { NAP };
+            std::thread::sleep(limit.min(nap));
             self.look_around()?;
             return Ok(None);
         };

@@ -12,7 +12,8 @@
 //! | WAKE | producer: commit, fence, load of `data_event` | consumer: make `data_event` odd, fence, look for a message |
 //! | ROOM | consumer: cursor, fence, load of `room_event` | producer: make `room_event` odd, fence, look at the cursors |
 //!
-//! A producer that flushes does so to a journaler too, by the word `flush_to` instead of a commit.
+//! A producer that flushes does so to a journaler too, by the word `flush_to` instead of a commit;
+//! and a journaler to a producer that waits for it, by the word `durable`.
 //!
 //! Both are the same argument. Of the two sequentially consistent fences one is first. If the
 //! worker's, the sleeper's look finds what the worker did, and it does not sleep. If the
@@ -60,13 +61,17 @@ use crate::sys::futex;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Polls without a rest. The shortest latency, and a processor for it alone.
+    /// Polls for as long as it takes. The shortest latency, and a processor for it alone. In a
+    /// stream in which that is faster, a consumer that has caught up rests for up to 128 us before
+    /// the first poll; who is sent one message at a time is not kept from it so.
     Spin,
-    /// Polls, then pauses that grow, then lets others run between polls.
+    /// Polls, then pauses that grow, then lets others run between polls; after a millisecond of
+    /// that it sleeps, as with `Park`.
     #[default]
     Backoff,
-    /// Polls for a short while, then sleeps until called. Uses no processor when idle; the call
-    /// costs the other side a system call, and the sleeper some tens of microseconds.
+    /// Polls for some microseconds, then sleeps until called. Uses no processor when idle; the call
+    /// costs the other side a system call, and the sleeper some tens of microseconds. An observer
+    /// cannot ask to be called: it looks once a millisecond, and one that backs off every 100 us.
     Park,
 }
 
@@ -247,6 +252,8 @@ mod pace {
         backoff: Backoff,
         /// Whether there is a backoff between the tight polls and a sleep.
         snoozes: bool,
+        /// When one who backs off has let others run for long enough.
+        sleeps_from: Option<Instant>,
     }
 
     /// Two round trips of a cache line between distant cores fit in.
@@ -257,6 +264,8 @@ mod pace {
     /// The clock costs as much as some polls: it is read once in so many of the tight ones.
     const POLLS_PER_CLOCK: u32 = 64;
     const GAP_MAX: Duration = Duration::from_micros(8);
+    /// How long one who backs off lets others run between polls, before it sleeps.
+    const YIELDING: Duration = Duration::from_millis(1);
 
     impl Pace {
         /// For one who waits for a message.
@@ -288,8 +297,8 @@ mod pace {
         }
 
         fn new(wait: Wait, patience: Patience, tight_polls: u32, gap: Duration) -> Self {
-            let (backoff, snoozes) = (Backoff::new(), true);
-            Self { wait, patience, polls: 0, tight_polls, gap, backoff, snoozes }
+            let (backoff, snoozes, sleeps_from) = (Backoff::new(), true, None);
+            Self { wait, patience, polls: 0, tight_polls, gap, backoff, snoozes, sleeps_from }
         }
 
         /// Passes the time between two looks.
@@ -311,12 +320,23 @@ mod pace {
                 return Next::TimedOut;
             }
             if !tight {
-                if self.wait == Wait::Park && (!self.snoozes || self.backoff.is_completed()) {
+                if self.is_to_sleep() {
                     return Next::Sleep(left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
                 }
                 self.backoff.snooze();
             }
             Next::Look
+        }
+
+        /// Whether all that comes before a sleep has been done.
+        fn is_to_sleep(&mut self) -> bool {
+            if self.snoozes && !self.backoff.is_completed() {
+                return false;
+            }
+            self.wait == Wait::Park || {
+                let now = Instant::now();
+                *self.sleeps_from.get_or_insert(now + YIELDING) <= now
+            }
         }
 
         /// Whether it is time to look whether the world is still as it was: often enough to be
@@ -554,6 +574,26 @@ mod pace {
             (0..9).for_each(|_| habit.note_sleep(long));
             habit.note_poll();
             assert_eq!(looks_before_sleep(&habit), 8);
+        }
+
+        #[test]
+        fn who_backs_off_sleeps_in_the_end_and_who_spins_does_not() {
+            let sleeps_within = |mut pace: Pace| {
+                let end = Instant::now() + 100 * YIELDING;
+                let mut sleeps = false;
+                while !sleeps && Instant::now() < end {
+                    sleeps = matches!(pace.next(), Next::Sleep(limit) if limit == SLEEP_MAX);
+                }
+                sleeps
+            };
+            let for_message = |wait| Pace::for_message(wait, Patience::Endless);
+            let for_room = |wait| Pace::for_room(wait, Patience::Endless, 1 << 16);
+            for pace in [for_message(Wait::Backoff), for_room(Wait::Backoff)] {
+                assert!(sleeps_within(pace));
+            }
+            for pace in [for_message(Wait::Spin), for_room(Wait::Spin)] {
+                assert!(!sleeps_within(pace));
+            }
         }
 
         #[test]

@@ -45,6 +45,14 @@ fn parked() -> Subscribe {
     Subscribe::new().from(Start::Oldest).wait(Wait::Park)
 }
 
+/// How a peer is to wait: by parking, unless it is told otherwise.
+fn wait_of(arguments: &[&str]) -> Wait {
+    match arguments.get(1) {
+        Some(&"backoff") => Wait::Backoff,
+        _ => Wait::Park,
+    }
+}
+
 /// A segment as it lies in its file, where everybody can look without taking part.
 struct View {
     file: File,
@@ -407,7 +415,7 @@ fn filling(sequence: u64) -> Vec<u8> {
 /// Sends until the queue is removed.
 fn fill(arguments: &[&str]) {
     let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
-    producer.set_wait(Wait::Park);
+    producer.set_wait(wait_of(arguments));
     say_own_thread();
     while producer.send(&filling(producer.next_sequence())).is_ok() {}
 }
@@ -461,9 +469,10 @@ fn a_parked_producer_is_called_whenever_there_is_room() {
     peer.finish();
 }
 
-/// Parks until the stream ends.
+/// Waits until the stream ends.
 fn park(arguments: &[&str]) {
-    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&parked()).unwrap();
+    let options = parked().wait(wait_of(arguments));
+    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&options).unwrap();
     say_own_thread();
     let mut next = 0;
     while let Received::Message(message) = consumer.receive().unwrap() {
@@ -533,13 +542,21 @@ fn processor_time(process: u32) -> Duration {
 
 /// The time is the processor's, of which an idle process gets none, however busy others are.
 #[test]
-fn whoever_is_parked_uses_no_processor() {
+fn whoever_waits_for_long_uses_no_processor_unless_it_spins() {
     let _alive = watchdog();
-    let (quiet, full) = (Name::new("quiet"), Name::new("full"));
+    let (quiet, full) = (Name::new("quiet"), [Name::new("full-1"), Name::new("full-2")]);
     let producer = small(&quiet).producer().unwrap();
-    let slow = small(&full).subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
-    let mut peers = [("park", &quiet), ("park and look on", &quiet), ("fill", &full)]
-        .map(|(role, name)| Peer::start(role, &[name]));
+    let slow = full.each_ref().map(|full| {
+        small(full).subscribe(&Subscribe::new().from(Start::Oldest)).expect("a slow consumer")
+    });
+    let mut peers = [
+        ("park", &quiet, "park"),
+        ("park", &quiet, "backoff"),
+        ("park and look on", &quiet, "park"),
+        ("fill", &full[0], "park"),
+        ("fill", &full[1], "backoff"),
+    ]
+    .map(|(role, name, wait)| Peer::start(role, &[name, wait]));
     let threads: Vec<_> = peers.iter_mut().map(Watched::new).collect();
     while !threads.iter().all(Watched::is_asleep) {
         thread::yield_now();
@@ -548,12 +565,12 @@ fn whoever_is_parked_uses_no_processor() {
     thread::sleep(Duration::from_secs(1));
     for (peer, before) in peers.iter().zip(before) {
         let used = processor_time(peer.id()).saturating_sub(before);
-        eprintln!("parked for a second: {used:?} of a processor");
+        eprintln!("waited for a second: {used:?} of a processor");
         assert!(used < Duration::from_millis(200), "{used:?}");
     }
     producer.close().unwrap();
     drop(slow);
-    Queue::force_remove(&full).unwrap();
+    full.iter().for_each(|full| Queue::force_remove(full).unwrap());
     peers.into_iter().for_each(Peer::finish);
 }
 

@@ -16,7 +16,7 @@ use self::claim::Unusual;
 use self::fences::{BY_SLEEPERS, FORKED, Fences, STAMPED};
 use crate::error::Error;
 use crate::history::{self, Historian, Kept};
-use crate::layout;
+use crate::layout::{self, Word32};
 use crate::membership;
 use crate::outcome::{Holder, Sent};
 use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
@@ -133,7 +133,8 @@ impl Producer {
         })
     }
 
-    /// How to wait for room, when a consumer holds the producer; [`Wait::Backoff`] until set.
+    /// How to wait for room, when a consumer holds the producer, and for a [`flush`](Self::flush);
+    /// [`Wait::Backoff`] until set.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Wait};
@@ -391,7 +392,7 @@ impl Producer {
             self.writer.ring().ask_to_flush(end);
             self.call_sleepers(fences);
         }
-        let mut pace = Pace::for_message(Wait::Backoff, Patience::Lasting(timeout).begin());
+        let mut pace = Pace::for_message(self.wait, Patience::Lasting(timeout).begin());
         loop {
             if !is_durable(self) {
                 self.write_journal(end)?;
@@ -399,11 +400,15 @@ impl Producer {
             if is_durable(self) {
                 return Ok(true);
             }
-            if pace.next() == Next::TimedOut {
-                return Ok(false);
-            }
-            if pace.looks_around() {
-                self.look_around()?;
+            match pace.next() {
+                Next::Look if pace.looks_around() => self.look_around()?,
+                Next::Look => {}
+                Next::Sleep(limit) => {
+                    // Who writes the journal may be dead by then.
+                    let limit = limit.min(CLEAR_INTERVAL_MAX);
+                    self.sleep(layout::DATA_EVENT, limit, |producer| !is_durable(producer))?;
+                }
+                Next::TimedOut => return Ok(false),
             }
         }
     }
@@ -819,19 +824,26 @@ impl Producer {
                 Next::Look => {}
                 Next::Sleep(limit) => {
                     let until_clear = self.clear_at.map(|at| at.duration_since(Instant::now()));
-                    self.sleep(limit.min(until_clear.unwrap_or(CLEAR_INTERVAL_MIN)))?;
+                    let limit = limit.min(until_clear.unwrap_or(CLEAR_INTERVAL_MIN));
+                    self.sleep(layout::ROOM_EVENT, limit, |producer| !producer.writer.has_room())?;
                 }
                 Next::TimedOut => return Ok(false),
             }
         }
     }
 
-    fn sleep(&mut self, limit: Duration) -> Result<(), Error> {
-        let event = Event::new(self.writer.ring().control32(layout::ROOM_EVENT));
+    /// Sleeps until the event is called, so long at most, if the last look says so.
+    fn sleep(
+        &self,
+        event: Word32,
+        limit: Duration,
+        has_to_wait: impl FnOnce(&Self) -> bool,
+    ) -> Result<(), Error> {
+        let event = Event::new(self.writer.ring().control32(event));
         let ticket = event.announce();
-        // SeqCst: ROOM.
+        // SeqCst: ROOM; WAKE where it is a journaler that calls.
         fence(Ordering::SeqCst);
-        if !self.writer.has_room() {
+        if has_to_wait(self) {
             event.sleep(ticket, limit);
         }
         self.look_around()
