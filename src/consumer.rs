@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::history::{Past, resolve};
+use crate::interrupter::{Interrupter, Interruption};
 use crate::membership::{Membership, announce_room};
 use crate::message::{Batch, Message};
 use crate::outcome::{Acked, Nacked, Received};
@@ -59,7 +60,7 @@ impl Drop for Consumer {
 impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
         options.check(segment)?;
-        let witness = segment.witness(1)?;
+        let interruption = Interruption::new(segment)?;
         let mapping = segment.map_prefaulted(Access::Consume)?;
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
@@ -114,7 +115,8 @@ impl Consumer {
         announce_room(ring);
         let segment = Arc::clone(segment);
         // From here on the mapping is the reception's: nothing may fail with the membership alive.
-        let reception = Reception::new(segment, mapping, reader, member, witness, options.wait);
+        let reception =
+            Reception::new(segment, mapping, reader, member, interruption, options.wait);
         Ok(Self { membership, reception: reception.with_past(past) })
     }
 
@@ -452,6 +454,25 @@ impl Consumer {
         self.membership.index().get()
     }
 
+    /// One that ends a receive from another thread, or from a signal handler.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-interrupter");
+    /// # let queue = Queue::create("doc-consumer-interrupter", &QueueOptions::new())?;
+    /// let mut consumer = queue.subscribe(&Subscribe::new())?;
+    /// let interrupter = consumer.interrupter();
+    /// let other = std::thread::spawn(move || interrupter.interrupt());
+    /// assert!(matches!(consumer.receive(), Err(Error::Interrupted { .. })));
+    /// # other.join().unwrap();
+    /// # Queue::force_remove("doc-consumer-interrupter")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        self.reception.interrupter()
+    }
+
     /// The name of its queue.
     ///
     /// ```
@@ -493,7 +514,7 @@ pub struct Observer {
 
 impl Observer {
     pub(crate) fn attach(segment: &Arc<Segment>, start: Start, wait: Wait) -> Result<Self, Error> {
-        let witness = segment.witness(1)?;
+        let interruption = Interruption::new(segment)?;
         let mapping = segment.map_prefaulted(Access::Observe)?;
         let ring = mapping.ring();
         let start = resolve(segment, &ring, start)?;
@@ -502,7 +523,7 @@ impl Observer {
         let begin = ring.begin(start).map_err(|error| segment.start_error(error))?;
         let reader = Reader::Copied(CopyReader::new(ring, None, begin));
         let segment = Arc::clone(segment);
-        let reception = Reception::new(segment, mapping, reader, None, witness, wait);
+        let reception = Reception::new(segment, mapping, reader, None, interruption, wait);
         Ok(Self { reception: reception.with_past(past) })
     }
 
@@ -623,6 +644,23 @@ impl Observer {
         time: Duration,
     ) -> Result<Received<Batch<'_>>, Error> {
         self.reception.receive_batch(count_max, Patience::Lasting(time))
+    }
+
+    /// As [`Consumer::interrupter`]. Where it waits without polling it finds out after a millisecond.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-observer-interrupter");
+    /// # let queue = Queue::create("doc-observer-interrupter", &QueueOptions::new())?;
+    /// let mut observer = queue.observe(Start::Newest)?;
+    /// observer.interrupter().interrupt();
+    /// assert!(matches!(observer.receive(), Err(Error::Interrupted { .. })));
+    /// # Queue::force_remove("doc-observer-interrupter")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        self.reception.interrupter()
     }
 
     /// The name of its queue.

@@ -234,7 +234,8 @@ impl ConsumerSet {
     /// # Errors
     /// As of [`Consumer::receive`], of the consumer whose number comes with it. It is told again
     /// whenever it is that one's turn; the others have theirs all the same. [`remove`](Self::remove)
-    /// one that is [`Error::Stale`] or [`Error::Corrupt`].
+    /// one that is [`Error::Stale`] or [`Error::Corrupt`]. Any one's
+    /// [`interrupter`](Consumer::interrupter) ends the wait with [`Error::Interrupted`].
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Start, Subscribe};
@@ -379,6 +380,7 @@ impl ConsumerSet {
             let reception = entry.consumer.reception();
             reception.confirm_sleep(announced, &mut issue);
             limit = limit.min(announced.limit());
+            is_idle &= reception.is_calm();
             is_idle &= match entry.ended_at {
                 // It may have gone on.
                 Some(end) => reception.closed_at() == Some(end),
@@ -420,6 +422,10 @@ impl Entry {
     unsafe fn ask<'a>(&mut self) -> Option<Result<Received<Message<'a>>, Error>> {
         // SAFETY: as the caller promises.
         let received = unsafe { self.consumer.reception_mut().receive_unbound(Patience::None) };
+        if matches!(received, Err(Error::Interrupted { .. })) {
+            // It says nothing of what there is.
+            return Some(received);
+        }
         self.turns_off = TURNS_OFF;
         self.is_full = matches!(received, Err(Error::PrefetchFull { .. }));
         let is_closed = matches!(received, Ok(Received::Closed));

@@ -101,6 +101,11 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An [`Interrupter`](crate::Interrupter) ended the wait.
+    Interrupted {
+        /// The queue.
+        queue: Box<str>,
+    },
     /// An option out of its bounds.
     InvalidOption {
         /// The queue.
@@ -315,6 +320,7 @@ impl Error {
             | Self::ForeignHistory { queue, .. }
             | Self::Forked { queue }
             | Self::InUse { queue, .. }
+            | Self::Interrupted { queue }
             | Self::InvalidOption { queue, .. }
             | Self::InvalidSubscription { queue, .. }
             | Self::LayoutMismatch { queue, .. }
@@ -414,6 +420,10 @@ impl fmt::Display for Error {
             Self::InvalidName { name, reason } => {
                 write!(f, "'{}' cannot name a queue: {reason}", name.escape_debug())
             }
+            Self::Interrupted { queue } => write!(
+                f,
+                "the wait for queue '{queue}' was interrupted, as was asked for; nothing is lost, and the next call goes on"
+            ),
             Self::InvalidOption { queue, what } => {
                 write!(f, "an option for queue '{queue}' cannot be had: {what}")
             }

@@ -84,6 +84,8 @@ mod history;
 #[cfg(not(loom))]
 mod info;
 #[cfg(not(loom))]
+mod interrupter;
+#[cfg(not(loom))]
 mod key;
 pub mod layout;
 #[cfg(not(loom))]
@@ -124,6 +126,7 @@ pub use self::{
         JournalThread, Journaler, LogCut, Reason, Verified,
     },
     info::{ConsumerInfo, Info, ProducerInfo, SubscriptionInfo},
+    interrupter::Interrupter,
     key::key_hash,
     message::{Batch, Message},
     outcome::{Acked, Holder, Nacked, Received, Sent},

@@ -8,6 +8,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::error::Error;
 use crate::history::{Past, PastRead};
+use crate::interrupter::{Interrupter, Interruption};
 use crate::layout;
 use crate::membership::announce_room;
 use crate::message::{Batch, Message};
@@ -15,10 +16,9 @@ use crate::outcome::Received;
 use crate::ring::{
     Buffer, CopyReader, HeldReader, Lag, Member, Place, Read, Ring, Run, Span, Start,
 };
-use crate::segment::{Mapping, Segment};
+use crate::segment::{Access, Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
 use crate::sync::Ordering;
-use crate::sys::fork::Witness;
 use crate::sys::process;
 use crate::wait::{
     Event, Habit, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Ticket, Wait, fence_before_sleep,
@@ -34,8 +34,7 @@ const NAP: Duration = Duration::from_micros(50);
 pub(crate) struct Reception {
     /// On lines of its own: consumers of one process often lie side by side.
     reader: CachePadded<Reader>,
-    /// 1, or 0 in a forked child.
-    witness: Witness,
+    interruption: Interruption,
     /// Where payloads are copied to, those of a batch's first message and of single ones, and
     /// those of the others; a held reader's stay where they are.
     buffer: Buffer,
@@ -50,7 +49,7 @@ pub(crate) struct Reception {
     empty_looks: u32,
     segment: Arc<Segment>,
     /// Last: the reader's view is of this.
-    _mapping: Mapping,
+    mapping: Arc<Mapping>,
 }
 
 /// A sleep that was announced.
@@ -83,13 +82,13 @@ impl Reception {
         mapping: Mapping,
         reader: Reader,
         member: Option<Member>,
-        witness: Witness,
+        interruption: Interruption,
         wait: Wait,
     ) -> Self {
         let stand_off = StandOff::new(reader.ring().capacity());
         Self {
             reader: CachePadded::new(reader),
-            witness,
+            interruption,
             buffer: Buffer::default(),
             batch_buffer: Buffer::default(),
             past: None,
@@ -99,7 +98,7 @@ impl Reception {
             habit: Habit::default(),
             empty_looks: 0,
             segment,
-            _mapping: mapping,
+            mapping: Arc::new(mapping),
         }
     }
 
@@ -117,7 +116,7 @@ impl Reception {
 
     /// What the consumer has of its shares, if it is a member of a named subscription.
     pub(crate) fn work(&self) -> Result<Option<&Work>, Error> {
-        if self.witness.value() == 0 {
+        if self.interruption.is_child() {
             return Err(self.segment.forked());
         }
         Ok(match &*self.reader {
@@ -204,7 +203,7 @@ impl Reception {
     /// As of [`Self::receive_unbound`].
     #[inline(always)]
     pub(crate) unsafe fn receive_now<'a>(&mut self) -> Option<Message<'a>> {
-        if self.witness.value() == 0 {
+        if !self.interruption.is_calm() {
             return None;
         }
         match &mut *self.reader {
@@ -259,9 +258,7 @@ impl Reception {
         &mut self,
         patience: &mut Patience,
     ) -> Result<Option<Received<Handed>>, Error> {
-        if self.witness.value() == 0 {
-            return Err(self.segment.forked());
-        }
+        self.interruption.check(&self.segment)?;
         if patience.is_over() {
             // Only what the short way was to take and did not brings a wait back here: a frame that
             // begins a sector, or one that was overtaken meanwhile.
@@ -296,6 +293,7 @@ impl Reception {
                 self.habit.note_poll();
                 return Ok(None);
             }
+            self.interruption.check(&self.segment)?;
             self.stand_off.forget_stream();
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
@@ -474,7 +472,19 @@ impl Reception {
             Reader::Shared(reader) => reader.has_own_left(),
             _ => false,
         };
-        self.is_caught_up() && (!self.reader.ring().is_removed() || has_own_left)
+        self.is_caught_up()
+            && (!self.reader.ring().is_removed() || has_own_left)
+            && self.interruption.is_calm()
+    }
+
+    /// Neither interrupted, nor of a forked child.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.interruption.is_calm()
+    }
+
+    pub(crate) fn interrupter(&self) -> Interrupter {
+        let access = if self.member.is_some() { Access::Consume } else { Access::Observe };
+        self.interruption.interrupter(access, &self.mapping)
     }
 
     /// Where its queue is closed, if it is.

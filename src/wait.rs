@@ -43,6 +43,13 @@
 //! nobody sleeps by what was right before. A producer that takes over does the same; then the call
 //! is also that which the dead one may not have come to.
 //!
+//! **Interrupting.** Who sleeps is also called by another thread of its own process, which has
+//! changed a word that only the two know:
+//!
+//! | pair      | who interrupts             | who goes to sleep                            |
+//! |-----------|----------------------------|----------------------------------------------|
+//! | INTERRUPT | change the word, fence, call | make the event odd, fence, look at the word |
+//!
 //! Every sleep ends after [`SLEEP_MAX`], to look whether the queue is still there; if it finds
 //! a message then, that is counted as a late wake, and the tests insist that there is none.
 

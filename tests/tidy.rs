@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 24] = [
+const MODULES: [(&str, &str); 25] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
     (
@@ -17,12 +17,15 @@ const MODULES: [(&str, &str); 24] = [
     ("consumer_set", "consumer reception message outcome error wait sys"),
     (
         "consumer",
-        "reception membership message sharing registry history subscribe segment outcome error ring wait",
+        "reception membership interrupter message sharing registry history subscribe segment outcome error ring wait",
     ),
-    ("producer", "key history membership segment outcome error ring wait sys sync layout"),
+    (
+        "producer",
+        "key history membership interrupter segment outcome error ring wait sys sync layout",
+    ),
     (
         "reception",
-        "message sharing history membership segment outcome error ring wait sys sync layout",
+        "message sharing history membership interrupter segment outcome error ring wait sys sync layout",
     ),
     ("message", "sharing outcome error ring"),
     (
@@ -33,6 +36,7 @@ const MODULES: [(&str, &str); 24] = [
     ("registry", "membership subscribe history segment error ring sync sys layout"),
     ("history", "membership segment error ring wait sys sync layout"),
     ("membership", "segment error ring wait sys sync layout"),
+    ("interrupter", "segment error wait sys sync layout"),
     ("key", ""),
     ("subscribe", "segment error ring wait"),
     ("segment", "error ring region wait sys sync layout"),

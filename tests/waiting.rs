@@ -570,7 +570,9 @@ fn whoever_waits_for_long_uses_no_processor_unless_it_spins() {
     }
     producer.close().unwrap();
     drop(slow);
-    full.iter().for_each(|full| Queue::force_remove(full).unwrap());
+    for name in &full {
+        Queue::force_remove(name).unwrap();
+    }
     peers.into_iter().for_each(Peer::finish);
 }
 

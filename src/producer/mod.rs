@@ -16,6 +16,7 @@ use self::claim::Unusual;
 use self::fences::{BY_SLEEPERS, FORKED, Fences, STAMPED};
 use crate::error::Error;
 use crate::history::{self, Historian, Kept};
+use crate::interrupter::{Interrupter, Interruption};
 use crate::layout::{self, Word32};
 use crate::membership;
 use crate::outcome::{Holder, Sent};
@@ -58,6 +59,7 @@ pub struct Producer {
     /// On lines of its own: a thread may hold the ends of several queues side by side.
     writer: CachePadded<Writer>,
     fences: Fences,
+    interruption: Interruption,
     wait: Wait,
     /// When to look again whether those who hold the producer live.
     clear_at: Option<Instant>,
@@ -74,7 +76,7 @@ pub struct Producer {
     lock: Lock,
     segment: Arc<Segment>,
     /// Last: the writer's view is of this.
-    _mapping: Mapping,
+    mapping: Arc<Mapping>,
 }
 
 impl Producer {
@@ -113,12 +115,14 @@ impl Producer {
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
         ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
+        let interruption = Interruption::new(segment)?;
         let fences = Fences::new(segment, check.is_some(), registered)?;
         fences.tell(ring);
         writer.reopen();
         Ok(Self {
             writer: CachePadded::new(writer),
             fences,
+            interruption,
             wait: Wait::default(),
             clear_at: None,
             held_since: None,
@@ -129,7 +133,7 @@ impl Producer {
             refused_at: None,
             lock,
             segment: Arc::clone(segment),
-            _mapping: mapping,
+            mapping: Arc::new(mapping),
         })
     }
 
@@ -147,6 +151,31 @@ impl Producer {
     /// ```
     pub fn set_wait(&mut self, wait: Wait) {
         self.wait = wait;
+    }
+
+    /// One that ends a wait for room, or for what was sent to be durable, from another thread or from
+    /// a signal handler.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-producer-interrupter");
+    /// # let queue = Queue::create("doc-producer-interrupter", &QueueOptions::new().capacity(64 << 10))?;
+    /// let holds_it = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// producer.interrupter().interrupt();
+    /// let error = loop {
+    ///     if let Err(error) = producer.send(&[0; 1024]) {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(matches!(error, Error::Interrupted { .. }));
+    /// # drop(holds_it);
+    /// # Queue::force_remove("doc-producer-interrupter")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        self.interruption.interrupter(Access::Produce, &self.mapping)
     }
 
     /// Sends a message, and returns its sequence. Waits while a consumer that holds the
@@ -400,6 +429,7 @@ impl Producer {
             if is_durable(self) {
                 return Ok(true);
             }
+            self.interruption.check(&self.segment)?;
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
@@ -819,6 +849,7 @@ impl Producer {
             if let Patience::None = patience {
                 return Ok(false);
             }
+            self.interruption.check(&self.segment)?;
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
@@ -843,7 +874,7 @@ impl Producer {
         let ticket = event.announce();
         // SeqCst: ROOM; WAKE where it is a journaler that calls.
         fence(Ordering::SeqCst);
-        if has_to_wait(self) {
+        if has_to_wait(self) && self.interruption.is_calm() {
             event.sleep(ticket, limit);
         }
         self.look_around()

@@ -13,7 +13,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use super::check;
 use crate::sync::{AtomicU32, Ordering};
@@ -80,6 +80,44 @@ impl Drop for Witness {
     fn drop(&mut self) {
         // SAFETY: the page is ours, in a child too, and nobody uses it any more.
         unsafe { libc::munmap(self.word.as_ptr().cast(), Self::SIZE) };
+    }
+}
+
+/// A [`Witness`] that several look at and change.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedWitness {
+    /// The witness's. It stands here too because each message looks at it.
+    word: NonNull<AtomicU32>,
+    _witness: Arc<Witness>,
+}
+
+// SAFETY: as of the witness.
+unsafe impl Send for SharedWitness {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWitness {}
+
+impl SharedWitness {
+    pub(crate) fn new(witness: Witness) -> Self {
+        Self { word: witness.word, _witness: Arc::new(witness) }
+    }
+
+    /// What it holds, or 0 in a child.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> u32 {
+        // Relaxed: as of the witness.
+        self.word().load(Ordering::Relaxed)
+    }
+
+    /// Puts something else into it, if it holds what it is taken to hold.
+    pub(crate) fn exchange(&self, from: u32, to: u32) -> bool {
+        // Relaxed: as the value. Whoever needs an order has fences.
+        self.word().compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline(always)]
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the witness, whose page it is on, lives as long as we do.
+        unsafe { self.word.as_ref() }
     }
 }
 

@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::*;
 use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence};
 use crate::wait::{Event, fence_before_sleep, tell_sleepers};
 
 const CAPACITY: u64 = 256;
@@ -360,6 +360,31 @@ fn no_wakeup_of_a_consumer_is_lost() {
             consumer.join().unwrap();
         });
     }
+}
+
+#[test]
+fn no_interruption_of_a_sleeper_is_lost() {
+    loom::model(|| {
+        let ring = new_ring();
+        let interrupted = Arc::new(AtomicU32::new(0));
+        let (sleeper_ring, seen) = (ring.clone(), Arc::clone(&interrupted));
+        let sleeper = thread::spawn(move || {
+            let event = Event::new(sleeper_ring.control32(layout::DATA_EVENT));
+            // As `Reception::sleep`.
+            while seen.load(Ordering::Relaxed) == 0 {
+                let ticket = event.announce();
+                fence(Ordering::SeqCst);
+                if seen.load(Ordering::Relaxed) == 0 {
+                    event.sleep(ticket, core::time::Duration::MAX);
+                }
+            }
+        });
+        // As `Interrupter::interrupt`.
+        interrupted.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        Event::new(ring.control32(layout::DATA_EVENT)).call_anyway();
+        sleeper.join().unwrap();
+    });
 }
 
 #[test]
