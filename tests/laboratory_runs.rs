@@ -445,8 +445,10 @@ fn an_end_that_is_interrupted_leaves_nothing_behind() {
     let mut child =
         ringway(&["bench", "load", "-d", "1h", "--rate", "100", "-w", "0s"]).spawn().unwrap();
     // It is under way when there is somebody who receives; the first queue is the trial's.
-    let name = format!("bench-{}-1", child.id());
+    let prefix = format!("bench-{}-1-", child.id());
     loop {
+        let names = ringway::Queue::list().unwrap_or_default();
+        let name = names.into_iter().find(|name| name.starts_with(&prefix)).unwrap_or_default();
         let consumers = ringway::Queue::open(&name).and_then(|queue| queue.info());
         if consumers.is_ok_and(|info| info.consumers.iter().any(|it| it.alive)) {
             break;
@@ -465,7 +467,7 @@ fn run_under_way(of: u32) -> u64 {
     let numbers = ringway::Queue::list()
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|name| name.strip_prefix(&prefix)?.trim_end_matches("-back").parse().ok());
+        .filter_map(|name| name.strip_prefix(&prefix)?.split('-').next()?.parse().ok());
     numbers.max().unwrap_or(0)
 }
 

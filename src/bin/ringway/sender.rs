@@ -66,7 +66,11 @@ impl<'a> Sender<'a> {
         verb: &str,
         send_all: impl FnOnce(&mut Self) -> Result<(), Failure>,
     ) -> Result<Ending, Failure> {
-        let ended = self.wait_for(sending.wait_for).and_then(|()| send_all(&mut self));
+        let ended = match self.wait_for(sending.wait_for).and_then(|()| send_all(&mut self)) {
+            // What the signal cut off is no message, and that is no failure.
+            Err(Failure::Record(_)) if self.interrupt.signal().is_some() => Ok(()),
+            ended => ended,
+        };
         // Also what was sent before a failure.
         let durable = self.make_durable();
         let summary = self.summary(verb, durable.as_ref().is_ok_and(|durable| *durable));

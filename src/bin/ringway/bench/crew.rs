@@ -5,6 +5,7 @@
 //! clock, and answers with a line of JSON and bytes. While it runs nobody else of us does: the one
 //! who started it sleeps.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -382,7 +383,10 @@ impl Stage {
         const SPARE: u32 = 4;
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("bench-{}-{number}", std::process::id());
+        // Processes in containers that share their memory may have the same id, and what one that
+        // was killed had stays.
+        let chance = RandomState::new().hash_one(number);
+        let name = format!("bench-{}-{number}-{chance:016x}", std::process::id());
         let board_name = format!("ringway-{name}");
         let board = Board::create(&board_name, Board::COUNTS + consumers)
             .map_err(|source| Failure::System { source, doing: "share a page of memory" })?;
