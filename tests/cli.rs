@@ -199,18 +199,22 @@ fn ctrl_c_ends_with_a_summary() {
     assert!(said(&output).contains("received 2 messages"), "{}", said(&output));
 
     // Also while it waits for input that does not come.
-    let mut producer = ringway(&["pub", &name]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut input = producer.stdin.take().unwrap();
-    input.write_all(b"c\nhalf").unwrap();
     let queue = Queue::open(&name).unwrap();
-    while queue.info().unwrap().next_sequence < 3 {
-        std::thread::yield_now();
+    let halves: [(&str, &[u8]); 2] = [("\\n", b"c\nhalf"), ("len32", b"\x01\0\0\0c\x04\0\0\0ha")];
+    for (next, (delimiter, text)) in (3..).zip(halves) {
+        let arguments = ["pub", &name, "--delimiter", delimiter];
+        let mut producer = ringway(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = producer.stdin.take().unwrap();
+        input.write_all(text).unwrap();
+        while queue.info().unwrap().next_sequence < next {
+            std::thread::yield_now();
+        }
+        signal(&producer, libc::SIGINT);
+        let output = producer.wait_with_output().unwrap();
+        assert_eq!(code(&output), 130, "{delimiter}: {}", said(&output));
+        assert!(said(&output).contains("interrupted; sent 1 message "), "{}", said(&output));
+        assert_eq!(queue.info().unwrap().next_sequence, next, "a half is no message");
     }
-    signal(&producer, libc::SIGINT);
-    let output = producer.wait_with_output().unwrap();
-    assert_eq!(code(&output), 130);
-    assert!(said(&output).contains("interrupted; sent 1 message "), "{}", said(&output));
-    assert_eq!(queue.info().unwrap().next_sequence, 3, "half a line is no message");
 }
 
 #[test]
