@@ -331,9 +331,14 @@ fn lines() -> Vec<Vec<u8>> {
     const RINGS: u64 = 20;
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut text = Vec::new();
-    for file in
-        ["queue.rs", "layout/identity.rs", "error.rs", "consumer.rs", "producer/mod.rs", "copy.rs"]
-    {
+    for file in [
+        "queue/mod.rs",
+        "layout/identity.rs",
+        "error.rs",
+        "consumer.rs",
+        "producer/mod.rs",
+        "copy.rs",
+    ] {
         text.extend(fs::read(directory.join(file)).unwrap());
     }
     let lines = text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec);
