@@ -429,6 +429,42 @@ impl Consumer {
         self.reception.next_sequence()
     }
 
+    /// Whether its queue has a producer at this moment, as
+    /// [`Queue::producer_is_alive`](crate::Queue::producer_is_alive).
+    ///
+    /// A producer that dies, or is dropped, does not end the stream: its successor goes on. A consumer
+    /// that is to end then asks this where nothing came for a while, and looks once more after that,
+    /// for what the producer sent before it died.
+    ///
+    /// ```
+    /// use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+    /// use std::time::Duration;
+    ///
+    /// # let _ = Queue::force_remove("doc-consumer-producer");
+    /// # let queue = Queue::create("doc-consumer-producer", &QueueOptions::new())?;
+    /// let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+    /// queue.producer()?.send(b"its last")?; // and it is dropped, without `close`
+    /// let mut last_look = false;
+    /// let mut payloads = Vec::new();
+    /// loop {
+    ///     match consumer.receive_timeout(Duration::from_millis(10))? {
+    ///         Received::Message(message) => payloads.push(message.payload().to_vec()),
+    ///         Received::Missed { .. } => {}
+    ///         Received::Closed => break,
+    ///         Received::Empty | Received::TimedOut if last_look => break,
+    ///         Received::Empty | Received::TimedOut => last_look = !consumer.producer_is_alive(),
+    ///     }
+    /// }
+    /// assert_eq!(payloads, [b"its last"]);
+    /// # drop(consumer);
+    /// # Queue::force_remove("doc-consumer-producer")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn producer_is_alive(&self) -> bool {
+        self.reception.segment().producer_lives()
+    }
+
     pub(crate) fn reception(&self) -> &Reception {
         &self.reception
     }
@@ -691,6 +727,24 @@ impl Observer {
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
         self.reception.next_sequence()
+    }
+
+    /// As [`Consumer::producer_is_alive`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-observer-producer");
+    /// # let queue = Queue::create("doc-observer-producer", &QueueOptions::new())?;
+    /// let observer = queue.observe(Start::Newest)?;
+    /// assert!(!observer.producer_is_alive());
+    /// let _producer = queue.producer()?;
+    /// assert!(observer.producer_is_alive());
+    /// # Queue::force_remove("doc-observer-producer")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn producer_is_alive(&self) -> bool {
+        self.reception.segment().producer_lives()
     }
 }
 

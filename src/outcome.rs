@@ -184,6 +184,10 @@ pub enum Received<M> {
     /// The producer ended the stream, and everything before has been received; of a named
     /// subscription, by whichever member, and nothing is left that might be delivered again but what
     /// this member has itself and may yet refuse. Should a later producer go on, so do the messages.
+    ///
+    /// Only [`Producer::close`](crate::Producer::close) ends a stream. One whose producer was dropped,
+    /// or died, has not ended: consumers go on waiting, for its successor.
+    /// [`Consumer::producer_is_alive`](crate::Consumer::producer_is_alive) tells that there is none.
     Closed,
 }
 

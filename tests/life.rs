@@ -292,6 +292,42 @@ fn a_producer_lives_until_it_is_dead_and_not_for_less() {
     }
 }
 
+/// What readers do who end with the producer: once it is found dead, they look once more.
+#[test]
+fn readers_find_out_that_the_producer_was_killed_and_get_all_that_it_sent() {
+    let _alive = watchdog();
+    let name = Name::new("bereft");
+    let queue = small(&name);
+    assert!(!queue.producer_is_alive());
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    let mut observer = queue.observe(Start::Newest).unwrap();
+    let mut producer = Peer::start("be the producer", &[&name]);
+    producer.await_word("ready");
+    producer.stop();
+    assert!(queue.producer_is_alive(), "who is stopped is alive");
+    assert!(consumer.producer_is_alive() && observer.producer_is_alive());
+    producer.kill();
+    assert!(!queue.producer_is_alive());
+    assert!(!consumer.producer_is_alive() && !observer.producer_is_alive());
+    let next = loop {
+        match consumer.try_receive().unwrap() {
+            Received::Message(message) => assert_eq!(message.payload(), b"I am"),
+            Received::Empty => break consumer.next_sequence(),
+            other => panic!("nobody ended the stream: {other:?}"),
+        }
+    };
+    while observer.next_sequence() < next {
+        assert!(matches!(
+            observer.try_receive().unwrap(),
+            Received::Message(_) | Received::Missed { .. }
+        ));
+    }
+    assert_eq!(observer.try_receive().unwrap(), Received::Empty);
+    let mut successor = queue.producer().unwrap();
+    assert!(consumer.producer_is_alive());
+    assert_eq!(successor.send(b"I am").unwrap(), next);
+}
+
 /// Is a consumer that does nothing more.
 fn idle(arguments: &[&str]) {
     let [name, lag] = arguments else { panic!("{arguments:?}") };

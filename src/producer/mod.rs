@@ -471,7 +471,9 @@ impl Producer {
     /// Ends the stream: consumers that have received everything before are told
     /// [`Received::Closed`](crate::Received::Closed). A later producer takes it up again.
     ///
-    /// A producer that is dropped without this does not end the stream.
+    /// A producer that is dropped without this, or dies, does not end the stream: consumers wait for
+    /// its successor. [`Consumer::producer_is_alive`](crate::Consumer::producer_is_alive) tells them
+    /// that there is none.
     ///
     /// # Errors
     /// [`Error::Forked`].

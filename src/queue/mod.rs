@@ -262,6 +262,28 @@ impl Queue {
         Producer::take_over(&self.segment)
     }
 
+    /// Whether the queue has a producer at this moment, in whichever process. The kernel says so,
+    /// by the producer's lock: one that was killed is dead at once, one that is stopped lives. It is
+    /// one short system call. `true` also if it cannot be asked, and while somebody removes the
+    /// queue.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-producer-is-alive");
+    /// let queue = Queue::create("doc-producer-is-alive", &QueueOptions::new())?;
+    /// assert!(!queue.producer_is_alive());
+    /// let producer = queue.producer()?;
+    /// assert!(queue.producer_is_alive());
+    /// drop(producer);
+    /// assert!(!queue.producer_is_alive());
+    /// # Queue::force_remove("doc-producer-is-alive")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn producer_is_alive(&self) -> bool {
+        self.segment.producer_lives()
+    }
+
     /// Joins the queue as a consumer of its own, which receives every message, or, with a
     /// [name](Subscribe::named), as a member of a named subscription, which is made if it is not
     /// there.
