@@ -29,6 +29,7 @@ fn peer() {
         ("produce", produce),
         ("idle", idle),
         ("be the producer", be_the_producer),
+        ("stand by", stand_by),
         ("join", join),
         ("read", read),
         ("end in order", end_in_order),
@@ -326,6 +327,61 @@ fn readers_find_out_that_the_producer_was_killed_and_get_all_that_it_sent() {
     let mut successor = queue.producer().unwrap();
     assert!(consumer.producer_is_alive());
     assert_eq!(successor.send(b"I am").unwrap(), next);
+}
+
+/// Waits for the place of another, and tells what it sent then.
+fn stand_by(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    say("ready");
+    let mut producer = queue.producer_timeout(Duration::MAX).unwrap();
+    say(producer.send(b"I am").unwrap());
+    wait_for_the_end();
+}
+
+#[test]
+fn whoever_stands_by_takes_over_from_one_that_was_killed() {
+    let _alive = watchdog();
+    let name = Name::new("standby");
+    let queue = small(&name);
+    let mut first = Peer::start("be the producer", &[&name]);
+    first.await_word("ready");
+    let start = Instant::now();
+    let refused = queue.producer_timeout(LONG).unwrap_err();
+    assert!(matches!(refused, Error::ProducerAlive { pid, .. } if pid == first.id()));
+    assert!(start.elapsed() >= LONG);
+    let mut standby = Peer::start("stand by", &[&name]);
+    standby.await_word("ready");
+    first.kill();
+    let sequence: u64 = standby.hear().parse().unwrap();
+    assert_eq!(queue.info().unwrap().next_sequence, sequence + 1);
+    standby.stop();
+    let mut next = Peer::start("stand by", &[&name]);
+    next.await_word("ready");
+    standby.kill();
+    assert_eq!(next.hear(), (sequence + 1).to_string());
+
+    // Who waits when the queue goes is told.
+    let waiting = {
+        let queue = queue.clone();
+        thread::spawn(move || queue.producer_timeout(Duration::MAX).map(drop))
+    };
+    Queue::force_remove(&name).unwrap();
+    assert!(matches!(waiting.join().unwrap(), Err(Error::Stale { .. })));
+}
+
+#[test]
+fn a_queue_is_waited_for_until_somebody_makes_it() {
+    let _alive = watchdog();
+    let name = Name::new("awaited");
+    let start = Instant::now();
+    let missing = Queue::open_timeout(&name, LONG).unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }) && start.elapsed() >= LONG);
+    assert!(matches!(Queue::open_timeout("..", Duration::MAX), Err(Error::InvalidName { .. })));
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| Queue::open_timeout(&name, Duration::MAX).unwrap());
+        let made = small(&name);
+        assert_eq!(opening.join().unwrap().instance_id(), made.instance_id());
+    });
 }
 
 /// Is a consumer that does nothing more.

@@ -7,7 +7,7 @@ pub use self::options::{AtLimit, QueueOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
@@ -94,6 +94,34 @@ impl Queue {
     /// ```
     pub fn open(name: &str) -> Result<Self, Error> {
         Ok(Self { segment: Arc::new(Segment::open(name, Owner::Trusted)?), log_cut: None })
+    }
+
+    /// As [`open`](Self::open), but waits so long at most for somebody to make the queue, then says
+    /// [`Error::NotFound`]. It looks every 5 ms.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// use std::time::Duration;
+    ///
+    /// # let _ = Queue::force_remove("doc-open-timeout");
+    /// let none = Queue::open_timeout("doc-open-timeout", Duration::from_millis(1));
+    /// assert!(matches!(none, Err(Error::NotFound { .. })));
+    /// std::thread::spawn(|| Queue::create("doc-open-timeout", &QueueOptions::new()));
+    /// let queue = Queue::open_timeout("doc-open-timeout", Duration::from_secs(60))?;
+    /// # Queue::force_remove("doc-open-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn open_timeout(name: &str, time: Duration) -> Result<Self, Error> {
+        let end = Instant::now().checked_add(time);
+        loop {
+            match Self::open(name) {
+                Err(Error::NotFound { .. }) if rest_before(end) => {}
+                result => return result,
+            }
+        }
     }
 
     /// Opens a queue that belongs to another user, named by its number. Whoever may write a
@@ -260,6 +288,44 @@ impl Queue {
     /// ```
     pub fn producer(&self) -> Result<Producer, Error> {
         Producer::take_over(&self.segment)
+    }
+
+    /// As [`producer`](Self::producer), but waits so long at most for the one that there is to end or
+    /// die, then says [`Error::ProducerAlive`]: for a standby. It asks the kernel every 5 ms, which
+    /// costs the producer nothing; of several that wait, one gets the place, whichever asks first.
+    ///
+    /// # Errors
+    /// As [`producer`](Self::producer).
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// use std::time::Duration;
+    ///
+    /// # let _ = Queue::force_remove("doc-producer-timeout");
+    /// # let queue = Queue::create("doc-producer-timeout", &QueueOptions::new())?;
+    /// let mut first = queue.producer()?;
+    /// let standby = queue.producer_timeout(Duration::from_millis(1));
+    /// assert!(matches!(standby, Err(Error::ProducerAlive { .. })));
+    /// first.send(b"first")?;
+    /// std::thread::spawn(move || drop(first)); // or its process dies
+    /// let mut standby = queue.producer_timeout(Duration::from_secs(60))?;
+    /// assert_eq!(standby.send(b"second")?, 1);
+    /// # Queue::force_remove("doc-producer-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn producer_timeout(&self, time: Duration) -> Result<Producer, Error> {
+        let end = Instant::now().checked_add(time);
+        let mut result = self.producer();
+        while let Err(Error::ProducerAlive { .. }) = result {
+            // Much less than an attempt costs.
+            while self.segment.producer_lives() && !self.segment.is_stale() {
+                if !rest_before(end) {
+                    return result;
+                }
+            }
+            result = self.producer();
+        }
+        result
     }
 
     /// Whether the queue has a producer at this moment, in whichever process. The kernel says so,
@@ -673,4 +739,13 @@ impl Queue {
     pub fn instance_id(&self) -> [u8; 16] {
         self.segment.identity().instance
     }
+}
+
+/// Passes the time until the next look for what nobody calls for; `false` once the end has come, if
+/// there is one.
+fn rest_before(end: Option<Instant>) -> bool {
+    const INTERVAL: Duration = Duration::from_millis(5);
+    let left = end.map_or(INTERVAL, |end| end.saturating_duration_since(Instant::now()));
+    std::thread::sleep(left.min(INTERVAL));
+    !left.is_zero()
 }

@@ -257,11 +257,11 @@ fn stand_by(
     interrupt: &Interrupt,
     console: Console,
 ) -> Result<Producer, Failure> {
-    const INTERVAL: Duration = Duration::from_millis(20);
     let begin = Instant::now();
     let mut noted = false;
     loop {
-        match queue.producer() {
+        let left = patience.unwrap_or_default().saturating_sub(begin.elapsed());
+        match queue.producer_timeout(left.min(SLICE)) {
             Err(error @ Error::ProducerAlive { .. }) => {
                 if let Some(signal) = interrupt.signal() {
                     return Err(Failure::Interrupted(signal));
@@ -277,7 +277,6 @@ fn stand_by(
                     console.note(format_args!("waiting for the place of another: {error}"));
                     noted = true;
                 }
-                interrupt.sleep(INTERVAL)?;
             }
             producer => return Ok(producer?),
         }
