@@ -57,7 +57,7 @@ fn open() -> Fallible<Queue> {
     let options = QueueOptions::new().capacity(1 << 20).history(files);
     let queue = Queue::open_or_create("example-tasks", &options)?;
     // The subscription has to be there before the first task, for the first task to be in it.
-    drop(queue.subscribe(&workers())?);
+    queue.declare(&workers())?;
     Ok(queue)
 }
 

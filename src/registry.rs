@@ -38,6 +38,8 @@ pub(crate) struct Terms {
 pub(crate) struct Found {
     pub(crate) subscription: Subscription,
     pub(crate) terms: Terms,
+    /// Whether it had to be made.
+    pub(crate) is_new: bool,
     /// The messages that it was to begin with, first and one more than the last, if it had to be made
     /// and those are gone.
     pub(crate) missed: Option<(u64, u64)>,
@@ -66,7 +68,7 @@ impl<'a> Registry<'a> {
             // The limit may be another's; the letters may be this member's.
             let limit = terms.deliveries_max;
             Subscribe { deliveries_max: limit, ..options.clone() }.check(self.segment)?;
-            return Ok(Found { subscription, terms, missed: None });
+            return Ok(Found { subscription, terms, is_new: false, missed: None });
         }
         let subscription = self.free_entry(name)?;
         let is_journal = self.segment.identity().keeping.journal.is_some();
@@ -92,7 +94,7 @@ impl<'a> Registry<'a> {
                 // Release: whoever finds it finished finds all of it.
                 subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
                 let missed = begin.missed_from.map(|from| (from, begin.place.sequence));
-                Ok(Found { subscription, terms, missed })
+                Ok(Found { subscription, terms, is_new: true, missed })
             }
             Err(error) => {
                 self.discard(&subscription)?;

@@ -372,6 +372,51 @@ impl Queue {
         Consumer::join(&self.segment, options)
     }
 
+    /// Makes a named subscription without joining it, so that it has every message from its
+    /// [beginning](Subscribe::from) on before its first member comes; or finds it, if it is there
+    /// already. Says whether it was made. What the options say of a member has no part in it.
+    ///
+    /// A subscription without members holds the producer like any other, if it is of that kind.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe), but [`Error::MembersFull`]. [`Error::InvalidOption`] also if
+    /// the options have no [name](Subscribe::named).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-declare");
+    /// # let queue = Queue::create("doc-declare", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers");
+    /// assert!(queue.declare(&workers)?);
+    /// assert!(!queue.declare(&workers)?); // it is there
+    /// queue.producer()?.send(b"a task")?;
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// assert_eq!(worker.receive()?.message().unwrap().payload(), b"a task");
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-declare")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn declare(&self, options: &Subscribe) -> Result<bool, Error> {
+        let name = self.name_in(options)?;
+        options.check(&self.segment)?;
+        let mapping = self.segment.map(Access::Consume)?;
+        let ring = mapping.ring();
+        let start = history::resolve(&self.segment, &ring, options.start)?;
+        let registry = Registry::lock(&self.segment, &ring)?;
+        let found = registry.find_or_make(name, &options.clone().from(start))?;
+        // One that somebody left half made on the way may have held the producer.
+        membership::announce_room(&ring);
+        Ok(found.is_new)
+    }
+
+    /// The subscription that is asked for.
+    fn name_in<'a>(&self, options: &'a Subscribe) -> Result<&'a str, Error> {
+        options.name.as_deref().ok_or_else(|| {
+            let what = "the subscription that is meant has to be named (`Subscribe::named`)".into();
+            Error::InvalidOption { queue: self.name().into(), what }
+        })
+    }
+
     /// Looks on, in nobody's way. Waits with [`Wait::Backoff`];
     /// [`observe_with`](Self::observe_with) lets choose.
     ///
@@ -486,7 +531,7 @@ impl Queue {
     /// # let _ = Queue::force_remove("doc-seek");
     /// # let queue = Queue::create("doc-seek", &QueueOptions::new())?;
     /// let workers = Subscribe::new().named("workers");
-    /// drop(queue.subscribe(&workers)?);
+    /// queue.declare(&workers)?;
     /// let mut producer = queue.producer()?;
     /// producer.send(b"first")?;
     /// producer.send(b"second")?;

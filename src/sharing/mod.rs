@@ -132,7 +132,7 @@ impl SharedReader {
         found: Found,
         options: &Subscribe,
     ) -> Result<Self, Error> {
-        let Found { subscription, terms, missed } = found;
+        let Found { subscription, terms, missed, .. } = found;
         let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
         let directory = options.dead_letters.as_deref().or_else(|| segment.history());
         let file = |directory| {
