@@ -261,7 +261,7 @@ pub enum Error {
         /// In what it differs.
         what: Box<str>,
     },
-    /// The subscription cannot be moved or removed because members use it.
+    /// The subscription cannot be altered, moved or removed because members use it.
     SubscriptionInUse {
         /// The queue.
         queue: Box<str>,
@@ -514,7 +514,7 @@ impl fmt::Display for Error {
             ),
             Self::SubscriptionDiffers { queue, subscription, what } => write!(
                 f,
-                "subscription '{subscription}' of queue '{queue}' is not what was asked for: {what}; leave it out to get what is there, or remove the subscription with `ringway unsubscribe {queue} {subscription}`"
+                "subscription '{subscription}' of queue '{queue}' is not what was asked for: {what}; leave it out to get what is there; while the subscription has no member, `Queue::alter` changes its terms, but not its lag policy and keys, and `ringway unsubscribe {queue} {subscription}` removes it, and its place with it"
             ),
             Self::SubscriptionInUse { queue, subscription, members } => write!(
                 f,

@@ -10,6 +10,7 @@ use crate::layout::{self, Word64, subscription as word};
 use crate::registry::Terms;
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
+use crate::subscribe::Backoff;
 use crate::sync::{Ordering, load_acquire};
 
 /// All that a segment tells, as [`Queue::info`](crate::Queue::info) found it.
@@ -154,6 +155,8 @@ pub struct SubscriptionInfo {
     pub keyed: bool,
     /// How often a message is delivered before it is a dead letter, if there is a limit.
     pub deliveries_max: Option<u32>,
+    /// How long messages that were refused wait for their next delivery, if they do.
+    pub backoff: Option<Backoff>,
     /// How long a member may have messages without a sign of progress, if there is a limit.
     pub ack_within: Option<Duration>,
     /// When it was made.
@@ -357,6 +360,7 @@ impl SubscriptionInfo {
             lag: terms.lag,
             keyed: terms.keyed,
             deliveries_max: terms.deliveries_max,
+            backoff: Some(terms.backoff).filter(|backoff| !backoff.max.is_zero()),
             ack_within: terms.ack_within,
             created_at: time(display(word::CREATED_AT)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),

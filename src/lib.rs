@@ -133,7 +133,7 @@ pub use self::{
     producer::{Claim, Outgoing, Producer, SendBatch},
     queue::{AtLimit, Queue, QueueOptions},
     ring::{Lag, Start},
-    subscribe::{AckMode, Subscribe},
+    subscribe::{AckMode, Backoff, Subscribe},
     wait::Wait,
 };
 

@@ -1,4 +1,4 @@
-//! Named subscriptions by their names: making, finding, moving and removing them.
+//! Named subscriptions by their names: making, finding, altering, moving and removing them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::history::{Checkpoints, Past};
 use crate::layout::SUBSCRIPTION_NAME_SIZE;
-use crate::layout::subscription::{self as word, FREE, IN_USE, MOVING, UNFINISHED};
+use crate::layout::subscription::{self as word, Alterable, FREE, IN_USE, MOVING, UNFINISHED};
 use crate::membership;
 use crate::ring::{Begin, Lag, Ring, Start, Subscription};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::subscribe::{Backoff, Subscribe};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, load_acquire32};
 use crate::sys::process;
 
 /// The subscription table, while nobody else changes it.
@@ -62,8 +62,7 @@ impl<'a> Registry<'a> {
         if let Some(subscription) = self.find(name)? {
             let terms = Terms::of(&subscription);
             if let Some(what) = terms.difference(options) {
-                let (queue, subscription) = (self.segment.name().into(), name.into());
-                return Err(Error::SubscriptionDiffers { queue, subscription, what });
+                return Err(self.differs(name, what));
             }
             // The limit may be another's; the letters may be this member's.
             let limit = terms.deliveries_max;
@@ -75,7 +74,9 @@ impl<'a> Registry<'a> {
         let terms = Terms::asked_for(options, is_journal);
         subscription.word32(word::STATE).store(UNFINISHED, Ordering::Relaxed);
         write_name(&subscription, name);
-        terms.write(&subscription);
+        terms.write_fixed(&subscription);
+        subscription.word32(word::TERMS).store(0, Ordering::Relaxed);
+        terms.write_alterable(&subscription, &word::ALTERABLE[0]);
         subscription.word64(word::CREATED_AT).store(process::now_for_display(), Ordering::Relaxed);
         for count in [
             word::LEFT_AT,
@@ -115,6 +116,37 @@ impl<'a> Registry<'a> {
         // Release: who finds it being moved finds where to.
         subscription.word32(word::STATE).store(MOVING, Ordering::Release);
         self.finish_moving(&subscription)
+    }
+
+    /// Gives a subscription without members other terms, as far as that is possible. Whoever dies over
+    /// it leaves the old ones or the new ones: one word says which of two sets counts.
+    pub(crate) fn alter(&self, name: &str, options: &Subscribe) -> Result<(), Error> {
+        let subscription = self.find_idle(name)?;
+        let old = Terms::of(&subscription);
+        if let Some(what) = old.fixed_difference(options) {
+            return Err(self.differs(name, what));
+        }
+        let Terms { lag, keyed, .. } = old;
+        let terms = Terms { lag, keyed, ..Terms::asked_for(options, false) };
+        let in_use = alterable_in_use(&subscription);
+        let choose = |set: usize| {
+            let code = u32::from(set == 1);
+            // Release: whoever finds them in use finds all of them.
+            subscription.word32(word::TERMS).store(code, Ordering::Release);
+        };
+        terms.write_alterable(&subscription, &word::ALTERABLE[1 - in_use]);
+        choose(1 - in_use);
+        // What is not on disk would not be there after a restart.
+        self.note(&subscription).inspect_err(|_| {
+            choose(in_use);
+            // Perhaps it was written, and only not synced.
+            let _ = self.note(&subscription);
+        })
+    }
+
+    fn differs(&self, name: &str, what: Box<str>) -> Error {
+        let (queue, subscription) = (self.segment.name().into(), name.into());
+        Error::SubscriptionDiffers { queue, subscription, what }
     }
 
     /// Removes a subscription without members.
@@ -260,20 +292,26 @@ impl Terms {
         let nanoseconds =
             |word| Duration::from_nanos(subscription.word64(word).load(Ordering::Relaxed));
         let number = |word| subscription.word32(word).load(Ordering::Relaxed);
+        let set = &word::ALTERABLE[alterable_in_use(subscription)];
         Self {
             lag: subscription.lag().unwrap_or_default(),
             keyed: number(word::KEYED) == 1,
-            deliveries_max: Some(number(word::DELIVERIES_MAX)).filter(|&count| count > 0),
+            deliveries_max: Some(number(set.deliveries_max)).filter(|&count| count > 0),
             backoff: Backoff {
-                first: nanoseconds(word::BACKOFF_FIRST),
-                factor: f64::from(number(word::BACKOFF_FACTOR)) / 1e3,
-                max: nanoseconds(word::BACKOFF_MAX),
+                first: nanoseconds(set.backoff_first),
+                factor: f64::from(number(set.backoff_factor)) / 1e3,
+                max: nanoseconds(set.backoff_max),
             },
-            ack_within: Some(nanoseconds(word::ACK_WITHIN)).filter(|time| !time.is_zero()),
+            ack_within: Some(nanoseconds(set.ack_within)).filter(|time| !time.is_zero()),
         }
     }
 
-    fn write(&self, subscription: &Subscription) {
+    fn write_fixed(&self, subscription: &Subscription) {
+        subscription.word32(word::LAG).store(self.lag.code(), Ordering::Relaxed);
+        subscription.word32(word::KEYED).store(self.keyed.into(), Ordering::Relaxed);
+    }
+
+    fn write_alterable(&self, subscription: &Subscription, set: &Alterable) {
         let nanoseconds = |word, time: Duration| {
             let count = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             subscription.word64(word).store(count, Ordering::Relaxed);
@@ -281,25 +319,29 @@ impl Terms {
         let number = |word, value: u32| {
             subscription.word32(word).store(value, Ordering::Relaxed);
         };
-        number(word::LAG, self.lag.code());
-        number(word::KEYED, self.keyed.into());
-        number(word::DELIVERIES_MAX, self.deliveries_max.unwrap_or(0));
-        nanoseconds(word::BACKOFF_FIRST, self.backoff.first);
-        nanoseconds(word::BACKOFF_MAX, self.backoff.max);
-        number(word::BACKOFF_FACTOR, thousandths(self.backoff.factor));
-        nanoseconds(word::ACK_WITHIN, self.ack_within.unwrap_or_default());
+        number(set.deliveries_max, self.deliveries_max.unwrap_or(0));
+        nanoseconds(set.backoff_first, self.backoff.first);
+        nanoseconds(set.backoff_max, self.backoff.max);
+        number(set.backoff_factor, thousandths(self.backoff.factor));
+        nanoseconds(set.ack_within, self.ack_within.unwrap_or_default());
     }
 
-    /// What a member asks for that the subscription does not have.
-    fn difference(&self, options: &Subscribe) -> Option<Box<str>> {
-        let differs = |what: &str, ours: &str, theirs: &str| {
-            Some(format!("{what} is {ours} there, {theirs} was asked for").into())
-        };
+    /// What is asked for that the subscription does not have and cannot be given.
+    fn fixed_difference(&self, options: &Subscribe) -> Option<Box<str>> {
         if let Some(lag) = options.lag.filter(|&lag| lag != self.lag) {
             return differs("its lag policy", &self.lag.to_string(), &lag.to_string());
         }
         if let Some(keyed) = options.keyed.filter(|&keyed| keyed != self.keyed) {
             return differs("keyed", &self.keyed.to_string(), &keyed.to_string());
+        }
+        None
+    }
+
+    /// What a member asks for that the subscription does not have.
+    fn difference(&self, options: &Subscribe) -> Option<Box<str>> {
+        let fixed = self.fixed_difference(options);
+        if fixed.is_some() {
+            return fixed;
         }
         let deliveries_max = options.deliveries_max;
         if deliveries_max.is_some() && deliveries_max != self.deliveries_max {
@@ -328,6 +370,16 @@ impl Terms {
         }
         None
     }
+}
+
+fn differs(what: &str, ours: &str, theirs: &str) -> Option<Box<str>> {
+    Some(format!("{what} is {ours} there, {theirs} was asked for").into())
+}
+
+/// Which of both sets of terms counts.
+fn alterable_in_use(subscription: &Subscription) -> usize {
+    // Acquire: with all that was written before it was chosen.
+    usize::from(load_acquire32(subscription.word32(word::TERMS)) == 1)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "options are checked")]

@@ -22,7 +22,8 @@ const FACTOR_MAX: f64 = 1000.0;
 ///
 /// The first member of a name makes the subscription, with what it asks for. Later ones may leave
 /// out what belongs to all (marked *of the subscription* below) and get what the first one asked
-/// for; if they ask for something else, joining fails.
+/// for; if they ask for something else, joining fails. [`Queue::declare`](crate::Queue::declare) makes
+/// one without a member, [`Queue::alter`](crate::Queue::alter) changes one that has none.
 ///
 /// ```
 /// use ringway::{Lag, Queue, QueueOptions, Start, Subscribe, Wait};
@@ -79,12 +80,31 @@ impl Default for Prefetch {
     }
 }
 
-/// Pauses before a message is delivered again.
+/// How long messages that were refused wait before they are delivered again, as
+/// [`Subscribe::backoff`] asked for it and [`SubscriptionInfo`](crate::SubscriptionInfo) shows it.
+///
+/// ```
+/// use ringway::{Queue, QueueOptions, Subscribe};
+/// use std::time::Duration;
+///
+/// # let _ = Queue::force_remove("doc-backoff-of");
+/// # let queue = Queue::create("doc-backoff-of", &QueueOptions::new())?;
+/// let (first, max) = (Duration::from_millis(10), Duration::from_secs(1));
+/// queue.declare(&Subscribe::new().named("workers").backoff(first, 1.5, max))?;
+/// let backoff = queue.info()?.subscriptions[0].backoff.unwrap();
+/// assert_eq!((backoff.first, backoff.factor, backoff.max), (first, 1.5, max));
+/// # Queue::force_remove("doc-backoff-of")?;
+/// # Ok::<(), ringway::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Backoff {
-    pub(crate) first: Duration,
-    pub(crate) factor: f64,
-    pub(crate) max: Duration,
+#[non_exhaustive]
+pub struct Backoff {
+    /// After the first delivery.
+    pub first: Duration,
+    /// Each time so many times as long; kept to the thousandth.
+    pub factor: f64,
+    /// But no longer than this.
+    pub max: Duration,
 }
 
 impl Subscribe {

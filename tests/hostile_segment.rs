@@ -528,6 +528,11 @@ fn stranger_reads(arguments: &[&str]) {
     for _ in 0..2 {
         assert_error!(queue.producer(), Error::PermissionDenied { .. });
         assert_error!(queue.subscribe(&Subscribe::new()), Error::PermissionDenied { .. });
+        assert_error!(queue.producer_timeout(Duration::MAX), Error::PermissionDenied { .. });
+        let named = Subscribe::new().named("workers");
+        assert_error!(queue.declare(&named), Error::PermissionDenied { .. });
+        assert_error!(queue.alter(&named), Error::PermissionDenied { .. });
+        assert!(queue.producer_is_alive());
         assert_error!(queue.clear_dead(), Error::PermissionDenied { .. });
         assert_error!(Queue::remove(arguments[0]), Error::PermissionDenied { .. });
         assert_error!(Queue::force_remove(arguments[0]), Error::PermissionDenied { .. });

@@ -256,6 +256,7 @@ fn shares() -> Vec<(&'static str, Left, Left)> {
         ("clear", of_the_dead.clone(), of_the_dead),
         ("remove", fresh.clone(), fresh.clone()),
         ("move", fresh.clone(), left(&[(0, None), (1, None), (2, None)])),
+        ("alter", fresh.clone(), fresh.clone()),
         ("join alone", fresh.clone(), fresh.clone()),
         ("receive alone", fresh.clone(), fresh.clone()),
         ("leave alone", fresh.clone(), fresh),
@@ -274,8 +275,29 @@ fn terms(what: &str, directory: &str) -> Option<Subscribe> {
         "receive keyed" => Some(plain.keyed()),
         "receive next leased" | "ack leased" => Some(plain.ack_within(Duration::from_secs(3_600))),
         "bury" => Some(plain.max_deliveries(1)),
+        "alter" => Some(altered(&plain, ALTERED[0])),
         _ => Some(plain),
     }
+}
+
+/// What a subscription's terms are before they are altered, and after that: its limit, and
+/// milliseconds of its first pause and its lease.
+const ALTERED: [(u32, u64, u64); 2] = [(200, 1, 3_600_000), (100, 2, 7_200_000)];
+
+fn altered(plain: &Subscribe, (limit, pause, lease): (u32, u64, u64)) -> Subscribe {
+    let [pause, lease] = [pause, lease].map(Duration::from_millis);
+    plain.clone().max_deliveries(limit).backoff(pause, 1.0, pause).ack_within(lease)
+}
+
+/// Whether the terms are the new ones; else they are the old ones.
+fn is_altered(queue: &Queue) -> bool {
+    let info = &queue.info().unwrap().subscriptions[0];
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap();
+    let pause = info.backoff.map(|backoff| milliseconds(backoff.first));
+    let found =
+        (info.deliveries_max.unwrap(), pause.unwrap(), milliseconds(info.ack_within.unwrap()));
+    assert!(ALTERED.contains(&found), "{found:?}");
+    found == ALTERED[1]
 }
 
 fn take(consumer: &mut Consumer, (sequence, payload): &(u64, Vec<u8>)) {
@@ -340,6 +362,10 @@ fn share(arguments: &[&str]) {
         "clear" => followed(|| assert_eq!(queue.clear_dead().unwrap(), 1)),
         "remove" => followed(|| queue.unsubscribe("workers").unwrap()),
         "move" => followed(|| queue.seek("workers", Start::Sequence(3)).unwrap()),
+        "alter" => {
+            let options = altered(&workers(directory), ALTERED[1]);
+            followed(|| queue.alter(&options).unwrap())
+        }
         "join alone" => followed(|| std::mem::forget(alone())),
         "receive alone" => {
             let mut consumer = alone();
@@ -416,8 +442,14 @@ fn sweep_member(what: &str, before: &Left, after: &Left) -> (Swept, Vec<Estate>)
     let traced = Traced::start("share", &[what, &name, directory.text(), "0"]);
     let copy = Copy::new();
     let mut has_happened = false;
+    let mut was_altered = false;
     let mut estates = Vec::new();
     let swept = sweep(&name, directory.path(), &traced, |estate, is_end| {
+        if what == "alter" {
+            let is_altered = is_altered(&copy.open(estate));
+            assert!(is_altered || !was_altered && !is_end, "it is altered, and then it is not");
+            was_altered = is_altered;
+        }
         let found = check_after_member(&copy.open(estate), what, &copy.directory);
         let happens = found == *after;
         assert!(

@@ -54,7 +54,7 @@ fn workers() -> Subscribe {
 }
 
 /// What somebody does with a history, and in what queue.
-const WORKS: [(&str, Option<Journal>); 11] = [
+const WORKS: [(&str, Option<Journal>); 12] = [
     ("spill", None),
     ("spill more", None),
     ("receive what spilled", None),
@@ -66,7 +66,13 @@ const WORKS: [(&str, Option<Journal>); 11] = [
     ("join", Some(Journal::Written)),
     ("leave", Some(Journal::Written)),
     ("move", Some(Journal::Written)),
+    ("alter", Some(Journal::Written)),
 ];
+
+/// What a lease is altered to, in a subscription that has none.
+const LEASE: Duration = Duration::from_secs(3_600);
+/// And a limit of deliveries.
+const LIMIT: u32 = 200;
 
 fn send_one(producer: &mut Producer) {
     let next = producer.next_sequence();
@@ -139,6 +145,10 @@ fn keep(arguments: &[&str]) {
             (0..3).for_each(|sequence| receive_one(&mut consumer, &payload(sequence)));
             followed(|| drop(consumer))
         }
+        "alter" => {
+            let options = workers().ack_within(LEASE).max_deliveries(LIMIT);
+            followed(|| queue.alter(&options).unwrap())
+        }
         "move" => followed(|| queue.seek("workers", Start::Sequence(2)).unwrap()),
         other => panic!("{other}"),
     }
@@ -180,6 +190,15 @@ fn assert_whole(directory: &Directory, end: u64) {
     assert_eq!(next, end);
 }
 
+/// Whether the subscription has other terms than it had when it was made: all of them, or none.
+fn is_altered(queue: &Queue) -> bool {
+    queue.info().unwrap().subscriptions.first().is_some_and(|info| {
+        let found = (info.ack_within, info.deliveries_max);
+        assert!([(None, None), (Some(LEASE), Some(LIMIT))].contains(&found), "{found:?}");
+        found.0.is_some()
+    })
+}
+
 /// What was there, in how far that may go on while the work does: see [`Found::follows`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Found {
@@ -191,6 +210,9 @@ struct Found {
     first: u64,
     /// The same, after a restart.
     first_after_restart: u64,
+    /// Whether the subscription's terms had been altered by then.
+    altered: bool,
+    altered_after_restart: bool,
 }
 
 impl Found {
@@ -200,6 +222,8 @@ impl Found {
             && self.durable >= before.durable
             && self.first >= before.first
             && self.first_after_restart >= before.first_after_restart
+            && self.altered >= before.altered
+            && self.altered_after_restart >= before.altered_after_restart
     }
 }
 
@@ -207,6 +231,7 @@ impl Found {
 fn check_after_death(copy: &Copy, estate: &Estate, journal: Option<Journal>) -> Found {
     let queue = copy.open(estate);
     let durable = queue.durable_sequence().unwrap_or(0);
+    let altered = is_altered(&queue);
     let mut producer = queue.producer().unwrap();
     let end = producer.next_sequence();
     let first = receive_all(&queue, end);
@@ -214,7 +239,14 @@ fn check_after_death(copy: &Copy, estate: &Estate, journal: Option<Journal>) -> 
     (0..FULL + 2).for_each(|_| send_one(&mut producer));
     receive_all(&queue, end + FULL + 2);
     if journal.is_none() {
-        return Found { end, durable, first, first_after_restart: 0 };
+        return Found {
+            end,
+            durable,
+            first,
+            first_after_restart: 0,
+            altered,
+            altered_after_restart: altered,
+        };
     }
     assert!(producer.flush(Duration::MAX).unwrap());
     assert_whole(&copy.directory, end + FULL + 2);
@@ -222,6 +254,7 @@ fn check_after_death(copy: &Copy, estate: &Estate, journal: Option<Journal>) -> 
 
     copy.restart(estate);
     let queue = Queue::create(&copy.name, &options(copy.directory.path(), journal)).unwrap();
+    let altered_after_restart = is_altered(&queue);
     let mut producer = queue.producer().unwrap();
     let kept = producer.next_sequence();
     assert!((durable..=end).contains(&kept), "{kept} of {end}, {durable} durable");
@@ -230,7 +263,7 @@ fn check_after_death(copy: &Copy, estate: &Estate, journal: Option<Journal>) -> 
     assert!(first_after_restart <= first, "{first} was not acknowledged");
     assert!(producer.flush(Duration::MAX).unwrap());
     assert_whole(&copy.directory, kept + 1);
-    Found { end, durable, first, first_after_restart }
+    Found { end, durable, first, first_after_restart, altered, altered_after_restart }
 }
 
 /// What became of a queue and its files by a work, in the order in which it became that.
@@ -250,6 +283,8 @@ fn sweep_work(what: &str, journal: Option<Journal>) -> Vec<Estate> {
         if is_end {
             let is_flushed = what.starts_with("flush") || what == "keep a journal";
             assert!(!is_flushed || found.durable == found.end, "{what}: {found:?}");
+            let is_altered = found.altered && found.altered_after_restart;
+            assert!(what != "alter" || is_altered, "{found:?}");
             assert!(what != "leave" || found.first_after_restart == 3, "{found:?}");
         }
         before = Some(found);

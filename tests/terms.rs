@@ -2,8 +2,14 @@
 
 mod support;
 
-use ringway::{Error, Lag, Queue, QueueOptions, Start, Subscribe};
-use support::{Name, assert_message, watchdog};
+use std::fs;
+use std::time::Duration;
+
+use ringway::{
+    AckMode, Acked, Error, Journal, Lag, Nacked, Queue, QueueOptions, Reason, Received, Start,
+    Subscribe, SubscriptionInfo,
+};
+use support::{Directory, Name, assert_message, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -57,4 +63,161 @@ fn what_cannot_be_declared_is_refused_and_leaves_nothing() {
     assert!(matches!(refused(&workers()), Error::SubscriptionsFull { .. }));
     let differs = refused(&Subscribe::new().named("one").keyed());
     assert!(matches!(differs, Error::SubscriptionDiffers { .. }));
+}
+
+/// A limit, a first pause, and a lease.
+type Terms = (Option<u32>, Option<Duration>, Option<Duration>);
+
+fn info(queue: &Queue) -> SubscriptionInfo {
+    let info = queue.info().unwrap();
+    info.subscriptions.into_iter().find(|of| of.name == "workers").expect("the subscription")
+}
+
+fn terms(queue: &Queue) -> Terms {
+    let info = info(queue);
+    (info.deliveries_max, info.backoff.map(|backoff| backoff.first), info.ack_within)
+}
+
+fn options_of((limit, pause, lease): Terms, directory: &Directory) -> Subscribe {
+    let mut options = workers().dead_letters(directory.path());
+    if let Some(limit) = limit {
+        options = options.max_deliveries(limit);
+    }
+    if let Some(pause) = pause {
+        options = options.backoff(pause, 1.5, 2 * pause);
+    }
+    if let Some(lease) = lease {
+        options = options.ack_within(lease);
+    }
+    options
+}
+
+#[test]
+fn the_terms_of_an_idle_subscription_change_and_its_place_stays() {
+    let _alive = watchdog();
+    let name = Name::new("altered");
+    let directory = Directory::new(&name);
+    let queue = queue_of(&name);
+    queue.declare(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for payload in [b"a", b"b", b"c"] {
+        producer.send(payload).unwrap();
+    }
+    let mut worker = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+    let acked = worker.receive().unwrap().message().unwrap().ack();
+    assert_eq!(acked.unwrap(), Acked::Done);
+    assert_message(worker.receive(), 1, b"b");
+    let in_use = queue.alter(&workers()).unwrap_err();
+    assert!(matches!(in_use, Error::SubscriptionInUse { members: 1, .. }), "{in_use}");
+    drop(worker);
+
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    for new in [
+        (Some(3), Some(second), Some(hour)),
+        (Some(4), None, None),
+        (None, Some(2 * second), None),
+        (None, None, Some(second)),
+        (None, None, None),
+        (Some(2), None, Some(hour)),
+    ] {
+        let options = options_of(new, &directory);
+        queue.alter(&options).unwrap();
+        assert_eq!(terms(&queue), new);
+        // Once more comes to the same.
+        queue.alter(&options).unwrap();
+        assert_eq!(terms(&queue), new);
+        assert!(!queue.declare(&options).unwrap());
+        assert_eq!((info(&queue).lag_messages, info(&queue).unacked), (Some(2), 2));
+    }
+    // They are what members go by: the second delivery is the last one.
+    let mut worker = queue.subscribe(&workers().dead_letters(directory.path())).unwrap();
+    assert_message(worker.receive(), 1, b"b");
+    drop(worker);
+    let options = workers().dead_letters(directory.path()).ack(AckMode::Manual);
+    let mut worker = queue.subscribe(&options).unwrap();
+    assert_message(worker.receive(), 2, b"c");
+    let mut letters = queue.dead_letters_in(directory.path(), "workers").unwrap();
+    let letter = letters.next().unwrap().unwrap();
+    assert_eq!((letter.sequence, letter.reason), (1, Reason::Unacknowledged));
+    assert!(letters.next().is_none());
+}
+
+#[test]
+fn a_limit_that_is_set_later_counts_deliveries_from_before() {
+    let _alive = watchdog();
+    let name = Name::new("altered-limit");
+    let directory = Directory::new(&name);
+    let queue = queue_of(&name);
+    let plain = options_of((None, None, None), &directory).ack(AckMode::Manual);
+    let mut worker = queue.subscribe(&plain).unwrap();
+    queue.producer().unwrap().send(b"a").unwrap();
+    for delivery in 1..=3 {
+        let message = worker.receive().unwrap().message().unwrap();
+        assert_eq!(message.delivery(), delivery);
+        assert_eq!(message.nack().unwrap(), Nacked::Retry(Duration::ZERO));
+    }
+    drop(worker);
+    let limited = options_of((Some(2), None, None), &directory);
+    queue.alter(&limited).unwrap();
+    let mut worker = queue.subscribe(&limited).unwrap();
+    assert_eq!(worker.receive_timeout(Duration::from_millis(20)).unwrap(), Received::TimedOut);
+    assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 1);
+}
+
+#[test]
+fn what_cannot_be_altered_is_refused_and_changes_nothing() {
+    let _alive = watchdog();
+    let name = Name::new("not-altered");
+    let directory = Directory::new(&name);
+    let queue = queue_of(&name);
+    let missing = queue.alter(&workers()).unwrap_err();
+    assert!(matches!(missing, Error::NoSuchSubscription { .. }), "{missing}");
+    let minute = Duration::from_secs(60);
+    let made = (Some(5), Some(minute), Some(minute));
+    queue.declare(&options_of(made, &directory)).unwrap();
+    for (other, word) in [(workers().on_lag(Lag::Skip), "lag policy"), (workers().keyed(), "keyed")]
+    {
+        let error = queue.alter(&other).unwrap_err();
+        assert!(matches!(error, Error::SubscriptionDiffers { .. }), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    for bad in [Subscribe::new(), workers().max_deliveries(5), workers().ack_within(Duration::ZERO)]
+    {
+        let error = queue.alter(&bad).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+    }
+    assert_eq!(terms(&queue), made);
+    // Those who ask for what it is not are told how it can be had.
+    let error = queue.subscribe(&workers().ack_within(2 * minute)).unwrap_err();
+    assert!(error.to_string().contains("`Queue::alter`"), "{error}");
+}
+
+#[test]
+fn altered_terms_are_there_again_after_a_restart_or_were_never_altered() {
+    let _alive = watchdog();
+    let name = Name::new("altered-journal");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(CAPACITY).members(8);
+    let options = options.history(directory.path()).journal(Journal::SyncedAlways);
+    let queue = Queue::create(&name, &options).unwrap();
+    queue.declare(&workers()).unwrap();
+    queue.producer().unwrap().send_durable(b"a").unwrap();
+    let minute = Duration::from_secs(60);
+    let new = (Some(5), Some(minute), Some(2 * minute));
+    queue.alter(&options_of(new, &directory)).unwrap();
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &options).unwrap();
+    assert_eq!((terms(&queue), info(&queue).head_sequence), (new, 0));
+
+    // Where the terms cannot be written they do not change.
+    let checkpoints = directory.file("subscriptions");
+    fs::rename(&checkpoints, directory.file("elsewhere")).unwrap();
+    fs::write(&checkpoints, "in the way").unwrap();
+    let error = queue.alter(&workers()).unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "{error}");
+    assert_eq!(terms(&queue), new);
+    fs::remove_file(&checkpoints).unwrap();
+    queue.alter(&workers()).unwrap();
+    assert_eq!(terms(&queue), (None, None, None));
+    assert_message(queue.subscribe(&workers()).unwrap().receive(), 0, b"a");
 }

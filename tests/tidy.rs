@@ -32,7 +32,7 @@ const MODULES: [(&str, &str); 25] = [
         "sharing",
         "membership registry subscribe history segment outcome error ring wait sync layout",
     ),
-    ("info", "registry history segment error ring sync layout"),
+    ("info", "registry subscribe history segment error ring sync layout"),
     ("registry", "membership subscribe history segment error ring sync sys layout"),
     ("history", "membership segment error ring wait sys sync layout"),
     ("membership", "segment error ring wait sys sync layout"),

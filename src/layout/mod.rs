@@ -301,7 +301,7 @@ part! {
         0x0d0 backoff_first: u64 = "registrar" "nanoseconds before the second delivery after a nack";
         0x0d8 backoff_max: u64 = "registrar" "nanoseconds before a delivery at most";
         0x0e0 backoff_factor: u32 = "registrar" "thousandths by which each pause is longer than the last";
-        0x0e4 _reserved_factor: u32 = "nobody" "zero";
+        0x0e4 terms: u32 = "registrar" "which set of terms counts: 1 `other_deliveries_max` to `other_ack_within`, else `deliveries_max` to `ack_within`";
         0x0e8 ack_within: u64 = "registrar" "nanoseconds without a sign of progress after which a share passes on; 0: never";
         0x0f0 created_at: u64 = "registrar" "nanoseconds since 1970, for display";
         0x0f8 left_at: u64 = "members" "nanoseconds since 1970 when a member was last seen to leave, for display";
@@ -311,7 +311,12 @@ part! {
         0x118 dead_letters: u64 = "members" "messages given up by members that have left, for display";
         0x120 missed: u64 = "members" "messages that members that have left were too slow for, for display";
         0x128 moves_to: u64 = "registrar" "sequence that the head is being moved to";
-        0x130 _reserved_cold: [u8; 208] = "nobody" "zero";
+        0x130 other_deliveries_max: u32 = "registrar" "as `deliveries_max`";
+        0x134 other_backoff_factor: u32 = "registrar" "as `backoff_factor`";
+        0x138 other_backoff_first: u64 = "registrar" "as `backoff_first`";
+        0x140 other_backoff_max: u64 = "registrar" "as `backoff_max`";
+        0x148 other_ack_within: u64 = "registrar" "as `ack_within`";
+        0x150 _reserved_cold: [u8; 176] = "nobody" "zero";
     }
 }
 
@@ -430,11 +435,7 @@ pub(crate) mod subscription {
     pub(crate) const STATE: Word32 = Word32(offset_of!(Subscription, state));
     pub(crate) const LAG: Word32 = Word32(offset_of!(Subscription, lag));
     pub(crate) const KEYED: Word32 = Word32(offset_of!(Subscription, keyed));
-    pub(crate) const DELIVERIES_MAX: Word32 = Word32(offset_of!(Subscription, deliveries_max));
-    pub(crate) const BACKOFF_FIRST: Word64 = Word64(offset_of!(Subscription, backoff_first));
-    pub(crate) const BACKOFF_MAX: Word64 = Word64(offset_of!(Subscription, backoff_max));
-    pub(crate) const BACKOFF_FACTOR: Word32 = Word32(offset_of!(Subscription, backoff_factor));
-    pub(crate) const ACK_WITHIN: Word64 = Word64(offset_of!(Subscription, ack_within));
+    pub(crate) const TERMS: Word32 = Word32(offset_of!(Subscription, terms));
     pub(crate) const CREATED_AT: Word64 = Word64(offset_of!(Subscription, created_at));
     pub(crate) const LEFT_AT: Word64 = Word64(offset_of!(Subscription, left_at));
     pub(crate) const DELIVERED: Word64 = Word64(offset_of!(Subscription, delivered));
@@ -443,6 +444,34 @@ pub(crate) mod subscription {
     pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Subscription, dead_letters));
     pub(crate) const MISSED: Word64 = Word64(offset_of!(Subscription, missed));
     pub(crate) const MOVES_TO: Word64 = Word64(offset_of!(Subscription, moves_to));
+
+    /// The terms that can be altered.
+    #[derive(Debug)]
+    pub(crate) struct Alterable {
+        pub(crate) deliveries_max: Word32,
+        pub(crate) backoff_first: Word64,
+        pub(crate) backoff_max: Word64,
+        pub(crate) backoff_factor: Word32,
+        pub(crate) ack_within: Word64,
+    }
+
+    /// Both sets of them, of which one counts.
+    pub(crate) const ALTERABLE: [Alterable; 2] = [
+        Alterable {
+            deliveries_max: Word32(offset_of!(Subscription, deliveries_max)),
+            backoff_first: Word64(offset_of!(Subscription, backoff_first)),
+            backoff_max: Word64(offset_of!(Subscription, backoff_max)),
+            backoff_factor: Word32(offset_of!(Subscription, backoff_factor)),
+            ack_within: Word64(offset_of!(Subscription, ack_within)),
+        },
+        Alterable {
+            deliveries_max: Word32(offset_of!(Subscription, other_deliveries_max)),
+            backoff_first: Word64(offset_of!(Subscription, other_backoff_first)),
+            backoff_max: Word64(offset_of!(Subscription, other_backoff_max)),
+            backoff_factor: Word32(offset_of!(Subscription, other_backoff_factor)),
+            ack_within: Word64(offset_of!(Subscription, other_ack_within)),
+        },
+    ];
 
     /// The values of the state.
     pub(crate) const FREE: u32 = 0;

@@ -495,6 +495,48 @@ impl Queue {
         membership::clear_dead(&ring, &self.segment.lock_file()?, ring.active_members())
     }
 
+    /// Gives a named subscription without members other terms: its
+    /// [limit of deliveries](Subscribe::max_deliveries), its [backoff](Subscribe::backoff), and the time
+    /// [to acknowledge within](Subscribe::ack_within). They become what the options say; what the options
+    /// leave out is as in a subscription that is made with them: without limit, at once, without time.
+    /// Its place in the queue stays, and so does what its members left undone: a message that was
+    /// delivered as often as is allowed now becomes a dead letter when it is its turn.
+    ///
+    /// Neither the [lag policy](Subscribe::on_lag) nor whether it is [keyed](Subscribe::keyed) can be
+    /// changed; options that leave those out keep them. Where it [begins](Subscribe::from), and what is
+    /// said of a member, has no part in this.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members;
+    /// [`Error::SubscriptionDiffers`] if that cannot be changed; [`Error::InvalidOption`], also if the
+    /// options have no name; [`Error::File`] if the queue has a journal and the terms cannot be written
+    /// there: then they are what they were.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// use std::time::Duration;
+    ///
+    /// # let _ = Queue::force_remove("doc-alter");
+    /// # let queue = Queue::create("doc-alter", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// queue.declare(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let patient = workers.ack_within(Duration::from_secs(60));
+    /// queue.alter(&patient)?;
+    /// let mut worker = queue.subscribe(&patient)?;
+    /// assert_eq!(worker.receive()?.message().unwrap().payload(), b"a task");
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-alter")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn alter(&self, options: &Subscribe) -> Result<(), Error> {
+        let name = self.name_in(options)?;
+        options.check(&self.segment)?;
+        let mapping = self.segment.map(Access::Consume)?;
+        let ring = mapping.ring();
+        Registry::lock(&self.segment, &ring)?.alter(name, options)
+    }
+
     /// Removes a named subscription: its place in the queue, and what its members left undone. Its
     /// dead letters stay.
     ///

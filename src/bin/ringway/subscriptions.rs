@@ -108,6 +108,11 @@ pub fn as_json(info: &Info) -> Value {
                 "lag": subscription.lag.to_string(),
                 "keyed": subscription.keyed,
                 "deliveries_max": subscription.deliveries_max,
+                "backoff": subscription.backoff.map(|backoff| json!({
+                    "first_ns": output::nanoseconds(backoff.first),
+                    "factor": backoff.factor,
+                    "max_ns": output::nanoseconds(backoff.max),
+                })),
                 "ack_within_ns": subscription.ack_within.map(output::nanoseconds),
                 "created_at": time(subscription.created_at),
                 "members_alive": subscription.members_alive,
