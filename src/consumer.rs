@@ -22,7 +22,9 @@ use crate::wait::{Patience, Wait};
 ///
 /// One thread at a time uses it; it may move between threads. When it is dropped, or its
 /// process dies in whatever way, its place ends and it stops holding the producer. A named
-/// subscription's place stays, and what this member had and did not acknowledge goes to another.
+/// subscription's place stays, and what this member had and did not acknowledge goes to another; with
+/// [`AckMode::Auto`](crate::AckMode::Auto) that is what it received last, unless it was
+/// [closed](Self::close).
 ///
 /// What a race may change: a message, once lent, stays as it is until the next call. Nothing
 /// else that a call says of the queue is sure to be so still: an empty queue may have a message
@@ -410,6 +412,38 @@ impl Consumer {
     /// ```
     pub fn extend(&self, sequence: u64) -> Result<Acked, Error> {
         self.reception.work()?.map_or(Ok(Acked::Done), |work| work.extend(sequence))
+    }
+
+    /// Ends the consumer in order: the message or batch that was received last counts as dealt with.
+    /// A member with [`AckMode::Auto`](crate::AckMode::Auto) acknowledges it; one that is just dropped
+    /// does not, since it may be dropped by a panic in the middle of the work. With `Manual` it is as
+    /// if dropped: what is not acknowledged is for others.
+    ///
+    /// [`ConsumerSet::close`](crate::ConsumerSet::close) does that for all of a set.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]. In a queue with a journal also [`Error::File`] if it cannot be written down
+    /// how far the subscription has come: its place in the queue is right all the same, but more may
+    /// come again when the queue is made anew. The consumer has ended in either case.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-close");
+    /// # let queue = Queue::create("doc-consumer-close", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// let mut worker = queue.subscribe(&workers)?;
+    /// queue.producer()?.send(b"a task")?;
+    /// let task = worker.receive()?.message().unwrap();
+    /// // ... the task is done, and it is time to end ...
+    /// worker.close()?;
+    /// let mut next = queue.subscribe(&workers)?;
+    /// assert_eq!(next.try_receive()?, Received::Empty);
+    /// # drop(next);
+    /// # Queue::force_remove("doc-consumer-close")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn close(mut self) -> Result<(), Error> {
+        self.reception.close()
     }
 
     /// The sequence of the message that comes next, unless it will be missed; of a member, unless

@@ -130,6 +130,30 @@ impl ConsumerSet {
         Some(self.entries.remove(place).consumer)
     }
 
+    /// [Closes](Consumer::close) all its consumers: what each received last counts as dealt with.
+    ///
+    /// # Errors
+    /// The first one's of [`Consumer::close`]; the others are closed all the same.
+    ///
+    /// ```
+    /// # use ringway::{ConsumerSet, Queue, QueueOptions, Received, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-set-close");
+    /// # let queue = Queue::create("doc-set-close", &QueueOptions::new())?;
+    /// # queue.producer()?.send(b"a task")?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// let mut set = ConsumerSet::from_iter([queue.subscribe(&workers)?]);
+    /// let (_, received) = set.receive().unwrap();
+    /// assert!(received?.message().is_some());
+    /// set.close()?;
+    /// assert_eq!(queue.subscribe(&workers)?.try_receive()?, Received::Empty);
+    /// # Queue::force_remove("doc-set-close")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn close(self) -> Result<(), Error> {
+        let closed = self.entries.into_iter().map(|entry| entry.consumer.close());
+        closed.fold(Ok(()), Result::and)
+    }
+
     /// The consumer of this number, to acknowledge messages by their sequence, for example.
     ///
     /// ```

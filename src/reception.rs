@@ -307,6 +307,18 @@ impl Reception {
         }
     }
 
+    /// Gives the last message back for good; of a member that acknowledges by receiving it is done.
+    pub(crate) fn close(&mut self) -> Result<(), Error> {
+        if self.interruption.is_child() {
+            return Err(self.segment.forked());
+        }
+        self.let_go();
+        match &*self.reader {
+            Reader::Shared(reader) => reader.work().checkpoint(),
+            Reader::Held(_) | Reader::Copied(_) => Ok(()),
+        }
+    }
+
     /// To be called before the consumer gives up its place.
     pub(crate) fn count_rest(&self) {
         if let Reader::Shared(reader) = &*self.reader {

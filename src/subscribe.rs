@@ -60,8 +60,9 @@ pub struct Subscribe {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AckMode {
-    /// When its consumer receives again, and all messages of a batch at once. A message that its
-    /// consumer was working on when it died is delivered again.
+    /// When its consumer receives again, or is [closed](crate::Consumer::close), and all messages of a
+    /// batch at once. A message that its consumer was working on when it died, or was dropped, is
+    /// delivered again: whoever ends in order closes the consumer.
     #[default]
     Auto,
     /// When the consumer says so: [`Message::ack`](crate::Message::ack),

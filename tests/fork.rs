@@ -194,6 +194,7 @@ fn assert_no_consumer(mut consumer: Consumer) {
         assert_forked(consumer.try_receive_batch(8));
         assert_forked(consumer.receive_batch_timeout(8, NOW));
     }
+    assert_forked(consumer.close());
 }
 
 fn assert_no_observer(mut observer: Observer) {

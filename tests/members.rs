@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Consumer, Error, Lag, Message, Producer, Queue, QueueOptions, Reason, Received,
-    Start, Subscribe, Wait,
+    AckMode, Acked, Consumer, Error, Journal, Lag, Message, Producer, Queue, QueueOptions, Reason,
+    Received, Start, Subscribe, Wait,
 };
 use support::{Directory, Name, watchdog};
 
@@ -363,4 +363,98 @@ fn dead_letters_need_a_place_whoever_set_the_limit() {
     assert!(matches!(&refused, Error::InvalidOption { .. }), "{refused}");
     assert!(refused.to_string().contains("dead letters"), "{refused}");
     let _second = queue.subscribe(&workers().dead_letters(directory.path())).unwrap();
+}
+
+/// Every way of taking messages; what was received last is not delivered again, and what was not
+/// received is.
+#[test]
+fn who_closes_has_done_what_it_received_and_who_is_dropped_has_not() {
+    let _alive = watchdog();
+    let lease = Duration::from_secs(3_600);
+    for options in [
+        workers(),
+        workers().keyed(),
+        workers().ack_within(lease),
+        workers().on_lag(Lag::Skip),
+        workers().prefetch(1),
+    ] {
+        let name = Name::new("closed");
+        let (queue, mut producer) = queue_of(&name);
+        for _ in 0..5 {
+            producer.message().key(b"one").send(b"a task").unwrap();
+        }
+        let mut worker = queue.subscribe(&options).unwrap();
+        assert_eq!(next(&mut worker).sequence(), 0);
+        drop(worker);
+        let mut worker = queue.subscribe(&options).unwrap();
+        let again = next(&mut worker);
+        assert_eq!((again.sequence(), again.delivery()), (0, 2), "{options:?}");
+        worker.close().unwrap();
+        let info = &queue.info().unwrap().subscriptions[0];
+        assert_eq!((info.members_alive, info.acked), (0, 1), "{options:?}");
+        let mut worker = queue.subscribe(&options).unwrap();
+        let mut batch = worker.receive_batch(2).unwrap().message().unwrap();
+        assert_eq!(batch.next().unwrap().sequence(), 1);
+        // What the batch did not come to was not received.
+        let more = batch.next().map(|message| message.sequence());
+        assert!(more.is_none_or(|more| more == 2));
+        let due = 2 + u64::from(more.is_some());
+        drop(batch);
+        worker.close().unwrap();
+        let mut worker = queue.subscribe(&options).unwrap();
+        let message = next(&mut worker);
+        assert_eq!((message.sequence(), message.delivery()), (due, 1), "{options:?}");
+    }
+}
+
+#[test]
+fn who_closes_and_acknowledges_by_itself_leaves_the_rest_to_others() {
+    let _alive = watchdog();
+    let name = Name::new("closed-manual");
+    let (queue, mut producer) = queue_of(&name);
+    producer.send(b"a").unwrap();
+    producer.send(b"b").unwrap();
+    let manual = workers().ack(AckMode::Manual);
+    let mut worker = queue.subscribe(&manual).unwrap();
+    assert_eq!(next(&mut worker).ack().unwrap(), Acked::Done);
+    assert_eq!(next(&mut worker).sequence(), 1);
+    worker.close().unwrap();
+    let mut worker = queue.subscribe(&manual).unwrap();
+    let again = next(&mut worker);
+    assert_eq!((again.sequence(), again.delivery()), (1, 2));
+    // One on its own has nothing to acknowledge.
+    let mut alone = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    assert_eq!(next(&mut alone).sequence(), 0);
+    alone.close().unwrap();
+    assert_eq!(queue.info().unwrap().consumers.len(), 1);
+}
+
+#[test]
+fn what_was_done_when_its_member_closed_does_not_come_again_after_a_restart() {
+    let _alive = watchdog();
+    let name = Name::new("closed-journal");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(CAPACITY).members(8);
+    let options = options.history(directory.path()).journal(Journal::Written);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send_durable(b"a").unwrap();
+    producer.send_durable(b"b").unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(next(&mut worker).sequence(), 0);
+    worker.close().unwrap();
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(next(&mut worker).sequence(), 1);
+    // That it cannot be written down is told; the member has ended all the same.
+    let checkpoints = directory.file("subscriptions");
+    std::fs::rename(&checkpoints, directory.file("elsewhere")).unwrap();
+    std::fs::write(&checkpoints, "in the way").unwrap();
+    assert!(matches!(worker.close(), Err(Error::File { .. })));
+    std::fs::remove_file(&checkpoints).unwrap();
+    let info = queue.info().unwrap();
+    assert!(info.consumers.is_empty() && info.subscriptions[0].unacked == 0);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(worker.try_receive().unwrap(), Received::Empty);
 }

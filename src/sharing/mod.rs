@@ -425,11 +425,9 @@ impl SharedReader {
 impl Drop for Work {
     fn drop(&mut self) {
         // A forked child has a copy of this, but not the place.
-        if self.lock.is_own()
-            && let Some(mut checkpoints) = Checkpoints::of(&self.segment)
-        {
+        if self.lock.is_own() {
             // Without it more comes again when the queue is made anew, but nothing is lost.
-            let _ = checkpoints.write_all(&self.ring);
+            let _ = self.checkpoint();
         }
     }
 }
@@ -457,6 +455,12 @@ impl Work {
 
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    /// Has it in files how far the subscription has come, in a queue with a journal.
+    pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        let checkpoints = Checkpoints::of(&self.segment);
+        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.ring))
     }
 
     fn portions(&self) -> impl Iterator<Item = &Portion> {
