@@ -1,6 +1,7 @@
 //! What can go wrong, to which queue, and what to do about it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, io};
 
 /// Why something could not be done.
@@ -23,6 +24,7 @@ use std::{fmt, io};
 ///      `ringway create no-such-queue` makes one",
 /// );
 /// ```
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// A queue of that name is there already.
@@ -66,7 +68,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The history directory, or a file in it, belongs to another queue, or to one that was there
     /// before.
@@ -213,7 +215,7 @@ pub enum Error {
         /// What was being done.
         doing: &'static str,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The queue belongs to somebody else, and its mode does not let this process in.
     PermissionDenied {
@@ -350,7 +352,7 @@ impl Error {
     }
 
     pub(crate) fn file(queue: &str, doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File { queue: queue.into(), doing, path: path.into(), source }
+        Self::File { queue: queue.into(), doing, path: path.into(), source: source.into() }
     }
 
     pub(crate) fn os(queue: &str, doing: &'static str, source: io::Error) -> Self {
@@ -358,7 +360,7 @@ impl Error {
             io::ErrorKind::PermissionDenied => {
                 Self::PermissionDenied { queue: queue.into(), doing }
             }
-            _ => Self::Os { queue: queue.into(), doing, source },
+            _ => Self::Os { queue: queue.into(), doing, source: source.into() },
         }
     }
 }
@@ -548,7 +550,7 @@ fn consumers_text(count: u32) -> String {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Os { source, .. } | Self::File { source, .. } => Some(source),
+            Self::Os { source, .. } | Self::File { source, .. } => Some(&**source),
             _ => None,
         }
     }

@@ -329,10 +329,10 @@ impl Terms {
     /// What is asked for that the subscription does not have and cannot be given.
     fn fixed_difference(&self, options: &Subscribe) -> Option<Box<str>> {
         if let Some(lag) = options.lag.filter(|&lag| lag != self.lag) {
-            return differs("its lag policy", &self.lag.to_string(), &lag.to_string());
+            return Some(differs("its lag policy", &self.lag.to_string(), &lag.to_string()));
         }
         if let Some(keyed) = options.keyed.filter(|&keyed| keyed != self.keyed) {
-            return differs("keyed", &self.keyed.to_string(), &keyed.to_string());
+            return Some(differs("keyed", &self.keyed.to_string(), &keyed.to_string()));
         }
         None
     }
@@ -349,7 +349,7 @@ impl Terms {
                 count.map_or("without limit".to_owned(), |count| count.to_string())
             };
             let (ours, theirs) = (text(self.deliveries_max), text(deliveries_max));
-            return differs("its limit of deliveries", &ours, &theirs);
+            return Some(differs("its limit of deliveries", &ours, &theirs));
         }
         let same = |asked: Backoff| {
             let Backoff { first, factor, max } = self.backoff;
@@ -359,21 +359,21 @@ impl Terms {
         };
         if let Some(backoff) = options.backoff.filter(|&backoff| !same(backoff)) {
             let text = |Backoff { first, factor, max }| format!("{first:?} by {factor} to {max:?}");
-            return differs("its backoff", &text(self.backoff), &text(backoff));
+            return Some(differs("its backoff", &text(self.backoff), &text(backoff)));
         }
         if options.ack_within.is_some() && options.ack_within != self.ack_within {
             let text = |time: Option<Duration>| {
                 time.map_or("without limit".to_owned(), |time| format!("{time:?}"))
             };
             let (ours, theirs) = (text(self.ack_within), text(options.ack_within));
-            return differs("its time to acknowledge", &ours, &theirs);
+            return Some(differs("its time to acknowledge", &ours, &theirs));
         }
         None
     }
 }
 
-fn differs(what: &str, ours: &str, theirs: &str) -> Option<Box<str>> {
-    Some(format!("{what} is {ours} there, {theirs} was asked for").into())
+fn differs(what: &str, ours: &str, theirs: &str) -> Box<str> {
+    format!("{what} is {ours} there, {theirs} was asked for").into()
 }
 
 /// Which of both sets of terms counts.

@@ -31,6 +31,7 @@ fn peer() {
         ("send for ever", send_for_ever),
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
+        ("have no space for a while", have_no_space_for_a_while),
         ("fill a small disk", fill_a_small_disk),
         ("run out of files", run_out_of_files),
         ("make what does not fit", make_what_does_not_fit),
@@ -152,22 +153,24 @@ fn who_lags_gets_everything_although_the_producer_is_killed() {
     receive_until(&mut far, end);
 }
 
+/// No file may become larger than this, which is to one process what a full disk is to all.
+fn limit_files(size: u64) {
+    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the struct outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+}
+
 /// Sends where no file may become larger than a megabyte: the same error as on a full disk, for
 /// one process alone.
 fn run_into_a_limit(arguments: &[&str]) {
     let queue = Queue::open(arguments[0]).unwrap();
-    let limit = |size| {
-        let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
-        // SAFETY: the struct outlives the call.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
-    };
     // SAFETY: ignoring a signal has no handler to be unsafe.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let has_journal = queue.info().unwrap().journal.is_some();
     let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
     let mut slow = (!has_journal).then(|| queue.subscribe(&spilling).unwrap());
     let mut producer = queue.producer().unwrap();
-    limit(1 << 20);
+    limit_files(1 << 20);
     let error = loop {
         if let Err(error) = producer.send(&payload(producer.next_sequence())) {
             break error;
@@ -188,7 +191,7 @@ fn run_into_a_limit(arguments: &[&str]) {
     if let Some(slow) = &mut slow {
         receive_until(slow, sent / 2);
     }
-    limit(libc::RLIM_INFINITY);
+    limit_files(libc::RLIM_INFINITY);
     send_until(&mut producer, sent + 500);
     if let Some(slow) = &mut slow {
         receive_until(slow, sent + 500);
@@ -211,6 +214,89 @@ fn a_full_disk_is_an_error_and_all_goes_on_when_there_is_space() {
             assert_whole(&directory, queue.durable_sequence().unwrap());
         }
     }
+}
+
+/// The error of a journal's thread, once it has one.
+fn await_error(journal: &JournalThread) -> Error {
+    loop {
+        if let Some(error) = journal.error() {
+            return error;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Has a thread write the journal, where there is no space for a while, and in the end.
+fn have_no_space_for_a_while(arguments: &[&str]) {
+    // SAFETY: ignoring a signal has no handler to be unsafe.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let queue = Queue::open(arguments[0]).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let mut producer = queue.producer().unwrap();
+    let mut send_some = || {
+        let end = producer.next_sequence() + 300;
+        send_until(&mut producer, end);
+        end
+    };
+    let is_too_large = |error: Error| {
+        let Error::File { source, .. } = &error else { panic!("{error}") };
+        source.raw_os_error() == Some(libc::EFBIG)
+    };
+    limit_files(64 << 10);
+    let end = send_some();
+    assert!(is_too_large(await_error(&journal)));
+    assert!(!journal.is_finished() && queue.durable_sequence().unwrap() < end);
+    limit_files(libc::RLIM_INFINITY);
+    while queue.durable_sequence().unwrap() < end || journal.error().is_some() {
+        assert!(!journal.is_finished());
+        thread::sleep(Duration::from_millis(1));
+    }
+    limit_files(64 << 10);
+    let end = send_some();
+    assert!(is_too_large(await_error(&journal)));
+    // Who stops it is told what could not be written.
+    assert!(is_too_large(journal.stop().unwrap_err()));
+    assert!(queue.durable_sequence().unwrap() < end);
+    limit_files(libc::RLIM_INFINITY);
+    queue.journaler().unwrap().spawn().stop().unwrap();
+    assert_eq!(queue.durable_sequence(), Some(end));
+}
+
+#[test]
+fn a_thread_without_space_for_its_journal_says_so_and_goes_on_when_there_is_some() {
+    for journal in [Journal::Written, Journal::SyncedAlways] {
+        let _alive = watchdog();
+        let name = Name::new("thread-full");
+        let directory = Directory::new(&name);
+        let options = options(&directory).capacity(1 << 20).journal(journal);
+        let _queue = Queue::create(&name, &options).unwrap();
+        Peer::start("have no space for a while", &[&name]).finish();
+        assert_whole(&directory, 600);
+    }
+}
+
+#[test]
+fn a_thread_whose_journal_cannot_be_mended_ends_and_says_so() {
+    let _alive = watchdog();
+    let name = Name::new("thread-failed");
+    let directory = Directory::new(&name);
+    let options = options(&directory).journal(Journal::SyncedAlways);
+    let queue = Queue::create(&name, &options).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"a").unwrap();
+    assert!(producer.flush(Duration::MAX).unwrap());
+    assert!(journal.error().is_none());
+    fs::remove_dir_all(directory.file("log")).unwrap();
+    producer.send(b"b").unwrap();
+    let error = await_error(&journal);
+    while !journal.is_finished() {
+        thread::yield_now();
+    }
+    assert_eq!(journal.stop().unwrap_err().to_string(), error.to_string());
+    // One that is dropped says nothing, but ends.
+    assert!(matches!(queue.journaler().map(drop), Err(Error::File { .. })));
+    assert_eq!(queue.durable_sequence(), Some(1));
 }
 
 /// Fills the disk that its history is on, and goes on when what is there has been read or removed.

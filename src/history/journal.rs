@@ -4,9 +4,10 @@
 //! one sync is under way messages gather for the next (group commit). A message is *durable* once
 //! it is as safe as the queue was made to have it.
 
-use std::sync::Arc;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering as FlagOrdering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoints;
@@ -24,6 +25,11 @@ use crate::wait::{Event, Next, Pace};
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// And so often whether there is space again, where the files are as large as they may be.
 const FULL_INTERVAL: Duration = Duration::from_millis(5);
+/// After an error that can pass it tries again so often, if it was told to go on.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// It waits so long for a producer that writes in its place for a moment.
+const PLACE_PATIENCE: Duration = Duration::from_secs(1);
+const PLACE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// When a queue's messages are safe on disk.
 ///
@@ -168,12 +174,98 @@ impl Journaler {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), Error> {
+        self.run_noting(stop, &mut || {})
+    }
+
+    /// [`run`](Self::run) that goes on after errors that can pass, trying again every second: a full
+    /// disk, too many open files, a write that failed (`EIO`), somebody else who writes in its place.
+    /// Nothing more is durable meanwhile, and nothing is lost. `tell` is called with the error when
+    /// one comes; not again before something has been written. Told to stop, it tries once more.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), but for what can pass: that only where it was told to stop and the last
+    /// try has failed.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// use std::sync::atomic::AtomicBool;
+    /// # let _ = Queue::force_remove("doc-journaler-run-on");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journaler-run-on");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journaler-run-on", &options)?;
+    /// queue.producer()?.send(b"to be kept")?;
+    /// let stop = AtomicBool::new(true); // at once
+    /// queue.journaler()?.run_on(&stop, |error| eprintln!("{error}; trying again"))?;
+    /// assert_eq!(queue.durable_sequence(), Some(1));
+    /// # Queue::force_remove("doc-journaler-run-on")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn run_on(self, stop: &AtomicBool, mut tell: impl FnMut(&Error)) -> Result<(), Error> {
+        let mut is_told = false;
+        self.go_on(stop, |failing| {
+            if let Some(error) = failing.filter(|_| !is_told) {
+                tell(error);
+            }
+            is_told = failing.is_some();
+        })
+    }
+
+    /// [`Self::run_on`], noting each error that can pass, and `None` when it has.
+    fn go_on(self, stop: &AtomicBool, mut note: impl FnMut(Option<&Error>)) -> Result<(), Error> {
+        let segment = Arc::clone(&self.segment);
+        let mut journaler = Ok(self);
+        let mut is_failing = false;
+        loop {
+            let is_last = stop.load(FlagOrdering::Relaxed);
+            // It ends with this, for a producer, which may be able to write before it is.
+            let ended = journaler.and_then(|mut journaler| {
+                journaler.run_noting(stop, &mut || {
+                    if is_failing {
+                        is_failing = false;
+                        note(None);
+                    }
+                })
+            });
+            let error = match ended {
+                Err(error) if can_pass(&error) && !is_last => error,
+                ended => return ended,
+            };
+            is_failing = true;
+            note(Some(&error));
+            let failed_at = Instant::now();
+            while failed_at.elapsed() < RETRY_INTERVAL && !stop.load(FlagOrdering::Relaxed) {
+                thread::sleep(LOOK_INTERVAL);
+            }
+            journaler = Self::attach_patiently(&segment);
+        }
+    }
+
+    fn attach_patiently(segment: &Arc<Segment>) -> Result<Self, Error> {
+        let begin = Instant::now();
+        loop {
+            match Self::attach(segment) {
+                Err(Error::JournalerAlive { .. }) if begin.elapsed() < PLACE_PATIENCE => {}
+                result => return result,
+            }
+            thread::sleep(PLACE_INTERVAL);
+        }
+    }
+
+    /// [`Self::run`], with a word whenever all that was there has been written.
+    fn run_noting(
+        &mut self,
+        stop: &AtomicBool,
+        has_written: &mut dyn FnMut(),
+    ) -> Result<(), Error> {
         if self.witness.value() == 0 {
             return Err(self.segment.forked());
         }
         // Relaxed: a flag alone.
         while !stop.load(FlagOrdering::Relaxed) && !self.historian.ring().is_removed() {
             self.write()?;
+            has_written();
             if self.looked_at.elapsed() >= LOOK_INTERVAL {
                 self.looked_at = Instant::now();
                 self.historian.remove_old()?;
@@ -185,10 +277,12 @@ impl Journaler {
         self.historian.keep_all()?;
         announce_room(self.historian.ring());
         self.checkpoint()?;
-        self.make_durable()
+        self.make_durable()?;
+        has_written();
+        Ok(())
     }
 
-    /// [`run`](Self::run) in a thread of its own, until that is stopped or dropped.
+    /// [`run_on`](Self::run_on) in a thread of its own, until that is stopped or dropped.
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};
@@ -205,11 +299,15 @@ impl Journaler {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[must_use = "it ends when this is dropped"]
-    pub fn spawn(mut self) -> JournalThread {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || self.run(&told));
-        JournalThread { stop, thread: Some(thread) }
+    pub fn spawn(self) -> JournalThread {
+        let state = Arc::new(ThreadState::default());
+        let theirs = Arc::clone(&state);
+        let thread = thread::spawn(move || {
+            let ended = self.go_on(&theirs.stop, |failing| theirs.note(failing));
+            theirs.note(ended.as_ref().err());
+            ended
+        });
+        JournalThread { state, thread: Some(thread) }
     }
 
     /// Appends what is committed, and has it durable if that is due.
@@ -255,7 +353,7 @@ impl Journaler {
     fn wait(&mut self, stop: &AtomicBool) {
         if self.is_full {
             // Nobody calls when somebody has read on.
-            std::thread::sleep(FULL_INTERVAL);
+            thread::sleep(FULL_INTERVAL);
             return;
         }
         let mut pace = Pace::for_journal();
@@ -291,8 +389,33 @@ impl Journaler {
     }
 }
 
+/// Whether what kept a journaler from writing may be over by itself. A sync that fails never is, and
+/// is [`Error::JournalFailed`] at the next try.
+fn can_pass(error: &Error) -> bool {
+    // For which there is no kind.
+    const ERRNOS: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::EIO];
+    const KINDS: [ErrorKind; 7] = [
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::FileTooLarge,
+        ErrorKind::OutOfMemory,
+        ErrorKind::Interrupted,
+        ErrorKind::WouldBlock,
+        ErrorKind::TimedOut,
+    ];
+    match error {
+        Error::JournalerAlive { .. } => true,
+        Error::File { source, .. } | Error::Os { source, .. } => {
+            KINDS.contains(&source.kind())
+                || source.raw_os_error().is_some_and(|errno| ERRNOS.contains(&errno))
+        }
+        _ => false,
+    }
+}
+
 /// A thread that writes a queue's journal. When it is dropped, or [stopped](Self::stop), it writes
-/// what is there, and ends.
+/// what is there, and ends. Where it cannot write, for want of space say, it tries again every second,
+/// as [`Journaler::run_on`] does, and [`error`](Self::error) says why.
 ///
 /// ```
 /// # use ringway::{Journal, Queue, QueueOptions};
@@ -311,15 +434,28 @@ impl Journaler {
 /// ```
 #[derive(Debug)]
 pub struct JournalThread {
-    stop: Arc<AtomicBool>,
+    state: Arc<ThreadState>,
     thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+#[derive(Debug, Default)]
+struct ThreadState {
+    stop: AtomicBool,
+    /// What it has not got over.
+    error: Mutex<Option<Error>>,
+}
+
+impl ThreadState {
+    fn note(&self, error: Option<&Error>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error.cloned();
+    }
 }
 
 impl JournalThread {
     /// Has all that was sent durable, ends the thread, and tells what came of it.
     ///
     /// # Errors
-    /// As [`Journaler::run`], also if that ended long ago.
+    /// As [`Journaler::run_on`], also if that ended long ago.
     ///
     /// # Panics
     /// If the thread has.
@@ -336,13 +472,58 @@ impl JournalThread {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn stop(mut self) -> Result<(), Error> {
-        self.end().unwrap_or(Ok(()))
+        self.end().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    fn end(&mut self) -> Option<Result<(), Error>> {
-        self.stop.store(true, FlagOrdering::Relaxed);
-        let thread = self.thread.take()?;
-        Some(thread.join().expect("the journaler does not panic"))
+    /// Whether it has ended by itself, because the queue was removed or by an
+    /// [`error`](Self::error) that does not pass. Nothing more becomes durable by it then; another
+    /// journaler can take its place.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-journal-finished");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journal-finished");
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journal-finished", &options)?;
+    /// let journal = queue.journaler()?.spawn();
+    /// assert!(!journal.is_finished());
+    /// # drop(journal);
+    /// # Queue::force_remove("doc-journal-finished")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// What keeps it from writing at this moment: it tries again, or, if it
+    /// [is finished](Self::is_finished), has ended by that. `None` while all is well.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-journal-error");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journal-error");
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journal-error", &options)?;
+    /// let journal = queue.journaler()?.spawn();
+    /// if let Some(error) = journal.error() {
+    ///     eprintln!("nothing becomes durable: {error}");
+    /// }
+    /// # assert!(journal.error().is_none());
+    /// # drop(journal);
+    /// # Queue::force_remove("doc-journal-error")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        self.state.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn end(&mut self) -> thread::Result<Result<(), Error>> {
+        self.state.stop.store(true, FlagOrdering::Relaxed);
+        self.thread.take().map_or(Ok(Ok(())), JoinHandle::join)
     }
 }
 

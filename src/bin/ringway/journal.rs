@@ -1,6 +1,5 @@
 //! `ringway journal`: writes a queue's journal, for producers that have better to do.
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use ringway::{Error, Journaler, Queue};
@@ -27,7 +26,9 @@ pub fn run(
             "writing the journal of '{name}' in {directory}, from message {before} on"
         ));
     }
-    let ended = write(journaler, &queue, &interrupt, console);
+    let ended = journaler.run_on(interrupt.flag(), |error| {
+        console.note(format_args!("{error}; trying again every second"));
+    });
     let after = queue.durable_sequence().unwrap_or(before).max(before);
     let mut summary = output::count(after - before, "message");
     if after > before {
@@ -41,42 +42,7 @@ pub fn run(
         return Ok(signal.map_or(Ending::Done, Ending::Interrupted));
     };
     console.note(summary);
-    Err(error)
-}
-
-/// Writes until told to stop. Where there is no space it waits for some: nothing more is durable
-/// meanwhile, and nothing is lost.
-fn write(
-    mut journaler: Journaler,
-    queue: &Queue,
-    interrupt: &Interrupt,
-    console: Console,
-) -> Result<(), Failure> {
-    const INTERVAL: Duration = Duration::from_secs(1);
-    let mut error = journaler.run(interrupt.flag()).err();
-    let mut is_told = false;
-    while let Some(failed) = error {
-        if interrupt.signal().is_some() || !is_for_want_of_space(&failed) {
-            return Err(failed.into());
-        }
-        if !is_told {
-            console.note(format_args!("{failed}; trying again every second"));
-        }
-        // For a producer, which may find some before this does.
-        drop(journaler);
-        interrupt.sleep(INTERVAL)?;
-        let before = queue.durable_sequence();
-        journaler = attach(queue, interrupt)?;
-        error = journaler.run(interrupt.flag()).err();
-        is_told = queue.durable_sequence() == before;
-    }
-    Ok(())
-}
-
-fn is_for_want_of_space(error: &Error) -> bool {
-    let Error::File { source, .. } = error else { return false };
-    let kinds = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge];
-    kinds.contains(&source.kind())
+    Err(error.into())
 }
 
 /// Becomes the journaler. A producer that writes by itself is one for a moment, so that this is
