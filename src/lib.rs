@@ -93,6 +93,8 @@ mod membership;
 #[cfg(not(loom))]
 mod message;
 #[cfg(not(loom))]
+mod names;
+#[cfg(not(loom))]
 mod outcome;
 #[cfg(not(loom))]
 mod producer;
@@ -129,6 +131,7 @@ pub use self::{
     interrupter::Interrupter,
     key::key_hash,
     message::{Batch, Message},
+    names::UnknownName,
     outcome::{Acked, Holder, Nacked, Received, Sent},
     producer::{Claim, Outgoing, Producer, SendBatch},
     queue::{AtLimit, Queue, QueueOptions},

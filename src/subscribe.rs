@@ -56,9 +56,13 @@ pub struct Subscribe {
 /// When a message counts as acknowledged.
 ///
 /// ```
-/// assert_eq!(ringway::AckMode::default(), ringway::AckMode::Auto);
+/// use ringway::AckMode;
+///
+/// assert_eq!(AckMode::default(), AckMode::Auto);
+/// assert_eq!("manual".parse(), Ok(AckMode::Manual));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AckMode {
     /// When its consumer receives again, or is [closed](crate::Consumer::close), and all messages of a
     /// batch at once. A message that its consumer was working on when it died, or was dropped, is

@@ -675,7 +675,7 @@ impl<'a> Play<'a> {
             Start::Newest => next,
             Start::Sequence(sequence) => sequence.max(oldest),
             Start::Last(count) => next.saturating_sub(count).max(oldest),
-            Start::Time(_) => unreachable!("no journal, no times"),
+            other => unreachable!("{other:?} without a journal"),
         };
         let asked = match start {
             Start::Sequence(sequence) if sequence < oldest => Some(sequence),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 25] = [
+const MODULES: [(&str, &str); 26] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
+    ("names", "queue subscribe ring wait"),
     (
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",

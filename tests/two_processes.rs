@@ -461,7 +461,7 @@ fn join(queue: &Queue, kind: &str, start: Start, contents: Contents) -> Option<(
     let first = reader.next_sequence();
     let mut ledger = Ledger::new(contents, first);
     match start {
-        Start::Newest | Start::Time(_) => assert!(next.contains(&first), "{first}: {context}"),
+        Start::Newest => assert!(next.contains(&first), "{first}: {context}"),
         Start::Oldest => assert!(oldest.contains(&first), "{first}: {context}"),
         Start::Last(count) => {
             let lowest = next.start().saturating_sub(count).max(*oldest.start());
@@ -478,6 +478,7 @@ fn join(queue: &Queue, kind: &str, start: Start, contents: Contents) -> Option<(
             ledger.next = asked;
             ledger.note(&gone);
         }
+        other => panic!("nobody begins with {other:?}"),
     }
     assert_eq!(reader.next_sequence(), first, "{context}");
     let missed_at_first = ledger.missed;

@@ -39,7 +39,10 @@ pub struct QueueOptions {
 /// What gives way when a queue's history has the size that it may have.
 ///
 /// ```
-/// assert_eq!(ringway::AtLimit::default(), ringway::AtLimit::Hold);
+/// use ringway::AtLimit;
+///
+/// assert_eq!(AtLimit::default(), AtLimit::Hold);
+/// assert_eq!("drop-oldest".parse(), Ok(AtLimit::DropOldest));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

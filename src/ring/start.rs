@@ -25,6 +25,7 @@ use crate::sync::{Ordering, fence};
 /// # Ok::<(), ringway::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Start {
     /// The oldest message that is still whole in the ring, or, in a queue with a
     /// [journal](crate::QueueOptions::journal), in its files; a named subscription that holds begins

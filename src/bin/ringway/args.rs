@@ -205,7 +205,7 @@ pub struct History {
     /// What gives way when a consumer that spills still needs them: the producer, which waits, or
     /// the oldest messages all the same
     #[arg(long, value_name = "WHAT", default_value = "hold", requires = "size_max")]
-    #[arg(value_parser = options::at_limit())]
+    #[arg(value_parser = options::named::<AtLimit>())]
     pub at_limit: AtLimit,
     /// Remove files of the journal that were last written to so long ago, such as 7d
     #[arg(long, value_name = "TIME", requires = "journal", value_parser = options::time)]
@@ -372,7 +372,7 @@ pub struct Sub {
     pub format: Format,
     /// A whole ring behind: hold the producer, skip what is overwritten, or spill it to the
     /// queue's history and read it there [default: what the subscription is made with; else hold, or spill for a group where there is a journal]
-    #[arg(long, value_name = "POLICY", value_parser = options::lag())]
+    #[arg(long, value_name = "POLICY", value_parser = options::named::<Lag>())]
     #[arg(conflicts_with = "observe")]
     pub lag: Option<Lag>,
     /// Look on without being counted; skips what is overwritten
@@ -382,7 +382,7 @@ pub struct Sub {
     #[arg(long, conflicts_with_all = ["observe", "create", "subscription"])]
     pub durable: bool,
     /// How to wait for messages: without a rest, with growing pauses, or asleep until called
-    #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::wait())]
+    #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::named::<Wait>())]
     pub wait: Wait,
     /// End when nothing has come for so long, with exit code 5
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

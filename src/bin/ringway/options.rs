@@ -1,11 +1,12 @@
 //! Values of options, from what people write.
 
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ringway::workload::WhenFull;
-use ringway::{AtLimit, Journal, Lag, Start, Wait};
+use ringway::{Journal, Start, UnknownName};
 
 use crate::bench::args::Pins;
 
@@ -152,32 +153,15 @@ pub fn speed(text: &str) -> Result<Speed, String> {
     speed.ok_or_else(|| "it is max, or a number with an x, such as 1x or 0.5x".into())
 }
 
-/// Parses one of the policies, which help and completions list.
-pub fn lag() -> impl TypedValueParser<Value = Lag> {
-    one_of(&[("hold", Lag::Hold), ("skip", Lag::Skip), ("spill", Lag::Spill)])
+/// Parses one of the choices that the library has names for, which help and completions list.
+pub fn named<T>() -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = UnknownName> + Clone + Send + Sync + 'static,
+{
+    // No choice has no name.
+    let known = T::from_str("").err().map_or(&[][..], |unknown| unknown.known());
+    PossibleValuesParser::new(known).try_map(|given| given.parse::<T>())
 }
-
-/// Parses what gives way at the limit of a history, which help and completions list.
-pub fn at_limit() -> impl TypedValueParser<Value = AtLimit> {
-    one_of(&[("hold", AtLimit::Hold), ("drop-oldest", AtLimit::DropOldest)])
-}
-
-/// Parses one of the ways to wait, which help and completions list.
-pub fn wait() -> impl TypedValueParser<Value = Wait> {
-    one_of(&WAITS)
-}
-
-/// One of the ways to wait, by its name.
-pub fn wait_of(name: &str) -> Result<Wait, String> {
-    WAITS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, wait)| *wait)
-        .ok_or_else(|| format!("'{name}' is no way to wait"))
-}
-
-const WAITS: [(&str, Wait); 3] =
-    [("spin", Wait::Spin), ("backoff", Wait::Backoff), ("park", Wait::Park)];
 
 /// Parses what becomes of a message without a place, which help and completions list.
 pub fn when_full() -> impl TypedValueParser<Value = WhenFull> {
@@ -352,8 +336,6 @@ mod tests {
         assert!(pins("").is_err() && pins("-1").is_err() && pins("0;1").is_err());
         assert_eq!((percent("5%"), percent("12.5")), (Ok(0.05), Ok(0.125)));
         assert!(percent("-1%").is_err() && percent("NaN").is_err() && percent("").is_err());
-        assert_eq!(wait_of("park"), Ok(Wait::Park));
-        assert!(wait_of("sleep").is_err());
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub struct Throughput {
     pub batch: Vec<u16>,
     /// How the ends wait, a list
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "backoff")]
-    #[arg(value_parser = options::wait())]
+    #[arg(value_parser = options::named::<Wait>())]
     pub wait: Vec<Wait>,
     /// How long each run is
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
@@ -124,7 +124,7 @@ pub struct Latency {
     pub sizes: Vec<ByteSize>,
     /// How the ends wait, a list
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "spin,backoff,park")]
-    #[arg(value_parser = options::wait())]
+    #[arg(value_parser = options::named::<Wait>())]
     pub wait: Vec<Wait>,
     /// Messages a second of the one-way runs
     #[arg(short, long, value_name = "NUMBER", default_value = "10000")]
@@ -179,7 +179,7 @@ pub struct Workload {
     #[arg(short, long, value_name = "SIZE", default_value = "64")]
     pub size: ByteSize,
     /// How consumers wait for messages
-    #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::wait())]
+    #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::named::<Wait>())]
     pub wait: Wait,
     /// How long to offer messages that count
     #[arg(short, long, value_name = "TIME", default_value = "5s", value_parser = options::length)]
@@ -254,7 +254,7 @@ pub struct Fanout {
     #[arg(short, long, value_name = "SIZE", default_value = "64")]
     pub size: ByteSize,
     /// How the ends wait
-    #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::wait())]
+    #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::named::<Wait>())]
     pub wait: Wait,
     /// How long each run is
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]

@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::options;
 
 /// What is in the environment of a process that is an end.
 const END: &str = "RINGWAY_BENCH_END";
@@ -337,7 +336,7 @@ impl Set<'_> {
     }
 
     fn wait(&self) -> Result<Wait, AnyError> {
-        Ok(options::wait_of(&self.task.wait)?)
+        Ok(self.task.wait.parse()?)
     }
 
     fn producer(&self, queue: &Queue) -> Result<ringway::Producer, AnyError> {
