@@ -547,6 +547,65 @@ fn consumers_text(count: u32) -> String {
     if count == 1 { "a consumer".to_owned() } else { format!("{count} consumers") }
 }
 
+/// For functions that give such errors: of the kind that comes next to it, and with this one within.
+///
+/// ```
+/// use ringway::{Error, Queue};
+/// use std::io;
+///
+/// fn open() -> io::Result<Queue> {
+///     Ok(Queue::open("no-such-queue")?)
+/// }
+///
+/// let error = open().unwrap_err();
+/// assert_eq!(error.kind(), io::ErrorKind::NotFound);
+/// assert!(error.get_ref().is_some_and(|within| within.is::<Error>()));
+/// ```
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        use io::ErrorKind;
+
+        let kind = match &error {
+            Error::File { source, .. } | Error::Os { source, .. } => source.kind(),
+            Error::NotFound { .. }
+            | Error::NoSuchSubscription { .. }
+            | Error::NoSuchDeadLetter { .. } => ErrorKind::NotFound,
+            Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+            Error::NoSpace { .. } => ErrorKind::StorageFull,
+            Error::Interrupted { .. } => ErrorKind::Interrupted,
+            Error::InUse { .. }
+            | Error::JournalerAlive { .. }
+            | Error::ProducerAlive { .. }
+            | Error::SubscriptionInUse { .. } => ErrorKind::ResourceBusy,
+            Error::BatchFull { .. }
+            | Error::InvalidName { .. }
+            | Error::InvalidOption { .. }
+            | Error::InvalidSubscription { .. }
+            | Error::MessageTooLarge { .. }
+            | Error::SequenceAhead { .. }
+            | Error::SubscriptionDiffers { .. } => ErrorKind::InvalidInput,
+            Error::ByteOrder { .. }
+            | Error::Corrupt { .. }
+            | Error::Foreign { .. }
+            | Error::ForeignHistory { .. }
+            | Error::LayoutMismatch { .. }
+            | Error::LogDamaged { .. }
+            | Error::Truncated { .. }
+            | Error::Unfinished { .. }
+            | Error::UnknownFeatures { .. } => ErrorKind::InvalidData,
+            Error::Forked { .. }
+            | Error::JournalFailed { .. }
+            | Error::MembersFull { .. }
+            | Error::NoJournal { .. }
+            | Error::PrefetchFull { .. }
+            | Error::Stale { .. }
+            | Error::SubscriptionsFull { .. } => ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

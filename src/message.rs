@@ -379,12 +379,22 @@ impl PartialEq for Message<'_> {
 
 impl Eq for Message<'_> {}
 
+/// All that it says, but of a long payload the beginning only.
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("sequence", &self.sequence)
-            .field("payload", &format_args!("\"{}\"", self.payload.escape_ascii()))
-            .finish()
+        const SHOWN_MAX: usize = 64;
+        let shown = &self.payload[..self.payload.len().min(SHOWN_MAX)];
+        let more = if shown.len() < self.payload.len() { ".." } else { "" };
+        let mut fields = f.debug_struct("Message");
+        fields.field("sequence", &self.sequence).field("delivery", &self.delivery);
+        if let Some(hash) = self.key_hash {
+            fields.field("key_hash", &format_args!("{hash:#018x}"));
+        }
+        if let Some(time) = self.time() {
+            fields.field("time", &time);
+        }
+        fields.field("size", &self.payload.len());
+        fields.field("payload", &format_args!("\"{}\"{more}", shown.escape_ascii())).finish()
     }
 }
 
@@ -492,6 +502,11 @@ impl<'a> Iterator for Batch<'a> {
         // SAFETY: a held reader's frames stay as they are until its cursor moves, which needs
         // the reader that is borrowed for `'a`; a copy does by the promise of `of_copy`.
         Some(unsafe { Message::at(self.run.base(), span, sequence) })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let first = usize::from(self.first.is_some());
+        (first, self.left.checked_add(first))
     }
 }
 

@@ -162,10 +162,12 @@ impl Segment {
     }
 
     /// The names of all queues, in order. That a name is there says nothing of the object.
-    pub(crate) fn list() -> io::Result<Vec<String>> {
+    pub(crate) fn list() -> Result<Vec<String>, Error> {
+        // Of no queue in particular.
+        let failed = |source| Error::file("", "list the queues in", DIRECTORY.as_ref(), source);
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(DIRECTORY)? {
-            let file_name = entry?.file_name();
+        for entry in std::fs::read_dir(DIRECTORY).map_err(failed)? {
+            let file_name = entry.map_err(failed)?.file_name();
             let name = file_name.to_str().and_then(|name| name.strip_prefix(PREFIX));
             names.extend(name.filter(|name| check_name(name).is_ok()).map(str::to_owned));
         }

@@ -6,7 +6,10 @@ use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
-use ringway::{Error, Lag, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait};
+use ringway::{
+    Consumer, ConsumerSet, Error, JournalThread, Journaler, Lag, Message, Observer, Producer,
+    Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait,
+};
 use support::segment::header_word;
 use support::{Name, holding_members, watchdog};
 
@@ -316,4 +319,72 @@ fn full_is_said_before_anything_unread_is_overwritten() {
     }
     assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
     assert_eq!(producer.try_send(b"").unwrap(), Sent::Sequence(sent));
+}
+
+/// Compiles, or does not.
+#[test]
+fn handles_move_between_threads_and_what_is_shared_may_be() {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<Producer>();
+    moves::<Consumer>();
+    moves::<Observer>();
+    moves::<ConsumerSet>();
+    moves::<Journaler>();
+    is_shared::<Queue>();
+    is_shared::<JournalThread>();
+    is_shared::<Message<'_>>();
+    is_shared::<Error>();
+}
+
+#[test]
+fn a_message_shows_what_it_says_and_the_beginning_of_its_payload() {
+    let _watchdog = watchdog();
+    let name = Name::new("shown");
+    let queue = small(&name);
+    let mut producer = queue.producer().unwrap();
+    producer.message().key_hash(7).send(b"a\n").unwrap();
+    producer.send(&[b'x'; 8000]).unwrap();
+    let mut observer = queue.observe(Start::Oldest).unwrap();
+    let shown = format!("{:?}", observer.receive().unwrap());
+    let expected = "Message(Message { sequence: 0, delivery: 1, key_hash: 0x0000000000000007, size: 2, payload: \"a\\n\" })";
+    assert_eq!(shown, expected);
+    let shown = format!("{:?}", observer.receive().unwrap().message().unwrap());
+    let payload = "x".repeat(64);
+    let expected =
+        format!("Message {{ sequence: 1, delivery: 1, size: 8000, payload: \"{payload}\".. }}");
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_batch_says_how_many_messages_it_may_have() {
+    let _watchdog = watchdog();
+    let name = Name::new("hint");
+    let queue = small(&name);
+    let start = Subscribe::new().from(Start::Oldest);
+    let mut consumers = [
+        queue.subscribe(&start).unwrap(),
+        queue.subscribe(&start.clone().on_lag(Lag::Skip)).unwrap(),
+        queue.subscribe(&start.named("workers")).unwrap(),
+    ];
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..5 {
+        producer.send(b"x").unwrap();
+    }
+    for consumer in &mut consumers {
+        let mut batch = consumer.receive_batch(3).unwrap().message().unwrap();
+        let mut count = 0;
+        assert_eq!(batch.size_hint().0, 1);
+        loop {
+            let (least, most) = batch.size_hint();
+            let rest = batch.next().map(|_| count += 1);
+            assert!(usize::from(rest.is_some()) >= least);
+            assert!(most.is_none_or(|most| usize::from(rest.is_some()) <= most));
+            if rest.is_none() {
+                break;
+            }
+        }
+        assert!((1..=3).contains(&count));
+        assert_eq!(batch.size_hint(), (0, Some(0)));
+    }
 }

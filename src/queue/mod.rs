@@ -4,7 +4,6 @@ mod options;
 
 pub use self::options::{AtLimit, QueueOptions};
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -256,7 +255,7 @@ impl Queue {
     /// open, by the time they are opened.
     ///
     /// # Errors
-    /// When the directory of the shared memory cannot be read.
+    /// [`Error::File`] if the directory of the shared memory cannot be read.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -264,9 +263,9 @@ impl Queue {
     /// # Queue::create("doc-list", &QueueOptions::new())?;
     /// assert!(Queue::list()?.contains(&"doc-list".to_owned()));
     /// # Queue::force_remove("doc-list")?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn list() -> io::Result<Vec<String>> {
+    pub fn list() -> Result<Vec<String>, Error> {
         Segment::list()
     }
 

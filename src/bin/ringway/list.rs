@@ -39,7 +39,7 @@ pub fn run(list: &Ls, owner: Option<u32>, console: Console) -> Result<Ending, Fa
 
 /// The names of all queues.
 pub fn names() -> Result<Vec<String>, Failure> {
-    Queue::list().map_err(|source| Failure::System { source, doing: "list the shared memory" })
+    Ok(Queue::list()?)
 }
 
 type Examined = (String, Result<Info, Failure>);
