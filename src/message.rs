@@ -81,14 +81,44 @@ impl<'a> Message<'a> {
     /// Its number: the producer counts messages from 0, or from the queue's
     /// [`first_sequence`](crate::QueueOptions::first_sequence), without gaps.
     ///
+    /// # What identifies a message
+    ///
+    /// As long as the queue is there, its sequence: no other message that anybody receives has it.
+    /// Among all queues ever made, its sequence with the queue's
+    /// [`instance_id`](crate::Queue::instance_id).
+    ///
+    /// A queue with a [journal](crate::QueueOptions::journal) that is made anew, after a restart say,
+    /// goes on with the sequences, under another instance id. A message that was durable has the
+    /// sequence it had. One that was received before it was durable may have been lost, and then
+    /// *another message has its sequence*. So who writes down what it has dealt with, and goes by that
+    /// after a restart, writes down sequence and [`time`](Self::time), which a message keeps as it
+    /// keeps its sequence, or has the producer put an identity of its own into the payload. Or it
+    /// receives [durable messages alone](crate::Subscribe::durable_only): of those the sequence is
+    /// enough. Durable is what the journal was made for: of one that is only
+    /// [written](crate::Journal::Written), a loss of power takes durable messages too.
+    ///
     /// ```
-    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # use ringway::{Journal, Queue, QueueOptions, Start};
     /// # let _ = Queue::force_remove("doc-message-sequence");
-    /// # let queue = Queue::create("doc-message-sequence", &QueueOptions::new())?;
-    /// queue.producer()?.send(b"first")?;
-    /// let mut observer = queue.observe(Start::Oldest)?;
-    /// assert_eq!(observer.receive()?.message().unwrap().sequence(), 0);
+    /// # let directory = std::env::temp_dir().join("ringway-doc-message-sequence");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// let identity = || -> Result<_, ringway::Error> {
+    ///     let queue = Queue::open("doc-message-sequence")?;
+    ///     let mut observer = queue.observe(Start::Oldest)?;
+    ///     let message = observer.receive()?.message().unwrap();
+    ///     Ok((message.sequence(), message.time()))
+    /// };
+    /// let queue = Queue::create("doc-message-sequence", &options)?;
+    /// queue.producer()?.send_durable(b"first")?;
+    /// let before = identity()?;
+    /// assert_eq!(before.0, 0);
+    /// Queue::force_remove("doc-message-sequence")?; // or the machine restarts
+    /// let again = Queue::create("doc-message-sequence", &options)?;
+    /// assert_eq!(identity()?, before);
+    /// assert_ne!(again.instance_id(), queue.instance_id());
     /// # Queue::force_remove("doc-message-sequence")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[inline]

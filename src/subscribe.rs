@@ -318,7 +318,8 @@ impl Subscribe {
     }
 
     /// Receives messages only once they are durable: in a queue with a
-    /// [journal](crate::QueueOptions::journal).
+    /// [journal](crate::QueueOptions::journal), by a consumer of its own. What it receives it would
+    /// receive again after a restart, with the same [sequence](crate::Message::sequence).
     ///
     /// ```
     /// let options = ringway::Subscribe::new().durable_only();

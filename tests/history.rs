@@ -471,6 +471,40 @@ fn who_wants_durable_messages_sees_no_others() {
 }
 
 #[test]
+fn a_sequence_that_was_not_durable_may_be_anothers_after_a_restart() {
+    let _alive = watchdog();
+    let name = Name::new("identity");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::SyncedAlways);
+    let oldest = Subscribe::new().from(Start::Oldest);
+    let received = |queue: &Queue, options: &Subscribe| {
+        let mut consumer = queue.subscribe(options).unwrap();
+        let mut found = Vec::new();
+        while let Received::Message(message) = consumer.try_receive().unwrap() {
+            found.push((message.sequence(), message.time().unwrap(), message.payload().to_vec()));
+        }
+        found
+    };
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send_durable(b"durable").unwrap();
+    producer.send(b"to be lost").unwrap();
+    let before = received(&queue, &oldest);
+    let durable_before = received(&queue, &oldest.clone().durable_only());
+    assert_eq!((before.len(), &durable_before[..]), (2, &before[..1]));
+    drop(producer);
+    // As a restart does: the segment goes, and what was in it alone.
+    Queue::force_remove(&name).unwrap();
+    let anew = Queue::create(&name, &options).unwrap();
+    anew.producer().unwrap().send_durable(b"another").unwrap();
+    let after = received(&anew, &oldest);
+    assert_eq!((after[0].clone(), after.len()), (before[0].clone(), 2));
+    assert_eq!(after[1].0, before[1].0, "the sequence of what was lost");
+    assert_ne!((after[1].0, after[1].1), (before[1].0, before[1].1));
+    assert_ne!(anew.instance_id(), queue.instance_id());
+}
+
+#[test]
 fn what_is_missing_between_files_is_told_exactly() {
     let _alive = watchdog();
     let name = Name::new("between");

@@ -810,6 +810,9 @@ impl Queue {
     }
 
     /// 16 random bytes, different for every queue ever made, also for later ones of this name.
+    /// With it a [sequence](crate::Message::sequence) identifies one message of all. One that is made
+    /// anew with the journal of another has its messages, and another id: see [there](crate::Message::sequence)
+    /// what identifies a message then.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
