@@ -6,6 +6,7 @@ mod support;
 
 use std::fmt::Debug;
 use std::fs::{self, File};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -13,14 +14,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringway::{Consumer, Error, Lag, Observer, Producer, Queue, QueueOptions, Start, Subscribe};
+use ringway::{
+    Consumer, Error, Journal, Journaler, Lag, Observer, Producer, Queue, QueueOptions, Start,
+    Subscribe,
+};
 
-use support::{Name, Peer, assert_message, play, say, watchdog};
+use support::{Directory, Name, Peer, assert_message, play, say, watchdog};
 
 #[test]
 fn peer() {
     play(&[
         ("has no handles", has_no_handles),
+        ("has no journal thread", has_no_journal_thread),
         ("has no open claim", has_no_open_claim),
         ("has no open batch", has_no_open_batch),
         ("drops all", drops_all),
@@ -252,6 +257,39 @@ fn has_no_handles(_: &[&str]) {
 #[test]
 fn a_forked_child_has_no_handles() {
     play_alone("has no handles");
+}
+
+fn has_no_journal_thread(_: &[&str]) {
+    let name = Name::new("journal-thread");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(64 << 10).history(directory.path());
+    let queue = Queue::create(&name, &options.journal(Journal::Written)).unwrap();
+    let threads = [(); 2].map(|()| queue.journaler().map(Journaler::spawn));
+    let [Ok(thread), Err(Error::JournalerAlive { .. })] = threads else { panic!("{threads:?}") };
+    let Some(child) = fork() else {
+        end(move || {
+            assert!(thread.is_finished());
+            assert!(matches!(thread.error(), Some(Error::Forked { .. })));
+            let _kept = ManuallyDrop::new((name, directory));
+            assert_forked(thread.stop());
+        })
+    };
+    child.finish();
+    let Some(child) = fork() else {
+        end(move || {
+            let _kept = ManuallyDrop::new((name, directory));
+            drop(thread);
+        })
+    };
+    child.finish();
+    queue.producer().unwrap().send(b"kept").unwrap();
+    thread.stop().unwrap();
+    assert_eq!(queue.durable_sequence(), Some(1));
+}
+
+#[test]
+fn a_forked_child_has_no_journal_thread() {
+    play_alone("has no journal thread");
 }
 
 fn has_no_open_claim(_: &[&str]) {

@@ -17,7 +17,7 @@ use crate::layout::{self, JournalCode};
 use crate::membership::announce_room;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
-use crate::sys::fork::Witness;
+use crate::sys::fork::SharedWitness;
 use crate::wait::{Event, Next, Pace};
 
 /// It looks around so often: whether the queue is still there, whether files are too old, and how far
@@ -120,7 +120,7 @@ pub struct Journaler {
     /// When it last looked after old files and checkpoints.
     looked_at: Instant,
     /// 1, or 0 in a forked child.
-    witness: Witness,
+    witness: SharedWitness,
     segment: Arc<Segment>,
     /// Last: the historian's view is of this.
     _mapping: Mapping,
@@ -131,7 +131,7 @@ impl Journaler {
         let Some(journal) = segment.identity().keeping.journal else {
             return Err(Error::NoJournal { queue: segment.name().into() });
         };
-        let witness = segment.witness(1)?;
+        let witness = SharedWitness::new(segment.witness(1)?);
         let mapping = segment.map(Access::Produce)?;
         let Some(historian) = Historian::take(segment, &mapping.ring())? else {
             return Err(Error::JournalerAlive { queue: segment.name().into() });
@@ -300,6 +300,7 @@ impl Journaler {
     /// ```
     #[must_use = "it ends when this is dropped"]
     pub fn spawn(self) -> JournalThread {
+        let (witness, segment) = (self.witness.clone(), Arc::clone(&self.segment));
         let state = Arc::new(ThreadState::default());
         let theirs = Arc::clone(&state);
         let thread = thread::spawn(move || {
@@ -307,7 +308,7 @@ impl Journaler {
             theirs.note(ended.as_ref().err());
             ended
         });
-        JournalThread { state, thread: Some(thread) }
+        JournalThread { state, thread: Some(thread), witness, segment }
     }
 
     /// Appends what is committed, and has it durable if that is due.
@@ -436,6 +437,9 @@ fn can_pass(error: &Error) -> bool {
 pub struct JournalThread {
     state: Arc<ThreadState>,
     thread: Option<JoinHandle<Result<(), Error>>>,
+    /// 1, or 0 in a forked child, where there is no such thread.
+    witness: SharedWitness,
+    segment: Arc<Segment>,
 }
 
 #[derive(Debug, Default)]
@@ -494,7 +498,7 @@ impl JournalThread {
     /// ```
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.is_child() || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// What keeps it from writing at this moment: it tries again, or, if it
@@ -518,10 +522,22 @@ impl JournalThread {
     /// ```
     #[must_use]
     pub fn error(&self) -> Option<Error> {
+        if self.is_child() {
+            return Some(self.segment.forked());
+        }
         self.state.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn is_child(&self) -> bool {
+        self.witness.value() == 0
+    }
+
     fn end(&mut self) -> thread::Result<Result<(), Error>> {
+        if self.is_child() {
+            // To join it would be to wait for ever, or to panic.
+            core::mem::forget(self.thread.take());
+            return Ok(Err(self.segment.forked()));
+        }
         self.state.stop.store(true, FlagOrdering::Relaxed);
         self.thread.take().map_or(Ok(Ok(())), JoinHandle::join)
     }
