@@ -5,9 +5,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 
-use ringway::{Queue, QueueOptions, Sent, key_hash};
+use ringway::{Queue, QueueOptions, Sent, Subscribe, key_hash};
 use serde_json::{Value, json};
 use support::program::{
     await_words, code, print, print_json, ringway, run, run_with, said, signal,
@@ -158,6 +158,89 @@ fn a_command_acknowledges_by_success_and_what_it_never_does_is_a_dead_letter() {
     let none = run(&["dead-letters", "drop", &name, "w", &id]);
     assert_eq!(code(&none), 3);
     assert!(said(&none).contains("has no dead letter"), "{}", said(&none));
+}
+
+#[test]
+fn dead_letters_are_sent_again_when_the_producer_has_gone_or_into_another_queue() {
+    let _watchdog = watchdog();
+    let (name, other) = (Name::new("again"), Name::new("again-other"));
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().history(directory.path());
+    let queue = Queue::create(&name, &options).unwrap();
+    let journal = Directory::new(&other);
+    print(&["create", &other, "--history", journal.text(), "--journal", "written", "-q"]);
+    print(&["pub", &name, "--key", "k", "one", "two", "-q"]);
+    let exec = ["--max-deliveries", "1", "--exec", "exit 1"];
+    run(&[&["sub", &name, "--as", "w", "--from", "oldest", "-e"][..], &exec].concat());
+    print(&["sub", &name, "--as", "audit", "-e"]);
+    let ids: Vec<String> = print_json(&["dead-letters", "ls", &name, "w", "--json"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| letter["id"].to_string())
+        .collect();
+    let again = |options: &[&str]| {
+        run(&[&["dead-letters", "send-again", &name, "w", "--json"][..], options].concat())
+    };
+    let sent = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap();
+
+    let service = queue.producer().unwrap();
+    let refused = again(&["--all"]);
+    assert_eq!(code(&refused), 1);
+    assert!(said(&refused).contains("--standby"), "{}", said(&refused));
+    assert_eq!(code(&again(&["--all", "--standby", "50ms"])), 5);
+    assert_eq!(code(&again(&["--all", "--into", "no-such-queue"])), 3);
+
+    // Elsewhere, and safe there before the letter goes.
+    let elsewhere = again(&["--into", &other, &ids[0]]);
+    assert_eq!(code(&elsewhere), 0, "{}", said(&elsewhere));
+    assert_eq!(sent(&elsewhere), json!([{ "id": 0, "sequence": 0 }]));
+    assert!(said(&elsewhere).contains("all durable"), "{}", said(&elsewhere));
+    assert!(!said(&elsewhere).contains("second time"), "{}", said(&elsewhere));
+    let received = lines_of_json(&print(&["sub", &other, "--from", "0", "-e", "-f", "jsonl"]));
+    assert_eq!(received[0]["data"], "one");
+    assert_eq!(received[0]["key_hash"], format!("{:016x}", key_hash(b"k")));
+    assert_eq!(code(&again(&[&ids[0]])), 3, "it is no letter any more");
+
+    // Here, when the place is free; the others are told of.
+    let _consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let arguments = ["dead-letters", "send-again", &name, "w", "--all", "--standby", "1h"];
+    let mut waiting = ringway(&arguments).spawn().unwrap();
+    await_words(&mut waiting, "waiting for the place of another");
+    drop(service);
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(queue.info().unwrap().next_sequence, 3);
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"two\n");
+    let none = again(&["--all"]);
+    assert_eq!((code(&none), sent(&none)), (0, json!([])));
+    let misspelt = run(&["dead-letters", "send-again", &name, "v", "--all"]);
+    assert_eq!(code(&misspelt), 3, "{}", said(&misspelt));
+}
+
+#[test]
+fn who_else_gets_what_is_sent_again_is_told() {
+    let _watchdog = watchdog();
+    let name = Name::new("again-others");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(64 << 10).history(directory.path());
+    let queue = Queue::create(&name, &options).unwrap();
+    print(&["pub", &name, "poison", "-q"]);
+    let exec = ["--max-deliveries", "1", "--exec", "exit 1"];
+    run(&[&["sub", &name, "--as", "w", "--from", "oldest", "-e"][..], &exec].concat());
+    print(&["sub", &name, "--as", "audit", "-e"]);
+    print(&["sub", &name, "--as", "index", "-e"]);
+    let mut slow = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    while producer.try_send(b"filler").unwrap() != Sent::Full {}
+    drop(producer);
+    let again = ["dead-letters", "send-again", &name, "w", "--all"];
+    let told = run(&[&again[..], &["--timeout", "50ms"]].concat());
+    assert_eq!(code(&told), 5, "{}", said(&told));
+    assert!(said(&told).contains("2 other subscriptions and 1 consumer of"), "{}", said(&told));
+    assert!(said(&told).contains("second time"), "{}", said(&told));
+    let letters = print_json(&["dead-letters", "ls", &name, "w", "--json"]);
+    assert_eq!(letters.as_array().unwrap().len(), 1, "what was not sent is a letter still");
+    assert!(slow.receive().unwrap().message().is_some());
 }
 
 #[test]

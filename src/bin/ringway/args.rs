@@ -327,6 +327,13 @@ pub struct Sending {
     /// End the stream after the last message: consumers end when they have received it
     #[arg(long)]
     pub close: bool,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// How long to wait for a place as the producer, and for room.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Patience {
     /// Wait so long for the place of another producer, if there is one
     #[arg(long, value_name = "TIME", value_parser = options::time)]
     pub standby: Option<Duration>,
@@ -492,8 +499,8 @@ pub enum DeadLetterAction {
     Ls(LettersOf),
     /// Print their payloads
     Show(SomeLetters),
-    /// Send them to the queue again, and drop them
-    SendAgain(SomeLetters),
+    /// Send them to the queue again, or to another one, and drop them
+    SendAgain(SendAgain),
     /// Mark them as dealt with
     Drop(SomeLetters),
 }
@@ -524,6 +531,25 @@ pub struct SomeLetters {
     /// All of them
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway dead-letters send-again jobs workers 0 1 --standby 1m
+  ringway dead-letters send-again jobs workers --all --into mended
+
+All who receive from the queue get what is sent to it, also those who had it before: how many is
+said. Nobody of them does with --into. A letter is dropped when its message was sent, and is durable
+if the queue that it was sent to has a journal.")]
+pub struct SendAgain {
+    #[command(flatten)]
+    pub some: SomeLetters,
+    /// Send them to this queue instead
+    #[arg(long, value_name = "QUEUE")]
+    pub into: Option<String>,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, Args)]

@@ -2,15 +2,16 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
-use ringway::{DeadLetter, Error, Producer, Queue};
+use ringway::{ConsumerInfo, DeadLetter, Error, Queue};
 use serde_json::{Value, json};
 
-use crate::args::{DeadLetterAction, LettersOf, SomeLetters};
+use crate::args::{DeadLetterAction, LettersOf, SendAgain, Sending, SomeLetters};
 use crate::failure::{Ending, Failure};
 use crate::info::open;
+use crate::interrupt::Interrupt;
 use crate::output::{self, Console, bytes, time};
+use crate::sender::Sender;
 use crate::sink::{key_hash, put_payload};
 use crate::subscriptions;
 
@@ -24,21 +25,18 @@ pub fn run(
     match action {
         DeadLetterAction::Ls(of) => list(of, owner, console),
         DeadLetterAction::Show(some) => show(some, owner, console),
-        DeadLetterAction::SendAgain(some) => send_again(some, owner, console),
+        DeadLetterAction::SendAgain(again) => send_again(again, owner, console),
         DeadLetterAction::Drop(some) => drop_letters(some, owner, console),
     }
 }
 
 fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let found = Letters::open(of, owner)?;
-    let letters = found.read(console)?;
-    if letters.is_empty() {
-        found.check_name()?;
-    }
+    let letters = found.read_all(console)?;
     if of.json {
         output::json(&letters.iter().map(as_json).collect())?;
     } else if letters.is_empty() {
-        console.note(format_args!("subscription '{}' has no dead letters", of.subscription));
+        found.note_none(console);
     } else {
         let numbers = ["ID", "SEQUENCE", "DELIVERIES", "SIZE"];
         output::print(output::table(&HEADER, &numbers, letters.iter().map(row)))?;
@@ -63,35 +61,48 @@ fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Endi
     Ok(Ending::Done)
 }
 
-fn send_again(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    let SendAgain { some, into, patience } = again;
     let letters = Letters::open(&some.of, owner)?;
-    let chosen = letters.choose(some, console)?;
-    let mut producer = letters.queue.producer()?;
-    let is_journalled = letters.queue.durable_sequence().is_some();
-    let mut sent = Vec::new();
-    for letter in &chosen {
-        let sequence = send(&mut producer, letter)?;
-        if is_journalled {
-            while !producer.flush(Duration::MAX)? {}
+    // What is not there is to be known before anybody waits for a place.
+    if letters.choose(some, console)?.is_empty() {
+        letters.note_none(console);
+        if some.of.json {
+            output::json(&json!([]))?;
         }
-        // After it was sent, and is as safe: who dies in between sends it twice, and never not at all.
-        letters.drop(letter)?;
-        sent.push(json!({ "id": letter.id, "sequence": sequence }));
+        return Ok(Ending::Done);
     }
+    let target = match into {
+        Some(name) => open(name, owner)?,
+        None => letters.queue.clone(),
+    };
+    let interrupt = Interrupt::catch()?;
+    let sender = Sender::open(target.clone(), *patience, &interrupt, console)?;
+    if let Some(others) = letters.others_at(&target)? {
+        console.note(format_args!(
+            "{others} of '{}' will get this too, perhaps for the second time; --into sends it to another queue",
+            some.of.name
+        ));
+    }
+    let mut sent = Vec::new();
+    let sending = Sending { wait_for: 0, close: false, patience: *patience };
+    let ended = sender.run(&sending, "sent", |sender| {
+        // Others may have dealt with some while it waited.
+        for letter in letters.choose(some, Console::new(true))? {
+            let Some(sequence) = sender.send_safely(letter.key_hash, &letter.payload)? else {
+                break;
+            };
+            // After it was sent, and is as safe: who dies in between sends it twice, and never not at all.
+            letters.drop(&letter)?;
+            sent.push(json!({ "id": letter.id, "sequence": sequence }));
+        }
+        Ok(())
+    });
+    // Also what was sent before a failure.
     if some.of.json {
         output::json(&sent.into())?;
-    } else {
-        let count = output::count(chosen.len() as u64, "message");
-        console.note(format_args!("sent {count} to '{}' again", some.of.name));
     }
-    Ok(Ending::Done)
-}
-
-fn send(producer: &mut Producer, letter: &DeadLetter) -> Result<u64, Error> {
-    match letter.key_hash {
-        Some(hash) => producer.message().key_hash(hash).send(&letter.payload),
-        None => producer.send(&letter.payload),
-    }
+    ended
 }
 
 fn drop_letters(
@@ -139,8 +150,17 @@ impl<'a> Letters<'a> {
         Ok(found)
     }
 
-    /// Whether there is such a subscription. One that is gone may have left letters; one that has none
-    /// may be a slip of the pen.
+    /// All of them. A subscription that is gone may have left letters; one that has none may be a slip
+    /// of the pen.
+    fn read_all(&self, console: Console) -> Result<Vec<DeadLetter>, Failure> {
+        let letters = self.read(console)?;
+        if letters.is_empty() {
+            self.check_name()?;
+        }
+        Ok(letters)
+    }
+
+    /// Whether there is such a subscription.
     fn check_name(&self) -> Result<(), Failure> {
         if subscriptions::find(&self.queue.info()?, self.subscription).is_some() {
             return Ok(());
@@ -149,12 +169,33 @@ impl<'a> Letters<'a> {
         Err(Error::NoSuchSubscription { queue, subscription }.into())
     }
 
+    fn note_none(&self, console: Console) {
+        console.note(format_args!("subscription '{}' has no dead letters", self.subscription));
+    }
+
+    /// Who gets what is sent to a queue beside the subscription: all that is known of, if that is the
+    /// queue where the letters had been sent to. Who is at another one had nothing yet.
+    fn others_at(&self, target: &Queue) -> Result<Option<String>, Error> {
+        if target.instance_id() != self.queue.instance_id() {
+            return Ok(None);
+        }
+        let info = target.info()?;
+        let subscriptions =
+            info.subscriptions.iter().filter(|other| other.name != self.subscription).count();
+        let alone = |consumer: &&ConsumerInfo| consumer.alive && consumer.subscription.is_none();
+        let consumers = info.consumers.iter().filter(alone).count();
+        let all = [(subscriptions, "other subscription"), (consumers, "consumer")];
+        let all = all.into_iter().filter(|(number, _)| *number > 0);
+        let all: Vec<_> = all.map(|(number, who)| output::count(number as u64, who)).collect();
+        Ok((!all.is_empty()).then(|| all.join(" and ")))
+    }
+
     /// Those that were asked for, in the order of the file.
     fn choose(&self, some: &SomeLetters, console: Console) -> Result<Vec<DeadLetter>, Failure> {
-        let mut letters = self.read(console)?;
         if some.all {
-            return Ok(letters);
+            return self.read_all(console);
         }
+        let mut letters = self.read(console)?;
         let missing = some.ids.iter().find(|&&id| !letters.iter().any(|letter| letter.id == id));
         if let Some(id) = missing {
             let (queue, subscription) = (self.queue.name().into(), self.subscription.into());

@@ -52,6 +52,8 @@ pub enum Failure {
     File { source: io::Error, path: PathBuf },
     /// A directory that is no history, or not one for us.
     NoHistory { error: Error, directory: PathBuf },
+    /// Another producer is there, and waiting for its place was not asked for.
+    NoPlace(Error),
     /// What was waited for did not come in time.
     TimedOut(Error),
     /// A journal whose queue is there.
@@ -159,6 +161,7 @@ impl fmt::Display for Failure {
             Self::Queue { error, meant: Some(name) } => {
                 write!(f, "{error}; did you mean '{name}'?")
             }
+            Self::NoPlace(error) => write!(f, "{error}; --standby TIME waits for its place"),
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
             Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
             Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),

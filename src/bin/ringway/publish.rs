@@ -26,7 +26,7 @@ pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending
     };
     let interrupt = Interrupt::catch()?;
     let mut source = Source::of(publish, queue.message_size_max(), &interrupt)?;
-    let sender = Sender::open(queue, &publish.sending, &interrupt, console)?;
+    let sender = Sender::open(queue, publish.sending.patience, &interrupt, console)?;
     sender.run(&publish.sending, "sent", |sender| send_all(sender, publish, &mut source))
 }
 

@@ -16,7 +16,7 @@ pub fn run(replay: &Replay, owner: Option<u32>, console: Console) -> Result<Endi
     let excerpt = Excerpt::of(&archive, &replay.extent)?;
     let interrupt = Interrupt::catch()?;
     let queue = open(&replay.into, owner)?;
-    let sender = Sender::open(queue, &replay.sending, &interrupt, console)?;
+    let sender = Sender::open(queue, replay.sending.patience, &interrupt, console)?;
     let mut missed = false;
     let ending = sender.run(&replay.sending, "replayed", |sender| {
         missed = send_all(sender, excerpt, replay.speed)?;

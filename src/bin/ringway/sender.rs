@@ -1,11 +1,11 @@
-//! The sending end of a queue, as `pub` and `replay` use it: waits for those who are to receive,
+//! The sending end of a queue, as `pub`, `replay` and `dead-letters` use it: waits for those who are to receive,
 //! writes the journal where nobody else does, and has everything durable at the end.
 
 use std::time::{Duration, Instant};
 
 use ringway::{Error, JournalThread, Producer, Queue, Sent, Wait};
 
-use crate::args::Sending;
+use crate::args::{Patience, Sending};
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console};
@@ -34,11 +34,11 @@ impl<'a> Sender<'a> {
     /// Becomes the queue's producer, after the one that is there if that is worth waiting for.
     pub fn open(
         queue: Queue,
-        sending: &Sending,
+        patience: Patience,
         interrupt: &'a Interrupt,
         console: Console,
     ) -> Result<Self, Failure> {
-        let mut producer = stand_by(&queue, sending.standby, interrupt, console)?;
+        let mut producer = stand_by(&queue, patience.standby, interrupt, console)?;
         producer.set_wait(Wait::Park);
         let has_journal = queue.durable_sequence().is_some();
         let journal = match has_journal.then(|| queue.journaler()) {
@@ -50,7 +50,7 @@ impl<'a> Sender<'a> {
             producer,
             has_journal,
             journal,
-            timeout: sending.timeout,
+            timeout: patience.timeout,
             timed_out: false,
             interrupt,
             console,
@@ -161,6 +161,24 @@ impl<'a> Sender<'a> {
         Ok(sent)
     }
 
+    /// Sends a message at once, and waits until it is durable where there is a journal. Its sequence,
+    /// or nothing if a signal came first, or the time limit was over.
+    pub fn send_safely(
+        &mut self,
+        key_hash: Option<u64>,
+        payload: &[u8],
+    ) -> Result<Option<u64>, Failure> {
+        if !self.send(key_hash, payload, Instant::now(), Duration::ZERO)? {
+            return Ok(None);
+        }
+        while self.has_journal && !self.producer.flush(SLICE)? {
+            if self.interrupt.signal().is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.producer.next_sequence() - 1))
+    }
+
     fn try_send(
         &mut self,
         key_hash: Option<u64>,
@@ -267,7 +285,7 @@ fn stand_by(
                     return Err(Failure::Interrupted(signal));
                 }
                 match patience {
-                    None => return Err(error.into()),
+                    None => return Err(Failure::NoPlace(error)),
                     Some(patience) if begin.elapsed() >= patience => {
                         return Err(Failure::TimedOut(error));
                     }
