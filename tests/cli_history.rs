@@ -4,7 +4,6 @@ mod support;
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -15,7 +14,7 @@ use ringway::{Queue, key_hash};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
-    await_consumers, code, print, print_json, ringway, run, run_with, said, signal,
+    answer, await_consumers, code, print, print_json, ringway, run, run_with, said, signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -79,22 +78,6 @@ fn damage(file: &PathBuf, sequence: u64) -> u64 {
     open.read_exact_at(&mut byte, frame + FRAME_SIZE - 8).unwrap();
     open.write_all_at(&[byte[0] ^ 1], frame + FRAME_SIZE - 8).unwrap();
     frame
-}
-
-/// Runs the program at a terminal, where somebody answers this.
-fn answer(arguments: &[&str], answer: &[u8]) -> Output {
-    let (mut terminal, mut end) = (-1, -1);
-    let (name, settings, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-    // SAFETY: two places for descriptors, and nothing else.
-    let made = unsafe { libc::openpty(&raw mut terminal, &raw mut end, name, settings, size) };
-    assert_eq!(made, 0);
-    // SAFETY: a descriptor that was made just now, and is nobody else's.
-    let mut terminal = fs::File::from(unsafe { OwnedFd::from_raw_fd(terminal) });
-    // SAFETY: likewise.
-    let end = unsafe { OwnedFd::from_raw_fd(end) };
-    let child = ringway(arguments).stdin(Stdio::from(end)).spawn().unwrap();
-    terminal.write_all(answer).unwrap();
-    child.wait_with_output().unwrap()
 }
 
 /// The first message of a time or later, as printed: clocks may tell the same time twice.
@@ -695,6 +678,20 @@ fn rm_takes_the_history_only_when_told_to() {
     assert_eq!(code(&removed), 0, "{}", said(&removed));
     assert!(!directory.path().exists(), "{}", said(&removed));
 
+    // What a group has not done is in the journal, until that goes too.
+    let (name, directory) = place("rm-backlog");
+    create_journalled(&name, &directory);
+    publish(&name, &numbers(0, 3));
+    print(&["sub", &name, "--as", "w", "--from", "oldest", "-n", "1"]);
+    assert_eq!(code(&run(&["rm", &name, "--if-empty"])), 1);
+    let removed = run(&["rm", &name]);
+    assert_eq!((code(&removed), said(&removed).as_str()), (0, ""));
+    create_journalled(&name, &directory);
+    let declined = answer(&["rm", &name, "--history"], b"n\n");
+    assert!(said(&declined).contains("2 messages of 'w'"), "{}", said(&declined));
+    let removed = run(&["rm", &name, "--history", "--yes"]);
+    assert!(said(&removed).contains("2 messages of 'w'"), "{}", said(&removed));
+
     let plain = Name::new("rm-plain");
     print(&["create", &plain, "-q"]);
     let removed = run(&["rm", &plain, "--history", "--yes"]);
@@ -736,7 +733,7 @@ fn each_wrong_use_has_its_exit_code() {
         (&["replay", history, "--into", &plain, "--speed", "fast"], 2, "1x"),
         (&["replay", "/no/such/directory", "--into", &plain], 3, "no history directory"),
         (&["rm", "no-such-queue", "--history", "--yes"], 3, "no queue"),
-        (&["rm", &plain, "--yes"], 2, "--history"),
+        (&["rm", &plain, "--if-empty", "--force"], 2, "--force"),
     ] {
         let output = run(arguments);
         assert_eq!(code(&output), expected, "{arguments:?}: {}", said(&output));

@@ -10,7 +10,7 @@ use std::process::{Child, Output, Stdio};
 use ringway::{Queue, QueueOptions, Sent, Subscribe, key_hash};
 use serde_json::{Value, json};
 use support::program::{
-    await_words, code, print, print_json, ringway, run, run_with, said, signal,
+    answer, await_words, code, print, print_json, ringway, run, run_with, said, signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -241,6 +241,45 @@ fn who_else_gets_what_is_sent_again_is_told() {
     let letters = print_json(&["dead-letters", "ls", &name, "w", "--json"]);
     assert_eq!(letters.as_array().unwrap().len(), 1, "what was not sent is a letter still");
     assert!(slow.receive().unwrap().message().is_some());
+}
+
+#[test]
+fn what_nobody_has_acknowledged_is_not_removed_in_silence() {
+    let _watchdog = watchdog();
+    let name = Name::new("rm-backlog");
+    let make = || {
+        print(&["pub", &name, "a", "b", "c", "--create", "-q"]);
+        print(&["sub", &name, "--as", "done", "--from", "oldest", "-e"]);
+        print(&["sub", &name, "--as", "jobs", "--from", "oldest", "-n", "1"]);
+        print(&["sub", &name, "--as", "audit", "-n", "0", "--from", "2"]);
+    };
+    let backlog = "1 message of 'audit', 2 messages of 'jobs'";
+    make();
+    let refused = run(&["rm", &name, "--if-empty", "--yes"]);
+    assert_eq!(code(&refused), 1);
+    let words = format!("'{}' is not empty: nobody has acknowledged {backlog}", &*name);
+    assert!(said(&refused).contains(&words), "{}", said(&refused));
+    let declined = answer(&["rm", &name], b"\n");
+    assert_eq!(code(&declined), 1);
+    assert!(said(&declined).contains(backlog), "{}", said(&declined));
+    assert!(said(&declined).contains("is left alone"), "{}", said(&declined));
+    assert_eq!(code(&answer(&["rm", &name], b"y\n")), 0);
+
+    // Without anybody to ask, or told not to.
+    for options in [&["--json"][..], &["--yes", "--json"], &["--force", "--json"]] {
+        make();
+        let removed = run(&[&["rm", &name][..], options].concat());
+        assert_eq!(code(&removed), 0, "{}", said(&removed));
+        assert!(said(&removed).contains(backlog), "{}", said(&removed));
+        let value: Value = serde_json::from_slice(&removed.stdout).unwrap();
+        assert_eq!(value[0]["lost"][1], json!({ "subscription": "jobs", "messages": 2 }));
+    }
+    make();
+    print(&["sub", &name, "--as", "audit", "-e"]);
+    print(&["sub", &name, "--as", "jobs", "-e"]);
+    let removed = answer(&["rm", &name, "--if-empty"], b"");
+    assert_eq!((code(&removed), said(&removed).as_str()), (0, ""));
+    assert_eq!(code(&run(&["rm", &name, "--if-empty"])), 3);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The `ringway` program, run as its users run it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 
 use ringway::Queue;
@@ -23,6 +25,22 @@ pub(crate) fn run_with(arguments: &[&str], input: &[u8]) -> Output {
 
 pub(crate) fn run(arguments: &[&str]) -> Output {
     run_with(arguments, b"")
+}
+
+/// Runs the program at a terminal, where somebody answers this.
+pub(crate) fn answer(arguments: &[&str], answer: &[u8]) -> Output {
+    let (mut terminal, mut end) = (-1, -1);
+    let (name, settings, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+    // SAFETY: two places for descriptors, and nothing else.
+    let made = unsafe { libc::openpty(&raw mut terminal, &raw mut end, name, settings, size) };
+    assert_eq!(made, 0);
+    // SAFETY: a descriptor that was made just now, and is nobody else's.
+    let mut terminal = File::from(unsafe { OwnedFd::from_raw_fd(terminal) });
+    // SAFETY: likewise.
+    let end = unsafe { OwnedFd::from_raw_fd(end) };
+    let child = ringway(arguments).stdin(Stdio::from(end)).spawn().unwrap();
+    terminal.write_all(answer).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 /// What it printed, having succeeded.

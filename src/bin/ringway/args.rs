@@ -229,6 +229,15 @@ pub struct Info {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway rm numbers
+  ringway rm jobs --if-empty
+  ringway rm orders --history --yes
+
+A queue that somebody is attached to is not removed. On a terminal it asks before messages go that
+a named subscription has not acknowledged and that no journal has; elsewhere it goes on, and says
+what went.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Rm {
     /// The queues
@@ -237,11 +246,14 @@ pub struct Rm {
     /// Also while somebody lives there, and also what is damaged; does not ask
     #[arg(short, long)]
     pub force: bool,
+    /// Only if no named subscription has messages that are not acknowledged
+    #[arg(long, conflicts_with = "force")]
+    pub if_empty: bool,
     /// Remove their history too: journal, spilt messages and dead letters. Asks first
     #[arg(long)]
     pub history: bool,
     /// Do not ask
-    #[arg(short, long, requires = "history")]
+    #[arg(short, long)]
     pub yes: bool,
     /// Print JSON
     #[arg(long)]

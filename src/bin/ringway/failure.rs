@@ -56,6 +56,8 @@ pub enum Failure {
     NoPlace(Error),
     /// What was waited for did not come in time.
     TimedOut(Error),
+    /// A queue that has what nobody has acknowledged, and was to be removed only without.
+    NotEmpty { queue: String, backlog: String },
     /// A journal whose queue is there.
     JournalInUse { queue: String, doing: &'static str },
     /// A command that was to be run for messages is none, by what the shell says.
@@ -169,6 +171,9 @@ impl fmt::Display for Failure {
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::NoHistory { error, directory } => {
                 write!(f, "{} is no history directory of yours: {error}", directory.display())
+            }
+            Self::NotEmpty { queue, backlog } => {
+                write!(f, "queue '{queue}' is not empty: nobody has acknowledged {backlog}")
             }
             Self::JournalInUse { queue, doing } => write!(
                 f,

@@ -1,13 +1,14 @@
 //! `ringway rm`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ringway::{Archive, Error, Queue};
-use serde_json::json;
+use ringway::{Archive, Error, Info, Queue, SubscriptionInfo};
+use serde_json::{Value, json};
 
 use crate::args::Rm;
-use crate::confirm::confirm;
+use crate::confirm;
 use crate::excerpt;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
@@ -21,20 +22,26 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
         match take_away(name, owner, remove) {
             Ok(Outcome::Declined) => {
                 declined = true;
-                console.note(format_args!("queue '{name}' and its history are left alone"));
+                let left = if remove.history { " and its history are" } else { " is" };
+                console.note(format_args!("queue '{name}'{left} left alone"));
                 outcomes.push(json!({ "name": name, "removed": false }));
             }
-            Ok(Outcome::Removed(history)) => {
+            Ok(Outcome::Removed { lost, history }) => {
+                let mut outcome = json!({ "name": name, "removed": true, "lost": lost.as_json() });
+                if !lost.is_empty() {
+                    console.note(format_args!(
+                        "with queue '{name}' went what nobody had acknowledged: {lost}"
+                    ));
+                }
                 if remove.history {
                     if history.is_empty() {
                         console.note(format_args!("queue '{name}' had no history"));
                     } else {
                         note_removed(&history, console);
                     }
-                    outcomes.push(json!({ "name": name, "removed": true, "history": history }));
-                } else {
-                    outcomes.push(json!({ "name": name, "removed": true }));
+                    outcome["history"] = json!(history);
                 }
+                outcomes.push(outcome);
             }
             Err(failure) => {
                 let error = failure.to_string();
@@ -51,21 +58,21 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
 }
 
 enum Outcome {
-    /// Of its history these files.
-    Removed(Vec<PathBuf>),
+    /// And these files of its history.
+    Removed {
+        lost: Backlog,
+        history: Vec<PathBuf>,
+    },
     Declined,
 }
 
 fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Failure> {
     let archive = if remove.history { find_history(name, owner)? } else { None };
-    if let Some(archive) = &archive {
-        let directory = archive.directory().display();
-        let question = format!(
-            "Remove queue '{name}', and from {directory} its journal, spilt messages and dead letters?"
-        );
-        if !remove.yes && !remove.force && !confirm(&question)? {
-            return Ok(Outcome::Declined);
-        }
+    let lost = what_goes(name, owner, remove)?;
+    let is_to_ask = !remove.yes && !remove.force;
+    let asks = archive.is_some() || (!lost.is_empty() && confirm::is_possible());
+    if is_to_ask && asks && !confirm::confirm(&question(name, &lost, archive.as_ref()))? {
+        return Ok(Outcome::Declined);
     }
     match (owner, remove.force) {
         (None, false) => Queue::remove(name),
@@ -73,7 +80,82 @@ fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Fai
         (Some(user), false) => Queue::remove_owned_by(name, user),
         (Some(user), true) => Queue::force_remove_owned_by(name, user),
     }?;
-    Ok(Outcome::Removed(archive.as_ref().map_or(Ok(Vec::new()), remove_history)?))
+    let history = archive.as_ref().map_or(Ok(Vec::new()), remove_history)?;
+    Ok(Outcome::Removed { lost, history })
+}
+
+/// What nobody has acknowledged and nobody will have again.
+fn what_goes(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Backlog, Failure> {
+    let info = match open(name, owner).and_then(|queue| Ok(queue.info()?)) {
+        Ok(info) => info,
+        Err(failure) if remove.if_empty => return Err(failure),
+        // Whether it can be removed all the same is for others to say.
+        Err(_) => return Ok(Backlog::default()),
+    };
+    let backlog = Backlog::of(&info);
+    if remove.if_empty && !backlog.is_empty() {
+        let (queue, backlog) = (name.into(), backlog.to_string());
+        return Err(Failure::NotEmpty { queue, backlog });
+    }
+    Ok(match info.durable_sequence {
+        Some(durable) if !remove.history => {
+            backlog.up_to(info.next_sequence.saturating_sub(durable))
+        }
+        _ => backlog,
+    })
+}
+
+fn question(name: &str, lost: &Backlog, history: Option<&Archive>) -> String {
+    let with = if lost.is_empty() {
+        String::new()
+    } else {
+        format!(", with {lost} that nobody has acknowledged")
+    };
+    let and = history.map(|archive| {
+        let directory = archive.directory().display();
+        format!(", and from {directory} its journal, spilt messages and dead letters")
+    });
+    format!("Remove queue '{name}'{with}{}?", and.unwrap_or_default())
+}
+
+/// What the members of named subscriptions have not acknowledged, taken or not: each
+/// subscription's name, and how many messages.
+#[derive(Debug, Default)]
+struct Backlog(Vec<(String, u64)>);
+
+impl Backlog {
+    fn of(info: &Info) -> Self {
+        let of = |subscription: &SubscriptionInfo| {
+            // Also where it is more than a ring behind.
+            let not_taken = info.next_sequence.saturating_sub(subscription.head_sequence);
+            (subscription.name.clone(), not_taken.saturating_add(subscription.unacked))
+        };
+        Self(info.subscriptions.iter().map(of).collect()).up_to(u64::MAX)
+    }
+
+    /// Of each at most so many messages: those that a journal does not have.
+    fn up_to(self, most: u64) -> Self {
+        let of_each = self.0.into_iter().map(|(name, messages)| (name, messages.min(most)));
+        Self(of_each.filter(|(_, messages)| *messages > 0).collect())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn as_json(&self) -> Value {
+        let of = |(name, messages): &_| json!({ "subscription": name, "messages": messages });
+        self.0.iter().map(of).collect()
+    }
+}
+
+impl fmt::Display for Backlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |(name, messages): &(String, u64)| {
+            format!("{} of '{name}'", output::count(*messages, "message"))
+        };
+        f.write_str(&self.0.iter().map(of).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// A queue's history, if it has any.
