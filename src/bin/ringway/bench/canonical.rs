@@ -30,6 +30,14 @@ impl Lab<'_> {
         let setting = &self.setting;
         let cell = |size| streams::Cell { size, consumers: 1, batch: 1, wait: Wait::Backoff };
         let mut cells = streams::SIZES.map(cell).to_vec();
+        // What limits are about is to be known before anything is measured.
+        let workload = usual_workload(ms(2500), ms(500))?;
+        self.cases(&workload, &LOADS)?;
+        let stamped = [Wait::Spin, Wait::Backoff, Wait::Park];
+        let stamped = stamped.map(|wait| trips::Cell { size: 64, wait });
+        let one_way = Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
+        let one_ways = trips::one_ways(setting, &stamped, one_way, 10_000.0);
+        self.check_samples(&one_ways, one_way.runs)?;
         self.try_streams(&mut cells, true, &mut done.warnings)?;
         let before = setting.bracket_ns()?;
         let length = Length { duration: ms(500), warm_up: ms(100), runs: 3 };
@@ -44,13 +52,9 @@ impl Lab<'_> {
         let round_trips = trips::round_trips(setting, &cells, length, before, done)?;
         done.put_cells("round_trip", round_trips);
 
-        let cells = [Wait::Spin, Wait::Backoff, Wait::Park].map(|wait| cell(64, wait));
-        let length = Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
-        let one_ways = trips::one_ways(setting, &cells, length, 10_000.0);
-        let one_way = trips::one_way(setting, &one_ways, length, done)?;
+        let one_way = trips::one_way(setting, &one_ways, one_way, done)?;
         done.put_cells("one_way", one_way);
 
-        let workload = usual_workload(ms(2500), ms(500))?;
         let points = self.points(&workload, &LOADS, done)?;
         done.put("points", points);
         self.bracket(before, done)

@@ -3,7 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ringway::workload::carries;
 use serde_json::Value;
+
+use crate::bench::document::{PERCENTILES, float};
+use crate::failure::Failure;
+use crate::{model, output};
 
 /// What a number must not be.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,14 +19,14 @@ pub struct Limit {
     bound: f64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Of {
-    /// A percentile of the sojourns, or of round trips.
+    /// A percentile of the sojourns, or of round trips and one-way times.
     Percentile(f64),
     /// A percentile of the waits.
     WaitPercentile(f64),
     /// A number by its key.
-    Key(String),
+    Key(Key),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,35 +37,160 @@ enum Comparison {
     AtMost,
 }
 
+/// What is measured in a run, each with numbers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Stream,
+    RoundTrip,
+    OneWay,
+    Load,
+}
+
+impl Part {
+    pub const ALL: [Self; 4] = [Self::Stream, Self::RoundTrip, Self::OneWay, Self::Load];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Messages,
+    MessagesPerSecond,
+    BytesPerSecond,
+    Share,
+    Ratio,
+    Time,
+}
+
+/// A number by its key in the JSON of a run, and the parts that have it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Key {
+    name: &'static str,
+    unit: Unit,
+    parts: &'static [Part],
+}
+
+const STREAM: &[Part] = &[Part::Stream];
+const LOAD: &[Part] = &[Part::Load];
+const TRIPS: &[Part] = &[Part::RoundTrip, Part::OneWay];
+const TIMES: &[Part] = &[Part::RoundTrip, Part::OneWay, Part::Load];
+const OFFERS: &[Part] = &[Part::OneWay, Part::Load];
+const COUNTS: &[Part] = &[Part::Stream, Part::OneWay, Part::Load];
+
+const fn key(name: &'static str, unit: Unit, parts: &'static [Part]) -> Key {
+    Key { name, unit, parts }
+}
+
 /// Keys that a limit can be about.
-const KEYS: [&str; 26] = [
-    "sent",
-    "received",
-    "lost",
-    "refused",
-    "duplicated",
-    "out_of_order",
-    "achieved_rate_per_s",
-    "achieved_rate_ratio",
-    "rate_per_s",
-    "bytes_per_s",
-    "delivered_rate_per_s",
-    "utilisation",
-    "throughput_per_s",
-    "loss_share",
-    "in_system_mean",
-    "waiting_mean",
-    "wait_mean_ns",
-    "sojourn_mean_ns",
-    "wait_mean_ratio",
-    "sojourn_mean_ratio",
-    "loss_ratio",
-    "wait_max_ns",
-    "sojourn_max_ns",
-    "max_ns",
-    "mean_ns",
-    "cpu_share",
+const KEYS: [Key; 26] = [
+    key("sent", Unit::Messages, COUNTS),
+    key("received", Unit::Messages, COUNTS),
+    key("lost", Unit::Messages, COUNTS),
+    key("refused", Unit::Messages, LOAD),
+    key("duplicated", Unit::Messages, COUNTS),
+    key("out_of_order", Unit::Messages, COUNTS),
+    key("achieved_rate_per_s", Unit::MessagesPerSecond, OFFERS),
+    key("achieved_rate_ratio", Unit::Ratio, LOAD),
+    key("rate_per_s", Unit::MessagesPerSecond, STREAM),
+    key("bytes_per_s", Unit::BytesPerSecond, STREAM),
+    key("delivered_rate_per_s", Unit::MessagesPerSecond, STREAM),
+    key("utilisation", Unit::Share, LOAD),
+    key("throughput_per_s", Unit::MessagesPerSecond, LOAD),
+    key("loss_share", Unit::Share, LOAD),
+    key("in_system_mean", Unit::Messages, LOAD),
+    key("waiting_mean", Unit::Messages, LOAD),
+    key("wait_mean_ns", Unit::Time, LOAD),
+    key("sojourn_mean_ns", Unit::Time, LOAD),
+    key("wait_mean_ratio", Unit::Ratio, LOAD),
+    key("sojourn_mean_ratio", Unit::Ratio, LOAD),
+    key("loss_ratio", Unit::Ratio, LOAD),
+    key("wait_max_ns", Unit::Time, LOAD),
+    key("sojourn_max_ns", Unit::Time, LOAD),
+    key("max_ns", Unit::Time, TRIPS),
+    key("mean_ns", Unit::Time, TRIPS),
+    key("cpu_share", Unit::Share, &Part::ALL),
 ];
+
+impl Of {
+    fn by_name(name: &str) -> Option<Self> {
+        let percentile = |digits: &str| {
+            let number = digits.parse::<f64>().ok()?;
+            PERCENTILES.into_iter().find(|known| (known - number).abs() < 1e-9)
+        };
+        let prefixed = |prefix| name.strip_prefix(prefix).and_then(percentile);
+        prefixed("p")
+            .map(Self::Percentile)
+            .or_else(|| prefixed("wait_p").map(Self::WaitPercentile))
+            .or_else(|| KEYS.into_iter().find(|key| key.name == name).map(Self::Key))
+    }
+
+    /// The names of all that these parts have.
+    fn names(parts: &[Part]) -> String {
+        let percentiles = |prefix: &'static str| PERCENTILES.map(|it| format!("{prefix}{it}"));
+        let keys = KEYS.map(|key| key.name.to_owned());
+        let all = percentiles("p").into_iter().chain(percentiles("wait_p")).chain(keys);
+        let is_there = |name: &String| Self::by_name(name).is_some_and(|of| of.is_in(parts));
+        all.filter(is_there).collect::<Vec<_>>().join(", ")
+    }
+
+    fn is_in(self, parts: &[Part]) -> bool {
+        let has_it = match self {
+            Self::Percentile(_) => TIMES,
+            Self::WaitPercentile(_) => LOAD,
+            Self::Key(key) => key.parts,
+        };
+        has_it.iter().any(|part| parts.contains(part))
+    }
+
+    const fn unit(self) -> Unit {
+        match self {
+            Self::Percentile(_) | Self::WaitPercentile(_) => Unit::Time,
+            Self::Key(key) => key.unit,
+        }
+    }
+}
+
+impl Unit {
+    /// A time in nanoseconds, a percentage as a part of 1, or a number as it is.
+    fn number(self, text: &str) -> Option<f64> {
+        let plain = |text: &str| text.trim().parse::<f64>().ok().filter(|it| it.is_finite());
+        let percent = || Some(plain(text.strip_suffix('%')?)? / 100.0);
+        let time = || Some(humantime::parse_duration(text).ok()?.as_secs_f64() * 1e9);
+        plain(text).or_else(|| match self {
+            Self::Share | Self::Ratio => percent(),
+            Self::Time => time(),
+            Self::Messages | Self::MessagesPerSecond | Self::BytesPerSecond => None,
+        })
+    }
+
+    const fn form(self) -> &'static str {
+        match self {
+            Self::Share | Self::Ratio => "a number, or a percentage such as 90%",
+            Self::Time => "a time with its unit, such as 20us, or nanoseconds",
+            Self::Messages => "a number of messages",
+            Self::MessagesPerSecond => "a number of messages a second",
+            Self::BytesPerSecond => "a number of bytes a second",
+        }
+    }
+
+    fn text(self, number: f64) -> String {
+        match self {
+            Self::Messages if (number - 1.0).abs() < f64::EPSILON => "1 message".into(),
+            Self::Messages => format!("{} messages", model::number(number)),
+            Self::MessagesPerSecond => format!("{} messages/s", model::number(number)),
+            Self::BytesPerSecond => {
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "it is for people"
+                )]
+                let bytes = number as u64;
+                output::bytes(bytes) + "/s"
+            }
+            Self::Share => model::share(number),
+            Self::Ratio => model::number(number),
+            Self::Time => model::time(number),
+        }
+    }
+}
 
 impl FromStr for Limit {
     type Err = String;
@@ -77,35 +207,15 @@ impl FromStr for Limit {
             _ => (Comparison::Below, &rest[1..]),
         };
         let (name, bound) = (name.trim(), bound.trim());
-        let percentile = |digits: &str| {
-            digits.parse::<f64>().ok().filter(|number| (0.0..100.0).contains(number))
-        };
-        let of = if let Some(number) = name.strip_prefix('p').and_then(percentile) {
-            Of::Percentile(number)
-        } else if let Some(number) = name.strip_prefix("wait_p").and_then(percentile) {
-            Of::WaitPercentile(number)
-        } else if KEYS.contains(&name) {
-            Of::Key(name.to_owned())
-        } else {
-            let keys = KEYS.join(", ");
-            return Err(format!(
-                "there is no number '{name}': there are p50 to p99.999, wait_p50 and so on, {keys}"
-            ));
-        };
-        let bound = number(bound).ok_or_else(|| {
-            format!("'{bound}' is no bound: it is a number, a time with its unit, or a percentage")
+        let of = Of::by_name(name).ok_or_else(|| {
+            format!("there is no number '{name}': there are {}", Of::names(&Part::ALL))
         })?;
+        let unit = of.unit();
+        let bound = unit
+            .number(bound)
+            .ok_or_else(|| format!("'{bound}' is no bound of {name}: it is {}", unit.form()))?;
         Ok(Self { text: text.trim().to_owned(), of, comparison, bound })
     }
-}
-
-/// A time in nanoseconds, a percentage as a part of 1, or a number as it is.
-fn number(text: &str) -> Option<f64> {
-    let plain = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-    if let Some(percent) = text.strip_suffix('%') {
-        return plain(percent).map(|percent| percent / 100.0);
-    }
-    plain(text).or_else(|| Some(humantime::parse_duration(text).ok()?.as_secs_f64() * 1e9))
 }
 
 impl fmt::Display for Limit {
@@ -125,6 +235,46 @@ pub enum Verdict {
 }
 
 impl Limit {
+    /// That a run of these parts has the number at all.
+    pub fn check(&self, command: &str, parts: &[Part]) -> Result<(), Failure> {
+        if self.of.is_in(parts) {
+            return Ok(());
+        }
+        let has = Of::names(parts);
+        Err(Failure::Usage(format!("{self}: {command} does not measure that, but {has}")))
+    }
+
+    /// That about so many times may be enough for a percentile. Where it is close, the run shows it.
+    pub fn check_samples(&self, expected: f64) -> Result<(), Failure> {
+        let (Of::Percentile(percentile) | Of::WaitPercentile(percentile)) = self.of else {
+            return Ok(());
+        };
+        let is_enough = |count: &u64| carries(*count, percentile);
+        let least = (1..).map(|digits| 10_u64.pow(digits)).find(is_enough).unwrap_or(u64::MAX);
+        if 2.0 * expected >= float(least) {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "{self}: some {} messages are too few for that, it takes {least} and a longer run",
+            expected.round()
+        )))
+    }
+
+    /// The figure of theory's that the number is a ratio to, if it is one.
+    pub fn theory_figure(&self) -> Option<&'static str> {
+        match self.of {
+            Of::Key(Key { name: "wait_mean_ratio", .. }) => Some("wait_mean_ns"),
+            Of::Key(Key { name: "sojourn_mean_ratio", .. }) => Some("sojourn_mean_ns"),
+            Of::Key(Key { name: "loss_ratio", .. }) => Some("loss_share"),
+            _ => None,
+        }
+    }
+
+    /// One of its numbers, for people.
+    pub fn number_text(&self, number: f64) -> String {
+        self.of.unit().text(number)
+    }
+
     /// Whether the run keeps to it, with all of its parts: each cell, each run of a load, each
     /// consumer of a broadcast.
     pub fn judge(&self, run: &Value) -> Verdict {
@@ -169,7 +319,7 @@ impl Numbers<'_> {
             Value::Object(map) => {
                 match &self.limit.of {
                     Of::Key(key) => {
-                        if let Some(number) = map.get(key) {
+                        if let Some(number) = map.get(key.name) {
                             self.take(number);
                         }
                     }
@@ -278,10 +428,47 @@ mod tests {
             ("p99>soon", "'soon' is no bound"),
             ("p99>", "'' is no bound"),
             ("lost>NaN", "'NaN' is no bound"),
+            ("lost>5us", "'5us' is no bound of lost: it is a number of messages"),
+            ("rate_per_s<5%", "a number of messages a second"),
+            ("p99>5%", "a time with its unit"),
+            ("p95>1us", "no number 'p95': there are p50, p90, p99, p99.9,"),
+            ("wait_p95>1us", "no number 'wait_p95'"),
             ("p99==1us", "p99>20us"),
         ] {
             let error = text.parse::<Limit>().unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn numbers_have_their_units() {
+        for (limit, number, text) in [
+            ("p99>20us", 23_450.0, "23.45 us"),
+            ("lost>0", 1.0, "1 message"),
+            ("in_system_mean>2", 2.386, "2.386 messages"),
+            ("rate_per_s<1e6", 5e5, "500000 messages/s"),
+            ("bytes_per_s<1e9", 1_048_576.0, "1 MiB/s"),
+            ("utilisation>90%", 0.953, "95.3 %"),
+            ("wait_mean_ratio>1.1", 1.25, "1.25"),
+        ] {
+            assert_eq!(limit.parse::<Limit>().unwrap().number_text(number), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_measured_or_too_seldom_is_known_before() {
+        let limit = |text: &str| text.parse::<Limit>().unwrap();
+        let refusal = limit("p99>1us").check("bench throughput", STREAM).unwrap_err().to_string();
+        let words = "p99>1us: bench throughput does not measure that, but sent, received, lost, duplicated, out_of_order, rate_per_s, bytes_per_s, delivered_rate_per_s, cpu_share";
+        assert_eq!(refusal, words);
+        assert!(limit("p99>1us").check("bench latency", TRIPS).is_ok());
+        assert!(limit("wait_p99>1us").check("bench latency", TRIPS).is_err());
+        assert!(limit("p99>1us").check_samples(500.0).is_ok());
+        assert!(limit("lost>0").check_samples(0.0).is_ok());
+        let refusal = limit("wait_p99.9>1us").check_samples(4999.0).unwrap_err().to_string();
+        assert!(refusal.contains("some 4999 messages are too few"), "{refusal}");
+        assert!(refusal.contains("it takes 10000 and"), "{refusal}");
+        // The median carries with few: the exact least is of no concern.
+        assert!(limit("p50>1us").check_samples(100.0).is_ok());
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::bench::crew::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::document::{CONFIDENCE, Times, finite, float, warning};
 use crate::bench::done::{Done, Logged};
+use crate::bench::limits::Limit;
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 use crate::model::{number, time};
@@ -65,6 +66,27 @@ impl Case {
     pub fn check(&self) -> Result<(), Failure> {
         self.scenario(0)?;
         Ok(self.offer_task().offer().map(drop)?)
+    }
+
+    /// That theory has a figure where a limit is about a ratio to it.
+    pub fn check_ratio(&self, limit: &Limit) -> Result<(), Failure> {
+        let Some(figure) = limit.theory_figure() else { return Ok(()) };
+        for consumer in 0..if self.broadcast { self.consumers } else { 1 } {
+            let figures = self.theory(&self.scenario(consumer)?).and_then(|it| it.figures);
+            let predicted = figures.and_then(|it| it.named().into_iter().find(|it| it.0 == figure));
+            if !predicted.is_some_and(|(_, number)| number.is_finite() && number > 0.0) {
+                return Err(Failure::Usage(format!(
+                    "{limit}: theory has no {figure} of this load to compare with"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What theory says of what was asked for; nothing of consumers that a bounded ring couples.
+    fn theory(&self, scenario: &Scenario) -> Option<Prediction> {
+        let coupled = self.broadcast && self.bound.is_some();
+        (!coupled).then(|| predict(scenario))
     }
 
     fn service_of(&self, consumer: usize) -> Service {
@@ -274,7 +296,7 @@ impl Outcome {
         let account = self.account();
         let measured = &account.measured;
         let scenario = case.scenario(self.busiest)?;
-        let theory = self.theory(&scenario);
+        let theory = self.case.theory(&scenario);
         let theory_figures = theory.as_ref().and_then(|it| it.figures);
         let replayed = self.replayed(&scenario)?;
         let mut map = self.settings(&scenario);
@@ -353,12 +375,6 @@ impl Outcome {
         }))
     }
 
-    /// What theory says of what was asked for; nothing of consumers that a bounded ring couples.
-    fn theory(&self, scenario: &Scenario) -> Option<Prediction> {
-        let coupled = self.case.broadcast && self.case.bound.is_some();
-        (!coupled).then(|| predict(scenario))
-    }
-
     /// The same chance without a machine.
     fn replayed(&self, scenario: &Scenario) -> Result<Option<Figures>, Failure> {
         let case = &self.case;
@@ -387,7 +403,7 @@ impl Outcome {
             scenario.servers(),
             scenario.bound(),
         );
-        let wait = self.theory(&scenario.ok()?)?.figures?.wait_mean_ns;
+        let wait = self.case.theory(&scenario.ok()?)?.figures?.wait_mean_ns;
         wait.is_finite().then_some(wait)
     }
 
@@ -418,7 +434,7 @@ impl Outcome {
         accounts
             .map(|(consumer, (account, cpu_share))| {
                 let scenario = self.case.scenario(consumer)?;
-                let theory = self.theory(&scenario);
+                let theory = self.case.theory(&scenario);
                 let mut map = object(json!({
                     "service": scenario.service().to_string(),
                     "received": account.received,

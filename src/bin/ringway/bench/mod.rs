@@ -19,14 +19,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::workload::{Arrival, Bound, Service, WhenFull};
+use ringway::workload::{Arrival, Bound, Offer, Service, WhenFull};
 use serde_json::{Value, json};
 
 use crate::bench::args::{
     Bench, BenchCommand, Common, Fanout, Latency, Load, Sweep, Throughput, Work, Workload,
 };
 use crate::bench::done::Done;
-use crate::bench::limits::Verdict;
+use crate::bench::limits::{Part, Verdict};
 use crate::bench::loads::{Case, Outcome};
 use crate::bench::setting::{Length, Setting};
 use crate::bench::trial::Trial;
@@ -44,6 +44,7 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
         Some(BenchCommand::Sweep(it)) => &it.common,
         Some(BenchCommand::Fanout(it)) => &it.common,
     };
+    check_limits(bench, common)?;
     let interrupt = Interrupt::catch()?;
     let setting = Setting::new(common, &interrupt, console)?;
     // What cannot be written is to be known before anything is measured.
@@ -69,6 +70,23 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
         Some(BenchCommand::Sweep(it)) => lab.sweep(it),
         Some(BenchCommand::Fanout(it)) => lab.fanout(it),
     }
+}
+
+/// That the run has all that limits are about.
+fn check_limits(bench: &Bench, common: &Common) -> Result<(), Failure> {
+    let (command, parts) = match &bench.command {
+        None => ("bench", &Part::ALL[..]),
+        Some(BenchCommand::Throughput(_)) => ("bench throughput", &[Part::Stream][..]),
+        Some(BenchCommand::Fanout(_)) => ("bench fanout", &[Part::Stream][..]),
+        Some(BenchCommand::Load(_)) => ("bench load", &[Part::Load][..]),
+        Some(BenchCommand::Sweep(_)) => ("bench sweep", &[Part::Load][..]),
+        Some(BenchCommand::Latency(it)) => {
+            let stampable = it.sizes.iter().any(|size| bytes(*size) >= Offer::SIZE_MIN);
+            let both = &[Part::RoundTrip, Part::OneWay][..];
+            ("bench latency", if stampable { both } else { &both[..1] })
+        }
+    };
+    common.fail_if.iter().try_for_each(|limit| limit.check(command, parts))
 }
 
 /// What a run needs, and what it ends with.
@@ -197,6 +215,7 @@ impl<'a> Lab<'a> {
         self.try_sizes(cells.iter().map(|cell| cell.size))?;
         let one_ways = trips::one_ways(&self.setting, &cells, length, rate);
         one_ways.iter().try_for_each(Case::check)?;
+        self.check_samples(&one_ways, runs)?;
         let before = self.setting.bracket_ns()?;
         let round_trips = trips::round_trips(&self.setting, &cells, length, before, &mut done)?;
         let one_way = trips::one_way(&self.setting, &one_ways, length, &mut done)?;
@@ -216,6 +235,7 @@ impl<'a> Lab<'a> {
         let workload = &options.workload;
         self.try_sizes([bytes(workload.size)])?;
         let case = self.case(workload, workload.rate(options.rate, options.part)?)?;
+        self.check_loads(std::slice::from_ref(&case))?;
         let all = loads::measure(&self.setting, &[case], workload.runs, &mut done)?;
         let outcomes: Vec<Outcome> = all.into_iter().flatten().collect();
         done.warnings = self.machine_warnings(workload.ends());
@@ -246,8 +266,7 @@ impl<'a> Lab<'a> {
         loads: &[f64],
         done: &mut Done,
     ) -> Result<Vec<Value>, Failure> {
-        let case = |load: &f64| self.case(workload, workload.rate(None, Some(*load))?);
-        let cases = loads.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+        let cases = self.cases(workload, loads)?;
         let all = loads::measure(&self.setting, &cases, workload.runs, done)?;
         // One picture of a run in time is enough: the one nearest to the usual load.
         let from_usual = |load: &f64| (load - model::LOAD).abs();
@@ -264,6 +283,33 @@ impl<'a> Lab<'a> {
         }
         done.warnings.extend(once_each(&warnings));
         Ok(points)
+    }
+
+    /// A load of each kind, which limits can be about.
+    fn cases(&self, workload: &Workload, loads: &[f64]) -> Result<Vec<Case>, Failure> {
+        let case = |load: &f64| self.case(workload, workload.rate(None, Some(*load))?);
+        let cases = loads.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+        self.check_loads(&cases)?;
+        Ok(cases)
+    }
+
+    /// That loads have what limits are about. The percentiles are of one run.
+    fn check_loads(&self, cases: &[Case]) -> Result<(), Failure> {
+        self.check_samples(cases, 1)?;
+        for limit in &self.common().fail_if {
+            cases.iter().try_for_each(|case| case.check_ratio(limit))?;
+        }
+        Ok(())
+    }
+
+    fn check_samples(&self, cases: &[Case], runs: u16) -> Result<(), Failure> {
+        for limit in &self.common().fail_if {
+            for case in cases {
+                let messages = case.rate_per_s * case.duration.as_secs_f64();
+                limit.check_samples(messages * f64::from(runs))?;
+            }
+        }
+        Ok(())
     }
 
     fn case(&self, workload: &Workload, rate_per_s: f64) -> Result<Case, Failure> {
@@ -370,7 +416,7 @@ impl<'a> Lab<'a> {
                 Verdict::Kept => {}
                 Verdict::Missed(worst) => self
                     .console
-                    .note(format_args!("{limit} came true: {}", crate::model::number(*worst))),
+                    .note(format_args!("{limit} came true: {}", limit.number_text(*worst))),
                 Verdict::Unknown => self.console.note(format_args!(
                     "{limit} cannot be judged: this run has no such number, or too few samples"
                 )),
