@@ -362,23 +362,26 @@ Examples:
   ringway sub orders --observe --timeout 5s
   ringway sub orders --from -5m --durable
   ringway sub orders --as workers --exec ./work.sh --max-deliveries 5
+  ringway sub orders prices -f jsonl | jq -r '.queue + \": \" + .data'
 
 A command of --exec finds what it works on in RINGWAY_QUEUE, RINGWAY_SUBSCRIPTION,
 RINGWAY_SEQUENCE, RINGWAY_DELIVERY (1 for the first) and RINGWAY_KEY_HASH.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Sub {
-    /// The queue
-    pub name: String,
+    /// The queues; several are received from in turn, each in its order. One that is closed,
+    /// removed or damaged leaves the others to go on
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
     /// Where to begin: oldest, newest, a sequence, or -N for the last N messages; in a queue with a
     /// journal also -TIME, such as -5m, for those of the last five minutes, or a time of UTC, such
     /// as 2026-11-21T10:00:00Z
     #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
     #[arg(value_parser = options::start)]
     pub from: Start,
-    /// End after so many messages
+    /// End after so many messages, of all queues together
     #[arg(short = 'n', long, value_name = "NUMBER")]
     pub count: Option<u64>,
-    /// End when there is no message left
+    /// End when there is no message left in any of them
     #[arg(short, long)]
     pub exit_on_end: bool,
     /// What to put behind each message: a character, '\n', '\0', or len32, the length before it
@@ -389,6 +392,10 @@ pub struct Sub {
     /// How to print messages
     #[arg(short, long, default_value = "raw")]
     pub format: Format,
+    /// Put the queue's name and a tab before each message; lines of JSON of several queues have it
+    /// anyway
+    #[arg(long, conflicts_with_all = ["observe", "exec", "ack"])]
+    pub with_queue: bool,
     /// A whole ring behind: hold the producer, skip what is overwritten, or spill it to the
     /// queue's history and read it there [default: what the subscription is made with; else hold, or spill for a group where there is a journal]
     #[arg(long, value_name = "POLICY", value_parser = options::named::<Lag>())]

@@ -35,6 +35,7 @@ mod replay;
 mod report;
 mod seek;
 mod sender;
+mod several;
 mod sink;
 mod subscribe;
 mod subscriptions;

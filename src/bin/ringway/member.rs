@@ -43,7 +43,8 @@ pub fn options(options: Subscribe, name: &str, member: &Member) -> Subscribe {
     options
 }
 
-fn prefetch(member: &Member) -> u32 {
+/// How many messages it may have that are not acknowledged.
+pub fn prefetch(member: &Member) -> u32 {
     // A command takes its time, in which others can do what comes next.
     let alone = member.exec.is_some();
     member.prefetch.unwrap_or(if alone { 1 } else { PREFETCH })

@@ -39,6 +39,12 @@ impl Console {
         let count = count(to - from, "message");
         self.note(format_args!("missed {count}: {}", range(from, to)));
     }
+
+    /// That messages of one of several queues are gone.
+    pub fn note_missed_of(self, queue: &str, from: u64, to: u64) {
+        let count = count(to - from, "message");
+        self.note(format_args!("missed {count} of '{queue}': {}", range(from, to)));
+    }
 }
 
 /// The last words of a program that failed.

@@ -45,7 +45,12 @@ impl<'a> Sink<'a> {
     pub fn write<'p>(&mut self, message: impl Into<Printed<'p>>) -> Result<(), Failure> {
         let message = message.into();
         let written = match self.format {
-            Format::Raw => records::write(&mut self.output, message.payload, self.delimiter),
+            Format::Raw => {
+                let name = message.queue.map_or(Ok(()), |name| write!(self.output, "{name}\t"));
+                name.and_then(|()| {
+                    records::write(&mut self.output, message.payload, self.delimiter)
+                })
+            }
             Format::Jsonl => writeln!(self.output, "{}", message.as_json(self.shared)),
         };
         written.map_err(|error| self.failure(error))
@@ -106,6 +111,8 @@ impl Write for Output<'_> {
 /// What is printed of a message, wherever it comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct Printed<'a> {
+    /// Where it comes from, if that is to be told.
+    queue: Option<&'a str>,
     sequence: u64,
     delivery: u32,
     key_hash: Option<u64>,
@@ -116,6 +123,7 @@ pub struct Printed<'a> {
 impl<'a> From<Message<'a>> for Printed<'a> {
     fn from(message: Message<'a>) -> Self {
         Self {
+            queue: None,
             sequence: message.sequence(),
             delivery: message.delivery(),
             key_hash: message.key_hash(),
@@ -129,13 +137,22 @@ impl<'a> From<&'a ArchivedMessage> for Printed<'a> {
     fn from(message: &'a ArchivedMessage) -> Self {
         let ArchivedMessage { sequence, key_hash, .. } = *message;
         let (time, payload) = (Some(message.time), &message.payload);
-        Self { sequence, delivery: 1, key_hash, time, payload }
+        Self { queue: None, sequence, delivery: 1, key_hash, time, payload }
     }
 }
 
-impl Printed<'_> {
+impl<'a> Printed<'a> {
+    /// Tells the queue too.
+    pub fn of_queue(self, name: &'a str) -> Self {
+        Self { queue: Some(name), ..self }
+    }
+
     fn as_json(&self, shared: bool) -> Value {
-        let mut value = json!({ "sequence": self.sequence });
+        let mut value = json!({});
+        if let Some(name) = self.queue {
+            value["queue"] = name.into();
+        }
+        value["sequence"] = self.sequence.into();
         if shared {
             value["delivery"] = self.delivery.into();
         }

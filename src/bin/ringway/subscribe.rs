@@ -12,6 +12,7 @@ use crate::info::open;
 use crate::interrupt::{Interrupt, is_abandoned};
 use crate::member;
 use crate::output::{self, Console};
+use crate::several;
 use crate::sink::Sink;
 use crate::subscriptions;
 
@@ -19,11 +20,11 @@ use crate::subscriptions;
 pub const SLICE: Duration = Duration::from_millis(100);
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let queue = if subscribe.create {
-        Queue::open_or_create(&subscribe.name, &QueueOptions::new())?
-    } else {
-        open(&subscribe.name, owner)?
+    let name = match subscribe.names.as_slice() {
+        [name] if !subscribe.with_queue => name,
+        _ => return several::run(subscribe, owner, console),
     };
+    let queue = open_one(subscribe, name, owner)?;
     let interrupt = Interrupt::catch()?;
     let mut end = ReceivingEnd::of(&queue, subscribe)?;
     let mut handler = handler(&queue, subscribe, &interrupt, console)?;
@@ -35,25 +36,61 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
         Err(Failure::Interrupted(signal)) => Ending::Interrupted(signal),
         ended => ended?,
     };
-    let Tally { received, bytes, missed } = tally;
-    if ending != Ending::Done || missed > 0 {
-        console.note(format_args!(
-            "received {} ({}) from '{}', missed {missed}; next is {}",
-            output::count(received, "message"),
-            output::bytes(bytes),
-            subscribe.name,
-            end.next_sequence(),
-        ));
+    if ending != Ending::Done || tally.missed > 0 {
+        tally.note(name, Some(end.next_sequence()), console);
     }
-    let skips = subscribe.observe || subscribe.lag == Some(Lag::Skip);
-    Ok(if ending == Ending::Done && missed > 0 && !skips { Ending::Missed } else { ending })
+    Ok(subscribe.ending(ending, tally.missed))
 }
 
+/// Opens a queue to receive from, or makes it.
+pub fn open_one(subscribe: &Sub, name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
+    if subscribe.create {
+        return Ok(Queue::open_or_create(name, &QueueOptions::new())?);
+    }
+    open(name, owner)
+}
+
+/// What consumers, and members, are to be like.
+pub fn options(subscribe: &Sub) -> Subscribe {
+    let mut options = Subscribe::new().from(subscribe.from).wait(subscribe.wait);
+    if let Some(lag) = subscribe.lag {
+        options = options.on_lag(lag);
+    }
+    if subscribe.durable {
+        options = options.durable_only();
+    }
+    match &subscribe.member.subscription {
+        Some(name) => member::options(options, name, &subscribe.member),
+        None => options,
+    }
+}
+
+impl Sub {
+    /// What missed messages make of an end: nothing, if they were not to be waited for.
+    pub fn ending(&self, ending: Ending, missed: u64) -> Ending {
+        let skips = self.observe || self.lag == Some(Lag::Skip);
+        if ending == Ending::Done && missed > 0 && !skips { Ending::Missed } else { ending }
+    }
+}
+
+/// What came from a queue.
 #[derive(Debug, Default)]
-struct Tally {
-    received: u64,
-    bytes: u64,
-    missed: u64,
+pub struct Tally {
+    pub received: u64,
+    pub bytes: u64,
+    pub missed: u64,
+}
+
+impl Tally {
+    pub fn note(&self, name: &str, next: Option<u64>, console: Console) {
+        let Self { received, bytes, missed } = *self;
+        let received = output::count(received, "message");
+        let bytes = output::bytes(bytes);
+        let next = next.map(|next| format!("; next is {next}")).unwrap_or_default();
+        console.note(format_args!(
+            "received {received} ({bytes}) from '{name}', missed {missed}{next}"
+        ));
+    }
 }
 
 /// What is done with messages.
@@ -187,17 +224,10 @@ impl ReceivingEnd {
         if subscribe.observe {
             return Ok(Self::Observer(queue.observe_with(subscribe.from, subscribe.wait)?));
         }
-        let options = Subscribe::new().from(subscribe.from).wait(subscribe.wait);
-        let options = match subscribe.lag {
-            Some(lag) => options.on_lag(lag),
-            None => options,
-        };
-        let options = if subscribe.durable { options.durable_only() } else { options };
+        let consumer = queue.subscribe(&options(subscribe))?;
         Ok(match &subscribe.member.subscription {
-            None => Self::Consumer(queue.subscribe(&options)?),
+            None => Self::Consumer(consumer),
             Some(name) => {
-                let consumer =
-                    queue.subscribe(&member::options(options, name, &subscribe.member))?;
                 Self::Member { consumer, queue: queue.clone(), subscription: name.clone() }
             }
         })
@@ -226,20 +256,14 @@ impl ReceivingEnd {
         }
     }
 
-    /// Whether nothing is left, now that nothing was there to receive: but for what other members
-    /// have, and what this one has and has not answered. That may keep others of its key back.
+    /// Whether nothing is left, now that nothing was there to receive.
     fn is_at_end(&self, unanswered: u64) -> Result<bool, Error> {
-        let Self::Member { consumer, queue, subscription } = self else { return Ok(true) };
-        let info = queue.info()?;
-        let Some(shared) = subscriptions::find(&info, subscription) else { return Ok(true) };
-        let members = info.consumers.iter().filter(|member| {
-            member.alive && member.subscription.as_deref() == Some(subscription.as_str())
-        });
-        let (own, others): (Vec<_>, Vec<_>) =
-            members.partition(|member| member.member == consumer.member());
-        let of_others: u64 = others.iter().map(|member| member.unacked).sum();
-        let own: u64 = own.iter().map(|member| member.unacked).sum();
-        Ok(shared.waiting == 0 && own <= unanswered && shared.unacked <= own + of_others)
+        match self {
+            Self::Member { consumer, queue, subscription } => {
+                is_at_end(queue, subscription, consumer, unanswered)
+            }
+            Self::Consumer(_) | Self::Observer(_) => Ok(true),
+        }
     }
 
     /// The consumer, whose messages are acknowledged.
@@ -249,4 +273,25 @@ impl ReceivingEnd {
             Self::Observer(_) => None,
         }
     }
+}
+
+/// Whether nothing of a subscription is left: but for what other members have, and what this one has
+/// and has not answered. That may keep others of its key back.
+pub fn is_at_end(
+    queue: &Queue,
+    subscription: &str,
+    consumer: &Consumer,
+    unanswered: u64,
+) -> Result<bool, Error> {
+    let info = queue.info()?;
+    let Some(shared) = subscriptions::find(&info, subscription) else { return Ok(true) };
+    let members = info
+        .consumers
+        .iter()
+        .filter(|member| member.alive && member.subscription.as_deref() == Some(subscription));
+    let (own, others): (Vec<_>, Vec<_>) =
+        members.partition(|member| member.member == consumer.member());
+    let of_others: u64 = others.iter().map(|member| member.unacked).sum();
+    let own: u64 = own.iter().map(|member| member.unacked).sum();
+    Ok(shared.waiting == 0 && own <= unanswered && shared.unacked <= own + of_others)
 }

@@ -250,7 +250,7 @@ impl Limit {
             return Ok(());
         };
         let is_enough = |count: &u64| carries(*count, percentile);
-        let least = (1..).map(|digits| 10_u64.pow(digits)).find(is_enough).unwrap_or(u64::MAX);
+        let least = (1..=18).map(|digits| 10_u64.pow(digits)).find(is_enough).unwrap_or(u64::MAX);
         if 2.0 * expected >= float(least) {
             return Ok(());
         }

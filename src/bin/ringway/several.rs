@@ -1,0 +1,226 @@
+//! `ringway sub` of several queues: one thread receives from all of them in turn.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use ringway::{ConsumerSet, Error, Message, Queue, Received};
+
+use crate::args::{Ack, Format, Sub};
+use crate::failure::{Ending, Failure};
+use crate::interrupt::{Interrupt, is_abandoned};
+use crate::member;
+use crate::options::Delimiter;
+use crate::output::Console;
+use crate::sink::{Printed, Sink};
+use crate::subscribe::{SLICE, Tally, is_at_end, open_one, options};
+
+pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    check(subscribe)?;
+    let interrupt = Interrupt::catch()?;
+    let mut set = ConsumerSet::new();
+    set.set_wait(subscribe.wait);
+    let mut sources = Vec::new();
+    for name in &subscribe.names {
+        let queue = open_one(subscribe, name, owner)?;
+        // Its number is its place among the sources.
+        set.add(queue.subscribe(&options(subscribe))?);
+        sources.push(Source {
+            queue,
+            tally: Tally::default(),
+            unacked: 0,
+            highest: 0,
+            failed: None,
+        });
+    }
+    let shared = subscribe.member.subscription.is_some();
+    let sink = Sink::new(subscribe.format, subscribe.delimiter, shared, &interrupt)?;
+    let mut several = Several { subscribe, set, sources, sink, console };
+    let ending = match several.follow(&interrupt).and_then(|ending| several.finish(ending)) {
+        Err(Failure::Interrupted(signal)) => Ending::Interrupted(signal),
+        ended => ended?,
+    };
+    several.end(ending)
+}
+
+/// What several queues cannot have.
+fn check(subscribe: &Sub) -> Result<(), Failure> {
+    let refused = [
+        (subscribe.observe, "--observe"),
+        (subscribe.member.exec.is_some(), "--exec"),
+        (subscribe.member.ack == Ack::Manual, "--ack manual"),
+    ];
+    if let Some((_, option)) = refused.into_iter().find(|(given, _)| *given) {
+        let what = format!("{option} takes one queue: start a `ringway sub` for each");
+        return Err(Failure::Usage(what));
+    }
+    let raw = subscribe.format == Format::Raw;
+    if subscribe.with_queue && raw && subscribe.delimiter == Delimiter::Length {
+        let what = "--with-queue has no place in len32: give --format jsonl, or another delimiter";
+        return Err(Failure::Usage(what.into()));
+    }
+    let names = &subscribe.names;
+    let mut rest = names.iter().enumerate();
+    match rest.find(|(place, name)| names[..*place].contains(name)) {
+        Some((_, name)) => Err(Failure::Usage(format!("queue '{name}' is named twice"))),
+        None => Ok(()),
+    }
+}
+
+struct Several<'a> {
+    subscribe: &'a Sub,
+    set: ConsumerSet,
+    /// By the numbers of their consumers.
+    sources: Vec<Source>,
+    sink: Sink<'a>,
+    console: Console,
+}
+
+/// A queue, and what came of it.
+struct Source {
+    queue: Queue,
+    tally: Tally,
+    /// What a member was given and has not acknowledged: how many, and the highest sequence.
+    unacked: u32,
+    highest: u64,
+    /// The exit code of what went wrong there, if something did.
+    failed: Option<u8>,
+}
+
+impl Several<'_> {
+    fn follow(&mut self, interrupt: &Interrupt) -> Result<Ending, Failure> {
+        let subscribe = self.subscribe;
+        let mut last = Instant::now();
+        let mut received = 0;
+        let mut was_idle = false;
+        while subscribe.count.is_none_or(|count| received < count) {
+            if let Some(signal) = interrupt.signal() {
+                return Ok(Ending::Interrupted(signal));
+            }
+            self.settle(was_idle)?;
+            let found =
+                if was_idle { self.set.receive_timeout(SLICE) } else { self.set.try_receive() };
+            was_idle = found.is_none();
+            match found {
+                Some((number, Ok(Received::Message(message)))) => {
+                    received += 1;
+                    if subscribe.timeout.is_some() {
+                        last = Instant::now();
+                    }
+                    self.sources[number].take(message, subscribe, &mut self.sink)?;
+                }
+                Some((number, Ok(Received::Missed { from, to }))) => {
+                    self.sources[number].tally.missed += to - from;
+                    self.console.note_missed_of(&subscribe.names[number], from, to);
+                }
+                // What it has is to be settled first.
+                Some((_, Err(Error::PrefetchFull { .. }))) => {
+                    interrupt.sleep(Duration::from_millis(1))?;
+                    self.settle(true)?;
+                }
+                Some((number, Err(error))) => self.give_up(number, error),
+                Some((_, Ok(_))) => {}
+                None => {
+                    if self.set.has_ended() || (subscribe.exit_on_end && self.is_at_end()) {
+                        return Ok(Ending::Done);
+                    }
+                    if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
+                        return Ok(Ending::TimedOut);
+                    }
+                    if is_abandoned(io::stdout().as_fd()) {
+                        return Ok(Ending::Done);
+                    }
+                }
+            }
+        }
+        Ok(Ending::Done)
+    }
+
+    /// Lets out what was written, and acknowledges it, if nothing else is to be done or a member has
+    /// as much as it may.
+    fn settle(&mut self, was_idle: bool) -> Result<(), Failure> {
+        let most = member::prefetch(&self.subscribe.member);
+        if !was_idle && self.sources.iter().all(|source| source.unacked < most) {
+            return Ok(());
+        }
+        self.sink.flush()?;
+        for number in 0..self.sources.len() {
+            let source = &mut self.sources[number];
+            let Some(consumer) = self.set.get(number).filter(|_| source.unacked > 0) else {
+                continue;
+            };
+            // Those whose time was over come again, from whoever has them now; they are written.
+            let acked = consumer.ack_through(source.highest);
+            (source.unacked, source.highest) = (0, 0);
+            if let Err(error) = acked {
+                self.give_up(number, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without a queue that was removed or is damaged.
+    fn give_up(&mut self, number: usize, error: Error) {
+        drop(self.set.remove(number));
+        let failure = Failure::from(error);
+        let rest = if self.set.is_empty() { "" } else { "; the others go on" };
+        self.console.note(format_args!("{failure}{rest}"));
+        self.sources[number].failed = Some(failure.code());
+    }
+
+    /// Whether nothing is left anywhere, now that nothing was there to receive.
+    fn is_at_end(&mut self) -> bool {
+        let Some(subscription) = &self.subscribe.member.subscription else { return true };
+        for number in 0..self.sources.len() {
+            let Some(consumer) = self.set.get(number) else { continue };
+            let Source { queue, unacked, .. } = &self.sources[number];
+            match is_at_end(queue, subscription, consumer, (*unacked).into()) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => self.give_up(number, error),
+            }
+        }
+        true
+    }
+
+    fn finish(&mut self, ending: Ending) -> Result<Ending, Failure> {
+        self.settle(true).map(|()| ending)
+    }
+
+    /// Says what came of it.
+    fn end(&self, ending: Ending) -> Result<Ending, Failure> {
+        let mut missed = 0;
+        for ((number, source), name) in self.sources.iter().enumerate().zip(&self.subscribe.names) {
+            missed += source.tally.missed;
+            if ending != Ending::Done || source.tally.missed > 0 {
+                let next = self.set.get(number).map(ringway::Consumer::next_sequence);
+                source.tally.note(name, next, self.console);
+            }
+        }
+        let failed: Vec<u8> = self.sources.iter().filter_map(|source| source.failed).collect();
+        if ending != Ending::Done || failed.is_empty() {
+            return Ok(self.subscribe.ending(ending, missed));
+        }
+        Err(Failure::Some { failed: failed.len(), of: self.sources.len(), code: failed[0] })
+    }
+}
+
+impl Source {
+    fn take(
+        &mut self,
+        message: Message<'_>,
+        subscribe: &Sub,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Failure> {
+        self.tally.received += 1;
+        self.tally.bytes += message.payload().len() as u64;
+        if subscribe.member.subscription.is_some() {
+            self.unacked += 1;
+            self.highest = self.highest.max(message.sequence());
+        }
+        let printed = Printed::from(message);
+        // Lines of JSON always tell it; what is raw stays as it is unless that was asked for.
+        let is_told = subscribe.with_queue || subscribe.format == Format::Jsonl;
+        sink.write(if is_told { printed.of_queue(self.queue.name()) } else { printed })
+    }
+}
