@@ -283,6 +283,11 @@ impl Archive {
 
     /// The messages from a sequence on, or from the oldest there is.
     ///
+    /// Messages that are missing between others, because a file is gone, are passed over without a
+    /// word. Whoever has to know compares each [sequence](ArchivedMessage::sequence) with the one
+    /// before: it is one more where nothing is missing. [`verify`](Self::verify) lists all
+    /// [gaps](Verified::gaps).
+    ///
     /// # Errors
     /// As [`files`](Self::files).
     ///

@@ -87,7 +87,7 @@ impl QueueOptions {
         Self { capacity: bytes, ..self }
     }
 
-    /// How many consumers there can be at a time: 1 to 16,384, for 640 bytes each, most of which
+    /// How many consumers there can be at a time: 1 to 16,384, for 896 bytes each, most of which
     /// are for two shares of a named subscription's messages.
     ///
     /// ```
@@ -121,7 +121,8 @@ impl QueueOptions {
 
     /// Bytes that the messages on disk may take, and what happens then; without a limit until set.
     /// Files go whole, and never the one that is appended to, which may be larger than a small limit.
-    /// So a limit makes sense from several times 16 MiB, and several capacities, on.
+    /// So a limit makes sense from several times 16 MiB, and several capacities, on. Dead letters do not
+    /// count, and have no limit.
     ///
     /// ```
     /// use ringway::{AtLimit, QueueOptions};

@@ -198,7 +198,7 @@ pub struct History {
     #[arg(long, value_name = "WHEN", requires = "directory", value_parser = options::journal)]
     pub journal: Option<Journal>,
     /// Bytes that the messages there may take; then the oldest files go. Files go whole, so it
-    /// should be several times 16MiB, and several capacities
+    /// should be several times 16MiB, and several capacities. Dead letters do not count
     #[arg(long = "history-max", value_name = "SIZE", requires = "directory")]
     #[arg(value_parser = options::size)]
     pub size_max: Option<ByteSize>,
