@@ -207,6 +207,7 @@ pub struct SubscriptionInfo {
 /// let info = &queue.info()?.consumers[0];
 /// assert!(info.alive);
 /// assert_eq!((info.lag, info.lag_bytes, info.lag_messages), (Lag::Skip, 32, Some(1)));
+/// assert!(info.lag_time.is_some());
 /// # drop(consumer);
 /// # Queue::force_remove("doc-consumer-info")?;
 /// # Ok::<(), ringway::Error>(())
@@ -234,6 +235,8 @@ pub struct ConsumerInfo {
     /// Messages that it has not received or not given back; unknown when it is more than a ring
     /// behind.
     pub lag_messages: Option<u64>,
+    /// How old the first of them is at most, to the sixteenth of a ring.
+    pub lag_time: Option<Duration>,
     /// Messages that it has taken from its named subscription and not acknowledged.
     pub unacked: u64,
     /// Whether the producer cannot go on because of it.
@@ -354,7 +357,6 @@ impl SubscriptionInfo {
         let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
         let whole = terms.lag == Lag::Hold || head_position >= floor;
         let lag_bytes = end.position.saturating_sub(first.position);
-        let age = |recorded_at| SystemTime::now().duration_since(time(recorded_at)).ok();
         Self {
             name: subscription.name(),
             lag: terms.lag,
@@ -372,9 +374,7 @@ impl SubscriptionInfo {
             lag_messages: whole
                 .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
             lag_bytes,
-            lag_time: (lag_bytes > 0)
-                .then(|| ring.recorded_at(first.position).and_then(age))
-                .flatten(),
+            lag_time: age_from(ring, first.position, end),
             holds_producer: terms.lag == Lag::Hold && first.position < floor,
             delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
             redelivered: count(word::REDELIVERED, layout::REDELIVERED),
@@ -398,12 +398,13 @@ impl ConsumerInfo {
         let subscription = member.subscription().and_then(|index| ring.subscription(index));
         let subscription = subscription.as_ref().map(Subscription::name);
         let shared = subscriptions.iter().find(|info| Some(&info.name) == subscription.as_ref());
-        let (position, lag_bytes, lag_messages) = if let Some(shared) = shared {
-            (shared.head_position, shared.lag_bytes, shared.lag_messages)
+        let (position, lag_bytes, lag_messages, lag_time) = if let Some(shared) = shared {
+            (shared.head_position, shared.lag_bytes, shared.lag_messages, shared.lag_time)
         } else {
             let (position, sequence) = whereabouts(ring, &member, lag, end);
             let lag_messages = sequence.map(|sequence| end.sequence.saturating_sub(sequence));
-            (position, end.position.saturating_sub(position), lag_messages)
+            let lag_bytes = end.position.saturating_sub(position);
+            (position, lag_bytes, lag_messages, age_from(ring, position, end))
         };
         let states = ring.used_shares().map(|index| ring.share(index).load_state());
         let owned = states.filter(|state| state.owner() == Some(index));
@@ -417,6 +418,7 @@ impl ConsumerInfo {
             position,
             lag_bytes,
             lag_messages,
+            lag_time,
             unacked: owned.map(|state| u64::from(state.unsettled().count_ones())).sum(),
             holds_producer: subscription.is_none() && lag == Lag::Hold && position < floor,
             subscription,
@@ -425,6 +427,12 @@ impl ConsumerInfo {
             late_wakes: member.word32(layout::LATE_WAKES).load(Ordering::Relaxed),
         }
     }
+}
+
+/// How old what begins at a position is at most, if there is something, and the ring still tells.
+fn age_from(ring: &Ring, position: u64, end: Place) -> Option<Duration> {
+    let recorded_at = (position < end.position).then(|| ring.recorded_at(position))??;
+    SystemTime::now().duration_since(time(recorded_at)).ok()
 }
 
 /// A member's cursor, and the sequence there if the frame was whole when it was read.

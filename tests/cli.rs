@@ -341,6 +341,7 @@ fn queues_are_made_listed_shown_and_removed() {
     assert_eq!(shown["instance_id"], made["instance_id"]);
     assert_eq!(shown["next_sequence"], 3);
     assert_eq!(shown["consumers"][0]["lag_messages"], 1);
+    assert!(shown["consumers"][0]["lag_time_ns"].as_u64().unwrap() > 0);
     assert_eq!(shown["consumers"][0]["pid"], std::process::id());
     assert_eq!(shown["producer"]["alive"], false);
     let text = String::from_utf8(print(&["ls"])).unwrap();

@@ -1,5 +1,7 @@
 //! `ringway info`.
 
+use std::time::Duration;
+
 use ringway::{ConsumerInfo, Info, ProducerInfo, Queue};
 use serde_json::{Value, json};
 
@@ -8,9 +10,9 @@ use crate::failure::{Ending, Failure};
 use crate::output::{self, bytes, time};
 use crate::subscriptions;
 
-const HEADER: [&str; 11] = [
-    "MEMBER", "OF", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "UNACKED", "MISSED", "SLEEPS",
-    "SINCE",
+const HEADER: [&str; 12] = [
+    "MEMBER", "OF", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "AGE", "UNACKED", "MISSED",
+    "SLEEPS", "SINCE",
 ];
 
 pub fn run(info: &args::Info, owner: Option<u32>) -> Result<Ending, Failure> {
@@ -82,6 +84,7 @@ fn consumer_as_json(consumer: &ConsumerInfo) -> Value {
         "position": consumer.position,
         "lag_bytes": consumer.lag_bytes,
         "lag_messages": consumer.lag_messages,
+        "lag_time_ns": consumer.lag_time.map(output::nanoseconds),
         "unacked_messages": consumer.unacked,
         "holds_producer": consumer.holds_producer,
         "missed_messages": consumer.missed,
@@ -119,7 +122,7 @@ fn as_text(info: &Info) -> String {
         text += "\n\n";
         text += &output::table(
             &HEADER,
-            &["MEMBER", "PROCESS", "BEHIND", "BYTES", "UNACKED", "MISSED", "SLEEPS"],
+            &["MEMBER", "PROCESS", "BEHIND", "BYTES", "AGE", "UNACKED", "MISSED", "SLEEPS"],
             info.consumers.iter().map(row),
         );
     }
@@ -128,6 +131,12 @@ fn as_text(info: &Info) -> String {
         text += &subscriptions::as_text(info);
     }
     text
+}
+
+/// How old what somebody has not received is at most, for people; of nothing there is none.
+pub fn age(lag_messages: Option<u64>, lag_time: Option<Duration>) -> String {
+    let time = lag_time.filter(|_| lag_messages != Some(0));
+    time.map_or("-".into(), output::duration)
 }
 
 fn history_text(info: &Info) -> String {
@@ -189,6 +198,7 @@ fn row(consumer: &ConsumerInfo) -> Vec<String> {
         consumer.lag.to_string(),
         consumer.lag_messages.map_or("over a ring".into(), |count| count.to_string()),
         bytes(consumer.lag_bytes),
+        age(consumer.lag_messages, consumer.lag_time),
         consumer.unacked.to_string(),
         consumer.missed.to_string(),
         consumer.sleeps.to_string(),

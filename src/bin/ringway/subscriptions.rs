@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::Subscriptions;
 use crate::failure::{Ending, Failure};
-use crate::info::open;
+use crate::info::{age, open};
 use crate::output::{self, Console, bytes, time};
 
 const HEADER: [&str; 14] = [
@@ -79,7 +79,6 @@ fn row(subscription: &SubscriptionInfo) -> Vec<String> {
         (false, 0) => "idle",
         (false, _) => "alive",
     };
-    let age = subscription.lag_time.filter(|_| subscription.lag_messages != Some(0));
     vec![
         subscription.name.clone(),
         members_alive.to_string(),
@@ -89,7 +88,7 @@ fn row(subscription: &SubscriptionInfo) -> Vec<String> {
         subscription.waiting.to_string(),
         subscription.lag_messages.map_or("over a ring".into(), |count| count.to_string()),
         bytes(subscription.lag_bytes),
-        age.map_or("-".into(), output::duration),
+        age(subscription.lag_messages, subscription.lag_time),
         subscription.delivered.to_string(),
         subscription.redelivered.to_string(),
         subscription.acked.to_string(),
