@@ -239,6 +239,11 @@ pub struct ConsumerInfo {
     pub lag_time: Option<Duration>,
     /// Messages that it has taken from its named subscription and not acknowledged.
     pub unacked: u64,
+    /// Deliveries to it, as a member of a named subscription; counted as
+    /// [`SubscriptionInfo::delivered`] is.
+    pub delivered: u64,
+    /// Messages that it acknowledged there.
+    pub acked: u64,
     /// Whether the producer cannot go on because of it.
     pub holds_producer: bool,
     /// Messages that it was too slow for.
@@ -292,7 +297,7 @@ impl Info {
             creator_pid: identity.creator_pid,
             producer,
             closed: ring.closed_at() == Some(end.position),
-            removed: ring.is_removed(),
+            removed: ring.is_removed() || segment.is_stale(),
             next_sequence: end.sequence,
             position: end.position,
             oldest_sequence: oldest.sequence,
@@ -409,6 +414,8 @@ impl ConsumerInfo {
         let states = ring.used_shares().map(|index| ring.share(index).load_state());
         let owned = states.filter(|state| state.owner() == Some(index));
         let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
+        let (delivered, acked) = ring.uncounted(index);
+        let counted = |word| member.word64(word).load(Ordering::Relaxed);
         Self {
             member: index.get(),
             alive: segment.member_lives(index),
@@ -420,6 +427,8 @@ impl ConsumerInfo {
             lag_messages,
             lag_time,
             unacked: owned.map(|state| u64::from(state.unsettled().count_ones())).sum(),
+            delivered: counted(layout::DELIVERED).wrapping_add(delivered),
+            acked: counted(layout::ACKED).wrapping_add(acked),
             holds_producer: subscription.is_none() && lag == Lag::Hold && position < floor,
             subscription,
             missed: member.word64(layout::MISSED).load(Ordering::Relaxed),

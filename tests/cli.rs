@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -160,6 +160,9 @@ fn each_kind_of_failure_has_its_exit_code() {
         (&["sub", &name, "--from", "5"], 1, "no message 5 yet"),
         (&["sub", "no-such-queue"], 3, "no queue 'no-such-queue'"),
         (&["info", "no-such-queue"], 3, "no queue"),
+        (&["info", "no-such-queue", "--watch"], 3, "no queue"),
+        (&["info", &name, "--watch", "0s"], 2, "above zero"),
+        (&["info", "--watch", &name], 2, "the queue's name comes before it"),
         (&["info", &name, "--owner", "4242"], 3, "--owner"),
         (&["rm", "no-such-queue"], 3, "no queue"),
         (&["sub", &name, "--timeout", "20ms"], 5, "received 0 messages"),
@@ -375,6 +378,63 @@ fn a_consumer_of_a_removed_queue_ends() {
     await_consumers(&name, 1);
     print(&["rm", "-f", &name]);
     let output = consumer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(said(&output).contains("was removed"), "{}", said(&output));
+}
+
+#[test]
+fn a_watched_queue_shows_its_rates_until_it_is_removed() {
+    let _watchdog = watchdog();
+    let name = Name::new("watched");
+    let queue = Queue::create(&name, &QueueOptions::new()).unwrap();
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    let mut worker = queue.subscribe(&workers).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let watch = ["info", &name, "--watch", "20ms"];
+    let mut child = ringway(&[&watch[..], &["--json"]].concat()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = move || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let first = next();
+    assert_eq!(first["messages_per_s"], Value::Null, "there was nothing before");
+    assert_eq!(first["next_sequence"], 0);
+    for _ in 0..100 {
+        producer.send(b"message").unwrap();
+        consumer.receive().unwrap().message().unwrap();
+        worker.receive().unwrap().message().unwrap();
+    }
+    // Acknowledged and given back by the next look.
+    assert!(consumer.try_receive().unwrap().message().is_none());
+    assert!(worker.try_receive().unwrap().message().is_none());
+    let above_zero = |value: &Value| value.as_f64().is_some_and(|rate| rate > 0.0);
+    // Each within a look of its own, perhaps.
+    let mut due = vec!["/messages_per_s", "/bytes_per_s", "/subscriptions/0/messages_per_s"];
+    due.extend(["/consumers/0/messages_per_s", "/consumers/1/messages_per_s"]);
+    while !due.is_empty() {
+        let shown = next();
+        due.retain(|rate| !above_zero(shown.pointer(rate).unwrap()));
+    }
+    // And then nothing more comes.
+    let is_last = |shown: &Value| {
+        let acked = &shown["consumers"][1]["acked_messages"];
+        (&shown["next_sequence"], acked) == (&100.into(), &100.into())
+            && shown["messages_per_s"] == 0.0
+    };
+    while !is_last(&next()) {}
+    signal(&child, libc::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+
+    let mut child = ringway(&watch).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // One after the other, and no terminal.
+    assert!(lines.next().unwrap().starts_with("queue "));
+    for words in ["rate       -", "RATE  BEHIND", "queue ", "rate       0 messages/s"] {
+        assert!(lines.any(|line| line.contains(words)), "{words}");
+    }
+    drop((consumer, worker, producer));
+    print(&["rm", &name]);
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 3);
     assert!(said(&output).contains("was removed"), "{}", said(&output));
 }

@@ -220,9 +220,22 @@ pub struct Ls {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway info numbers
+  ringway info numbers --watch
+  ringway info numbers --watch 10s --json >> numbers.jsonl
+
+Rates are messages a second: of the producer those it sent; of a consumer those it received; of a
+member, and of a named subscription, those that were acknowledged.")]
 pub struct Info {
     /// The queue
     pub name: String,
+    /// Show it again and again, with rates, each time after such a time [1s if none is given], until
+    /// interrupted or the queue is removed
+    #[arg(short, long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s")]
+    #[arg(value_parser = options::interval)]
+    pub watch: Option<Duration>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::args;
 use crate::failure::{Ending, Failure};
-use crate::output::{self, bytes, time};
+use crate::output::{self, Columns, bytes, time};
 use crate::subscriptions;
+use crate::watch::{self, Rates};
 
 const HEADER: [&str; 12] = [
     "MEMBER", "OF", "PROCESS", "STATE", "LAG", "BEHIND", "BYTES", "AGE", "UNACKED", "MISSED",
@@ -16,11 +17,15 @@ const HEADER: [&str; 12] = [
 ];
 
 pub fn run(info: &args::Info, owner: Option<u32>) -> Result<Ending, Failure> {
-    let found = open(&info.name, owner)?.info()?;
+    let queue = open(&info.name, owner)?;
+    if let Some(interval) = info.watch {
+        return watch::run(&queue, interval, info.json);
+    }
+    let found = queue.info()?;
     if info.json {
         output::json(&as_json(&found))?;
     } else {
-        output::print(as_text(&found))?;
+        output::print(as_text(&found, None))?;
     }
     Ok(Ending::Done)
 }
@@ -86,6 +91,8 @@ fn consumer_as_json(consumer: &ConsumerInfo) -> Value {
         "lag_messages": consumer.lag_messages,
         "lag_time_ns": consumer.lag_time.map(output::nanoseconds),
         "unacked_messages": consumer.unacked,
+        "deliveries": consumer.delivered,
+        "acked_messages": consumer.acked,
         "holds_producer": consumer.holds_producer,
         "missed_messages": consumer.missed,
         "sleeps": consumer.sleeps,
@@ -93,8 +100,9 @@ fn consumer_as_json(consumer: &ConsumerInfo) -> Value {
     })
 }
 
-fn as_text(info: &Info) -> String {
-    let facts = [
+/// All of it, with how much there was in a second if that is to be told.
+pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
+    let mut facts = vec![
         ("queue", info.name.clone()),
         ("instance", output::hex(&info.instance_id)),
         ("layout", format!("{}.{}", info.layout.0, info.layout.1)),
@@ -117,20 +125,21 @@ fn as_text(info: &Info) -> String {
         ("consumers", format!("{} of {}", info.consumers.len(), info.members)),
         ("named", format!("{} of {}", info.subscriptions.len(), info.subscriptions_max)),
     ];
-    let mut text = facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n");
+    if let Some(rates) = rates {
+        let place = facts.iter().position(|(name, _)| *name == "licence").unwrap_or(facts.len());
+        facts.insert(place, ("rate", rates.producer_text(info)));
+    }
+    let facts: Vec<_> = facts.iter().map(|(name, fact)| format!("{name:<10} {fact}")).collect();
+    let mut parts = vec![facts.join("\n")];
     if !info.consumers.is_empty() {
-        text += "\n\n";
-        text += &output::table(
-            &HEADER,
-            &["MEMBER", "PROCESS", "BEHIND", "BYTES", "AGE", "UNACKED", "MISSED", "SLEEPS"],
-            info.consumers.iter().map(row),
-        );
+        let table = Columns::new(&HEADER, &["OF", "STATE", "LAG", "SINCE"]);
+        let rate = |consumer: &_| rates?.of_consumer(info, consumer);
+        parts.push(table.show(&info.consumers, row, rates.map(|_| &rate as &_)));
     }
     if !info.subscriptions.is_empty() {
-        text += "\n\n";
-        text += &subscriptions::as_text(info);
+        parts.push(subscriptions::as_text(info, rates));
     }
-    text
+    parts.join("\n\n")
 }
 
 /// How old what somebody has not received is at most, for people; of nothing there is none.

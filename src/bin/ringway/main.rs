@@ -40,6 +40,7 @@ mod sink;
 mod subscribe;
 mod subscriptions;
 mod unsubscribe;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -129,6 +129,13 @@ pub fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How often to look.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    time(text).map_err(|_| {
+        "it is a time above zero, such as 500ms; the queue's name comes before it".into()
+    })
+}
+
 /// When messages of a journal are safe.
 pub fn journal(text: &str) -> Result<Journal, String> {
     match (text, text.strip_prefix("every:").map(time)) {

@@ -107,6 +107,51 @@ pub fn table(
     table.trim_fmt()
 }
 
+/// How much something came to in a second, if that is known.
+pub type Rate<'a, T> = &'a dyn Fn(&T) -> Option<f64>;
+
+/// The columns of a table; those of `words` are set to the left, the others are numbers.
+pub struct Columns<'a> {
+    header: &'a [&'a str],
+    words: &'a [&'a str],
+}
+
+impl<'a> Columns<'a> {
+    pub const fn new(header: &'a [&'a str], words: &'a [&'a str]) -> Self {
+        Self { header, words }
+    }
+
+    /// A row for each, with what it came to in a second, before how far it is behind, if that is
+    /// to be told.
+    pub fn show<T>(
+        &self,
+        all: &[T],
+        row: fn(&T) -> Vec<String>,
+        rate: Option<Rate<'_, T>>,
+    ) -> String {
+        let mut header = self.header.to_vec();
+        let place = header.iter().position(|title| *title == "BEHIND").unwrap_or(header.len());
+        if rate.is_some() {
+            header.insert(place, "RATE");
+        }
+        let numbers: Vec<_> =
+            header.iter().copied().filter(|title| !self.words.contains(title)).collect();
+        let rows = all.iter().map(|one| {
+            let mut row = row(one);
+            if let Some(rate) = rate {
+                row.insert(place, per_second(rate(one)));
+            }
+            row
+        });
+        table(&header, &numbers, rows)
+    }
+}
+
+/// How many in a second, for people.
+pub fn per_second(rate: Option<f64>) -> String {
+    rate.map_or("-".into(), |rate| format!("{}/s", crate::model::number(rate)))
+}
+
 /// What was cut off of a journal, for people.
 pub fn cut_text(cut: &LogCut) -> String {
     let LogCut { path, offset, size, kept_in, .. } = cut;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::args::Subscriptions;
 use crate::failure::{Ending, Failure};
 use crate::info::{age, open};
-use crate::output::{self, Console, bytes, time};
+use crate::output::{self, Columns, Console, bytes, time};
+use crate::watch::Rates;
 
 const HEADER: [&str; 14] = [
     "NAME",
@@ -41,7 +42,7 @@ pub fn run(
             "queue '{name}' has no named subscriptions; `ringway sub {name} --as SUBSCRIPTION` makes one"
         ));
     } else {
-        output::print(as_text(&info))?;
+        output::print(as_text(&info, None))?;
     }
     Ok(Ending::Done)
 }
@@ -52,10 +53,10 @@ pub fn find<'a>(info: &'a Info, name: &str) -> Option<&'a SubscriptionInfo> {
 }
 
 /// The table of subscriptions, and who of them holds the producer and what to do about it.
-pub fn as_text(info: &Info) -> String {
+pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
     let holders = info.subscriptions.iter().filter(|subscription| subscription.holds_producer);
     let complaints = holders.map(|holder| complaint(info, holder));
-    iter::once(table(info)).chain(complaints).collect::<Vec<_>>().join("\n\n")
+    iter::once(table(info, rates)).chain(complaints).collect::<Vec<_>>().join("\n\n")
 }
 
 fn complaint(info: &Info, subscription: &SubscriptionInfo) -> String {
@@ -66,10 +67,10 @@ fn complaint(info: &Info, subscription: &SubscriptionInfo) -> String {
     format!("The producer is held by {holder}{}.", since.unwrap_or_default())
 }
 
-fn table(info: &Info) -> String {
-    let numbers: Vec<_> =
-        HEADER.into_iter().filter(|title| !["NAME", "STATE"].contains(title)).collect();
-    output::table(&HEADER, &numbers, info.subscriptions.iter().map(row))
+fn table(info: &Info, rates: Option<&Rates>) -> String {
+    let rate = |subscription: &_| rates?.of_subscription(subscription);
+    let table = Columns::new(&HEADER, &["NAME", "STATE"]);
+    table.show(&info.subscriptions, row, rates.map(|_| &rate as &_))
 }
 
 fn row(subscription: &SubscriptionInfo) -> Vec<String> {
