@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::acker::Acker;
 use crate::error::Error;
 use crate::history::{Past, resolve};
 use crate::interrupter::{Interrupter, Interruption};
@@ -54,8 +55,8 @@ pub struct Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // Before the membership is given up: the counts are in its line.
-        self.reception.count_rest();
+        // Before the membership is given up: the counts are in its line, and ackers settle what is its own.
+        self.reception.end_work();
     }
 }
 
@@ -63,7 +64,7 @@ impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
         options.check(segment)?;
         let interruption = Interruption::new(segment)?;
-        let mapping = segment.map_prefaulted(Access::Consume)?;
+        let mapping = Arc::new(segment.map_prefaulted(Access::Consume)?);
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
         let start = resolve(segment, ring, options.start)?;
@@ -75,13 +76,7 @@ impl Consumer {
             ring.join_named(index, found.subscription.index(), found.terms.lag);
             // Nobody moves or removes the subscription from here on.
             drop(registry);
-            Reader::Shared(Box::new(SharedReader::new(
-                segment,
-                ring.clone(),
-                index,
-                found,
-                options,
-            )?))
+            Reader::Shared(Box::new(SharedReader::new(segment, &mapping, index, found, options)?))
         } else {
             let (lag, only) = (options.lag.unwrap_or_default(), options.durable_only);
             past = look_back(segment, ring, start, (lag == Lag::Hold).then_some(index))?;
@@ -136,7 +131,8 @@ impl Consumer {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Forked`], and [`Error::Stale`] once nothing is left to
     /// receive. To a member also [`Error::PrefetchFull`], if it has as many messages as it may
-    /// have and has not acknowledged any, and [`Error::File`], if a message of the dead is due to
+    /// have and has not acknowledged any, unless it has an [acker](Self::acker), for which it waits,
+    /// and [`Error::File`], if a message of the dead is due to
     /// become a dead letter and that cannot be written: the next receive goes on, and the letter is
     /// tried again in a second. To whoever reads what has left the ring also [`Error::File`] and
     /// [`Error::LogDamaged`].
@@ -268,7 +264,7 @@ impl Consumer {
     }
 
     /// Acknowledges a message by its sequence, also after others were received. As
-    /// [`Message::ack`].
+    /// [`Message::ack`]. Other threads do so by an [acker](Self::acker), while this one receives.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -290,7 +286,7 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn ack(&self, sequence: u64) -> Result<Acked, Error> {
-        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.ack(sequence))
+        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.settler().ack(sequence))
     }
 
     /// Acknowledges every message that this consumer has, up to this sequence and with it.
@@ -316,7 +312,7 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn ack_through(&self, sequence: u64) -> Result<Acked, Error> {
-        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.ack_through(sequence))
+        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.settler().ack_through(sequence))
     }
 
     /// Refuses a message by its sequence, as [`Message::nack`].
@@ -338,7 +334,7 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack(&self, sequence: u64) -> Result<Nacked, Error> {
-        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence, None))
+        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.settler().nack(sequence, None))
     }
 
     /// Refuses a message by its sequence, for so long, as [`Message::nack_after`].
@@ -362,7 +358,9 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack_after(&self, sequence: u64, pause: Duration) -> Result<Nacked, Error> {
-        self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.nack(sequence, Some(pause)))
+        self.reception
+            .work()?
+            .map_or(Ok(Nacked::Late), |work| work.settler().nack(sequence, Some(pause)))
     }
 
     /// Gives a message up by its sequence, as [`Message::reject`].
@@ -388,7 +386,7 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn reject(&self, sequence: u64) -> Result<Acked, Error> {
-        self.reception.work()?.map_or(Ok(Acked::Late), |work| work.reject(sequence))
+        self.reception.work()?.map_or(Ok(Acked::Late), |work| work.settler().reject(sequence))
     }
 
     /// Says that a message is still being worked on, as [`Message::extend`].
@@ -411,7 +409,42 @@ impl Consumer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn extend(&self, sequence: u64) -> Result<Acked, Error> {
-        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.extend(sequence))
+        self.reception.work()?.map_or(Ok(Acked::Done), |work| work.settler().extend(sequence))
+    }
+
+    /// Makes an acker, which settles this member's messages from other threads while this one
+    /// receives.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if it is no member of a named subscription with
+    /// [`AckMode::Manual`](crate::AckMode::Manual); [`Error::Forked`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Acked, Queue, QueueOptions, Received, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-acker");
+    /// # let queue = Queue::create("doc-consumer-acker", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
+    /// let mut consumer = queue.subscribe(&workers)?;
+    /// let acker = consumer.acker()?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"a task")?;
+    /// producer.close()?;
+    /// let sequence = consumer.receive()?.message().unwrap().sequence();
+    /// let worker = std::thread::spawn(move || acker.ack(sequence));
+    /// assert_eq!(consumer.receive()?, Received::Closed);
+    /// assert_eq!(worker.join().unwrap()?, Acked::Done);
+    /// # drop(consumer);
+    /// # Queue::force_remove("doc-consumer-acker")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn acker(&self) -> Result<Acker, Error> {
+        let no_member = || {
+            let queue = self.queue_name().into();
+            let what = "only a member of a named subscription acknowledges, and has an acker";
+            Error::InvalidOption { queue, what: what.into() }
+        };
+        let work = self.reception.work()?.ok_or_else(no_member)?;
+        work.share_desk().map(Acker::new)
     }
 
     /// Ends the consumer in order: the message or batch that was received last counts as dealt with.
@@ -585,7 +618,7 @@ pub struct Observer {
 impl Observer {
     pub(crate) fn attach(segment: &Arc<Segment>, start: Start, wait: Wait) -> Result<Self, Error> {
         let interruption = Interruption::new(segment)?;
-        let mapping = segment.map_prefaulted(Access::Observe)?;
+        let mapping = Arc::new(segment.map_prefaulted(Access::Observe)?);
         let ring = mapping.ring();
         let start = resolve(segment, &ring, start)?;
         let past = look_back(segment, &ring, start, None)?.filter(Past::is_entered);

@@ -154,7 +154,8 @@ impl ConsumerSet {
         closed.fold(Ok(()), Result::and)
     }
 
-    /// The consumer of this number, to acknowledge messages by their sequence, for example.
+    /// The consumer of this number, to acknowledge messages by their sequence, for example, or to
+    /// make an [acker](Consumer::acker) for other threads.
     ///
     /// ```
     /// # use ringway::{AckMode, Acked, ConsumerSet, Queue, QueueOptions, Start, Subscribe};
@@ -253,7 +254,7 @@ impl ConsumerSet {
     /// one of their messages each.
     ///
     /// A member that has as many messages as it may have, and has to acknowledge some, is passed over
-    /// while others are there to wait for.
+    /// while others are there to wait for; or an [acker](Consumer::acker) of its own.
     ///
     /// # Errors
     /// As of [`Consumer::receive`], of the consumer whose number comes with it. It is told again

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::layout::{self, Word32};
 use crate::segment::{Access, Mapping, Segment};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence};
 use crate::sys::fork::SharedWitness;
 use crate::wait::Event;
 
@@ -48,6 +48,8 @@ pub struct Interrupter {
     witness: SharedWitness,
     /// What the handle sleeps on. An observer's is nothing: it may not write there.
     events: &'static [Word32],
+    /// What a member sleeps on that waits for its ackers.
+    relief: Option<Arc<AtomicU32>>,
     mapping: Arc<Mapping>,
 }
 
@@ -74,6 +76,7 @@ impl Interrupter {
         fence(Ordering::SeqCst);
         let ring = self.mapping.ring();
         self.events.iter().for_each(|&event| Event::new(ring.control32(event)).call_anyway());
+        self.relief.iter().for_each(|relief| Event::new(relief).call_anyway());
     }
 }
 
@@ -111,12 +114,18 @@ impl Interruption {
     }
 
     /// One who interrupts the handle, which has this mapping.
-    pub(crate) fn interrupter(&self, access: Access, mapping: &Arc<Mapping>) -> Interrupter {
+    pub(crate) fn interrupter(
+        &self,
+        access: Access,
+        mapping: &Arc<Mapping>,
+        relief: Option<Arc<AtomicU32>>,
+    ) -> Interrupter {
         let events: &[_] = match access {
             Access::Observe => &[],
             Access::Consume => &[layout::DATA_EVENT],
             Access::Produce => &[layout::ROOM_EVENT, layout::DATA_EVENT],
         };
-        Interrupter { witness: self.witness.clone(), events, mapping: Arc::clone(mapping) }
+        let (witness, mapping) = (self.witness.clone(), Arc::clone(mapping));
+        Interrupter { witness, events, relief, mapping }
     }
 }

@@ -37,6 +37,7 @@
 //!   subscription. What was acknowledged does not come again; what was not is delivered again when
 //!   its member dies, leaves, refuses it or, if asked for, hangs
 //!   ([`ack_within`](Subscribe::ack_within)). What fails too often is a [`DeadLetter`], on disk.
+//! - **Threads.** An [`Acker`] settles messages from other threads while the consumer receives.
 //! - **Several queues.** A [`ConsumerSet`] is received from as one consumer, and sleeps on all.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
 //!   dead producer's successor goes on behind the last whole message, a dead consumer stops
@@ -71,6 +72,8 @@
         reason = "the models use the protocol alone"
     )
 )]
+#[cfg(not(loom))]
+mod acker;
 #[cfg(not(loom))]
 mod consumer;
 #[cfg(not(loom))]
@@ -120,6 +123,7 @@ pub mod workload;
 
 #[cfg(not(loom))]
 pub use self::{
+    acker::Acker,
     consumer::{Consumer, Observer},
     consumer_set::ConsumerSet,
     error::Error,

@@ -226,8 +226,9 @@ impl<'a> Message<'a> {
     }
 
     /// Acknowledges the message: it is done, and nobody gets it again, whoever dies. Messages can
-    /// be acknowledged in any order and from any thread. For a consumer that is no member of a
-    /// named subscription this does nothing.
+    /// be acknowledged in any order; one that is lent, from any thread, and others by an
+    /// [`Acker`](crate::Acker). For a consumer that is no member of a named subscription this does
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -247,7 +248,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn ack(self) -> Result<Acked, Error> {
-        self.work.map_or(Ok(Acked::Done), |work| work.ack(self.sequence))
+        self.work.map_or(Ok(Acked::Done), |work| work.settler().ack(self.sequence))
     }
 
     /// Refuses the message: it is delivered again, to whichever member is free, after the
@@ -277,7 +278,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack(self) -> Result<Nacked, Error> {
-        self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence, None))
+        self.work.map_or(Ok(Nacked::Late), |work| work.settler().nack(self.sequence, None))
     }
 
     /// Refuses the message as [`nack`](Self::nack), but says itself how long it is not to be
@@ -307,7 +308,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack_after(self, pause: Duration) -> Result<Nacked, Error> {
-        self.work.map_or(Ok(Nacked::Late), |work| work.nack(self.sequence, Some(pause)))
+        self.work.map_or(Ok(Nacked::Late), |work| work.settler().nack(self.sequence, Some(pause)))
     }
 
     /// Gives the message up at once: it becomes a dead letter, however often it was delivered, for one
@@ -338,7 +339,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn reject(self) -> Result<Acked, Error> {
-        self.work.map_or(Ok(Acked::Late), |work| work.reject(self.sequence))
+        self.work.map_or(Ok(Acked::Late), |work| work.settler().reject(self.sequence))
     }
 
     /// Says that the message is still being worked on: the time that
@@ -363,7 +364,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn extend(&self) -> Result<Acked, Error> {
-        self.work.map_or(Ok(Acked::Done), |work| work.extend(self.sequence))
+        self.work.map_or(Ok(Acked::Done), |work| work.settler().extend(self.sequence))
     }
 
     /// The payload as a value of `T`; `None` if its size is another, or `T` wants a stricter

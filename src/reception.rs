@@ -18,7 +18,7 @@ use crate::ring::{
 };
 use crate::segment::{Access, Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::sys::process;
 use crate::wait::{
     Event, Habit, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Ticket, Wait, fence_before_sleep,
@@ -56,6 +56,8 @@ pub(crate) struct Reception {
 #[derive(Debug)]
 pub(crate) struct Announced {
     ticket: Ticket,
+    /// Whether it is for want of relief, by ackers of its own, that it sleeps.
+    is_full: bool,
     /// How long it may be.
     limit: Duration,
     /// Whether a call is sure to come with a message.
@@ -79,7 +81,7 @@ pub(crate) enum Reader {
 impl Reception {
     pub(crate) fn new(
         segment: Arc<Segment>,
-        mapping: Mapping,
+        mapping: Arc<Mapping>,
         reader: Reader,
         member: Option<Member>,
         interruption: Interruption,
@@ -98,7 +100,7 @@ impl Reception {
             habit: Habit::default(),
             empty_looks: 0,
             segment,
-            mapping: Arc::new(mapping),
+            mapping,
         }
     }
 
@@ -320,9 +322,9 @@ impl Reception {
     }
 
     /// To be called before the consumer gives up its place.
-    pub(crate) fn count_rest(&self) {
+    pub(crate) fn end_work(&self) {
         if let Reader::Shared(reader) = &*self.reader {
-            reader.count_rest();
+            reader.end();
         }
     }
 
@@ -444,7 +446,8 @@ impl Reception {
         let mut called = true;
         if self.may_sleep() {
             let begin = Instant::now();
-            called = self.event().sleep(announced.ticket, announced.limit);
+            let (event, ticket) = self.sleep_of(&announced);
+            called = event.sleep(ticket, announced.limit);
             self.habit.note_sleep(begin.elapsed());
             self.note_sleep();
         }
@@ -459,12 +462,19 @@ impl Reception {
     /// then [`Self::may_sleep`], and then the sleep.
     pub(crate) fn announce_sleep(&self, limit: Duration) -> Option<Announced> {
         self.member.as_ref()?;
-        Some(Announced { ticket: self.event().announce(), limit, is_sure: false })
+        let relief = self.relief();
+        let ticket = relief.unwrap_or_else(|| self.event()).announce();
+        Some(Announced { ticket, is_full: relief.is_some(), limit, is_sure: false })
     }
 
     /// Makes sure that the producer sees what was announced, or sleeps less long. `issue` has the
     /// kernel issue all producers' fences, if it has not done that since the announcement.
     pub(crate) fn confirm_sleep(&self, announced: &mut Announced, issue: impl FnOnce() -> bool) {
+        if announced.is_full {
+            // No producer calls it. SeqCst: INTERRUPT.
+            fence(Ordering::SeqCst);
+            return;
+        }
         let barrier = self.reader.ring().header32(layout::BARRIER);
         announced.is_sure = fence_before_sleep(barrier, issue);
         if !announced.is_sure {
@@ -478,10 +488,10 @@ impl Reception {
     }
 
     /// The last look before a sleep. Of a queue that is gone only a member has something to wait for:
-    /// what it refused itself.
+    /// what it refused itself, or that it may have more.
     pub(crate) fn may_sleep(&self) -> bool {
         let has_own_left = match &*self.reader {
-            Reader::Shared(reader) => reader.has_own_left(),
+            Reader::Shared(reader) => reader.has_own_left() || reader.relief().is_some(),
             _ => false,
         };
         self.is_caught_up()
@@ -496,7 +506,11 @@ impl Reception {
 
     pub(crate) fn interrupter(&self) -> Interrupter {
         let access = if self.member.is_some() { Access::Consume } else { Access::Observe };
-        self.interruption.interrupter(access, &self.mapping)
+        let relief = match &*self.reader {
+            Reader::Shared(reader) => Some(Arc::clone(reader.relief_word())),
+            Reader::Held(_) | Reader::Copied(_) => None,
+        };
+        self.interruption.interrupter(access, &self.mapping, relief)
     }
 
     /// Where its queue is closed, if it is.
@@ -506,7 +520,15 @@ impl Reception {
 
     /// What it sleeps on, and since when.
     pub(crate) fn sleep_of(&self, announced: &Announced) -> (Event<'_>, Ticket) {
-        (self.event(), announced.ticket)
+        let event = self.relief().filter(|_| announced.is_full).unwrap_or_else(|| self.event());
+        (event, announced.ticket)
+    }
+
+    fn relief(&self) -> Option<Event<'_>> {
+        match &*self.reader {
+            Reader::Shared(reader) => reader.relief(),
+            _ => None,
+        }
     }
 
     fn event(&self) -> Event<'_> {

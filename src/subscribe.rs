@@ -189,7 +189,8 @@ impl Subscribe {
     /// How many messages a member may have that it has not acknowledged, 1 to 1024; 32 until set.
     /// A member takes up to 32 messages at a time for itself: fewer spread the work more evenly,
     /// more cost less. With [`AckMode::Manual`] it gets no further message while it has so many
-    /// ([`Error::PrefetchFull`]), whether it would be a new one or one that comes again.
+    /// ([`Error::PrefetchFull`]), whether it would be a new one or one that comes again; while there
+    /// is an [`Acker`](crate::Acker) it waits for that one to settle some.
     ///
     /// What a member takes at a time is a share, and the queue has twice as many shares as it has
     /// room for [members](crate::QueueOptions::members), 64 at least. A share is in use until all of

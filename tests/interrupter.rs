@@ -149,6 +149,31 @@ fn a_member_settles_what_it_has_all_the_same() {
     assert_eq!(member.try_receive().unwrap(), Received::Empty);
 }
 
+/// It sleeps on a word of its own then.
+#[test]
+fn a_member_that_waits_for_its_ackers_is_woken() {
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("full");
+    let mut producer = queue.producer().unwrap();
+    for number in [b"1", b"2"] {
+        producer.send(number).unwrap();
+    }
+    let options = waiting(Wait::Park).named("workers").ack(ringway::AckMode::Manual).prefetch(1);
+    let mut member = queue.subscribe(&options).unwrap();
+    let acker = member.acker().unwrap();
+    let interrupter = member.interrupter();
+    assert_message(member.receive(), 0, b"1");
+    for _ in 0..3 {
+        thread::scope(|scope| {
+            scope.spawn(|| assert_interrupted(member.receive()));
+            thread::sleep(Duration::from_millis(5));
+            interrupter.interrupt();
+        });
+    }
+    assert_eq!(acker.ack(0).unwrap(), ringway::Acked::Done);
+    assert_message(member.receive(), 1, b"2");
+}
+
 #[test]
 fn a_producer_is_interrupted_where_it_waits_and_nowhere_else() {
     let _watchdog = watchdog();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 26] = [
+const MODULES: [(&str, &str); 27] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
     ("names", "queue subscribe ring wait"),
@@ -18,7 +18,7 @@ const MODULES: [(&str, &str); 26] = [
     ("consumer_set", "consumer reception message outcome error wait sys"),
     (
         "consumer",
-        "reception membership interrupter message sharing registry history subscribe segment outcome error ring wait",
+        "acker reception membership interrupter message sharing registry history subscribe segment outcome error ring wait",
     ),
     (
         "producer",
@@ -29,6 +29,7 @@ const MODULES: [(&str, &str); 26] = [
         "message sharing history membership interrupter segment outcome error ring wait sys sync layout",
     ),
     ("message", "sharing outcome error ring"),
+    ("acker", "sharing outcome error"),
     (
         "sharing",
         "membership registry subscribe history segment outcome error ring wait sync layout",

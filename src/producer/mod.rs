@@ -175,7 +175,7 @@ impl Producer {
     /// ```
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        self.interruption.interrupter(Access::Produce, &self.mapping)
+        self.interruption.interrupter(Access::Produce, &self.mapping, None)
     }
 
     /// Sends a message, and returns its sequence. Waits while a consumer that holds the

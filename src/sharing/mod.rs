@@ -6,24 +6,27 @@
 //! measured by the clock of whoever measures, from when it saw what it measures from; no time that
 //! another process wrote down is ever compared with.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::history::{Backlog, Checkpoints, DeadLetterFile, Fetched, Reason, Stretch};
-use crate::layout::{self, Word64};
+use crate::history::{Backlog, Checkpoints, DeadLetterFile, Reason, Stretch};
+use crate::layout;
 use crate::membership::{self, announce_messages, announce_room};
-use crate::registry::{Found, Terms};
+use crate::registry::Found;
 use crate::ring::{
-    Buffer, Corrupt, Head, Lag, Member, MemberIndex, Place, Read, Ring, Run, ShareIndex, Span,
-    State, Subscription, Take,
+    Buffer, Corrupt, Head, Lag, MemberIndex, Place, Read, Ring, Run, ShareIndex, Span, Take,
 };
-use crate::segment::{Lock, Segment};
+use crate::segment::{Mapping, Segment};
 use crate::subscribe::{AckMode, Subscribe};
-use crate::sync::Ordering;
-use crate::wait::SLEEP_UNSURE;
+use crate::sync::{AtomicU32, Ordering, fence};
+use crate::wait::{Event, SLEEP_UNSURE};
+use desk::{Missed, Shown, Whereabouts};
 use portion::{Portion, Sight, bit, bits};
 
+pub(crate) use desk::Desk;
+
+mod desk;
 mod portion;
 mod settling;
 
@@ -50,30 +53,24 @@ pub(crate) struct SharedReader {
     work: Work,
 }
 
-/// What a member has taken and not settled. Its messages refer to it while they are lent, from
-/// whatever thread; but for a batch that goes on, all else happens while none is lent.
+/// What a member has taken and not settled, as its receiver has it. Its messages refer to it while
+/// they are lent, from whatever thread; but for a batch that goes on, and for ackers, all else happens
+/// while none is lent.
 #[derive(Debug)]
 pub(crate) struct Work {
-    ring: Ring,
-    segment: Arc<Segment>,
-    /// An opening of its own, to find out who has died.
-    lock: Lock,
-    index: MemberIndex,
-    member: Member,
-    subscription: Subscription,
-    terms: Terms,
-    mode: AckMode,
-    prefetch: u32,
-    dead_letters: Option<DeadLetterFile>,
-    /// Where it finds what has left the ring, if it may have to look there.
-    backlog: Option<Mutex<Backlog>>,
+    /// What it has in common with ackers, which have a part in it each.
+    desk: Arc<Desk>,
+    /// Whether messages are lent where they lie, and acknowledged by the next receive, for which
+    /// nobody waits. Then there are no ackers.
+    is_plain: bool,
+    /// [`Desk::copies`], at hand.
+    copies: bool,
     /// The share that is worked through in order, and those of which there is something left, in
     /// the order of the stream.
-    current: Option<Box<Portion>>,
-    #[allow(clippy::vec_box, reason = "they move between these three places")]
-    left: Vec<Box<Portion>>,
+    current: Option<Arc<Portion>>,
+    left: Vec<Arc<Portion>>,
     /// One that is done with, to take the next share with.
-    spare: Option<Box<Portion>>,
+    spare: Option<Arc<Portion>>,
     /// The sequences that were missed before the first message.
     missed: Option<(u64, u64)>,
     /// What there was of others' shares at the last look at them.
@@ -83,11 +80,6 @@ pub(crate) struct Work {
     looks: u32,
     /// When there will be something to do without a message from the producer.
     due_at: Option<Instant>,
-    /// Whether messages are lent where they lie, and acknowledged by the next receive, for which
-    /// nobody waits.
-    is_plain: bool,
-    /// Taken by whoever settles or refuses messages that are lent.
-    settling: Mutex<()>,
 }
 
 /// A message that is about to be lent.
@@ -109,29 +101,19 @@ enum Reached {
     Head,
     /// The head, and the member may take nothing there, whatever there is.
     Barred,
-}
-
-/// What came of looking for a message of a share.
-#[derive(Clone, Copy, Debug)]
-enum Whereabouts {
-    Message {
-        span: Span,
-        is_copy: bool,
-    },
-    /// It is gone, as all are below a sequence.
-    Gone {
-        to: u64,
-    },
+    /// Nothing at all, because the member has as much as it may have. Ackers may settle some of it.
+    Full,
 }
 
 impl SharedReader {
     pub(crate) fn new(
         segment: &Arc<Segment>,
-        ring: Ring,
+        mapping: &Arc<Mapping>,
         index: MemberIndex,
         found: Found,
         options: &Subscribe,
     ) -> Result<Self, Error> {
+        let ring = mapping.ring();
         let Found { subscription, terms, missed, .. } = found;
         let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
         let directory = options.dead_letters.as_deref().or_else(|| segment.history());
@@ -139,7 +121,11 @@ impl SharedReader {
             let name = options.name.as_deref().unwrap_or_default();
             DeadLetterFile::new(directory, segment.name(), segment.identity().instance, name)
         };
-        let work = Work {
+        let is_plain = options.ack == AckMode::Auto
+            && terms.ack_within.is_none()
+            && terms.lag == Lag::Hold
+            && !terms.keyed;
+        let desk = Desk {
             segment: Arc::clone(segment),
             lock: segment.lock_file()?,
             index,
@@ -148,6 +134,19 @@ impl SharedReader {
             prefetch: options.prefetch.0,
             dead_letters: directory.map(file),
             backlog: Backlog::of(segment, &ring, terms.lag).map(Mutex::new),
+            shown: Mutex::default(),
+            letters: RwLock::default(),
+            relief: Arc::default(),
+            ring,
+            subscription,
+            terms,
+            _mapping: Arc::clone(mapping),
+        };
+        let copies = desk.copies();
+        let work = Work {
+            desk: Arc::new(desk),
+            is_plain,
+            copies,
             current: None,
             left: Vec::new(),
             spare: None,
@@ -158,14 +157,6 @@ impl SharedReader {
             watched_at: None,
             looks: LOOKS_PER_CLOCK - 1,
             due_at: None,
-            is_plain: options.ack == AckMode::Auto
-                && terms.ack_within.is_none()
-                && terms.lag == Lag::Hold
-                && !terms.keyed,
-            settling: Mutex::new(()),
-            ring,
-            subscription,
-            terms,
         };
         Ok(Self { run, lap: 0, known_until: 0, reached: Reached::NotHead, work })
     }
@@ -223,7 +214,7 @@ impl SharedReader {
         let (span, end) = self.run.peek()?;
         let work = &self.work;
         let portion = work.current.as_ref()?;
-        let lent = work.lend(portion, span, buffer)?;
+        let lent = work.desk.lend(portion, span, buffer)?;
         if !work.hand_out_next(portion) {
             return None;
         }
@@ -231,17 +222,21 @@ impl SharedReader {
         Some(lent)
     }
 
-    /// Acknowledges what was lent before, if that goes without saying.
+    /// Acknowledges what was lent before, if that goes without saying. Nothing is lent any more where
+    /// it lies.
     pub(crate) fn release(&mut self) {
-        if self.work.mode == AckMode::Auto {
-            for portion in self.work.portions() {
+        let work = &self.work;
+        if work.desk.mode == AckMode::Auto {
+            for portion in work.portions() {
                 let lent = portion.lent();
                 if lent != 0 {
                     portion.set_lent(0);
                     // Who is too late is not told: another member has the message by now.
-                    let _ = self.work.settle(portion, lent);
+                    work.desk.settle_as(layout::ACKED, portion, lent);
                 }
             }
+        } else if let Some(mut shown) = work.hold() {
+            shown.lent_from = None;
         }
     }
 
@@ -259,7 +254,10 @@ impl SharedReader {
         if let Some(read) = self.look_at_current(buffer)? {
             return Ok(read.map(Some));
         }
-        self.work.check_prefetch()?;
+        if !self.work.may_have_more()? {
+            self.reached = Reached::Full;
+            return Ok(Read::Empty);
+        }
         if let Some(read) = self.work.pick(buffer)? {
             return Ok(read.map(Some));
         }
@@ -300,14 +298,17 @@ impl SharedReader {
             // From here on the short way leads nowhere.
             self.run.stop();
             let number = portion.state().handed();
-            match work.find(portion, number, buffer)? {
+            match work.desk.find(portion, number, buffer)? {
                 Whereabouts::Message { span, is_copy } if work.hand_out_next(portion) => {
                     let sequence = portion.extent().begin.sequence + u64::from(number);
                     let handed = Handed { span, sequence, delivery: 1, is_copy };
                     return Ok(Some(Read::Message(handed)));
                 }
                 Whereabouts::Message { .. } => {}
-                Whereabouts::Gone { to } => missed = work.miss(portion, number, to),
+                Whereabouts::Gone { to } => {
+                    let _held = work.hold();
+                    missed = work.desk.miss(portion, number, to).map(Read::from);
+                }
             }
         }
         self.work.put_aside(&mut self.run);
@@ -320,48 +321,75 @@ impl SharedReader {
         let work = &mut self.work;
         self.reached = Reached::Barred;
         let Some(count_max) = work.room() else { return Ok(Read::Empty) };
-        let allot = || {
-            let index = work.ring.allot(work.index, work.subscription.index())?;
-            Some(Box::new(Portion::allotted(&work.ring, index)))
+        let allot = |desk: &Desk| {
+            let index = desk.ring.allot(desk.index, desk.subscription.index())?;
+            Some(Arc::new(Portion::allotted(&desk.ring, index)))
         };
-        let Some(mut portion) = work.spare.take().or_else(allot) else {
+        let Some(mut portion) = work.spare.take().or_else(|| allot(&work.desk)) else {
             // All shares are in use. Some will be done with; but who has more than its part, and is to
             // acknowledge something before there are any, may wait for itself.
             let is_own_doing = work.portions().filter(|portion| portion.lent() != 0).count() > 2;
-            return if is_own_doing { Err(work.prefetch_full()) } else { Ok(Read::Empty) };
+            if is_own_doing && !is_shared(&work.desk) {
+                return Err(work.prefetch_full());
+            }
+            if is_own_doing {
+                // Nobody calls when an acker has settled the last message of one.
+                note_due(&mut work.due_at, Instant::now() + SLEEP_UNSURE);
+            }
+            return Ok(Read::Empty);
         };
         let (extent, state) = match work.take(portion.index(), count_max) {
             Ok(Take::Taken(extent, state)) => (extent, state),
             nothing => {
                 work.spare = Some(portion);
                 let nothing = nothing?;
-                let run = work.ring.run_at_head(&work.subscription);
-                self.run = run.map_err(|corrupt| work.segment.corrupt(corrupt))?;
+                let desk = &work.desk;
+                let run = desk.ring.run_at_head(&desk.subscription);
+                self.run = run.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
                 self.reached = Reached::Head;
                 return Ok(if nothing == Take::Closed { Read::Closed } else { Read::Empty });
             }
         };
         self.reached = Reached::NotHead;
-        self.run = work.ring.run_of(&extent);
+        self.run = work.desk.ring.run_of(&extent);
         self.lap = extent.begin.position - self.run.offset() as u64;
         let size = (extent.end - extent.begin.position) as usize;
         self.known_until = extent.shape.map_or(0, |_| self.run.offset() + size);
-        portion.fill(&work.ring, extent, state, work.terms.keyed);
-        let has_left = work.has_left(&portion);
+        let (ring, keyed) = (&work.desk.ring, work.desk.terms.keyed);
+        if let Some(portion) = portion::sole(&mut portion) {
+            portion.fill(ring, extent, state, keyed);
+        } else {
+            // An acker is not quite done with what it was before.
+            let mut other = Portion::allotted(ring, portion.index());
+            other.fill(ring, extent, state, keyed);
+            portion = Arc::new(other);
+        }
+        let has_left = work.desk.has_left(&portion);
         if has_left {
             // What lies there in the ring is something else.
             self.run.stop();
         }
         let in_order = !portion.is_blocked_at_all();
+        let is_missed = extent.missed_from < extent.begin.sequence;
+        let (from, to) = (extent.missed_from, extent.begin.sequence);
+        {
+            let mut shown = hold(&work.desk);
+            if let Some(shown) = &mut shown {
+                shown.show(&portion);
+            }
+            if in_order {
+                work.desk.begin_to_count(&portion);
+            }
+            if is_missed {
+                work.desk.count(layout::MISSED, to - from);
+            }
+        }
         if in_order {
-            work.begin_to_count(&portion);
             work.current = Some(portion);
         } else {
             work.keep(portion);
         }
-        if extent.missed_from < extent.begin.sequence {
-            let (from, to) = (extent.missed_from, extent.begin.sequence);
-            work.count(layout::MISSED, to - from);
+        if is_missed {
             return Ok(Read::Missed { from, to });
         }
         if in_order && !has_left {
@@ -374,9 +402,16 @@ impl SharedReader {
     /// Whether [`Self::look`] would find nothing.
     pub(crate) fn is_caught_up(&self) -> bool {
         let work = &self.work;
-        let in_hand = work.current.as_ref().is_some_and(|portion| !portion.is_handed_out());
-        if in_hand || work.is_something_ready() {
-            return false;
+        {
+            let shown = work.hold();
+            if self.reached == Reached::Full {
+                return shown.is_some() && work.lent() >= work.desk.prefetch;
+            }
+            let in_hand = work.current.as_ref().is_some_and(|portion| !portion.is_handed_out());
+            let has_opened = shown.as_ref().is_some_and(|shown| shown.has_opened.get());
+            if in_hand || has_opened || work.is_something_ready() {
+                return false;
+            }
         }
         let now = Instant::now();
         let sights = work.sights(now);
@@ -384,7 +419,7 @@ impl SharedReader {
             return false;
         }
         self.reached == Reached::Barred
-            || match work.ring.look_at_head(&work.subscription) {
+            || match work.desk.ring.look_at_head(&work.desk.subscription) {
                 Ok(Read::Empty) => true,
                 // The end is told to whoever comes after the last message that is settled.
                 Ok(Read::Closed) => work.is_something_own_left() || !sights.is_empty(),
@@ -392,21 +427,37 @@ impl SharedReader {
             }
     }
 
+    /// What the member sleeps on while it has as much as it may have: nobody but an acker of its own
+    /// can do anything about that.
+    pub(crate) fn relief(&self) -> Option<Event<'_>> {
+        (self.reached == Reached::Full).then(|| self.work.desk.relief())
+    }
+
+    /// That event's word.
+    pub(crate) fn relief_word(&self) -> &Arc<AtomicU32> {
+        &self.work.desk.relief
+    }
+
     /// Whether nothing will come any more of a queue that is gone, but what others have.
     pub(crate) fn has_nothing_left(&self) -> bool {
-        let head = self.work.ring.look_at_head(&self.work.subscription);
+        let head = self.work.desk.ring.look_at_head(&self.work.desk.subscription);
         self.is_caught_up()
             && !self.work.is_something_own_left()
             && matches!(head, Ok(Read::Empty | Read::Closed))
     }
 
-    /// Counts what is left to count. The member is about to give up its place.
-    pub(crate) fn count_rest(&self) {
+    /// Counts what is left to count, and takes from ackers what they see. The member is about to give
+    /// up its place.
+    pub(crate) fn end(&self) {
+        let desk = &self.work.desk;
         // A forked child has a copy of this, but not the place.
-        if let Some(portion) = &self.work.current
-            && self.work.lock.is_own()
-        {
-            self.work.count_handed(portion);
+        if desk.lock.is_own() {
+            let _letters = desk.letters.write().unwrap_or_else(PoisonError::into_inner);
+            let mut shown = desk.shown();
+            shown.hide_all();
+            if let Some(portion) = &self.work.current {
+                desk.count_handed(portion);
+            }
         }
     }
 
@@ -415,315 +466,265 @@ impl SharedReader {
         self.work.is_something_own_left()
     }
 
-    /// How long there will be nothing to do unless the producer sends something.
+    /// How long there will be nothing to do unless the producer sends something, or others call.
     pub(crate) fn idle_time(&self) -> Duration {
-        let due_at = self.work.due_at;
-        due_at.map_or(Duration::MAX, |due_at| due_at.saturating_duration_since(Instant::now()))
+        let work = &self.work;
+        let (mut due_at, now) = (work.due_at, Instant::now());
+        if let Some(_shown) = work.hold() {
+            // Ackers may have refused something since the last look. What is due is for the next one.
+            let own = work.portions().filter(|portion| !portion.is_lost());
+            let retries = own.flat_map(|portion| portion.retries()).filter(|&(_, at)| at > now);
+            retries.for_each(|(_, at)| note_due(&mut due_at, at));
+        }
+        due_at.map_or(Duration::MAX, |due_at| due_at.saturating_duration_since(now))
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
         // A forked child has a copy of this, but not the place.
-        if self.lock.is_own() {
+        if self.desk.lock.is_own() {
             // Without it more comes again when the queue is made anew, but nothing is lost.
             let _ = self.checkpoint();
         }
     }
 }
 
-/// What is done wherever a message of a share is.
+/// Whether there are ackers. There will not be more of them than none while the receiver is at work:
+/// the first one is made by whoever has borrowed that, and others of others.
+#[inline(always)]
+fn is_shared(desk: &Arc<Desk>) -> bool {
+    let is_shared = Arc::strong_count(desk) > 1;
+    // Acquire: what the last of them has done, before it went.
+    fence(Ordering::Acquire);
+    is_shared
+}
+
+/// The lock, if there is anybody to keep away by it.
+#[inline(always)]
+fn hold(desk: &Arc<Desk>) -> Option<MutexGuard<'_, Shown>> {
+    is_shared(desk).then(|| desk.shown())
+}
+
 impl Work {
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// A part in what the member has in common with ackers.
+    pub(crate) fn share_desk(&self) -> Result<Arc<Desk>, Error> {
+        self.desk.check_own()?;
+        if self.desk.mode == AckMode::Auto {
+            let queue = self.desk.segment.name().into();
+            let what = "a member whose messages are acknowledged by the next receive has no acker; make it with AckMode::Manual";
+            return Err(Error::InvalidOption { queue, what: what.into() });
+        }
+        let mut shown = self.desk.shown();
+        if !is_shared(&self.desk) {
+            shown.show_all(self.portions());
+        }
+        Ok(Arc::clone(&self.desk))
+    }
+
     /// The next message of the current share, as a part of a batch.
     #[inline]
     pub(crate) fn next_in_batch(&self, run: &mut Run) -> Option<Span> {
         let (span, end) = run.peek()?;
         let portion = self.current.as_ref()?;
+        self.desk.check_own().ok()?;
         // Those before it are lent, and may be settled meanwhile.
-        let _settling = self.settling().ok()?;
+        let _shown = self.desk.shown();
         portion.hand_out();
         run.advance(end);
         Some(span)
     }
 
-    /// Whether payloads are copied out before they are lent: because the writer, or another
-    /// member, may not wait for this one.
+    /// Whether payloads are copied out before they are lent.
     #[inline(always)]
     pub(crate) fn copies(&self) -> bool {
-        self.has_lease() || self.terms.lag != Lag::Hold
+        self.copies
     }
 
     pub(crate) fn ring(&self) -> &Ring {
-        &self.ring
+        &self.desk.ring
     }
 
     /// Has it in files how far the subscription has come, in a queue with a journal.
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
-        let checkpoints = Checkpoints::of(&self.segment);
-        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.ring))
+        let checkpoints = Checkpoints::of(&self.desk.segment);
+        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring))
     }
 
-    fn portions(&self) -> impl Iterator<Item = &Portion> {
-        self.current.iter().chain(&self.left).map(Box::as_ref)
-    }
-
-    /// Lets those who watch a share see that its member is at work; `false` if they have taken it
-    /// away.
-    fn show_progress(&self, portion: &Portion) -> bool {
-        !self.has_lease() || self.replace(portion, portion.state().owned_by(Some(self.index)))
-    }
-
-    /// Changes a share's state; `false` if another member has taken it away.
-    #[inline(always)]
-    fn replace(&self, portion: &Portion, state: State) -> bool {
-        if self.has_lease() { portion.replace_state(state) } else { portion.store_state(state) }
+    fn portions(&self) -> impl Iterator<Item = &Arc<Portion>> {
+        self.current.iter().chain(&self.left)
     }
 
     #[inline(always)]
-    fn has_lease(&self) -> bool {
-        self.terms.ack_within.is_some()
+    fn hold(&self) -> Option<MutexGuard<'_, Shown>> {
+        hold(&self.desk)
     }
 
     /// Settles what was lent before, if that goes without saying, and lends the next message in
     /// order; `false` if another member has taken the share away.
+    #[inline(always)]
     fn hand_out_next(&self, portion: &Portion) -> bool {
-        let before = if self.mode == AckMode::Auto { portion.lent() } else { 0 };
+        if is_shared(&self.desk) {
+            return self.hand_out_beside_ackers(portion);
+        }
+        self.hand_out(portion)
+    }
+
+    #[cold]
+    fn hand_out_beside_ackers(&self, portion: &Portion) -> bool {
+        let mut shown = self.desk.shown();
+        let done = self.hand_out(portion);
+        if done {
+            self.show_lent(&mut shown, portion);
+        }
+        done
+    }
+
+    #[inline(always)]
+    fn hand_out(&self, portion: &Portion) -> bool {
+        let desk = &*self.desk;
+        let before = if desk.mode == AckMode::Auto { portion.lent() } else { 0 };
         let state = portion.state();
-        let done = self.replace(portion, state.settle(before).hand_out());
+        let done = desk.replace(portion, state.settle(before).hand_out());
         if done {
             portion.set_lent(portion.lent() & !before | bit(state.handed()));
-            if self.terms.keyed && before != 0 {
-                announce_messages(&self.ring);
+            if desk.terms.keyed && before != 0 {
+                announce_messages(&desk.ring);
             }
         }
         done
     }
 
-    /// Whether the beginning of a share is not in the ring any more, but to be had all the same.
-    fn has_left(&self, portion: &Portion) -> bool {
-        let begin = portion.extent().begin.position;
-        self.backlog.is_some() && self.ring.has_left(Some(self.terms.lag), begin)
+    /// Shows where a message was lent from.
+    fn show_lent(&self, shown: &mut Shown, portion: &Portion) {
+        shown.lent_from = (!self.copies()).then(|| portion.index());
     }
 
     /// Takes a share from the head, wherever that is.
     #[inline(always)]
-    fn take(&mut self, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
-        let take = self.ring.take(&self.subscription, index, count_max, self.terms.keyed);
-        let take = take.map_err(|corrupt| self.segment.corrupt(corrupt))?;
+    fn take(&self, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
+        let desk = &*self.desk;
+        let take = desk.ring.take(&desk.subscription, index, count_max, desk.terms.keyed);
+        let take = take.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
         if let Take::Behind(head) = take {
             return self.take_behind(head, index, count_max);
         }
-        if let Some(backlog) = &mut self.backlog {
-            backlog.get_mut().unwrap_or_else(PoisonError::into_inner).close();
+        if let Some(mut backlog) = desk.backlog() {
+            backlog.close();
         }
         Ok(take)
     }
 
     /// Takes a share from a head that is not in the ring any more.
     fn take_behind(&self, head: Head, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
-        let corrupt = |corrupt| self.segment.corrupt(corrupt);
-        let (ring, subscription) = (&self.ring, &self.subscription);
-        let Some(mut backlog) = self.backlog() else {
+        let desk = &*self.desk;
+        let corrupt = |corrupt| desk.segment.corrupt(corrupt);
+        let (ring, subscription) = (&desk.ring, &desk.subscription);
+        let Some(mut backlog) = desk.backlog() else {
             // Nobody overwrites what such a subscription needs.
             let Place { position, sequence: found } = head.place;
             return Err(corrupt(Corrupt { position, found }));
         };
+        let keyed = desk.terms.keyed;
         Ok(match backlog.survey(head.place, count_max)? {
             Stretch::InFiles(extent, keys) => {
-                let keys = self.terms.keyed.then_some(&keys);
+                let keys = keyed.then_some(&keys);
                 let taken = ring.take_stretch(subscription, index, head, extent, keys);
                 taken.map_or(Take::Empty, |state| Take::Taken(extent, state))
             }
             Stretch::Present(place) => {
-                let keyed = self.terms.keyed;
                 let take = ring.try_take(subscription, index, head, place, count_max, keyed);
                 take.map_err(corrupt)?.unwrap_or(Take::Empty)
             }
         })
     }
 
-    /// Looks for a message of a share, wherever it is by now.
-    fn find(
-        &self,
-        portion: &Portion,
-        number: u32,
-        buffer: &mut Buffer,
-    ) -> Result<Whereabouts, Error> {
-        if !self.has_left(portion) {
-            let span = portion.span(number, &self.ring);
-            if let Some(span) = span.and_then(|span| self.lend(portion, span, buffer)) {
-                return Ok(Whereabouts::Message { span, is_copy: self.copies() });
-            }
-            if self.terms.lag == Lag::Skip {
-                return Ok(Whereabouts::Gone { to: self.gone_below(portion, number) });
-            }
-        }
-        // Only who skips, or has a backlog, can be overtaken; anything else is damage.
-        let backlog = self.backlog().filter(|_| self.has_left(portion));
-        let mut backlog = backlog.ok_or_else(|| self.segment.corrupt(portion.corrupt()))?;
-        Ok(match backlog.fetch(portion.extent(), number, buffer)? {
-            Fetched::Message(span) => Whereabouts::Message { span, is_copy: true },
-            Fetched::Gone { to } => Whereabouts::Gone { to },
-        })
-    }
-
-    /// The sequence of the first message from one on that has not been overwritten, of a
-    /// subscription that skips.
-    fn gone_below(&self, portion: &Portion, number: u32) -> u64 {
-        let gone = |number: &u32| {
-            let span = portion.span(*number, &self.ring);
-            span.is_none_or(|span| self.ring.is_below_floor(portion.position_of(span, &self.ring)))
-        };
-        let count = (number..portion.extent().count).take_while(gone).count();
-        portion.extent().begin.sequence + u64::from(number) + count as u64
-    }
-
-    fn backlog(&self) -> Option<MutexGuard<'_, Backlog>> {
-        let backlog = self.backlog.as_ref()?;
-        Some(backlog.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// A payload as it is lent, if it is still there.
-    #[inline(always)]
-    fn lend(&self, portion: &Portion, span: Span, buffer: &mut Buffer) -> Option<Span> {
-        if !self.copies() {
-            return Some(span);
-        }
-        let copy = buffer.copy(&self.ring, span);
-        let position = portion.position_of(span, &self.ring);
-        let gone = match self.terms.lag {
-            Lag::Hold => false,
-            Lag::Skip => self.ring.is_below_floor(position),
-            Lag::Spill => self.ring.has_left(Some(Lag::Spill), position),
-        };
-        (!gone).then_some(copy)
-    }
-
-    /// Shows which share's messages are not counted one by one, but by [`Self::count_handed`], or by
-    /// whoever clears up after this member: see [`Ring::uncounted`].
-    fn begin_to_count(&self, portion: &Portion) {
-        self.member.word32(layout::COUNTED).store(0, Ordering::Relaxed);
-        let current = self.member.word32(layout::CURRENT);
-        current.store(1 + portion.index().get(), Ordering::Relaxed);
-    }
-
-    /// Counts what was handed out in order of the current share, and settled since, once.
-    fn count_handed(&self, portion: &Portion) {
-        let current = self.member.word32(layout::CURRENT);
-        if current.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let state = portion.state();
-        let counted = self.member.word32(layout::COUNTED).load(Ordering::Relaxed);
-        current.store(0, Ordering::Relaxed);
-        self.count(layout::DELIVERED, state.handed().into());
-        self.count(layout::ACKED, state.settled().saturating_sub(counted).into());
-    }
-
-    /// Settled messages were counted; those that were never handed out, not as something that
-    /// [`Self::count_handed`] would count.
-    fn note_counted(&self, portion: &Portion, messages: u32) {
-        let count = (messages & portion.state().handed_messages()).count_ones();
-        if self.is_current(portion) {
-            let counted = self.member.word32(layout::COUNTED);
-            counted.store(counted.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-        }
-    }
-
-    fn is_current(&self, portion: &Portion) -> bool {
-        self.current.as_deref().is_some_and(|current| core::ptr::eq(current, portion))
-    }
-
-    /// Leaves a share to whoever is free, all that is left of which waits; `false` if another member
-    /// has taken it away.
-    fn open(&self, portion: &Portion) -> bool {
-        let now = Instant::now();
-        for (number, at) in portion.retries() {
-            // What is left of it: whoever sees the share counts from then on.
-            let _ = portion.set_pause(number, Some(at.saturating_duration_since(now)));
-        }
-        if self.is_current(portion) {
-            self.count_handed(portion);
-        }
-        let opened = self.replace(portion, portion.state().owned_by(None));
-        portion.lose();
-        announce_messages(&self.ring);
-        opened
-    }
-
-    /// Adds to one of the counts in the member's line, which only this member changes.
-    fn count(&self, word: Word64, more: u64) {
-        let word = self.member.word64(word);
-        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
-    }
-}
-
-/// What is done while nothing is lent.
-impl Work {
     /// How many messages more the member may take; `None` while it has as many as it may have.
     fn room(&self) -> Option<u32> {
         let own = self.portions().filter(|portion| !portion.is_lost());
         let taken: u32 = own.map(|portion| portion.in_work().count_ones()).sum();
-        self.prefetch.checked_sub(taken).filter(|&room| room > 0)
+        self.desk.prefetch.checked_sub(taken).filter(|&room| room > 0)
     }
 
-    /// Refuses to lend more than may be unacknowledged, wherever it comes from.
-    fn check_prefetch(&self) -> Result<(), Error> {
-        if self.lent() < self.prefetch { Ok(()) } else { Err(self.prefetch_full()) }
+    /// Whether more may be lent, wherever it comes from. Where nobody but the receiver could settle
+    /// something it is an error if not.
+    fn may_have_more(&self) -> Result<bool, Error> {
+        if self.lent() < self.desk.prefetch {
+            return Ok(true);
+        }
+        let Some(_shown) = self.hold() else { return Err(self.prefetch_full()) };
+        if self.desk.has_lease() {
+            // Nobody tells it what has passed to others meanwhile.
+            self.portions().for_each(|portion| portion.look_after());
+        }
+        Ok(self.lent() < self.desk.prefetch)
     }
 
     fn prefetch_full(&self) -> Error {
-        Error::PrefetchFull { queue: self.segment.name().into(), unacked: self.lent() }
+        Error::PrefetchFull { queue: self.desk.segment.name().into(), unacked: self.lent() }
     }
 
     fn lent(&self) -> u32 {
-        self.portions().map(|portion| portion.lent().count_ones()).sum()
+        let own = self.portions().filter(|portion| !portion.is_lost());
+        own.map(|portion| portion.lent().count_ones()).sum()
     }
 
-    /// Keeps what is left of the current share for later, and gives back what is done with.
+    /// Keeps what is left of the current share for later, gives back what is done with, and leaves to
+    /// whoever is free what waits.
     fn put_aside(&mut self, run: &mut Run) {
-        if let Some(portion) = self.current.take() {
-            run.stop();
-            self.count_handed(&portion);
-            self.put_back(portion);
-        }
-        if !self.left.is_empty() {
-            for portion in core::mem::take(&mut self.left) {
-                self.put_back(portion);
-            }
-        }
-    }
-
-    /// Gives a share back, if it is done with, or leaves it to whoever is free, if all that is left
-    /// of it waits; else keeps it.
-    fn put_back(&mut self, portion: Box<Portion>) {
-        let state = portion.state();
-        if portion.is_lost() {
+        let Self { desk, current, left, spare, seen, .. } = self;
+        if current.is_none() && left.is_empty() {
             return;
         }
-        if state.unsettled() == 0 {
+        let mut shown = hold(desk);
+        let mut put_back = |portion: Arc<Portion>| {
+            if let Some(shown) = &mut shown {
+                shown.hide(&portion);
+            }
+            if portion.is_lost() {
+                return;
+            }
+            if portion.state().unsettled() != 0 {
+                if desk.open(&portion) {
+                    seen.push(portion.sight(Instant::now()));
+                }
+                return;
+            }
             portion.retire();
-            if self.spare.is_none() {
-                self.spare = Some(portion);
+            if spare.is_none() {
+                *spare = Some(portion);
             } else {
-                self.replace(&portion, state.owned_by(None));
+                desk.replace(&portion, portion.state().owned_by(None));
                 // Somebody may have waited for a share to be free.
-                announce_messages(&self.ring);
+                announce_messages(&desk.ring);
             }
-            announce_room(&self.ring);
-        } else if portion.in_work() == 0 {
-            if self.open(&portion) {
-                self.seen.push(portion.sight(Instant::now()));
+            announce_room(&desk.ring);
+        };
+        if let Some(portion) = current.take() {
+            run.stop();
+            desk.count_handed(&portion);
+            if portion.is_to_keep() {
+                keep(left, portion);
+            } else {
+                put_back(portion);
             }
-        } else {
-            self.keep(portion);
+        }
+        let mut place = 0;
+        while let Some(portion) = left.get(place) {
+            if portion.is_to_keep() {
+                place += 1;
+            } else {
+                put_back(left.remove(place));
+            }
         }
     }
 
-    fn keep(&mut self, portion: Box<Portion>) {
-        let position = portion.extent().begin.position;
-        let place = self.left.partition_point(|other| other.extent().begin.position < position);
-        self.left.insert(place, portion);
+    fn keep(&mut self, portion: Arc<Portion>) {
+        keep(&mut self.left, portion);
     }
 
     /// Hands out a message of what is left of shares, if there is one whose time has come.
@@ -743,7 +744,12 @@ impl Work {
         due_at: &mut Option<Instant>,
         buffer: &mut Buffer,
     ) -> Result<Option<Read<Handed>>, Error> {
-        for number in bits(portion.state().unsettled() & !portion.lent()) {
+        let desk = &*self.desk;
+        let candidates = {
+            let _shown = self.hold();
+            portion.state().unsettled() & !portion.lent()
+        };
+        for number in bits(candidates) {
             if portion.is_lost() {
                 break;
             }
@@ -751,50 +757,62 @@ impl Work {
                 note_due(due_at, at);
                 continue;
             }
-            if portion.is_blocked(number, &self.ring) {
+            if portion.is_blocked(number, &desk.ring) {
                 continue;
             }
-            if self.is_last_delivery(portion.deliveries(number)) {
-                if let Err(error) = self.bury(portion, number, Reason::Unacknowledged) {
+            {
+                let _shown = self.hold();
+                if portion.is_lost() {
+                    break;
+                }
+                // Nobody leaves the share to others meanwhile.
+                portion.set_busy(number, true);
+            }
+            let is_last = desk.is_last_delivery(portion.deliveries(number));
+            let found = if is_last {
+                let gone = desk.write_letter(portion, number, Reason::Unacknowledged);
+                gone.map(|gone| gone.map(|to| Whereabouts::Gone { to }))
+            } else {
+                desk.find(portion, number, buffer).map(Some)
+            };
+            let mut shown = self.hold();
+            portion.set_busy(number, false);
+            let found = match found {
+                Err(error) if is_last => {
                     let _ = portion.set_pause(number, Some(LETTER_RETRY));
                     portion.retry_at(number, Instant::now() + LETTER_RETRY);
                     return Err(error);
                 }
-                continue;
-            }
-            let (span, is_copy) = match self.find(portion, number, buffer)? {
-                Whereabouts::Message { span, is_copy } => (span, is_copy),
-                Whereabouts::Gone { to } => return Ok(self.miss(portion, number, to)),
+                found => found?,
             };
-            if !self.show_progress(portion) {
+            let (span, is_copy) = match found {
+                Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
+                Some(Whereabouts::Gone { to }) if !is_last => {
+                    return Ok(desk.miss(portion, number, to).map(Read::from));
+                }
+                Some(Whereabouts::Gone { to }) => {
+                    desk.miss(portion, number, to);
+                    continue;
+                }
+                None => {
+                    desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                    continue;
+                }
+            };
+            if !desk.show_progress(portion) {
                 break;
             }
             portion.hand_out_again(number);
+            if let Some(shown) = &mut shown {
+                self.show_lent(shown, portion);
+            }
             let delivery = portion.deliveries(number);
-            self.count(layout::DELIVERED, 1);
-            self.count(layout::REDELIVERED, u64::from(delivery > 1));
+            desk.count(layout::DELIVERED, 1);
+            desk.count(layout::REDELIVERED, u64::from(delivery > 1));
             let sequence = portion.extent().begin.sequence + u64::from(number);
             return Ok(Some(Read::Message(Handed { span, sequence, delivery, is_copy })));
         }
         Ok(None)
-    }
-
-    /// Settles a message as missed, and those that follow it below the sequence `to`.
-    fn miss(&self, portion: &Portion, number: u32, to: u64) -> Option<Read<Handed>> {
-        let in_order = bits(portion.state().unsettled() & (u32::MAX << number));
-        let first = portion.extent().begin.sequence;
-        let is_gone = |number: u32| first + u64::from(number) < to;
-        let run = in_order.zip(number..).take_while(|&(found, due)| found == due && is_gone(due));
-        let count = run.count();
-        #[allow(clippy::cast_possible_truncation, reason = "32 at most")]
-        let messages = (((1_u64 << count) - 1) << number) as u32;
-        let from = first + u64::from(number);
-        let to = from + count as u64;
-        self.replace(portion, portion.state().settle(messages));
-        self.note_counted(portion, messages);
-        self.count(layout::MISSED, count as u64);
-        self.announce_settled();
-        (count > 0).then_some(Read::Missed { from, to })
     }
 
     /// Looks after what other members left, and hands out a message of that. Each look takes lines
@@ -807,14 +825,16 @@ impl Work {
         let now = Instant::now();
         if self.is_to_watch(now) {
             self.watched_at = Some(now);
-            let members = self.ring.active_members().filter(|&index| {
-                let of = self.ring.member(index).subscription();
-                index != self.index && of == Some(self.subscription.index())
+            let Desk { ring, index: own, subscription, lock, .. } = &*self.desk;
+            let members = ring.active_members().filter(|index| {
+                let of = ring.member(*index).subscription();
+                index != own && of == Some(subscription.index())
             });
-            membership::clear_dead(&self.ring, &self.lock, members)?;
+            membership::clear_dead(ring, lock, members)?;
         }
         let since = |at: Instant| now.duration_since(at);
-        if at_once || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
+        let has_opened = self.hold().is_some_and(|shown| shown.has_opened.take());
+        if at_once || has_opened || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
             self.seen = self.sights(now);
             self.seen_at = Some(now);
         }
@@ -827,14 +847,19 @@ impl Work {
             }
         }
         let Some(sight) = ripe else { return Ok(None) };
-        let portion = Portion::inherited(&self.ring, &sight, self.index, self.terms.keyed);
-        match portion.map_err(|corrupt| self.segment.corrupt(corrupt))? {
+        let desk = &*self.desk;
+        let portion = Portion::inherited(&desk.ring, &sight, desk.index, desk.terms.keyed);
+        match portion.map_err(|corrupt| desk.segment.corrupt(corrupt))? {
             Some(portion) => {
                 for number in bits(portion.waiting()) {
                     let pause = self.pause_of(&sight, number);
                     portion.retry_at(number, sight.since + pause);
                 }
-                self.keep(Box::new(portion));
+                let portion = Arc::new(portion);
+                if let Some(mut shown) = self.hold() {
+                    shown.show(&portion);
+                }
+                self.keep(portion);
                 self.pick(buffer)
             }
             None => Ok(None),
@@ -848,11 +873,10 @@ impl Work {
     /// The unsettled shares of the subscription that are not this member's, and since when they
     /// have been as they are.
     fn sights(&self, now: Instant) -> Vec<Sight> {
-        let found = self
-            .ring
-            .used_shares()
-            .filter_map(|index| Sight::of(&self.ring, index, &self.subscription, now));
-        let of_others = found.filter(|sight| sight.state.owner() != Some(self.index));
+        let Desk { ring, index: own, subscription, .. } = &*self.desk;
+        let found =
+            ring.used_shares().filter_map(|index| Sight::of(ring, index, subscription, now));
+        let of_others = found.filter(|sight| sight.state.owner() != Some(*own));
         let known = |sight: Sight| self.seen.iter().find(|seen| seen.is_same(&sight)).copied();
         of_others.map(|sight| known(sight).unwrap_or(sight)).collect()
     }
@@ -860,7 +884,7 @@ impl Work {
     /// When a share of another member's can be taken over, if nothing happens to it before.
     fn ripens_at(&self, sight: &Sight) -> Option<Instant> {
         if !sight.state.is_open() {
-            return self.terms.ack_within.map(|time| sight.since + time);
+            return self.desk.terms.ack_within.map(|time| sight.since + time);
         }
         if sight.state.unsettled() & !sight.waiting != 0 {
             return Some(sight.since);
@@ -872,8 +896,8 @@ impl Work {
 
     /// How long a message that waits does so.
     fn pause_of(&self, sight: &Sight, number: u32) -> Duration {
-        let share = self.ring.share(sight.index);
-        let usual = || self.pause_after(share.deliveries(number, sight.state));
+        let share = self.desk.ring.share(sight.index);
+        let usual = || self.desk.pause_after(share.deliveries(number, sight.state));
         share.pause(number).unwrap_or_else(usual)
     }
 
@@ -890,10 +914,24 @@ impl Work {
     fn is_something_ready(&self) -> bool {
         self.left.iter().any(|portion| {
             let is_ready = |number| {
-                portion.waits_until(number).is_none() && !portion.is_blocked(number, &self.ring)
+                portion.waits_until(number).is_none()
+                    && !portion.is_blocked(number, &self.desk.ring)
             };
             !portion.is_lost() && bits(portion.state().unsettled() & !portion.lent()).any(is_ready)
         })
+    }
+}
+
+/// Puts a share among others, in the order of the stream.
+fn keep(left: &mut Vec<Arc<Portion>>, portion: Arc<Portion>) {
+    let position = portion.extent().begin.position;
+    let place = left.partition_point(|other| other.extent().begin.position < position);
+    left.insert(place, portion);
+}
+
+impl From<Missed> for Read<Handed> {
+    fn from(Missed { from, to }: Missed) -> Self {
+        Self::Missed { from, to }
     }
 }
 

@@ -1,12 +1,12 @@
 //! A share as its member sees it, and the shares of others as they look from here.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ring::{
     Corrupt, Extent, MemberIndex, Ring, Share, ShareIndex, Span, State, Subscription,
 };
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A share of this member's. Only the member changes it, unless others may take it away; so what
 /// is written down here is what stands in the segment, or stood there as long as the share was its
@@ -20,6 +20,8 @@ pub(super) struct Portion {
     state: AtomicU64,
     /// Messages that the application has, a bit each.
     lent: AtomicU32,
+    /// Messages that somebody is about to give up, and does not have the lock meanwhile, a bit each.
+    busy: AtomicU32,
     /// Messages that wait to be delivered again, a bit each.
     waiting: AtomicU32,
     /// 1 once another member has taken it away, or anybody may.
@@ -59,6 +61,7 @@ impl Portion {
             extent: Extent::default(),
             state: AtomicU64::new(state.word()),
             lent: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             lost: AtomicU32::new(0),
             retries: Mutex::default(),
@@ -123,6 +126,21 @@ impl Portion {
         self.lent.store(messages, Ordering::Relaxed);
     }
 
+    /// Messages that are lent, and that nobody is about to give up.
+    pub(super) fn in_hand(&self) -> u32 {
+        self.lent() & !self.busy.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) != 0
+    }
+
+    /// Somebody is about to give a message up, or has done that, or has not.
+    pub(super) fn set_busy(&self, number: u32, busy: bool) {
+        let others = self.busy.load(Ordering::Relaxed) & !(1 << number);
+        self.busy.store(others | u32::from(busy) << number, Ordering::Relaxed);
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed) != 0
     }
@@ -130,6 +148,13 @@ impl Portion {
     /// It is another member's by now, or anybody's.
     pub(super) fn lose(&self) {
         self.lost.store(1, Ordering::Relaxed);
+    }
+
+    /// Finds out whether another member has taken it away, where others may.
+    pub(super) fn look_after(&self) {
+        if self.share.load_state() != self.state() {
+            self.lose();
+        }
     }
 
     /// Whether every message was handed out once.
@@ -195,6 +220,12 @@ impl Portion {
     /// Unsettled messages that do not wait, a bit each.
     pub(super) fn in_work(&self) -> u32 {
         self.state().unsettled() & !self.waiting()
+    }
+
+    /// Whether there is something of it for its member to do.
+    #[inline]
+    pub(super) fn is_to_keep(&self) -> bool {
+        self.in_work() != 0 && !self.is_lost()
     }
 
     pub(super) fn waiting(&self) -> u32 {
@@ -282,6 +313,19 @@ impl Portion {
                 && share.load_state().unsettled() & blocker.messages != 0
         })
     }
+}
+
+/// [`Arc::get_mut`] without its two swaps, which cost a share as much as a message.
+#[inline(always)]
+pub(super) fn sole(portion: &mut Arc<Portion>) -> Option<&mut Portion> {
+    if Arc::strong_count(portion) != 1 {
+        return None;
+    }
+    // Acquire: what those did who had a part in it, before they let go.
+    fence(Ordering::Acquire);
+    // SAFETY: nobody else has a part in it: there is this one, which the caller has borrowed, so that
+    // no other comes of it, and nobody makes weak ones of portions.
+    Some(unsafe { &mut *Arc::as_ptr(portion).cast_mut() })
 }
 
 /// What has to be settled before messages of a share, for their keys' sake. All shares before it

@@ -1,37 +1,80 @@
-//! What a member does with messages while they are lent: it acknowledges them, or refuses them, or
-//! gives them up.
+//! What is done with messages while they are lent: they are acknowledged, or refused, or given up.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::portion::Portion;
-use super::{Whereabouts, Work};
+use super::Work;
+use super::desk::{Desk, Shown};
+use super::portion::{Portion, bit};
 use crate::error::Error;
-use crate::history::{Letter, Reason};
-use crate::layout::{self, Word64};
+use crate::history::Reason;
+use crate::layout;
 use crate::membership::announce_messages;
 use crate::outcome::{Acked, Nacked};
-use crate::ring::Buffer;
+
+/// Whoever settles a member's messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settler<'a> {
+    desk: &'a Desk,
+    /// What the member has, for one who has borrowed the receiver, so that it does nothing
+    /// meanwhile. An acker sees what is shown.
+    work: Option<&'a Work>,
+}
+
+impl Desk {
+    /// For an acker: the receiver may be at work.
+    pub(crate) fn settler(&self) -> Settler<'_> {
+        Settler { desk: self, work: None }
+    }
+}
 
 impl Work {
-    pub(crate) fn ack(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        Ok(self.find_lent(sequence).map_or(Acked::Late, |(portion, number)| {
-            portion.set_lent(portion.lent() & !(1 << number));
-            self.settle(portion, 1 << number)
+    /// For one who has borrowed the receiver.
+    pub(crate) fn settler(&self) -> Settler<'_> {
+        Settler { desk: self.desk(), work: Some(self) }
+    }
+}
+
+/// Keeps others from settling, and then calls a receiver that waits for what was done meanwhile.
+struct Settling<'a> {
+    shown: MutexGuard<'a, Shown>,
+    /// Behind the lock: it is dropped after that.
+    _relief: Relief<'a>,
+}
+
+/// Calls the receiver when it is dropped.
+struct Relief<'a>(&'a Desk);
+
+impl Drop for Relief<'_> {
+    fn drop(&mut self) {
+        let relief = self.0.relief();
+        if relief.is_awaited() {
+            relief.call();
+        }
+    }
+}
+
+impl<'a> Settler<'a> {
+    pub(crate) fn ack(self, sequence: u64) -> Result<Acked, Error> {
+        let settling = self.begin()?;
+        Ok(self.find(&settling, sequence).map_or(Acked::Late, |(portion, number)| {
+            self.acknowledge(&settling, portion, 1 << number)
         }))
     }
 
     /// Acknowledges everything that is lent up to a sequence; late if any of that is, or nothing is
     /// lent.
-    pub(crate) fn ack_through(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
+    pub(crate) fn ack_through(self, sequence: u64) -> Result<Acked, Error> {
+        let settling = self.begin()?;
         let mut all = None;
-        for portion in self.portions() {
-            let messages = portion.lent() & portion.through(sequence);
+        let portions: &mut dyn Iterator<Item = &Arc<Portion>> = match self.work {
+            Some(work) => &mut work.portions(),
+            None => &mut settling.shown.portions(),
+        };
+        for portion in portions {
+            let messages = portion.in_hand() & portion.through(sequence);
             if messages != 0 {
-                portion.set_lent(portion.lent() & !messages);
-                let acked = self.settle(portion, messages);
+                let acked = self.acknowledge(&settling, portion, messages);
                 all = all.filter(|&before| before == Acked::Late).or(Some(acked));
             }
         }
@@ -39,138 +82,142 @@ impl Work {
     }
 
     /// Refuses a message, to be delivered again after a pause, or after the usual one.
-    pub(crate) fn nack(&self, sequence: u64, pause: Option<Duration>) -> Result<Nacked, Error> {
-        let _settling = self.settling()?;
-        let Some((portion, number)) = self.find_lent(sequence) else { return Ok(Nacked::Late) };
+    pub(crate) fn nack(self, sequence: u64, pause: Option<Duration>) -> Result<Nacked, Error> {
+        let _leaving = self.keep_member()?;
+        let settling = self.begin()?;
+        let Some((portion, number)) = self.find(&settling, sequence) else {
+            return Ok(Nacked::Late);
+        };
         let deliveries = portion.deliveries(number);
-        if self.is_last_delivery(deliveries) {
-            return Ok(match self.give_up(portion, number)? {
+        if self.desk.is_last_delivery(deliveries) {
+            let portion = Arc::clone(portion);
+            return Ok(match self.give_up(settling, &portion, number)? {
                 Acked::Done => Nacked::DeadLetter,
                 Acked::Late => Nacked::Late,
             });
         }
-        portion.set_lent(portion.lent() & !(1 << number));
-        if !self.show_progress(portion) {
+        portion.set_lent(portion.lent() & !bit(number));
+        if !self.desk.show_progress(portion) {
             return Ok(Nacked::Late);
         }
         let pause = portion.set_pause(number, pause);
-        let pause = pause.unwrap_or_else(|| self.pause_after(deliveries));
+        let pause = pause.unwrap_or_else(|| self.desk.pause_after(deliveries));
         portion.retry_at(number, Instant::now() + pause);
-        if portion.is_handed_out() && portion.in_work() == 0 {
-            // Somebody else may be free before this member receives again.
-            self.open(portion);
+        // Somebody else may be free before this member receives again.
+        let is_left = self.pass_on(&settling, portion);
+        if !is_left && self.work.is_none() {
+            // The receiver may sleep, and has to do so no longer than the pause.
+            announce_messages(&self.desk.ring);
         }
         Ok(Nacked::Retry(pause))
     }
 
-    pub(crate) fn reject(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        if self.dead_letters.is_none() {
-            let queue = self.segment.name().into();
+    pub(crate) fn reject(self, sequence: u64) -> Result<Acked, Error> {
+        let _leaving = self.keep_member()?;
+        let settling = self.begin()?;
+        if self.desk.dead_letters.is_none() {
+            let queue = self.desk.segment.name().into();
             let what = "a message cannot be rejected without a place for dead letters: the queue has no history directory, and this member names none".into();
             return Err(Error::InvalidOption { queue, what });
         }
-        self.find_lent(sequence)
-            .map_or(Ok(Acked::Late), |(portion, number)| self.give_up(portion, number))
+        let Some((portion, number)) = self.find(&settling, sequence) else {
+            return Ok(Acked::Late);
+        };
+        let portion = Arc::clone(portion);
+        self.give_up(settling, &portion, number)
     }
 
-    /// Has a message that is lent become a dead letter.
-    fn give_up(&self, portion: &Portion, number: u32) -> Result<Acked, Error> {
-        let buried = self.bury(portion, number, Reason::Refused)?;
-        portion.set_lent(portion.lent() & !(1 << number));
-        Ok(buried)
-    }
-
-    pub(crate) fn extend(&self, sequence: u64) -> Result<Acked, Error> {
-        let _settling = self.settling()?;
-        Ok(match self.find_lent(sequence) {
-            Some((portion, _)) if self.show_progress(portion) => Acked::Done,
+    pub(crate) fn extend(self, sequence: u64) -> Result<Acked, Error> {
+        let settling = self.begin()?;
+        Ok(match self.find(&settling, sequence) {
+            Some((portion, _)) if self.desk.show_progress(portion) => Acked::Done,
             _ => Acked::Late,
         })
     }
 
-    /// Keeps other threads from settling meanwhile.
-    pub(super) fn settling(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        if !self.lock.is_own() {
-            return Err(self.segment.forked());
-        }
-        Ok(self.settling.lock().unwrap_or_else(PoisonError::into_inner))
+    fn begin(self) -> Result<Settling<'a>, Error> {
+        self.desk.check_own()?;
+        Ok(Settling { shown: self.desk.shown(), _relief: Relief(self.desk) })
     }
 
-    fn find_lent(&self, sequence: u64) -> Option<(&Portion, u32)> {
-        self.portions().find_map(|portion| {
+    /// Keeps the member from giving up its place, for one who may write a dead letter.
+    fn keep_member(self) -> Result<impl Sized + use<'a>, Error> {
+        self.desk.check_own()?;
+        Ok(self.desk.letters.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn find<'b>(self, settling: &'b Settling<'_>, sequence: u64) -> Option<(&'b Arc<Portion>, u32)>
+    where
+        'a: 'b,
+    {
+        let lent = |portion: &'b Arc<Portion>| {
             let number = portion.number_of(sequence)?;
-            (portion.lent() & (1 << number) != 0).then_some((portion, number))
-        })
-    }
-
-    /// Settles messages; late if another member has taken the share away.
-    pub(super) fn settle(&self, portion: &Portion, messages: u32) -> Acked {
-        self.settle_as(layout::ACKED, portion, messages)
-    }
-
-    /// [`Self::settle`], where they are counted as something.
-    fn settle_as(&self, what: Word64, portion: &Portion, messages: u32) -> Acked {
-        let state = portion.state().settle(messages);
-        if !self.replace(portion, state) {
-            return Acked::Late;
-        }
-        self.count(what, messages.count_ones().into());
-        self.note_counted(portion, messages);
-        self.announce_settled();
-        Acked::Done
-    }
-
-    /// Calls those who may have waited for the key of what was settled.
-    pub(super) fn announce_settled(&self) {
-        if self.terms.keyed {
-            announce_messages(&self.ring);
+            (portion.in_hand() & bit(number) != 0).then_some((portion, number))
+        };
+        match self.work {
+            Some(work) => work.portions().find_map(lent),
+            None => settling.shown.portions_with(sequence).find_map(lent),
         }
     }
 
-    pub(super) fn is_last_delivery(&self, deliveries: u32) -> bool {
-        self.terms.deliveries_max.is_some_and(|max| deliveries >= max)
+    /// Settles messages that are lent; late if another member has taken the share away.
+    fn acknowledge(self, settling: &Settling<'_>, portion: &Portion, messages: u32) -> Acked {
+        portion.set_lent(portion.lent() & !messages);
+        let acked = self.desk.settle_as(layout::ACKED, portion, messages);
+        if self.work.is_none() {
+            self.pass_on(settling, portion);
+        }
+        if acked { Acked::Done } else { Acked::Late }
     }
 
-    pub(super) fn pause_after(&self, deliveries: u32) -> Duration {
-        let backoff = self.terms.backoff;
-        let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
-        let pause = backoff.first.as_secs_f64() * backoff.factor.powi(times);
-        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max)
-    }
-
-    /// Makes a dead letter of a message, and settles it.
-    pub(super) fn bury(
-        &self,
+    /// Has a message that is lent become a dead letter. That takes as long as the disk does: others
+    /// go on meanwhile.
+    fn give_up(
+        self,
+        settling: Settling<'_>,
         portion: &Portion,
         number: u32,
-        reason: Reason,
     ) -> Result<Acked, Error> {
-        let mut buffer = Buffer::default();
-        let copy = match self.find(portion, number, &mut buffer)? {
-            Whereabouts::Message { span, is_copy: true } => span,
-            Whereabouts::Message { span, is_copy: false } => buffer.copy(&self.ring, span),
-            Whereabouts::Gone { to } => {
-                self.miss(portion, number, to);
-                return Ok(Acked::Late);
-            }
-        };
-        if !self.show_progress(portion) {
+        if !self.desk.show_progress(portion) {
             return Ok(Acked::Late);
         }
-        let letter = Letter {
-            sequence: portion.extent().begin.sequence + u64::from(number),
-            key_hash: buffer.key_hash(copy),
-            deliveries: portion.deliveries(number),
-            reason,
-            payload: buffer.payload(copy),
-        };
-        if let Some(file) = &self.dead_letters {
-            // Whoever had it before may have died between the letter and the settling.
-            if reason == Reason::Refused || !file.has_on_disk(letter.sequence)? {
-                file.append(&letter)?;
+        portion.set_busy(number, true);
+        drop(settling);
+        let written = self.desk.write_letter(portion, number, Reason::Refused);
+        let settling = self.begin()?;
+        portion.set_busy(number, false);
+        let gone = written?;
+        portion.set_lent(portion.lent() & !bit(number));
+        let is_buried = match gone {
+            None => self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number)),
+            Some(to) => {
+                self.desk.miss(portion, number, to);
+                false
             }
+        };
+        if self.work.is_none() {
+            self.pass_on(&settling, portion);
         }
-        Ok(self.settle_as(layout::DEAD_LETTERS, portion, 1 << number))
+        Ok(if is_buried { Acked::Done } else { Acked::Late })
+    }
+
+    /// Does at once what the receiver does else when it looks after the share: lets go of it when all
+    /// is settled, and leaves it to others when all that is left waits; tells whether it was that.
+    /// Where the receiver may have lent something in the ring, that is for the receiver to do.
+    fn pass_on(self, settling: &Settling<'_>, portion: &Portion) -> bool {
+        let shown = &settling.shown;
+        let is_lent = self.work.is_none() && shown.lent_from == Some(portion.index());
+        if portion.is_lost() || is_lent {
+            return false;
+        }
+        if self.work.is_none() && portion.state().unsettled() == 0 {
+            self.desk.retire(portion);
+        }
+        let is_left = Desk::is_all_waiting(portion);
+        if is_left {
+            self.desk.open(portion);
+            shown.has_opened.set(true);
+        }
+        is_left
     }
 }

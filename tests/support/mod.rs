@@ -347,6 +347,11 @@ impl Random {
         Self(seed)
     }
 
+    /// By a seed of its own.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number below a limit.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(1);

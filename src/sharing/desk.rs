@@ -1,0 +1,386 @@
+//! What a member's receiver has in common with whoever settles its messages: the member's line, and
+//! its shares, as long as they are its own.
+//!
+//! The receiver takes shares, hands their messages out, and gives shares back. As long as there is no
+//! acker it is alone while it does so, and needs no lock. Each acker has a part in the desk; from the
+//! first one to the last the receiver keeps a list of its shares there, and whatever both may change
+//! is changed under the lock of that list: what is lent, what waits, and the state of each share.
+//! Messages that are not lent are the receiver's alone, also without the lock, but that a share of
+//! which nothing but refused messages is left may be left to others meanwhile.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use super::portion::{Portion, bits};
+use crate::error::Error;
+use crate::history::{Backlog, DeadLetterFile, Fetched, Letter, Reason};
+use crate::layout::{self, Word64};
+use crate::membership::{announce_messages, announce_room};
+use crate::registry::Terms;
+use crate::ring::{Buffer, Lag, Member, MemberIndex, Ring, ShareIndex, Span, State, Subscription};
+use crate::segment::{Lock, Mapping, Segment};
+use crate::subscribe::AckMode;
+use crate::sync::{AtomicU32, Ordering};
+use crate::wait::Event;
+
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(super) ring: Ring,
+    pub(super) segment: Arc<Segment>,
+    /// An opening of its own, to find out who has died.
+    pub(super) lock: Lock,
+    pub(super) index: MemberIndex,
+    pub(super) member: Member,
+    pub(super) subscription: Subscription,
+    pub(super) terms: Terms,
+    pub(super) mode: AckMode,
+    pub(super) prefetch: u32,
+    pub(super) dead_letters: Option<DeadLetterFile>,
+    /// Where it finds what has left the ring, if it may have to look there.
+    pub(super) backlog: Option<Mutex<Backlog>>,
+    /// Taken by whoever settles or refuses messages that are lent, and by the receiver while there
+    /// are ackers.
+    pub(super) shown: Mutex<Shown>,
+    /// Had by those who may write a dead letter, without the lock above; the member waits for them
+    /// before it gives up its place. Taken before that lock.
+    pub(super) letters: RwLock<()>,
+    /// What a receiver sleeps on that has as much as it may have.
+    pub(super) relief: Arc<AtomicU32>,
+    /// The ring is a view of this.
+    pub(super) _mapping: Arc<Mapping>,
+}
+
+/// What ackers see. Without any of them it is not kept up.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// The member's shares, in the order of the stream; of two at one place the later one last.
+    portions: Vec<Arc<Portion>>,
+    /// The share whose messages may be lent where they lie in the ring.
+    pub(super) lent_from: Option<ShareIndex>,
+    /// Whether a share was left to others that the receiver has not looked for since.
+    pub(super) has_opened: Cell<bool>,
+}
+
+impl Shown {
+    /// What the member has now, of which nothing is lent.
+    pub(super) fn show_all<'a>(&mut self, portions: impl Iterator<Item = &'a Arc<Portion>>) {
+        *self = Self::default();
+        portions.for_each(|portion| self.show(portion));
+    }
+
+    pub(super) fn show(&mut self, portion: &Arc<Portion>) {
+        let place = self.count_from(portion.extent().begin.sequence);
+        self.portions.insert(place, Arc::clone(portion));
+    }
+
+    pub(super) fn hide(&mut self, portion: &Arc<Portion>) {
+        self.portions.retain(|shown| !Arc::ptr_eq(shown, portion));
+    }
+
+    pub(super) fn hide_all(&mut self) {
+        self.portions.clear();
+    }
+
+    pub(super) fn portions(&self) -> impl Iterator<Item = &Arc<Portion>> {
+        self.portions.iter()
+    }
+
+    /// Those that have a sequence, the latest first.
+    pub(super) fn portions_with(&self, sequence: u64) -> impl Iterator<Item = &Arc<Portion>> {
+        let before = self.portions[..self.count_from(sequence)].iter().rev();
+        before.take_while(move |portion| portion.number_of(sequence).is_some())
+    }
+
+    /// How many begin at a sequence or before.
+    fn count_from(&self, sequence: u64) -> usize {
+        self.portions.partition_point(|other| other.extent().begin.sequence <= sequence)
+    }
+}
+
+/// What came of looking for a message of a share.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whereabouts {
+    Message {
+        span: Span,
+        is_copy: bool,
+    },
+    /// It is gone, as all are below a sequence.
+    Gone {
+        to: u64,
+    },
+}
+
+/// Messages that were settled as missed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missed {
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+impl Desk {
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    pub(crate) fn member(&self) -> u32 {
+        self.index.get()
+    }
+
+    /// Refuses to go on in a child that was forked since.
+    pub(super) fn check_own(&self) -> Result<(), Error> {
+        if self.lock.is_own() { Ok(()) } else { Err(self.segment.forked()) }
+    }
+
+    /// Keeps others from changing what is shown, and what stands in the shares.
+    pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a receiver sleeps on that has as much as it may have. Whoever calls has had the lock
+    /// between what it did and the look at the word, and the sleeper has it for its last look, after
+    /// its announcement: so one of them sees the other.
+    pub(super) fn relief(&self) -> Event<'_> {
+        Event::new(&self.relief)
+    }
+
+    /// Whether payloads are copied out before they are lent: because the writer, or another
+    /// member, may not wait for this one.
+    #[inline(always)]
+    pub(super) fn copies(&self) -> bool {
+        self.has_lease() || self.terms.lag != Lag::Hold
+    }
+
+    /// Lets those who watch a share see that its member is at work; `false` if they have taken it
+    /// away.
+    pub(super) fn show_progress(&self, portion: &Portion) -> bool {
+        !self.has_lease() || self.replace(portion, portion.state().owned_by(Some(self.index)))
+    }
+
+    /// Changes a share's state; `false` if another member has taken it away.
+    #[inline(always)]
+    pub(super) fn replace(&self, portion: &Portion, state: State) -> bool {
+        if self.has_lease() { portion.replace_state(state) } else { portion.store_state(state) }
+    }
+
+    #[inline(always)]
+    pub(super) fn has_lease(&self) -> bool {
+        self.terms.ack_within.is_some()
+    }
+
+    /// Whether the beginning of a share is not in the ring any more, but to be had all the same.
+    pub(super) fn has_left(&self, portion: &Portion) -> bool {
+        let begin = portion.extent().begin.position;
+        self.backlog.is_some() && self.ring.has_left(Some(self.terms.lag), begin)
+    }
+
+    /// Looks for a message of a share, wherever it is by now.
+    pub(super) fn find(
+        &self,
+        portion: &Portion,
+        number: u32,
+        buffer: &mut Buffer,
+    ) -> Result<Whereabouts, Error> {
+        if !self.has_left(portion) {
+            let span = portion.span(number, &self.ring);
+            if let Some(span) = span.and_then(|span| self.lend(portion, span, buffer)) {
+                return Ok(Whereabouts::Message { span, is_copy: self.copies() });
+            }
+            if self.terms.lag == Lag::Skip {
+                return Ok(Whereabouts::Gone { to: self.gone_below(portion, number) });
+            }
+        }
+        // Only who skips, or has a backlog, can be overtaken; anything else is damage.
+        let backlog = self.backlog().filter(|_| self.has_left(portion));
+        let mut backlog = backlog.ok_or_else(|| self.segment.corrupt(portion.corrupt()))?;
+        Ok(match backlog.fetch(portion.extent(), number, buffer)? {
+            Fetched::Message(span) => Whereabouts::Message { span, is_copy: true },
+            Fetched::Gone { to } => Whereabouts::Gone { to },
+        })
+    }
+
+    /// The sequence of the first message from one on that has not been overwritten, of a
+    /// subscription that skips.
+    fn gone_below(&self, portion: &Portion, number: u32) -> u64 {
+        let gone = |number: &u32| {
+            let span = portion.span(*number, &self.ring);
+            span.is_none_or(|span| self.ring.is_below_floor(portion.position_of(span, &self.ring)))
+        };
+        let count = (number..portion.extent().count).take_while(gone).count();
+        portion.extent().begin.sequence + u64::from(number) + count as u64
+    }
+
+    pub(super) fn backlog(&self) -> Option<MutexGuard<'_, Backlog>> {
+        let backlog = self.backlog.as_ref()?;
+        Some(backlog.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A payload as it is lent, if it is still there.
+    #[inline(always)]
+    pub(super) fn lend(&self, portion: &Portion, span: Span, buffer: &mut Buffer) -> Option<Span> {
+        if !self.copies() {
+            return Some(span);
+        }
+        let copy = buffer.copy(&self.ring, span);
+        let position = portion.position_of(span, &self.ring);
+        let gone = match self.terms.lag {
+            Lag::Hold => false,
+            Lag::Skip => self.ring.is_below_floor(position),
+            Lag::Spill => self.ring.has_left(Some(Lag::Spill), position),
+        };
+        (!gone).then_some(copy)
+    }
+
+    /// Writes the dead letter of a message; tells what is missed, if it is gone.
+    pub(super) fn write_letter(
+        &self,
+        portion: &Portion,
+        number: u32,
+        reason: Reason,
+    ) -> Result<Option<u64>, Error> {
+        let mut buffer = Buffer::default();
+        let copy = match self.find(portion, number, &mut buffer)? {
+            Whereabouts::Message { span, is_copy: true } => span,
+            Whereabouts::Message { span, is_copy: false } => buffer.copy(&self.ring, span),
+            Whereabouts::Gone { to } => return Ok(Some(to)),
+        };
+        let letter = Letter {
+            sequence: portion.extent().begin.sequence + u64::from(number),
+            key_hash: buffer.key_hash(copy),
+            deliveries: portion.deliveries(number),
+            reason,
+            payload: buffer.payload(copy),
+        };
+        if let Some(file) = &self.dead_letters {
+            // Whoever had it before may have died between the letter and the settling.
+            if reason == Reason::Refused || !file.has_on_disk(letter.sequence)? {
+                file.append(&letter)?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What is done under the lock, unless there is nobody to keep away by it.
+impl Desk {
+    /// Shows which share's messages are not counted one by one, but by [`Self::count_handed`], or by
+    /// whoever clears up after this member: see [`Ring::uncounted`].
+    pub(super) fn begin_to_count(&self, portion: &Portion) {
+        self.member.word32(layout::COUNTED).store(0, Ordering::Relaxed);
+        let current = self.member.word32(layout::CURRENT);
+        current.store(1 + portion.index().get(), Ordering::Relaxed);
+    }
+
+    /// Counts what was handed out in order of the share that was worked through, and settled since,
+    /// once.
+    pub(super) fn count_handed(&self, portion: &Portion) {
+        if !self.is_counting(portion) {
+            return;
+        }
+        let state = portion.state();
+        let counted = self.member.word32(layout::COUNTED).load(Ordering::Relaxed);
+        self.member.word32(layout::CURRENT).store(0, Ordering::Relaxed);
+        self.count(layout::DELIVERED, state.handed().into());
+        self.count(layout::ACKED, state.settled().saturating_sub(counted).into());
+    }
+
+    /// Settled messages were counted; those that were never handed out, not as something that
+    /// [`Self::count_handed`] would count.
+    fn note_counted(&self, portion: &Portion, messages: u32) {
+        let count = (messages & portion.state().handed_messages()).count_ones();
+        if self.is_counting(portion) {
+            let counted = self.member.word32(layout::COUNTED);
+            counted.store(counted.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        }
+    }
+
+    fn is_counting(&self, portion: &Portion) -> bool {
+        // Relaxed: only this member stores it.
+        let current = self.member.word32(layout::CURRENT).load(Ordering::Relaxed);
+        current == 1 + portion.index().get()
+    }
+
+    /// Adds to one of the counts in the member's line, which only this member changes.
+    pub(super) fn count(&self, word: Word64, more: u64) {
+        let word = self.member.word64(word);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Settles messages as something that is counted; `false` if another member has taken the share
+    /// away.
+    pub(super) fn settle_as(&self, what: Word64, portion: &Portion, messages: u32) -> bool {
+        let state = portion.state().settle(messages);
+        if !self.replace(portion, state) {
+            return false;
+        }
+        self.count(what, messages.count_ones().into());
+        self.note_counted(portion, messages);
+        self.announce_settled();
+        true
+    }
+
+    /// Settles a message as missed, and those that follow it below the sequence `to`.
+    pub(super) fn miss(&self, portion: &Portion, number: u32, to: u64) -> Option<Missed> {
+        let in_order = bits(portion.state().unsettled() & (u32::MAX << number));
+        let first = portion.extent().begin.sequence;
+        let is_gone = |number: u32| first + u64::from(number) < to;
+        let run = in_order.zip(number..).take_while(|&(found, due)| found == due && is_gone(due));
+        let count = run.count();
+        #[allow(clippy::cast_possible_truncation, reason = "32 at most")]
+        let messages = (((1_u64 << count) - 1) << number) as u32;
+        let from = first + u64::from(number);
+        let to = from + count as u64;
+        self.replace(portion, portion.state().settle(messages));
+        self.note_counted(portion, messages);
+        self.count(layout::MISSED, count as u64);
+        self.announce_settled();
+        (count > 0).then_some(Missed { from, to })
+    }
+
+    /// Calls those who may have waited for the key of what was settled.
+    pub(super) fn announce_settled(&self) {
+        if self.terms.keyed {
+            announce_messages(&self.ring);
+        }
+    }
+
+    /// Whether nothing is left of a share but what waits: then it is for others too.
+    pub(super) fn is_all_waiting(portion: &Portion) -> bool {
+        portion.is_handed_out()
+            && portion.in_work() == 0
+            && portion.state().unsettled() != 0
+            && !portion.is_busy()
+    }
+
+    /// Leaves a share to whoever is free, all that is left of which waits; `false` if another member
+    /// has taken it away.
+    pub(super) fn open(&self, portion: &Portion) -> bool {
+        let now = Instant::now();
+        for (number, at) in portion.retries() {
+            // What is left of it: whoever sees the share counts from then on.
+            let _ = portion.set_pause(number, Some(at.saturating_duration_since(now)));
+        }
+        self.count_handed(portion);
+        let opened = self.replace(portion, portion.state().owned_by(None));
+        portion.lose();
+        announce_messages(&self.ring);
+        opened
+    }
+
+    /// Lets go of a share that is settled, for one who is not the receiver.
+    pub(super) fn retire(&self, portion: &Portion) {
+        portion.retire();
+        announce_room(&self.ring);
+    }
+
+    pub(super) fn is_last_delivery(&self, deliveries: u32) -> bool {
+        self.terms.deliveries_max.is_some_and(|max| deliveries >= max)
+    }
+
+    pub(super) fn pause_after(&self, deliveries: u32) -> Duration {
+        let backoff = self.terms.backoff;
+        let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
+        let pause = backoff.first.as_secs_f64() * backoff.factor.powi(times);
+        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max)
+    }
+}
