@@ -83,13 +83,6 @@ impl Interrupt {
         Ok(writable)
     }
 
-    /// Waits so long until there is something to read, or its end; `false` if there is not, or a
-    /// signal came first.
-    pub fn await_readable_within(&self, input: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
-        let [readable, _] = poll([(input, libc::POLLIN), self.waker()], Some(time))?;
-        Ok(readable)
-    }
-
     /// Sleeps so long, unless a signal comes.
     pub fn sleep(&self, time: Duration) -> Result<(), Failure> {
         let slept = poll([self.waker()], Some(time));

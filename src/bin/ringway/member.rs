@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use ringway::{AckMode, Acked, Consumer, Message, Nacked, Queue, Subscribe};
+use ringway::{AckMode, Acked, Acker, Consumer, Message, Nacked, Queue, Subscribe};
 
 use crate::args::{Ack, Member, Sub};
 use crate::failure::Failure;
@@ -53,6 +54,7 @@ pub fn prefetch(member: &Member) -> u32 {
 pub fn handler<'a>(
     queue: &'a Queue,
     subscribe: &'a Sub,
+    end: &ReceivingEnd,
     interrupt: &'a Interrupt,
     console: Console,
 ) -> Result<Box<dyn Handler + 'a>, Failure> {
@@ -66,9 +68,8 @@ pub fn handler<'a>(
     Ok(match member.ack {
         Ack::Auto => Box::new(Writer { sink, unacked: 0, highest: 0, prefetch: prefetch(member) }),
         Ack::Manual => {
-            let unacked = BTreeSet::new();
-            let answers = Answers::of_stdin(interrupt, console)?;
-            Box::new(Dialogue { sink, unacked, prefetch: prefetch(member), answers })
+            let answers = Answers::of_stdin(consumer(end)?.acker()?, console);
+            Box::new(Dialogue { sink, answers, interrupt, console })
         }
     })
 }
@@ -217,160 +218,167 @@ fn end_with_parent() -> io::Result<()> {
 /// Writes messages, and is told on the standard input what to do with them.
 struct Dialogue<'a> {
     sink: Sink<'a>,
-    unacked: BTreeSet<u64>,
-    prefetch: u32,
-    answers: Answers<'a>,
-}
-
-impl Handler for Dialogue<'_> {
-    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
-        self.unacked.insert(message.sequence());
-        self.sink.write(message)
-    }
-
-    fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
-        /// While answers are due they go unheard for so long at most.
-        const ATTENTIVE: Duration = Duration::from_millis(2);
-        let is_full = self.unacked.len() >= self.prefetch as usize;
-        if was_idle || is_full {
-            self.sink.flush()?;
-        }
-        let patience = if is_full { SLICE } else { Duration::ZERO };
-        if !self.answers.obey(consumer(end)?, &mut self.unacked, patience)? {
-            return Ok(Next::End);
-        }
-        Ok(match self.unacked.len() {
-            0 => Next::Receive(SLICE),
-            count if count < self.prefetch as usize => Next::Receive(ATTENTIVE),
-            _ => Next::Ask,
-        })
-    }
-
-    fn unanswered(&self) -> u64 {
-        self.unacked.len() as u64
-    }
-
-    fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure> {
-        self.sink.flush()?;
-        let consumer = consumer(end)?;
-        while !self.unacked.is_empty()
-            && self.answers.interrupt.signal().is_none()
-            && self.answers.obey(consumer, &mut self.unacked, SLICE)?
-        {}
-        if !self.unacked.is_empty() {
-            let count = output::count(self.unacked.len() as u64, "message");
-            self.answers.console.note(format_args!("{count} without an answer went back"));
-        }
-        Ok(())
-    }
-}
-
-/// What comes on the standard input: lines such as `ack 17`.
-struct Answers<'a> {
-    lines: BufReader<std::fs::File>,
-    line: Vec<u8>,
-    count: u64,
+    answers: Arc<Answers>,
     interrupt: &'a Interrupt,
     console: Console,
 }
 
-impl<'a> Answers<'a> {
+impl Handler for Dialogue<'_> {
+    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
+        // Before anybody can answer.
+        self.answers.state().unacked.insert(message.sequence());
+        self.sink.write(message)
+    }
+
+    fn settle(&mut self, _end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
+        if was_idle {
+            self.sink.flush()?;
+        }
+        let ended = self.answers.state().ended.take();
+        ended.map_or(Ok(Next::Receive(SLICE)), |ended| ended.map(|()| Next::End))
+    }
+
+    fn unanswered(&self) -> u64 {
+        self.answers.state().unacked.len() as u64
+    }
+
+    fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
+        self.sink.flush()?;
+        let mut state = self.answers.state();
+        while (!state.unacked.is_empty() || state.is_obeying)
+            && !state.is_over
+            && self.interrupt.signal().is_none()
+        {
+            let waited = self.answers.changed.wait_timeout(state, SLICE);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.unacked.is_empty() {
+            let count = output::count(state.unacked.len() as u64, "message");
+            self.console.note(format_args!("{count} without an answer went back"));
+        }
+        state.ended.take().unwrap_or(Ok(()))
+    }
+}
+
+/// What comes on the standard input, and what it was about: lines such as `ack 17`. A thread of its
+/// own obeys them, which ends with the program.
+#[derive(Default)]
+struct Answers {
+    state: Mutex<Answered>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Answered {
+    unacked: BTreeSet<u64>,
+    /// Whether what was taken out of these is being done.
+    is_obeying: bool,
+    /// Whether there will be no more, and, until somebody takes it, how it ended.
+    is_over: bool,
+    ended: Option<Result<(), Failure>>,
+}
+
+impl Answers {
+    fn of_stdin(acker: Acker, console: Console) -> Arc<Self> {
+        let answers = Arc::new(Self::default());
+        let obedient = Obedient { acker, console, answers: Arc::clone(&answers), count: 0 };
+        thread::spawn(move || obedient.obey_all());
+        answers
+    }
+
+    fn state(&self) -> MutexGuard<'_, Answered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Answered)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+}
+
+/// Does what the standard input says.
+struct Obedient {
+    acker: Acker,
+    console: Console,
+    answers: Arc<Answers>,
+    /// How many lines there were.
+    count: u64,
+}
+
+impl Obedient {
     /// No line that means something is longer.
-    const LINE_SIZE_MAX: usize = 64;
+    const LINE_SIZE_MAX: u64 = 64;
 
-    fn of_stdin(interrupt: &'a Interrupt, console: Console) -> Result<Self, Failure> {
-        let stdin: io::Result<OwnedFd> = io::stdin().as_fd().try_clone_to_owned();
-        let stdin = stdin.map_err(Self::unreadable)?;
-        let lines = BufReader::new(stdin.into());
-        Ok(Self { lines, line: Vec::new(), count: 0, interrupt, console })
+    fn obey_all(mut self) {
+        let ended = self.obey_lines();
+        self.answers.change(|state| {
+            (state.is_obeying, state.is_over) = (false, true);
+            state.ended = Some(ended);
+        });
     }
 
-    fn unreadable(source: io::Error) -> Failure {
-        Failure::Input { source, name: "the standard input".into() }
-    }
-
-    /// Does what it says, as far as it has been written; waits so long for something. `false` at
-    /// the end.
-    fn obey(
-        &mut self,
-        consumer: &Consumer,
-        unacked: &mut BTreeSet<u64>,
-        mut patience: Duration,
-    ) -> Result<bool, Failure> {
+    fn obey_lines(&mut self) -> Result<(), Failure> {
+        let mut lines = io::stdin().lock();
+        let mut line = Vec::new();
         loop {
-            if self.lines.buffer().is_empty() {
-                let input = self.lines.get_ref().as_fd();
-                let ready = self.interrupt.await_readable_within(input, patience);
-                if !ready.map_err(Self::unreadable)? {
-                    return Ok(true);
-                }
+            line.clear();
+            let read = lines.by_ref().take(Self::LINE_SIZE_MAX + 1).read_until(b'\n', &mut line);
+            let name = "the standard input".into();
+            if read.map_err(|source| Failure::Input { source, name })? == 0 {
+                return Ok(());
             }
-            patience = Duration::ZERO;
-            let rest = Self::LINE_SIZE_MAX.saturating_sub(self.line.len()) as u64 + 1;
-            let mut lines = self.lines.by_ref().take(rest);
-            // No more than is there already, so that half a line does not hold up the messages.
-            let read = lines.fill_buf().map_err(Self::unreadable)?;
-            let end = read.iter().position(|&byte| byte == b'\n');
-            let used = end.map_or(read.len(), |end| end + 1);
-            self.line.extend_from_slice(&read[..end.unwrap_or(used)]);
-            let at_end = used == 0;
-            lines.consume(used);
-            if end.is_some() || (at_end && !self.line.is_empty()) {
-                self.count += 1;
-                self.obey_line(consumer, unacked)?;
-                self.line.clear();
-            } else if self.line.len() > Self::LINE_SIZE_MAX {
-                return Err(self.meaningless());
+            self.count += 1;
+            if line.last() == Some(&b'\n') {
+                line.pop();
             }
-            if at_end {
-                return Ok(false);
+            if line.len() as u64 > Self::LINE_SIZE_MAX {
+                return Err(self.meaningless(&line));
             }
+            self.obey(&line)?;
         }
     }
 
-    fn obey_line(
-        &mut self,
-        consumer: &Consumer,
-        unacked: &mut BTreeSet<u64>,
-    ) -> Result<(), Failure> {
-        let line = str::from_utf8(&self.line).map_err(|_| self.meaningless())?;
-        let words: Vec<&str> = line.split_whitespace().collect();
+    fn obey(&self, line: &[u8]) -> Result<(), Failure> {
+        let meaningless = || self.meaningless(line);
+        let text = str::from_utf8(line).map_err(|_| meaningless())?;
+        let words: Vec<&str> = text.split_whitespace().collect();
         let (verb, sequence, pause) = match words[..] {
             [] => return Ok(()),
             [verb, sequence] => (verb, sequence, None),
             [verb @ "nack", sequence, pause] => (verb, sequence, Some(pause)),
-            _ => return Err(self.meaningless()),
+            _ => return Err(meaningless()),
         };
-        let sequence = sequence.parse().map_err(|_| self.meaningless())?;
+        let sequence = sequence.parse().map_err(|_| meaningless())?;
         let pause = pause.map(humantime::parse_duration).transpose();
-        let pause = pause.map_err(|_| self.meaningless())?;
+        let pause = pause.map_err(|_| meaningless())?;
+        let acker = &self.acker;
+        self.answers.change(|state| {
+            state.is_obeying = true;
+            // First of all: it may come again before this goes on.
+            state.unacked.retain(|&other| match verb {
+                "ack" | "nack" | "reject" => other != sequence,
+                "ack-through" => other > sequence,
+                _ => true,
+            });
+        });
         let is_late = match verb {
-            "ack" => {
-                unacked.remove(&sequence);
-                consumer.ack(sequence)? == Acked::Late
-            }
-            "ack-through" => {
-                unacked.retain(|&other| other > sequence);
-                consumer.ack_through(sequence)? == Acked::Late
-            }
+            "ack" => acker.ack(sequence)? == Acked::Late,
+            "ack-through" => acker.ack_through(sequence)? == Acked::Late,
             "nack" => {
-                unacked.remove(&sequence);
                 let nacked = match pause {
-                    Some(pause) => consumer.nack_after(sequence, pause)?,
-                    None => consumer.nack(sequence)?,
+                    Some(pause) => acker.nack_after(sequence, pause)?,
+                    None => acker.nack(sequence)?,
                 };
                 if nacked == Nacked::DeadLetter {
                     self.console.note(format_args!("message {sequence} is a dead letter now"));
                 }
                 nacked == Nacked::Late
             }
-            "reject" => {
-                unacked.remove(&sequence);
-                consumer.reject(sequence)? == Acked::Late
-            }
-            "extend" => consumer.extend(sequence)? == Acked::Late,
-            _ => return Err(self.meaningless()),
+            "reject" => acker.reject(sequence)? == Acked::Late,
+            "extend" => acker.extend(sequence)? == Acked::Late,
+            _ => return Err(meaningless()),
         };
+        self.answers.change(|state| state.is_obeying = false);
         if is_late {
             self.console.note(format_args!(
                 "'{verb} {sequence}' is too late, or was not to be answered: no such message is out, or it has passed to another member"
@@ -379,9 +387,9 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    fn meaningless(&self) -> Failure {
-        let number = self.count.max(1);
-        let line = String::from_utf8_lossy(&self.line);
+    fn meaningless(&self, line: &[u8]) -> Failure {
+        let number = self.count;
+        let line = String::from_utf8_lossy(line);
         Failure::Record(format!(
             "line {number} of the standard input, '{}', is none of ack, ack-through, nack, reject and extend with a sequence (and nack with a time, such as 30s)",
             line.escape_debug()

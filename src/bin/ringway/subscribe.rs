@@ -27,7 +27,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
     let queue = open_one(subscribe, name, owner)?;
     let interrupt = Interrupt::catch()?;
     let mut end = ReceivingEnd::of(&queue, subscribe)?;
-    let mut handler = handler(&queue, subscribe, &interrupt, console)?;
+    let mut handler = handler(&queue, subscribe, &end, &interrupt, console)?;
     let mut tally = Tally::default();
     let followed = follow(&mut end, subscribe, &interrupt, &mut *handler, &mut tally, console);
     let finished = followed.and_then(|ending| handler.finish(&end).map(|()| ending));
@@ -112,8 +112,6 @@ pub trait Handler {
 pub enum Next {
     /// Receive, and wait so long for a message if it comes to that.
     Receive(Duration),
-    /// Ask again; it has more messages than it may have, and has waited for a while.
-    Ask,
     /// End.
     End,
 }
@@ -121,11 +119,12 @@ pub enum Next {
 fn handler<'a>(
     queue: &'a Queue,
     subscribe: &'a Sub,
+    end: &ReceivingEnd,
     interrupt: &'a Interrupt,
     console: Console,
 ) -> Result<Box<dyn Handler + 'a>, Failure> {
     if subscribe.member.subscription.is_some() {
-        return member::handler(queue, subscribe, interrupt, console);
+        return member::handler(queue, subscribe, end, interrupt, console);
     }
     Ok(Box::new(Sink::new(subscribe.format, subscribe.delimiter, false, interrupt)?))
 }
@@ -169,7 +168,6 @@ fn follow(
         let received = match handler.settle(end, was_idle)? {
             Next::Receive(time) if was_idle => end.receive_timeout(time),
             Next::Receive(_) => end.try_receive(),
-            Next::Ask => Ok(Received::TimedOut),
             Next::End => return Ok(Ending::Done),
         };
         was_idle = false;
