@@ -87,6 +87,14 @@ pub enum Error {
         /// The queue.
         queue: Box<str>,
     },
+    /// What a history directory has cannot be removed or mended, because its queue is there and goes on
+    /// in it.
+    HistoryInUse {
+        /// The queue.
+        queue: Box<str>,
+        /// The history directory.
+        path: PathBuf,
+    },
     /// The queue cannot be removed because somebody uses it.
     InUse {
         /// The queue.
@@ -321,6 +329,7 @@ impl Error {
             | Self::Foreign { queue, .. }
             | Self::ForeignHistory { queue, .. }
             | Self::Forked { queue }
+            | Self::HistoryInUse { queue, .. }
             | Self::InUse { queue, .. }
             | Self::Interrupted { queue }
             | Self::InvalidOption { queue, .. }
@@ -408,6 +417,11 @@ impl fmt::Display for Error {
             Self::Forked { queue } => write!(
                 f,
                 "this handle of queue '{queue}' belongs to the process that forked; open the queue anew in the child"
+            ),
+            Self::HistoryInUse { queue, path } => write!(
+                f,
+                "queue '{queue}' is there and goes on in {}; remove the queue first with `ringway rm {queue}`",
+                path.display()
             ),
             Self::InUse { queue, consumers, producer } => write!(
                 f,
@@ -574,7 +588,8 @@ impl From<Error> for io::Error {
             Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
             Error::NoSpace { .. } => ErrorKind::StorageFull,
             Error::Interrupted { .. } => ErrorKind::Interrupted,
-            Error::InUse { .. }
+            Error::HistoryInUse { .. }
+            | Error::InUse { .. }
             | Error::JournalerAlive { .. }
             | Error::ProducerAlive { .. }
             | Error::SubscriptionInUse { .. } => ErrorKind::ResourceBusy,

@@ -2,15 +2,17 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
-use ringway::{Queue, key_hash};
+use ringway::{Journal, Queue, QueueOptions, key_hash};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
@@ -764,4 +766,64 @@ fn help_and_manual_name_the_commands() {
         let text = String::from_utf8(print(arguments)).unwrap();
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
+}
+
+#[test]
+fn a_history_that_is_another_queues_by_now_is_not_removed_with_the_queue() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("rm-succeeded");
+    create_journalled(&name, &directory);
+    publish(&name, &numbers(0, 10));
+    // As whoever makes a queue of that name from it writes, where another /dev/shm is.
+    fs::write(directory.file("instance"), "another\n").unwrap();
+    let removed = run(&["rm", &name, "--history", "--yes", "--json"]);
+    assert_eq!(code(&removed), 1);
+    let value: Value = serde_json::from_slice(&removed.stdout).unwrap();
+    assert_eq!((&value[0]["removed"], &value[0]["history"]), (&json!(true), &Value::Null));
+    let told = said(&removed);
+    assert!(told.contains(&format!("ringway log rm {}", directory.text())), "{told}");
+    assert_eq!(print(&["log", "dump", directory.text()]), numbers(0, 10));
+
+    let unattended = run(&["log", "rm", directory.text()]);
+    assert_eq!(code(&unattended), 2, "{}", said(&unattended));
+    let declined = answer(&["log", "rm", directory.text()], b"n\n");
+    assert_eq!(code(&declined), 1, "{}", said(&declined));
+    create_journalled(&name, &directory);
+    let refused = run(&["log", "rm", directory.text(), "--yes"]);
+    assert_eq!(code(&refused), 1);
+    assert!(said(&refused).contains("is there and goes on in"), "{}", said(&refused));
+    print(&["rm", &name]);
+    let gone: Value =
+        serde_json::from_slice(&print(&["log", "rm", directory.text(), "--yes", "--json"]))
+            .unwrap();
+    assert_eq!(gone["removed"].as_array().unwrap().len(), 3);
+    assert!(!directory.path().exists());
+}
+
+#[test]
+fn a_journaler_ends_when_its_queue_lost_its_name_and_nobody_says_so() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("unnamed");
+    create_journalled(&name, &directory);
+    let (mut journaler, _) = start_journaler(&name);
+    publish(&name, &numbers(0, 10));
+    fs::remove_file(name.path()).unwrap();
+    assert_eq!(journaler.wait().unwrap().code(), Some(0));
+    assert_eq!(print(&["log", "dump", directory.text()]), numbers(0, 10));
+    create_journalled(&name, &directory);
+}
+
+#[test]
+fn a_directory_whose_name_is_no_text_is_told_all_the_same() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("no-text");
+    let path = directory.path().join(OsStr::from_bytes(b"h\xff"));
+    let options = QueueOptions::new().capacity(64 << 10).history(&path).journal(Journal::Written);
+    Queue::create(&name, &options).unwrap();
+    let told = |output: &[u8]| String::from_utf8(output.to_vec()).unwrap().contains("/h\u{fffd}");
+    for arguments in [&["info", &name, "--json"][..], &["ls", "--json"], &["info", &name]] {
+        assert!(told(&print(arguments)), "{arguments:?}");
+    }
+    assert!(told(&print(&["rm", &name, "--history", "--yes", "--json"])));
+    assert!(!path.exists());
 }

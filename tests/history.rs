@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -859,4 +860,69 @@ fn no_bit_of_a_journal_can_flip_unnoticed() {
     assert!(archive.verify().unwrap().is_whole());
     let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
     assert_eq!(queue.producer().unwrap().next_sequence(), 2);
+}
+
+/// They take turns as chance has it; whoever has the queue has its history.
+#[test]
+fn makers_and_removers_of_a_history_do_not_take_it_from_each_others_queues() {
+    const ROUNDS: u32 = 150;
+    let _watchdog = watchdog();
+    let name = Name::new("in-turns");
+    let directory = Directory::new(&name);
+    let options = options(&directory).journal(Journal::Written);
+    let take_turns = || {
+        let mut made = 0;
+        while made < ROUNDS {
+            let queue = match Queue::create(&name, &options) {
+                Ok(queue) => queue,
+                Err(Error::AlreadyExists { .. } | Error::JournalerAlive { .. }) => {
+                    thread::yield_now();
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            made += 1;
+            let sequence = queue.producer().unwrap().send_durable(b"kept").unwrap();
+            let archive = Archive::open(directory.path()).unwrap();
+            let in_use = archive.remove_of(queue.instance_id());
+            assert!(matches!(in_use, Err(Error::HistoryInUse { .. })), "{in_use:?}");
+            let kept = archive.messages(sequence).unwrap().next().unwrap().unwrap();
+            assert_eq!(kept.payload, b"kept");
+            Queue::remove(&name).unwrap();
+            match archive.remove_of(queue.instance_id()) {
+                // The other one may have been faster.
+                Ok(_)
+                | Err(
+                    Error::HistoryInUse { .. }
+                    | Error::ForeignHistory { .. }
+                    | Error::JournalerAlive { .. },
+                ) => {}
+                Err(Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(take_turns);
+        take_turns();
+    });
+}
+
+#[test]
+fn a_history_is_removed_for_the_queue_that_had_it_last() {
+    let name = Name::new("had-last");
+    let directory = Directory::new(&name);
+    let options = options(&directory).journal(Journal::Written);
+    let made = [(); 2].map(|()| {
+        let queue = Queue::create(&name, &options).unwrap();
+        queue.producer().unwrap().send_durable(b"kept").unwrap();
+        Queue::remove(&name).unwrap();
+        queue.instance_id()
+    });
+    let archive = Archive::open(directory.path()).unwrap();
+    assert!(matches!(archive.remove_of(made[0]), Err(Error::ForeignHistory { .. })));
+    // One that has the name and another history, or none, is no hindrance.
+    let _other = Queue::create(&name, &QueueOptions::new().capacity(CAPACITY)).unwrap();
+    archive.remove_of(made[1]).unwrap();
+    assert!(!directory.path().exists());
 }

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::directory::{DirectoryLock, journal_in, lock, owner, remove_all};
+use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
 use super::log::{Log, LogCut, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::layout::COUNT_MAX;
 use crate::ring::Place;
+use crate::segment::{Owner, Segment};
 
 /// The journal of a history directory, as it lies on disk: to be read without the queue, checked,
 /// mended and shortened. The queue may be in use meanwhile, unless something is to be changed.
@@ -423,7 +424,8 @@ impl Archive {
     /// to those who read, as what they missed.
     ///
     /// # Errors
-    /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    /// [`Error::HistoryInUse`] while the queue is there, [`Error::JournalerAlive`] while somebody
+    /// appends, [`Error::File`].
     ///
     /// ```
     /// # use ringway::{Archive, Journal, Queue, QueueOptions};
@@ -449,6 +451,7 @@ impl Archive {
     /// ```
     pub fn repair(&self) -> Result<Vec<LogCut>, Error> {
         let _lock = self.lock()?;
+        self.check_unused()?;
         let mut cuts = Vec::new();
         // What is cut may show that something else is wrong.
         while let Some((path, offset)) = self.faults()?.into_iter().next() {
@@ -522,10 +525,11 @@ impl Archive {
 
     /// Removes all that is kept in the directory: the journal, what was spilt, the dead letters, and
     /// that it belongs to a queue. What else lies there stays, and so do the directories then.
-    /// Returns what was removed. Not to be done while the queue is there.
+    /// Returns what was removed.
     ///
     /// # Errors
-    /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
+    /// [`Error::HistoryInUse`] while the queue is there, [`Error::JournalerAlive`] while somebody
+    /// appends, [`Error::File`].
     ///
     /// ```
     /// # use ringway::{Archive, Journal, Queue, QueueOptions};
@@ -543,7 +547,75 @@ impl Archive {
     /// ```
     pub fn remove(&self) -> Result<Vec<PathBuf>, Error> {
         let _lock = self.lock()?;
+        self.check_unused()?;
         remove_all(&self.directory, &self.log.queue)
+    }
+
+    /// As [`remove`](Self::remove), but only if it is still that of the queue with this
+    /// [`instance_id`](crate::Queue::instance_id): not if another one has been made from it since,
+    /// here or where another `/dev/shm` is.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove); [`Error::ForeignHistory`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Error, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-remove-of");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-remove-of");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// let queue = Queue::create("doc-archive-remove-of", &options)?;
+    /// let archive = Archive::open(&directory)?;
+    /// let in_use = archive.remove_of(queue.instance_id());
+    /// assert!(matches!(in_use, Err(Error::HistoryInUse { .. })));
+    /// Queue::remove("doc-archive-remove-of")?;
+    /// assert!(matches!(archive.remove_of([7; 16]), Err(Error::ForeignHistory { .. })));
+    /// archive.remove_of(queue.instance_id())?;
+    /// assert!(!directory.exists());
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn remove_of(&self, instance_id: [u8; 16]) -> Result<Vec<PathBuf>, Error> {
+        let _lock = self.lock()?;
+        self.check_unused()?;
+        check_instance_in(&self.directory, &self.log.queue, &instance_id)?;
+        remove_all(&self.directory, &self.log.queue)
+    }
+
+    /// Insists that the queue is not there, or has another history directory; what a race may change:
+    /// [`remove`](Self::remove) and [`repair`](Self::repair) look again when nobody can make one.
+    ///
+    /// # Errors
+    /// [`Error::HistoryInUse`]; those of [`Queue::open`](crate::Queue::open) if something stands at the
+    /// queue's name of which that cannot be told.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Error, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-unused");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-unused");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// Queue::create("doc-archive-unused", &options)?;
+    /// let archive = Archive::open(&directory)?;
+    /// assert!(matches!(archive.check_unused(), Err(Error::HistoryInUse { .. })));
+    /// Queue::remove("doc-archive-unused")?;
+    /// archive.check_unused()?;
+    /// # archive.remove()?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn check_unused(&self) -> Result<(), Error> {
+        // Whoever makes the queue has the directory locked, until it has its name.
+        let queue = &self.log.queue;
+        let segment = match Segment::open(queue, Owner::Anybody) {
+            Err(Error::NotFound { .. }) => return Ok(()),
+            segment => segment?,
+        };
+        let path = self.directory.clone();
+        let is_here = |path: &Path| path.canonicalize().ok().as_deref() == segment.history();
+        if is_here(&path) {
+            Err(Error::HistoryInUse { queue: queue.clone(), path })
+        } else {
+            Ok(())
+        }
     }
 
     fn lock(&self) -> Result<DirectoryLock, Error> {

@@ -18,7 +18,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Entry};
@@ -54,14 +54,31 @@ pub(crate) struct Adopted {
 impl Adopted {
     /// Of a directory that is the queue's, or nobody's yet.
     pub(crate) fn new(directory: &Path, queue: &str) -> Result<Self, Error> {
-        let (path, id) = adopt(directory, queue)?;
-        let lock = lock(&path, queue)?;
+        /// Somebody may remove what is there as often as this has just made it.
+        const TRIES: u32 = 100;
+        let adopt_and_lock = || {
+            let path = adopt(directory, queue)?;
+            lock(&path, queue).map(|lock| (path, lock))
+        };
+        // What was there a moment ago cannot be made, what was not is not found.
+        let gone = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
+        let mut tries = 0;
+        let (path, lock) = loop {
+            match adopt_and_lock() {
+                Err(Error::File { source, .. }) if gone(source.kind()) && tries < TRIES => {
+                    tries += 1;
+                }
+                done => break done?,
+            }
+        };
         if Segment::exists(queue)? {
             return Err(Error::AlreadyExists { queue: queue.into() });
         }
         let Some(lock) = lock else {
             return Err(Error::JournalerAlive { queue: queue.into() });
         };
+        // Nobody removes it from here on; before, it may have become another's.
+        let id = id_of(&path, queue)?;
         Ok(Self { path, id, queue: queue.into(), before: None, is_told: false, _lock: lock })
     }
 
@@ -131,9 +148,8 @@ fn write_instance(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, bytes, |aside, path| fs::rename(aside, path))
 }
 
-/// Makes a history directory the queue's, if it is nobody's yet. Returns its path from the root
-/// on, and its id.
-fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16]), Error> {
+/// Makes a history directory the queue's, if it is nobody's yet. Returns its path from the root on.
+fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
     let path = prepare(directory, queue)?;
     let identity = path.join(IDENTITY);
     let failed = |doing| {
@@ -160,13 +176,19 @@ fn adopt(directory: &Path, queue: &str) -> Result<(PathBuf, [u8; 16]), Error> {
             }
         }
     }
-    let (owner, id) = owner(&path, queue)?;
+    id_of(&path, queue)?;
+    Ok(path)
+}
+
+/// The id of a directory that belongs to the queue.
+fn id_of(path: &Path, queue: &str) -> Result<[u8; 16], Error> {
+    let (owner, id) = owner(path, queue)?;
     if owner == queue {
-        return Ok((path, id));
+        return Ok(id);
     }
     Err(Error::ForeignHistory {
         queue: queue.into(),
-        path,
+        path: path.into(),
         theirs: format!("queue '{owner}', history {}", hex(&id)).into(),
         ours: format!("queue '{queue}'").into(),
     })
@@ -259,13 +281,20 @@ impl Drop for DirectoryLock {
     }
 }
 
-/// Has a directory to oneself; `None` while somebody else has.
+/// Has a directory to oneself; `None` while somebody else has. What was removed, and perhaps made
+/// anew, before it was locked is not there.
 pub(super) fn lock(directory: &Path, queue: &str) -> Result<Option<DirectoryLock>, Error> {
     let path = directory.join(IDENTITY);
-    let open = OwnFile::open(|| OpenOptions::new().read(true).write(true).open(&path));
-    let locked =
-        open.and_then(|file| Ok(file::try_lock(&file, 0, 1)?.then_some(DirectoryLock(file))));
-    locked.map_err(|error| Error::file(queue, "lock", &path, error))
+    let lock = || {
+        let file = OwnFile::open(|| OpenOptions::new().read(true).write(true).open(&path))?;
+        let Some(lock) = file::try_lock(&file, 0, 1)?.then_some(DirectoryLock(file)) else {
+            return Ok(None);
+        };
+        let [ours, there] = [lock.0.metadata()?, fs::metadata(&path)?];
+        let is_it = (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        if is_it { Ok(Some(lock)) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    lock().map_err(|error: io::Error| Error::file(queue, "lock", &path, error))
 }
 
 /// The queue that a directory belongs to, and its id.
@@ -281,12 +310,20 @@ pub(super) fn owner(directory: &Path, queue: &str) -> Result<(String, [u8; 16]),
 /// Insists that no other queue has been made from a queue's history since it was made itself.
 pub(super) fn check_instance(segment: &Segment) -> Result<(), Error> {
     let Some(directory) = segment.history() else { return Ok(()) };
+    check_instance_in(directory, segment.name(), &segment.identity().instance)
+}
+
+/// The same of the queue with this instance.
+pub(super) fn check_instance_in(
+    directory: &Path,
+    queue: &str,
+    instance: &[u8; 16],
+) -> Result<(), Error> {
     let path = directory.join(INSTANCE);
-    let instance = &segment.identity().instance;
     let read = read_instance(&path);
-    match read.map_err(|error| Error::file(segment.name(), "read", &path, error))? {
+    match read.map_err(|error| Error::file(queue, "read", &path, error))? {
         Some(text) if text != instance_text(instance) => Err(Error::ForeignHistory {
-            queue: segment.name().into(),
+            queue: queue.into(),
             path: directory.into(),
             theirs: "another queue, which was made from this history since".into(),
             ours: format!("instance {}", hex(instance)).into(),

@@ -268,6 +268,10 @@ impl Journaler {
             has_written();
             if self.looked_at.elapsed() >= LOOK_INTERVAL {
                 self.looked_at = Instant::now();
+                if self.segment.is_stale() {
+                    // Whoever took the name away did not live to say so, or did not mean to.
+                    break;
+                }
                 self.historian.remove_old()?;
                 self.checkpoint()?;
             }

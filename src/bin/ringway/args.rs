@@ -611,6 +611,21 @@ pub enum LogAction {
     Repair(Repair),
     /// Remove its oldest files, never the last one
     Prune(Prune),
+    /// Remove the directory with all that is kept there: journal, spilt messages, dead letters. Asks
+    /// first; `ringway rm --history` does the same while the queue is there
+    Rm(RmLog),
+}
+
+#[derive(Debug, Args)]
+pub struct RmLog {
+    /// The history directory
+    pub directory: PathBuf,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -29,7 +29,7 @@ pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
             "segment_size_bytes": info.segment_size,
             "members": members,
             "subscriptions": subscriptions,
-            "history": queue.history(),
+            "history": queue.history().map(output::path),
             "mode": format!("{mode:04o}"),
         });
         put_history(&mut value, &queue, history, info.next_sequence);

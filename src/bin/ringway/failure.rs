@@ -58,8 +58,8 @@ pub enum Failure {
     TimedOut(Error),
     /// A queue that has what nobody has acknowledged, and was to be removed only without.
     NotEmpty { queue: String, backlog: String },
-    /// A journal whose queue is there.
-    JournalInUse { queue: String, doing: &'static str },
+    /// The queue is gone, and its history is not.
+    HistoryLeft { queue: String, directory: PathBuf, error: Error },
     /// A command that was to be run for messages is none, by what the shell says.
     Command { command: OsString, code: i32 },
     /// The standard output could not be written.
@@ -175,9 +175,10 @@ impl fmt::Display for Failure {
             Self::NotEmpty { queue, backlog } => {
                 write!(f, "queue '{queue}' is not empty: nobody has acknowledged {backlog}")
             }
-            Self::JournalInUse { queue, doing } => write!(
+            Self::HistoryLeft { queue, directory, error } => write!(
                 f,
-                "queue '{queue}' is there and goes on in this journal; to {doing} it, remove the queue first with `ringway rm {queue}`, and create it anew afterwards"
+                "queue '{queue}' is removed, but its history is not: {error}; `ringway log rm {}` removes that",
+                directory.display()
             ),
             Self::Command { command, code } => write!(
                 f,

@@ -51,7 +51,7 @@ pub fn as_json(info: &Info) -> Value {
         "segment_size_bytes": info.segment_size,
         "members": info.members,
         "subscriptions_max": info.subscriptions_max,
-        "history": info.history,
+        "history": info.history.as_deref().map(output::path),
         "history_range": { "from": info.history_range.start, "to": info.history_range.end },
         "journal": info.journal.map(|journal| journal.to_string()),
         "journaler_alive": info.journaler_alive,

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ringway::{Archive, Error, Queue, Verified};
+use ringway::{Archive, Error, Verified};
 use serde_json::{Value, json};
 
-use crate::args::{Dump, Format, LogAction, Prune, Repair, Verify};
+use crate::args::{Dump, Format, LogAction, Prune, Repair, RmLog, Verify};
 use crate::confirm::confirm;
 use crate::excerpt::{Excerpt, Part, open};
 use crate::failure::{Ending, Failure};
@@ -19,6 +19,7 @@ pub fn run(action: &LogAction, console: Console) -> Result<Ending, Failure> {
         LogAction::Dump(dump) => print_messages(dump, console),
         LogAction::Repair(of) => repair(of, console),
         LogAction::Prune(of) => prune(of, console),
+        LogAction::Rm(of) => remove(of, console),
     }
 }
 
@@ -76,7 +77,7 @@ fn messages_of(verified: &Verified) -> Option<String> {
 fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
     let range = |from, to| json!({ "first_sequence": from, "next_sequence": to });
     json!({
-        "directory": directory,
+        "directory": output::path(directory),
         "queue": archive.queue_name(),
         "id": output::hex(&archive.id()),
         "files": verified.files,
@@ -93,7 +94,7 @@ fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
 
 fn damage_as_json(damage: &Error) -> Value {
     let (path, offset, what) = damage_of(damage);
-    json!({ "file": path, "offset": offset, "what": what })
+    json!({ "file": output::path(path), "offset": offset, "what": what })
 }
 
 /// The file, the byte in it, and what is wrong there.
@@ -138,7 +139,7 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
     let verified = archive.verify()?;
     let plan = archive.repair_plan()?;
     if !plan.is_empty() {
-        refuse_while_in_use(&archive, "repair")?;
+        archive.check_unused()?;
         let lines: Vec<_> = plan.iter().map(|path| cut_text(path, &verified)).collect();
         let left = match messages_of(&verified) {
             None => "no message is left".into(),
@@ -180,24 +181,31 @@ fn cut_text(path: &Path, verified: &Verified) -> String {
     }
 }
 
-/// A queue that is there would look for what it has written.
-fn refuse_while_in_use(archive: &Archive, doing: &'static str) -> Result<(), Failure> {
-    let queue = archive.queue_name();
-    let ours = archive.directory().canonicalize().ok();
-    let found = Queue::open(queue).ok();
-    let theirs = found.as_ref().and_then(Queue::history);
-    if theirs.is_some() && theirs == ours.as_deref() {
-        return Err(Failure::JournalInUse { queue: queue.into(), doing });
-    }
-    Ok(())
-}
-
 fn prune(prune: &Prune, console: Console) -> Result<Ending, Failure> {
     let archive = open(&prune.directory)?;
     let size_max = prune.size_max.map_or(u64::MAX, |size| size.as_u64());
     let removed = archive.prune(size_max, prune.age_max)?;
     if prune.json {
-        output::json(&json!({ "removed": removed }))?;
+        output::json(&json!({ "removed": output::paths(&removed) }))?;
+    }
+    note_removed(&removed, console);
+    Ok(Ending::Done)
+}
+
+fn remove(remove: &RmLog, console: Console) -> Result<Ending, Failure> {
+    let archive = open(&remove.directory)?;
+    archive.check_unused()?;
+    let (queue, directory) = (archive.queue_name(), archive.directory().display());
+    let question = format!(
+        "Remove journal, spilt messages and dead letters of queue '{queue}' from {directory}?"
+    );
+    if !remove.yes && !confirm(&question)? {
+        console.note("nothing was changed");
+        return Ok(Ending::Declined);
+    }
+    let removed = archive.remove()?;
+    if remove.json {
+        output::json(&json!({ "removed": output::paths(&removed) }))?;
     }
     note_removed(&removed, console);
     Ok(Ending::Done)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anstyle::{AnsiColor, Style};
@@ -159,10 +159,20 @@ pub fn cut_text(cut: &LogCut) -> String {
     format!("cut {size} bytes off {path}, from byte {offset} on; they are in {kept_in} now")
 }
 
+/// A path for programs: what is no UTF-8 in it is replaced.
+pub fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+pub fn paths(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|one| path(one)).collect()
+}
+
 /// What was cut off of a journal, for programs.
 pub fn cut_as_json(cut: &LogCut) -> Value {
-    let LogCut { path, offset, size, kept_in, .. } = cut;
-    json!({ "file": path, "offset": offset, "size_bytes": size, "kept_in": kept_in })
+    let LogCut { path: file, offset, size, kept_in, .. } = cut;
+    let (file, kept_in) = (path(file), path(kept_in));
+    json!({ "file": file, "offset": offset, "size_bytes": size, "kept_in": kept_in })
 }
 
 /// A number of bytes for people: `16 MiB`.

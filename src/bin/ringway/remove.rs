@@ -34,12 +34,20 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
                     ));
                 }
                 if remove.history {
-                    if history.is_empty() {
-                        console.note(format_args!("queue '{name}' had no history"));
-                    } else {
-                        note_removed(&history, console);
+                    match history {
+                        Ok(files) if files.is_empty() => {
+                            console.note(format_args!("queue '{name}' had no history"));
+                            outcome["history"] = json!([]);
+                        }
+                        Ok(files) => {
+                            note_removed(&files, console);
+                            outcome["history"] = json!(output::paths(&files));
+                        }
+                        Err(failure) => {
+                            outcome["error"] = failure.to_string().into();
+                            failures.push(failure);
+                        }
                     }
-                    outcome["history"] = json!(history);
                 }
                 outcomes.push(outcome);
             }
@@ -58,20 +66,20 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
 }
 
 enum Outcome {
-    /// And these files of its history.
+    /// And these files of its history, if they could be.
     Removed {
         lost: Backlog,
-        history: Vec<PathBuf>,
+        history: Result<Vec<PathBuf>, Failure>,
     },
     Declined,
 }
 
 fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Failure> {
-    let archive = if remove.history { find_history(name, owner)? } else { None };
+    let history = if remove.history { History::find(name, owner)? } else { None };
     let lost = what_goes(name, owner, remove)?;
     let is_to_ask = !remove.yes && !remove.force;
-    let asks = archive.is_some() || (!lost.is_empty() && confirm::is_possible());
-    if is_to_ask && asks && !confirm::confirm(&question(name, &lost, archive.as_ref()))? {
+    let asks = history.is_some() || (!lost.is_empty() && confirm::is_possible());
+    if is_to_ask && asks && !confirm::confirm(&question(name, &lost, history.as_ref()))? {
         return Ok(Outcome::Declined);
     }
     match (owner, remove.force) {
@@ -80,7 +88,7 @@ fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Fai
         (Some(user), false) => Queue::remove_owned_by(name, user),
         (Some(user), true) => Queue::force_remove_owned_by(name, user),
     }?;
-    let history = archive.as_ref().map_or(Ok(Vec::new()), remove_history)?;
+    let history = history.map_or(Ok(Vec::new()), |history| history.remove(name));
     Ok(Outcome::Removed { lost, history })
 }
 
@@ -105,14 +113,14 @@ fn what_goes(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Backlog, Fai
     })
 }
 
-fn question(name: &str, lost: &Backlog, history: Option<&Archive>) -> String {
+fn question(name: &str, lost: &Backlog, history: Option<&History>) -> String {
     let with = if lost.is_empty() {
         String::new()
     } else {
         format!(", with {lost} that nobody has acknowledged")
     };
-    let and = history.map(|archive| {
-        let directory = archive.directory().display();
+    let and = history.map(|history| {
+        let directory = history.archive.directory().display();
         format!(", and from {directory} its journal, spilt messages and dead letters")
     });
     format!("Remove queue '{name}'{with}{}?", and.unwrap_or_default())
@@ -158,23 +166,38 @@ impl fmt::Display for Backlog {
     }
 }
 
-/// A queue's history, if it has any.
-fn find_history(name: &str, owner: Option<u32>) -> Result<Option<Archive>, Failure> {
-    let queue = open(name, owner)?;
-    queue.history().map(excerpt::open).transpose()
+/// The history of a queue.
+struct History {
+    archive: Archive,
+    /// That queue's: another one may be made from it meanwhile.
+    instance_id: [u8; 16],
 }
 
-fn remove_history(archive: &Archive) -> Result<Vec<PathBuf>, Failure> {
-    /// A journaler needs a moment to find that the queue is gone.
-    const PATIENCE: Duration = Duration::from_secs(10);
-    const INTERVAL: Duration = Duration::from_millis(20);
-    let begin = Instant::now();
-    loop {
-        match archive.remove() {
-            Err(Error::JournalerAlive { .. }) if begin.elapsed() < PATIENCE => {
-                std::thread::sleep(INTERVAL);
+impl History {
+    /// A queue's, if it has any.
+    fn find(name: &str, owner: Option<u32>) -> Result<Option<Self>, Failure> {
+        let queue = open(name, owner)?;
+        let archive = queue.history().map(excerpt::open).transpose()?;
+        Ok(archive.map(|archive| Self { archive, instance_id: queue.instance_id() }))
+    }
+
+    fn remove(&self, name: &str) -> Result<Vec<PathBuf>, Failure> {
+        /// A journaler needs a moment to find that the queue is gone.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        const INTERVAL: Duration = Duration::from_millis(20);
+        let begin = Instant::now();
+        loop {
+            match self.archive.remove_of(self.instance_id) {
+                Err(Error::JournalerAlive { .. }) if begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(INTERVAL);
+                }
+                result => {
+                    return result.map_err(|error| {
+                        let directory = self.archive.directory().into();
+                        Failure::HistoryLeft { queue: name.into(), directory, error }
+                    });
+                }
             }
-            result => return Ok(result?),
         }
     }
 }
