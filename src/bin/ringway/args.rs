@@ -378,7 +378,10 @@ Examples:
   ringway sub orders prices -f jsonl | jq -r '.queue + \": \" + .data'
 
 A command of --exec finds what it works on in RINGWAY_QUEUE, RINGWAY_SUBSCRIPTION,
-RINGWAY_SEQUENCE, RINGWAY_DELIVERY (1 for the first) and RINGWAY_KEY_HASH.")]
+RINGWAY_SEQUENCE, RINGWAY_DELIVERY (1 for the first) and RINGWAY_KEY_HASH.
+
+With several queues --from, --lag, --as and the like are for each of them; --observe, --exec and
+--ack manual take one queue. If one was removed or is damaged, the exit code tells so at the end.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Sub {
     /// The queues; several are received from in turn, each in its order. One that is closed,
@@ -571,8 +574,8 @@ Examples:
   ringway dead-letters send-again jobs workers 0 1 --standby 1m
   ringway dead-letters send-again jobs workers --all --into mended
 
-All who receive from the queue get what is sent to it, also those who had it before: how many is
-said. Nobody of them does with --into. A letter is dropped when its message was sent, and is durable
+All who receive from the queue get what is sent to it, also those who had it before; the program
+says how many. With --into only those get it who receive from that queue. A letter is dropped when its message was sent, and is durable
 if the queue that it was sent to has a journal.")]
 pub struct SendAgain {
     #[command(flatten)]
