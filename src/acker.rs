@@ -57,11 +57,15 @@ use crate::sharing::Desk;
 /// not have now is late: one that was settled before (of two who settle a message at once one is
 /// late), that was never received, or whose lease was over and that others have. So is every one
 /// once the consumer is dropped: what it had then is for others. In a child that was forked since
-/// all of it is [`Error::Forked`]. A queue that is removed makes no difference.
+/// all of it is [`Error::Forked`]. A queue that is removed makes no difference. The end of the stream
+/// ([`Received::Closed`](crate::Received::Closed)) is told while others have messages: what they
+/// refuse from then on comes by another receive.
 ///
 /// While there is an acker, a consumer that has as many messages as it may have
-/// ([`prefetch`](crate::Subscribe::prefetch)) waits until one of them is settled, instead of
-/// [`Error::PrefetchFull`]; when the last acker is gone, it is told that.
+/// ([`prefetch`](crate::Subscribe::prefetch)) is not told [`Error::PrefetchFull`]: to
+/// [`receive`](crate::Consumer::receive) waits until one of them is settled, and the other ways to
+/// receive have nothing until then. So an acker that the consumer's own thread keeps for itself may
+/// have it wait for ever. When the last acker is gone, it is told.
 #[derive(Clone)]
 pub struct Acker {
     desk: Arc<Desk>,

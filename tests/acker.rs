@@ -70,22 +70,21 @@ struct Task {
     payload: Vec<u8>,
 }
 
-/// Receives to the end of the stream, and gives what it gets to a pool's threads in turn. The consumer
-/// is dropped when all of it is settled.
-fn hand_round(queue: &Queue, mut consumer: Consumer, pool: Vec<Sender<Task>>) {
+/// Receives to the end of the stream, and gives what it gets to a pool's threads in turn.
+fn hand_round(queue: &Queue, mut consumer: Consumer, pool: &[Sender<Task>]) {
     let mut threads = pool.iter().cycle();
-    while let Received::Message(message) = consumer.receive().unwrap() {
-        let (sequence, delivery) = (message.sequence(), message.delivery());
-        let task = Task { sequence, delivery, payload: message.payload().to_vec() };
-        threads.next().unwrap().send(task).unwrap();
-    }
-    drop(pool);
-    let has_some = |queue: &Queue| {
-        let consumers = queue.info().unwrap().consumers;
-        consumers.iter().any(|of| of.member == consumer.member() && of.unacked > 0)
-    };
-    while has_some(queue) {
-        thread::sleep(Duration::from_millis(1));
+    loop {
+        match consumer.receive().unwrap() {
+            Received::Message(message) => {
+                let (sequence, delivery) = (message.sequence(), message.delivery());
+                let task = Task { sequence, delivery, payload: message.payload().to_vec() };
+                threads.next().unwrap().send(task).unwrap();
+            }
+            // What threads have may yet be refused.
+            Received::Closed if info(queue).unacked > 0 => thread::sleep(Duration::from_millis(1)),
+            Received::Closed => return,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -147,7 +146,7 @@ fn pools_of_threads_settle_in_any_order_while_their_receivers_wait() {
                     });
                 }
                 let queue = &queue;
-                scope.spawn(move || hand_round(queue, consumer, pool));
+                scope.spawn(move || hand_round(queue, consumer, &pool));
             }
             let mut producer = queue.producer().unwrap();
             producer.set_wait(Wait::Park);
@@ -226,7 +225,7 @@ fn settle_at_random(options: &Subscribe, count: u64, random: &mut Random) {
                 });
             }
             let queue = &queue;
-            scope.spawn(move || hand_round(queue, consumer, pool));
+            scope.spawn(move || hand_round(queue, consumer, &pool));
         }
         let mut producer = queue.producer().unwrap();
         producer.set_wait(Wait::Park);
@@ -353,6 +352,8 @@ fn what_the_consumer_does_not_have_is_late() {
 
 #[test]
 fn only_who_acknowledges_by_itself_has_an_acker() {
+    fn assert_shared<T: Clone + Send + Sync + std::fmt::Debug>() {}
+    assert_shared::<Acker>();
     let name = Name::new("no-acker");
     let queue = queue_of(&name, SMALL);
     for options in [Subscribe::new(), workers().ack(AckMode::Auto)] {
