@@ -248,7 +248,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn ack(self) -> Result<Acked, Error> {
-        self.work.map_or(Ok(Acked::Done), |work| work.settler().ack(self.sequence))
+        self.work.map_or(Ok(Acked::Done), |work| work.settler_of_lent().ack(self.sequence))
     }
 
     /// Refuses the message: it is delivered again, to whichever member is free, after the
@@ -258,7 +258,10 @@ impl<'a> Message<'a> {
     ///
     /// The other messages that the member took together with it go first: it is for others when those
     /// are dealt with, and nothing but refused ones is left. [`prefetch`](crate::Subscribe::prefetch)
-    /// says how many it takes together.
+    /// says how many it takes together. Where payloads are lent as they lie in the queue, with
+    /// [`Lag::Hold`](crate::Lag::Hold) and without a lease, that is when this consumer receives
+    /// again, since it may look at this one until then; who does something else first refuses by
+    /// [`Consumer::nack`](crate::Consumer::nack).
     ///
     /// # Errors
     /// [`Error::Forked`]; [`Error::File`] if the dead letter could not be written: then the message
@@ -278,7 +281,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack(self) -> Result<Nacked, Error> {
-        self.work.map_or(Ok(Nacked::Late), |work| work.settler().nack(self.sequence, None))
+        self.work.map_or(Ok(Nacked::Late), |work| work.settler_of_lent().nack(self.sequence, None))
     }
 
     /// Refuses the message as [`nack`](Self::nack), but says itself how long it is not to be
@@ -308,7 +311,9 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn nack_after(self, pause: Duration) -> Result<Nacked, Error> {
-        self.work.map_or(Ok(Nacked::Late), |work| work.settler().nack(self.sequence, Some(pause)))
+        self.work.map_or(Ok(Nacked::Late), |work| {
+            work.settler_of_lent().nack(self.sequence, Some(pause))
+        })
     }
 
     /// Gives the message up at once: it becomes a dead letter, however often it was delivered, for one
@@ -339,7 +344,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn reject(self) -> Result<Acked, Error> {
-        self.work.map_or(Ok(Acked::Late), |work| work.settler().reject(self.sequence))
+        self.work.map_or(Ok(Acked::Late), |work| work.settler_of_lent().reject(self.sequence))
     }
 
     /// Says that the message is still being worked on: the time that
@@ -364,7 +369,7 @@ impl<'a> Message<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn extend(&self) -> Result<Acked, Error> {
-        self.work.map_or(Ok(Acked::Done), |work| work.settler().extend(self.sequence))
+        self.work.map_or(Ok(Acked::Done), |work| work.settler_of_lent().extend(self.sequence))
     }
 
     /// The payload as a value of `T`; `None` if its size is another, or `T` wants a stricter

@@ -19,19 +19,26 @@ pub(crate) struct Settler<'a> {
     /// What the member has, for one who has borrowed the receiver, so that it does nothing
     /// meanwhile. An acker sees what is shown.
     work: Option<&'a Work>,
+    /// Whether payloads of the share in question may be lent where they lie, for longer than the call.
+    lends: bool,
 }
 
 impl Desk {
     /// For an acker: the receiver may be at work.
     pub(crate) fn settler(&self) -> Settler<'_> {
-        Settler { desk: self, work: None }
+        Settler { desk: self, work: None, lends: false }
     }
 }
 
 impl Work {
-    /// For one who has borrowed the receiver.
+    /// For one who has borrowed the receiver: nothing is lent any more.
     pub(crate) fn settler(&self) -> Settler<'_> {
-        Settler { desk: self.desk(), work: Some(self) }
+        Settler { desk: self.desk(), work: Some(self), lends: false }
+    }
+
+    /// For a message.
+    pub(crate) fn settler_of_lent(&self) -> Settler<'_> {
+        Settler { lends: !self.copies(), ..self.settler() }
     }
 }
 
@@ -207,7 +214,7 @@ impl<'a> Settler<'a> {
     fn pass_on(self, settling: &Settling<'_>, portion: &Portion) -> bool {
         let shown = &settling.shown;
         let is_lent = self.work.is_none() && shown.lent_from == Some(portion.index());
-        if portion.is_lost() || is_lent {
+        if portion.is_lost() || is_lent || self.lends {
             return false;
         }
         if self.work.is_none() && portion.state().unsettled() == 0 {
