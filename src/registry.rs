@@ -98,7 +98,8 @@ impl<'a> Registry<'a> {
                 Ok(Found { subscription, terms, is_new: true, missed })
             }
             Err(error) => {
-                self.discard(&subscription)?;
+                // If that cannot be done now either, whoever wants the name next does it.
+                let _ = self.discard(&subscription);
                 Err(error)
             }
         }
@@ -174,17 +175,21 @@ impl<'a> Registry<'a> {
     }
 
     /// The subscription of that name. What somebody who died left half done is finished, or was
-    /// never begun.
+    /// never begun; what cannot be finished is an error for those alone who want it.
     fn find(&self, name: &str) -> Result<Option<Subscription>, Error> {
         for index in self.ring.active_subscriptions() {
             let Some(subscription) = self.ring.subscription(index) else { continue };
-            match subscription.word32(word::STATE).load(Ordering::Acquire) {
-                UNFINISHED => self.discard(&subscription)?,
-                MOVING => self.finish_moving(&subscription)?,
-                _ => {}
-            }
-            if subscription.name() == name && subscription.is_in_use() {
-                return Ok(Some(subscription));
+            let is_wanted = subscription.name() == name;
+            let finished = match subscription.word32(word::STATE).load(Ordering::Acquire) {
+                UNFINISHED => self.discard(&subscription),
+                MOVING => self.finish_moving(&subscription),
+                _ => Ok(()),
+            };
+            if is_wanted {
+                finished?;
+                if subscription.is_in_use() {
+                    return Ok(Some(subscription));
+                }
             }
         }
         Ok(None)
@@ -249,14 +254,20 @@ impl<'a> Registry<'a> {
         checkpoints.map_or(Ok(()), |mut all| all.write(self.ring, subscription, true))
     }
 
+    /// Ends what an entry is. If its checkpoint cannot be removed, it stays what it was.
     fn discard(&self, subscription: &Subscription) -> Result<(), Error> {
-        subscription.word32(word::STATE).store(UNFINISHED, Ordering::Release);
+        let state = subscription.word32(word::STATE);
+        let before = state.load(Ordering::Relaxed);
+        // First: whoever dies from here on leaves something that the next one ends.
+        state.store(UNFINISHED, Ordering::Release);
         if let Some(mut checkpoints) = Checkpoints::of(self.segment) {
-            checkpoints.remove(subscription)?;
+            let removed = checkpoints.remove(subscription);
+            // Release: as when it was made.
+            removed.inspect_err(|_| state.store(before, Ordering::Release))?;
         }
         self.forget_shares(subscription);
         self.ring.forget_subscription(subscription.index());
-        subscription.word32(word::STATE).store(FREE, Ordering::Release);
+        state.store(FREE, Ordering::Release);
         Ok(())
     }
 

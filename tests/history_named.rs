@@ -501,6 +501,53 @@ fn members_of_a_queue_that_is_gone_leave_its_successors_checkpoints_alone() {
 }
 
 #[test]
+fn what_cannot_be_written_down_of_one_subscription_is_in_the_way_of_no_other() {
+    let _alive = watchdog();
+    let name = Name::new("in-the-way");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    send_until(&mut queue.producer().unwrap(), 20);
+    let named = |name: &str| Subscribe::new().named(name).from(Start::Oldest).on_lag(Lag::Spill);
+    drop(queue.subscribe(&named("workers")).unwrap());
+    // What can neither be written nor removed.
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    let obstruct = || {
+        fs::remove_file(&checkpoint).unwrap();
+        fs::create_dir(&checkpoint).unwrap();
+    };
+    obstruct();
+    let names = || queue.info().unwrap().subscriptions.into_iter().map(|one| one.name);
+    for _ in 0..2 {
+        let error = queue.unsubscribe("workers").unwrap_err();
+        assert!(matches!(error, Error::File { .. }), "{error:?}");
+        assert!(error.to_string().contains("workers.checkpoint"), "{error}");
+        drop(queue.subscribe(&named("others")).unwrap());
+        assert_eq!(names().collect::<Vec<_>>(), ["others", "workers"]);
+        // It is what it was.
+        drop(queue.subscribe(&named("workers")).unwrap());
+    }
+    let error = queue.seek("workers", Start::Sequence(7)).unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "{error:?}");
+    queue.seek("others", Start::Sequence(3)).unwrap();
+    queue.unsubscribe("others").unwrap();
+    drop(queue.subscribe(&named("others")).unwrap());
+    assert!(matches!(queue.subscribe(&named("workers")), Err(Error::File { .. })));
+    fs::remove_dir(&checkpoint).unwrap();
+    let mut worker = queue.subscribe(&named("workers")).unwrap();
+    assert_eq!(receive_all(&mut worker), (7..20).collect::<Vec<_>>());
+    drop(worker);
+    // One that could not be made is none, and can be made later.
+    queue.unsubscribe("workers").unwrap();
+    fs::create_dir(&checkpoint).unwrap();
+    assert!(matches!(queue.subscribe(&named("workers")), Err(Error::File { .. })));
+    drop(queue.subscribe(&named("others")).unwrap());
+    fs::remove_dir(&checkpoint).unwrap();
+    drop(queue.subscribe(&named("workers")).unwrap());
+    queue.unsubscribe("workers").unwrap();
+    assert_eq!(names().collect::<Vec<_>>(), ["others"]);
+}
+
+#[test]
 fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
     let _alive = watchdog();
     let name = Name::new("checkpoint-bits");

@@ -268,10 +268,14 @@ impl Files {
 
     fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name);
-        match fs::remove_file(&path).and_then(|()| File::open(&self.directory)?.sync_all()) {
+        let or_not_there = |done: io::Result<()>| match done {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(|error| self.failed("remove", &path, error)),
-        }
+            done => done,
+        };
+        // Also if it is gone: whoever removed it may have died, or failed, before its sync.
+        let sync = || or_not_there(File::open(&self.directory).and_then(|open| open.sync_all()));
+        let removed = or_not_there(fs::remove_file(&path)).and_then(|()| sync());
+        removed.map_err(|error| self.failed("remove", &path, error))
     }
 
     /// The names, and what their files say, in order.
