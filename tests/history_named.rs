@@ -2,11 +2,13 @@
 //! goes on when the queue is made anew. `RINGWAY_KILLS` says how many deaths there are,
 //! `RINGWAY_SEED` replays a run.
 
+#![allow(clippy::print_stderr, reason = "a test says what it skips")]
+
 mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -14,13 +16,18 @@ use std::time::Duration;
 use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
 use ringway::{Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, send_for_ever, send_until};
+use support::users::{become_nobody, is_root};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
 #[test]
 fn peer() {
-    play(&[("work for ever", work_for_ever), ("send for ever", send_for_ever)]);
+    play(&[
+        ("work for ever", work_for_ever),
+        ("send for ever", send_for_ever),
+        ("use subscriptions as nobody", use_subscriptions_as_nobody),
+    ]);
 }
 
 fn kills() -> u64 {
@@ -498,6 +505,55 @@ fn members_of_a_queue_that_is_gone_leave_its_successors_checkpoints_alone() {
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     let mut worker = queue.subscribe(&workers()).unwrap();
     assert_eq!(receive_all(&mut worker), (0..40).collect::<Vec<_>>());
+}
+
+/// Uses the subscriptions of a queue whose history is another user's.
+fn use_subscriptions_as_nobody(arguments: &[&str]) {
+    become_nobody();
+    let queue = Queue::open(arguments[0]).unwrap();
+    let error = queue.unsubscribe("workers").unwrap_err();
+    let Error::File { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+    // Whoever has the directory writes down how far these are.
+    drop(queue.subscribe(&workers()).unwrap());
+    drop(queue.subscribe(&workers().named("others")).unwrap());
+}
+
+#[test]
+fn a_subscription_that_was_removed_does_not_come_back() {
+    let _alive = watchdog();
+    let name = Name::new("comes-back");
+    let directory = Directory::new(&name);
+    let create = || Queue::create(&name, &journalled(&directory).mode(0o666)).unwrap();
+    let queue = create();
+    drop(queue.subscribe(&workers()).unwrap());
+    // That it cannot be told whose the files are is no reason to leave them alone in silence.
+    let instance = directory.file("instance");
+    let text = fs::read(&instance).unwrap();
+    fs::remove_file(&instance).unwrap();
+    fs::create_dir(&instance).unwrap();
+    assert!(matches!(queue.unsubscribe("workers"), Err(Error::File { .. })));
+    let made = queue.subscribe(&workers().named("others"));
+    assert!(matches!(made, Err(Error::File { .. })), "{made:?}");
+    fs::remove_dir(&instance).unwrap();
+    fs::write(&instance, text).unwrap();
+    assert!(matches!(queue.unsubscribe("others"), Err(Error::NoSuchSubscription { .. })));
+    let names = |queue: &Queue| {
+        let subscriptions = queue.info().unwrap().subscriptions.into_iter();
+        subscriptions.map(|one| one.name).collect::<Vec<_>>()
+    };
+    if is_root() {
+        let permissions = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(directory.path(), permissions).unwrap();
+        Peer::start("use subscriptions as nobody", &[&name]).finish();
+        queue.unsubscribe("others").unwrap();
+    } else {
+        eprintln!("skipped in part: only root can become somebody else");
+    }
+    assert_eq!(names(&queue), ["workers"]);
+    queue.unsubscribe("workers").unwrap();
+    Queue::remove(&name).unwrap();
+    assert_eq!(names(&create()), Vec::<String>::new());
 }
 
 #[test]

@@ -118,25 +118,44 @@ impl Checkpoints {
             ring.settled(subscription).map_err(|corrupt| self.segment.corrupt(corrupt))?;
         let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
         let index = subscription.index().get();
-        if self.written.get(&index) != Some(&slot) && self.has_the_files() {
-            self.files.write(&name, &slot, is_synced)?;
-            self.written.insert(index, slot);
+        if self.written.get(&index) == Some(&slot) {
+            return Ok(());
         }
-        Ok(())
+        match self.has_the_files() {
+            Ok(true) => {
+                self.files.write(&name, &slot, is_synced)?;
+                self.written.insert(index, slot);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            // The directory's owner does it for those who may not.
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// For one who has the lock of the subscription table.
+    /// For one who has the lock of the subscription table. Nobody does it for those who may not.
     pub(crate) fn remove(&mut self, subscription: &Subscription) -> Result<(), Error> {
         self.written.remove(&subscription.index().get());
-        match name_of(subscription).filter(|_| self.has_the_files()) {
-            Some(name) => self.files.remove(&name),
-            None => Ok(()),
+        match name_of(subscription) {
+            Some(name) if self.has_the_files()? => self.files.remove(&name),
+            _ => Ok(()),
         }
     }
 
-    /// Whether the files are this queue's, and not those of one that came after it.
-    fn has_the_files(&self) -> bool {
-        !self.segment.is_stale() && check_instance(&self.segment).is_ok()
+    /// Whether the files are this queue's, and not those of one that came after it. That it cannot be
+    /// told is an error.
+    fn has_the_files(&self) -> Result<bool, Error> {
+        if self.segment.is_stale() {
+            return Ok(false);
+        }
+        match check_instance(&self.segment) {
+            Ok(()) => Ok(true),
+            Err(Error::ForeignHistory { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

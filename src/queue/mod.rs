@@ -540,7 +540,8 @@ impl Queue {
     /// dead letters stay.
     ///
     /// # Errors
-    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members.
+    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members; in a
+    /// queue with a journal [`Error::File`] if its checkpoint cannot be removed: it stays then.
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
