@@ -16,9 +16,10 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Lag, Queue, QueueOptions};
-use ringway::{Received, Start, Subscribe};
+use ringway::{Producer, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until};
 use support::namespace::{own_small_disk, own_small_memory};
+use support::segment::{field, member_offset};
 use support::{
     Directory, Name, Peer, Random, number_from, play, say, stop_here, watchdog, watchdog_of,
 };
@@ -32,6 +33,7 @@ fn peer() {
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
         ("have no space for a while", have_no_space_for_a_while),
+        ("fall back behind the files", fall_back_behind_the_files),
         ("fill a small disk", fill_a_small_disk),
         ("run out of files", run_out_of_files),
         ("make what does not fit", make_what_does_not_fit),
@@ -153,8 +155,11 @@ fn who_lags_gets_everything_although_the_producer_is_killed() {
     receive_until(&mut far, end);
 }
 
-/// No file may become larger than this, which is to one process what a full disk is to all.
+/// From now on no file of this process may become larger than that, which is to one process what a
+/// full disk is to all.
 fn limit_files(size: u64) {
+    // SAFETY: ignoring a signal has no handler to be unsafe.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the struct outlives the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
@@ -164,8 +169,6 @@ fn limit_files(size: u64) {
 /// one process alone.
 fn run_into_a_limit(arguments: &[&str]) {
     let queue = Queue::open(arguments[0]).unwrap();
-    // SAFETY: ignoring a signal has no handler to be unsafe.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let has_journal = queue.info().unwrap().journal.is_some();
     let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
     let mut slow = (!has_journal).then(|| queue.subscribe(&spilling).unwrap());
@@ -228,8 +231,6 @@ fn await_error(journal: &JournalThread) -> Error {
 
 /// Has a thread write the journal, where there is no space for a while, and in the end.
 fn have_no_space_for_a_while(arguments: &[&str]) {
-    // SAFETY: ignoring a signal has no handler to be unsafe.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let queue = Queue::open(arguments[0]).unwrap();
     let journal = queue.journaler().unwrap().spawn();
     let mut producer = queue.producer().unwrap();
@@ -297,6 +298,68 @@ fn a_thread_whose_journal_cannot_be_mended_ends_and_says_so() {
     // One that is dropped says nothing, but ends.
     assert!(matches!(queue.journaler().map(drop), Err(Error::File { .. })));
     assert_eq!(queue.durable_sequence(), Some(1));
+}
+
+/// Has somebody fall back behind where the files begin, as one does for a moment who joins and finds
+/// that it was too late, while a file in front of the others cannot be written.
+fn fall_back_behind_the_files(arguments: &[&str]) {
+    let [name, directory] = arguments else { panic!("{arguments:?}") };
+    let spill = Path::new(directory).join("spill");
+    let path = |base: u64| spill.join(format!("{base:020}.log"));
+    let bases = || {
+        let names = fs::read_dir(&spill).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+            .iter()
+            .map(|name| name.strip_suffix(".log").unwrap().parse().unwrap())
+            .collect::<Vec<u64>>()
+    };
+    let queue = Queue::open(name).unwrap();
+    let _holds = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let send = |producer: &mut Producer| producer.try_send(&[7; 504]).unwrap();
+    for _ in 0..9 {
+        assert!(matches!(send(&mut producer), Sent::Sequence(_)));
+    }
+    let spilling = Subscribe::new().on_lag(Lag::Spill);
+    let (_lags, falls_back) =
+        (queue.subscribe(&spilling).unwrap(), queue.subscribe(&spilling).unwrap());
+    while let Sent::Sequence(_) = send(&mut producer) {}
+    let ask = |producer: &mut Producer| producer.try_send(&[7; 8000]);
+    assert_eq!(ask(&mut producer).unwrap(), Sent::Full);
+    // From the sector's first boundary on.
+    assert_eq!(bases(), [4096]);
+
+    // What somebody who died left in front is nobody's.
+    drop(producer);
+    fs::write(path(0), "half").unwrap();
+    let mut producer = queue.producer().unwrap();
+    assert_eq!(bases(), [4096]);
+    assert_eq!(ask(&mut producer).unwrap(), Sent::Full);
+
+    // It needs more than the files have.
+    let file = OpenOptions::new().write(true).open(format!("/dev/shm/ringway.{name}")).unwrap();
+    let cursor = member_offset(name, falls_back.member()) + field("Member", "cursor").start;
+    file.write_all_at(&512_u64.to_le_bytes(), cursor as u64).unwrap();
+    limit_files(4096);
+    let error = ask(&mut producer).unwrap_err();
+    let Error::File { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.raw_os_error(), Some(libc::EFBIG), "{error}");
+    assert_eq!(bases(), [4096], "half a file would hide what is behind it");
+    limit_files(libc::RLIM_INFINITY);
+    fs::write(path(2048), "half").unwrap();
+    assert_eq!(ask(&mut producer).unwrap(), Sent::Full);
+    assert_eq!(bases(), [0, 4096]);
+}
+
+#[test]
+fn what_could_not_be_written_in_front_of_the_files_hides_nothing_of_them() {
+    let _alive = watchdog();
+    let name = Name::new("in-front");
+    let directory = Directory::new(&name);
+    let _queue = Queue::create(&name, &options(&directory)).unwrap();
+    Peer::start("fall back behind the files", &[&name, directory.text()]).finish();
 }
 
 /// Fills the disk that its history is on, and goes on when what is there has been read or removed.

@@ -74,7 +74,10 @@ impl Historian {
         }
         let end = Place { position: written, sequence: ring.sequence_at(written, ring_end) };
         let writer = if from < written {
-            LogWriter::go_on(log, end)?
+            // In a journal, what lies before is somebody's who took it away and brought it back, or
+            // goes with the oldest.
+            let from = if keeping.journal.is_none() { from } else { 0 };
+            LogWriter::go_on(log, from, end)?
         } else {
             let mut writer = LogWriter::begin(log, end)?;
             if keeping.journal.is_none() {
@@ -227,14 +230,12 @@ impl Historian {
             return Ok(());
         }
         if goes_on && from < written && start.position < from {
-            // Somebody has joined who is behind all others.
-            let mut before = LogWriter::begin(self.log().clone(), start)?;
-            while before.end().position < from {
-                let to =
-                    self.ring.follow(before.end(), from).map_err(|error| self.corrupt(error))?;
-                before.append(&self.ring, to)?;
-            }
-            self.writer.count(&before);
+            // Somebody has joined who is behind all others. Whoever tried this before may have died over
+            // it, or found the disk full: what it left would stand in the way of those who read.
+            self.writer.remove_within(start.position..from)?;
+            self.put_in_front(start, from).inspect_err(|_| {
+                let _ = self.writer.remove_within(start.position..from);
+            })?;
         } else {
             // Nobody is in the files, so that the position may go back as well. Until all of it is
             // said, they have nothing.
@@ -243,6 +244,17 @@ impl Historian {
             self.ring.set_written(start.position);
         }
         self.ring.set_written_from(start.position);
+        Ok(())
+    }
+
+    /// Writes what lies before the beginning of the files.
+    fn put_in_front(&mut self, start: Place, from: u64) -> Result<(), Error> {
+        let mut before = LogWriter::begin(self.log().clone(), start)?;
+        while before.end().position < from {
+            let to = self.ring.follow(before.end(), from).map_err(|error| self.corrupt(error))?;
+            before.append(&self.ring, to)?;
+        }
+        self.writer.count(&before);
         Ok(())
     }
 

@@ -47,6 +47,28 @@ pub(crate) fn header_word(image: &[u8], name: &str) -> u64 {
     u64::from_le_bytes(image[header(name)].try_into().expect("a field of 8 bytes"))
 }
 
+fn size_of_part(part: &str) -> usize {
+    layout::fields().filter(|field| field.part == part).map(|field| field.size).sum()
+}
+
+fn header_number(image: &[u8], name: &str) -> usize {
+    u32::from_le_bytes(image[header(name)].try_into().expect("a field of 4 bytes")) as usize
+}
+
+/// Where the shares begin, at the end of the tables, and how many there are.
+fn shares(image: &[u8]) -> (usize, usize) {
+    let number = |name| usize::try_from(header_word(image, name)).expect("a small number");
+    let count = header_number(image, "shares");
+    (number("control_offset") + number("control_size") - count * size_of_part("Share"), count)
+}
+
+/// Where a member's line begins, in front of the shares.
+pub(crate) fn member_offset(name: &str, member: u32) -> usize {
+    let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");
+    let members = header_number(&image, "members");
+    shares(&image).0 - (members - member as usize) * size_of_part("Member")
+}
+
 /// Insists that nobody has any share, and nobody's is left.
 #[track_caller]
 pub(crate) fn assert_no_share_in_use(name: &str) {
@@ -54,15 +76,9 @@ pub(crate) fn assert_no_share_in_use(name: &str) {
     const OWNER: u64 = 0x7fff << 38;
     let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");
     let word = |offset: usize| u64::from_le_bytes(image[offset..offset + 8].try_into().unwrap());
-    let number = |name| usize::try_from(header_word(&image, name)).expect("a small number");
-    let count = u32::from_le_bytes(image[header("shares")].try_into().unwrap()) as usize;
-    let size = layout::fields()
-        .filter(|field| field.part == "Share")
-        .map(|field| field.size)
-        .sum::<usize>();
-    let end = number("control_offset") + number("control_size");
+    let (begin, count) = shares(&image);
     for share in 0..count {
-        let state = word(end - (count - share) * size + field("Share", "state").start);
+        let state = word(begin + share * size_of_part("Share") + field("Share", "state").start);
         assert_eq!(state & (UNSETTLED | OWNER), 0, "share {share} is in use: {state:#x}");
     }
 }

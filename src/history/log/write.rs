@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
@@ -45,13 +46,16 @@ impl LogWriter {
         })
     }
 
-    /// A log that ends at a frame boundary: what stands behind it is cut off.
-    pub(crate) fn go_on(log: Log, end: Place) -> Result<Self, Error> {
+    /// A log that ends at a frame boundary: what stands behind it is cut off, and files that lie before
+    /// its beginning go.
+    pub(crate) fn go_on(log: Log, from: u64, end: Place) -> Result<Self, Error> {
         let mut writer = Self::begin(log, end)?;
         let mut last = None;
-        for found in writer.log.files()? {
-            if found.base >= end.position {
-                writer.remove(&found)?;
+        let files = writer.log.files()?;
+        let next = files.iter().skip(1).map(|next| Some(next.base)).chain([None]);
+        for (found, next) in files.iter().zip(next) {
+            if found.base >= end.position || next.is_some_and(|next| next <= from) {
+                writer.remove(found)?;
             } else {
                 writer.size += fs::metadata(&found.path).map_or(0, |facts| facts.len());
                 last = Some(found.base);
@@ -104,6 +108,14 @@ impl LogWriter {
             self.remove(&found)?;
         }
         (self.end, self.size) = (place, 0);
+        Ok(())
+    }
+
+    /// Removes the files that begin in a range, which nobody needs.
+    pub(crate) fn remove_within(&mut self, range: Range<u64>) -> Result<(), Error> {
+        for found in self.log.files()?.iter().filter(|found| range.contains(&found.base)) {
+            self.remove(found)?;
+        }
         Ok(())
     }
 
