@@ -86,8 +86,13 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Makes a segment and then gives it its name, so that nobody ever sees half of one.
-    pub(crate) fn create(name: &str, birth: &Birth) -> Result<Self, Error> {
+    /// Makes a segment and then gives it its name, so that nobody ever sees half of one. In between, when
+    /// nothing is left that may take long, it does what has to be done before.
+    pub(crate) fn create(
+        name: &str,
+        birth: &Birth,
+        before_naming: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         check_name(name)?;
         let os = |doing| move |source| Error::os(name, doing, source);
         let geometry = birth.geometry;
@@ -127,6 +132,7 @@ impl Segment {
             let bits = (u64::MAX >> (64 - entries.len())).to_le_bytes();
             file.write_all_at(&bits, offset as u64).map_err(os("initialise"))?;
         }
+        before_naming()?;
         file::link(&file, &path(name)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { queue: name.into() },
             _ => Error::os(name, "give its name to", error),

@@ -431,10 +431,14 @@ fn a_queue_that_could_not_be_made_leaves_its_history_to_whoever_has_it() {
     let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
     queue.producer().unwrap().send_durable(b"one").unwrap();
     let arguments = [&*name, directory.path().to_str().unwrap()];
+    // Whoever is killed while it reserves memory does not come to undo anything.
+    let told = || fs::metadata(directory.file("instance")).unwrap().modified().unwrap();
+    let before = told();
     match Peer::start_after(own_small_memory, "make what does not fit", &arguments) {
         Ok(peer) => peer.finish(),
         Err(error) => return eprintln!("skipped: no shared memory of its own: {error}"),
     }
+    assert_eq!(told(), before, "it was said that the history is another queue's");
     queue.producer().unwrap().send_durable(b"two").unwrap();
     // A directory that was made before there was such a file has none.
     fs::remove_file(directory.file("instance")).unwrap();

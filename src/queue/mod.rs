@@ -67,8 +67,11 @@ impl Queue {
             // Before its history is touched.
             return Err(Error::AlreadyExists { queue: name.into() });
         }
-        let (birth, log_cut, adopted) = options.birth(name)?;
-        let segment = Segment::create(name, &birth)?;
+        let (birth, log_cut, mut adopted) = options.birth(name)?;
+        // Whose the history is is said at the last moment: whoever dies before leaves it to whoever has
+        // it.
+        let tell = || adopted.as_mut().map_or(Ok(()), |adopted| adopted.tell(&birth.instance));
+        let segment = Segment::create(name, &birth, tell)?;
         if let Some(adopted) = adopted {
             adopted.keep();
         }

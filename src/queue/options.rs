@@ -241,7 +241,7 @@ impl QueueOptions {
             return Err(invalid("only a journal's files are kept for a time".into()));
         }
         let history = self.history.as_ref();
-        let mut adopted = history.map(|path| Adopted::new(path, queue)).transpose()?;
+        let adopted = history.map(|path| Adopted::new(path, queue)).transpose()?;
         if let Some(adopted) = adopted.as_ref().filter(|_| self.journal.is_none())
             && adopted.has_journal()?
         {
@@ -265,9 +265,6 @@ impl QueueOptions {
             )));
         }
         let instance = new_instance(queue)?;
-        if let Some(adopted) = &mut adopted {
-            adopted.tell(&instance)?;
-        }
         let keeping = Keeping {
             history_id: adopted.as_ref().map_or_else(Default::default, Adopted::id),
             size_max: self.history_max,
