@@ -635,6 +635,34 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
 }
 
 #[test]
+fn a_repair_that_leaves_no_message_leaves_where_the_sequence_goes_on() {
+    let _alive = watchdog();
+    let name = Name::new("goes-on");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    for _ in 0..2 {
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        for _ in 0..3 {
+            producer.send_durable(b"to be kept").unwrap();
+        }
+        drop(producer);
+        Queue::remove(&name).unwrap();
+    }
+    let archive = Archive::open(directory.path()).unwrap();
+    assert_eq!(archive.prune(0, None).unwrap().len(), 1);
+    let [file] = &archive.files().unwrap()[..] else { panic!("one file") };
+    assert_eq!(file.first_sequence, 3);
+    fs::OpenOptions::new().write(true).open(&file.path).unwrap().set_len(4106).unwrap();
+    let cuts = archive.repair().unwrap();
+    assert_eq!((cuts.len(), cuts[0].offset, cuts[0].size), (1, 4096, 10));
+    assert_eq!(archive.messages(0).unwrap().count(), 0);
+    assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().is_empty());
+    let queue = Queue::create(&name, &options).unwrap();
+    assert_eq!(queue.producer().unwrap().send_durable(b"the next one").unwrap(), 3);
+}
+
+#[test]
 fn a_queue_that_would_pass_over_what_was_asked_for_is_refused() {
     let _alive = watchdog();
     let (name, directory, _) = small_journal("passed-over", 10);

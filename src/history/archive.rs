@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
-use super::log::{Log, LogCut, LogFile, LogRead, LogReader};
+use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::layout::COUNT_MAX;
 use crate::ring::Place;
@@ -391,7 +391,7 @@ impl Archive {
         let files = self.log.files()?;
         let Some(last) = files.last() else { return Ok(0) };
         let size = fs::metadata(&last.path).map_or(0, |facts| facts.len());
-        let end = last.base + size.saturating_sub(super::log::HEADER_SIZE);
+        let end = last.base + size.saturating_sub(HEADER_SIZE);
         Ok(end.min(COUNT_MAX))
     }
 
@@ -462,8 +462,10 @@ impl Archive {
 
     fn cut(&self, path: &Path, offset: u64) -> Result<LogCut, Error> {
         let size = fs::metadata(path).map_or(0, |facts| facts.len()).saturating_sub(offset);
-        // Nothing is left of a file without a message.
-        let offset = if offset <= super::log::HEADER_SIZE { 0 } else { offset };
+        // Nothing is left of a file without a message, but of the last one where the sequence goes on.
+        let is_last = self.log.files()?.last().is_some_and(|last| last.path == path);
+        let has_nothing = offset < HEADER_SIZE || offset == HEADER_SIZE && !is_last;
+        let offset = if has_nothing { 0 } else { offset };
         self.log.cut(&super::log::Torn { path: path.into(), offset, size })
     }
 
