@@ -42,7 +42,10 @@ const SIZE: usize = 8000;
 
 #[test]
 fn peer() {
-    play(&[("send, flush and work", send_flush_and_work)]);
+    play(&[
+        ("send, flush and work", send_flush_and_work),
+        ("begin in new directories", begin_in_new_directories),
+    ]);
 }
 
 fn options(directory: &Path) -> QueueOptions {
@@ -208,6 +211,33 @@ fn a_file_is_synced_before_a_message_is_in_it() {
         }
     }
     assert!(headers > 1 && unsynced.is_empty(), "{text}");
+}
+
+/// Makes a queue, and a dead letter, in directories that are not there.
+fn begin_in_new_directories(arguments: &[&str]) {
+    let (name, directory) = (arguments[0], Path::new(arguments[1]));
+    let queue = Queue::create(name, &options(&directory.join("a/b/c"))).unwrap();
+    let gives_up = workers().max_deliveries(1).dead_letters(directory.join("d/e/f"));
+    let mut worker = queue.subscribe(&gives_up).unwrap();
+    queue.producer().unwrap().send(b"poison").unwrap();
+    worker.receive().unwrap().message().unwrap().reject().unwrap();
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn the_names_of_all_directories_that_are_made_are_synced() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls-names");
+    let directory = Directory::new(&name);
+    let trace = directory.path().with_extension("trace");
+    let strace = ["strace", "-f", "-qq", "-y", "-o", trace.to_str().unwrap(), "-e", "trace=fsync"];
+    let arguments = [&*name, directory.text()];
+    Peer::start_by(&strace, "begin in new directories", &arguments).expect("strace").finish();
+    let text = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(&trace).unwrap();
+    for within in ["", "/a", "/a/b", "/a/b/c", "/d", "/d/e", "/d/e/f"] {
+        assert!(text.contains(&format!("<{}{within}>)", directory.text())), "{within}: {text}");
+    }
 }
 
 #[test]

@@ -169,12 +169,10 @@ fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             written => written.map_err(failed("make"))?,
         }
-        // For its name, and the directory's own; where one may not look, as far as one may.
-        for directory in path.ancestors().take(2) {
-            if let Ok(open) = File::open(directory) {
-                open.sync_all().map_err(|error| Error::file(queue, "sync", directory, error))?;
-            }
-        }
+    }
+    // For its name, and the directory's own, also if somebody made them who died before this.
+    for directory in path.ancestors().take(2) {
+        sync_directory(directory).map_err(|error| Error::file(queue, "sync", directory, error))?;
     }
     id_of(&path, queue)?;
     Ok(path)
@@ -200,13 +198,32 @@ fn not_an_identity(queue: &str, path: PathBuf) -> Error {
 }
 
 fn prepare(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    let path = made.and_then(|()| directory.canonicalize());
+    let path = make_directory(directory).and_then(|()| directory.canonicalize());
     let path = path.and_then(|path| {
         let fits = path.as_os_str().as_bytes().len() < HISTORY_PATH_SIZE;
         if fits { Ok(path) } else { Err(io::ErrorKind::InvalidFilename.into()) }
     });
     path.map_err(|error| Error::file(queue, "make the directory", directory, error))
+}
+
+/// Makes a directory, for this user alone, and those above it that are missing, so that they are there
+/// when power goes: their names are on the disk.
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = directory.ancestors().take_while(is_missing).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    missing.into_iter().filter_map(Path::parent).try_for_each(|parent| {
+        // What is named from where one is has its name there.
+        sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    })
+}
+
+/// Has the names in a directory on the disk, if one may look at it.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        open => open?.sync_all(),
+    }
 }
 
 /// The queue and the id that the file names; `None` if it is something else.

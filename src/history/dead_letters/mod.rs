@@ -13,15 +13,16 @@ mod seen;
 mod tests;
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use self::record::{Head, Kind, Record, Records};
 use self::seen::Seen;
+use super::directory::make_directory;
 use super::fields;
 use crate::error::Error;
 
@@ -247,7 +248,7 @@ impl DeadLetterFile {
         let file = match self.open(&mut options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let directory = self.path.parent().unwrap_or(Path::new("."));
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+                make_directory(directory)?;
                 self.open(&mut options)?
             }
             result => result?,
