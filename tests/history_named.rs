@@ -660,6 +660,27 @@ fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
     assert!(error.to_string().contains("others.checkpoint"), "{error}");
 }
 
+/// As power that goes does to the page that was just being overwritten.
+#[test]
+fn a_checkpoint_counts_from_the_beginning_whichever_half_is_torn() {
+    let name = Name::new("first-torn");
+    let directory = Directory::new(&name);
+    let path = directory.file("subscriptions/workers.checkpoint");
+    for torn in [0, 4096] {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let worker = queue.subscribe(&workers()).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        drop(worker);
+        Queue::force_remove(&name).unwrap();
+        bytes[torn + 20] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        assert_eq!(queue.info().unwrap().subscriptions.len(), 1);
+        queue.unsubscribe("workers").unwrap();
+        Queue::force_remove(&name).unwrap();
+    }
+}
+
 #[test]
 fn a_checkpoint_whose_second_half_lies_where_it_once_did_counts() {
     const SLOT: usize = 560;

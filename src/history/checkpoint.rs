@@ -6,7 +6,8 @@
 //!
 //! A subscription has a file of two slots, of which the older one is overwritten each time. So one is
 //! whole whoever dies, and also when power goes, on a disk that writes pages of 4096 bytes whole or
-//! does not touch what lies in others: each slot is on a page of its own. A slot, little-endian:
+//! does not touch what lies in others: each slot is on a page of its own, and both are on the disk before
+//! either is overwritten. A slot, little-endian:
 //!
 //! ```text
 //!  0  magic, 8 bytes                       32  generation, u64: the higher one counts
@@ -271,15 +272,22 @@ impl Files {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path)?;
-        let newest = newest(&file)?;
-        let generation = newest.as_ref().map_or(0, |newest| newest.generation.wrapping_add(1));
-        // Never on the newest one's page.
-        let offset = newest.map_or(SLOTS[0], |one| SLOTS[usize::from(one.offset != SLOTS[1])]);
-        file.write_all_at(&slot.bytes(&self.id, generation), offset as u64)?;
-        if is_synced {
-            file.sync_all()?;
-            for directory in self.directory.ancestors().take(2) {
-                File::open(directory)?.sync_all()?;
+        for _ in SLOTS {
+            let whole = whole_slots(&file)?;
+            let (count, newest) = (whole.len(), newest_of(whole));
+            let generation = newest.as_ref().map_or(0, |newest| newest.generation.wrapping_add(1));
+            // Never on the newest one's page.
+            let offset = newest.map_or(SLOTS[0], |one| SLOTS[usize::from(one.offset != SLOTS[1])]);
+            file.write_all_at(&slot.bytes(&self.id, generation), offset as u64)?;
+            // The first of a file has none that would count in its place: each waits for the disk.
+            if is_synced || count < SLOTS.len() {
+                file.sync_all()?;
+                for directory in self.directory.ancestors().take(2) {
+                    File::open(directory)?.sync_all()?;
+                }
+            }
+            if count > 0 {
+                break;
             }
         }
         Ok(())
@@ -319,8 +327,8 @@ impl Files {
 
     fn read(&self, name: &str, path: PathBuf) -> Result<Option<Slot>, Error> {
         let file = File::open(&path).map_err(|error| self.failed("open", &path, error))?;
-        let newest = newest(&file).map_err(|error| self.failed("read", &path, error))?;
-        let Some(Whole { id, slot, .. }) = newest else {
+        let whole = whole_slots(&file).map_err(|error| self.failed("read", &path, error))?;
+        let Some(Whole { id, slot, .. }) = newest_of(whole) else {
             // A part of the first one: whoever made it was never told that it was made.
             let size = file.metadata().map_or(0, |facts| facts.len());
             return if size <= SLOT_BYTES as u64 {
@@ -359,13 +367,16 @@ fn is_name(name: &str) -> bool {
     what_is_wrong_with(name, (SUBSCRIPTION_NAME_SIZE, "")).is_none()
 }
 
-/// The newest whole slot of a file.
-fn newest(file: &File) -> io::Result<Option<Whole>> {
+/// The slots of a file that are as they were written.
+fn whole_slots(file: &File) -> io::Result<Vec<Whole>> {
     let mut bytes = [0; SLOTS[1] + SLOT_BYTES];
     let read = super::log::read_up_to(file, &mut bytes, 0)?;
     let offsets = [SLOTS[0], SLOTS[1], FORMER_SLOT].into_iter();
-    let slots = offsets.filter_map(|offset| Slot::parse(&bytes[..read], offset));
-    Ok(slots.max_by_key(|whole| whole.generation))
+    Ok(offsets.filter_map(|offset| Slot::parse(&bytes[..read], offset)).collect())
+}
+
+fn newest_of(slots: Vec<Whole>) -> Option<Whole> {
+    slots.into_iter().max_by_key(|whole| whole.generation)
 }
 
 /// The entry as it is in a table that is new: at a place, and nobody's turn.
