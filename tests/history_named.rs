@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::thread;
@@ -658,6 +659,39 @@ fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
     fs::copy(&path, path.with_file_name("others.checkpoint")).unwrap();
     let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
     assert!(error.to_string().contains("others.checkpoint"), "{error}");
+}
+
+#[test]
+fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
+    let _alive = watchdog();
+    let name = Name::new("leave-at-once");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 30);
+    assert!(producer.flush(Duration::MAX).unwrap());
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker).len(), 30);
+    // Another one has the table for itself just now, as whoever leaves does.
+    let segment = fs::OpenOptions::new().write(true).open(name.path()).unwrap();
+    let lock = |kind: libc::c_int| {
+        let kind = libc::c_short::try_from(kind).unwrap();
+        let lock = libc::flock { l_type: kind, l_whence: 0, l_start: 1 << 20, l_len: 1, l_pid: 0 };
+        // SAFETY: the struct outlives the call.
+        let done = unsafe { libc::fcntl(segment.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+        assert_eq!(done, 0);
+    };
+    lock(libc::F_WRLCK);
+    thread::scope(|scope| {
+        let leaves = scope.spawn(|| drop(worker));
+        thread::sleep(Duration::from_millis(20));
+        lock(libc::F_UNLCK);
+        leaves.join().unwrap();
+    });
+    drop(producer);
+    Queue::remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    assert_eq!(queue.info().unwrap().subscriptions[0].head_sequence, 30);
 }
 
 /// As power that goes does to the page that was just being overwritten.

@@ -22,6 +22,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::directory::check_instance;
 use super::fields::{put, u32_at, u64_at};
@@ -30,7 +31,7 @@ use crate::error::Error;
 use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
 use crate::ring::{Lag, Place, Ring, Subscription};
-use crate::segment::{Segment, what_is_wrong_with};
+use crate::segment::{Lock, Segment, what_is_wrong_with};
 
 const MAGIC: [u8; 8] = *b"RINGWCHK";
 const VERSION: u32 = 1;
@@ -87,10 +88,11 @@ impl Checkpoints {
         Some(Self { segment: Arc::clone(segment), files, written: HashMap::new() })
     }
 
-    /// Writes those that have changed, unless somebody is just changing the subscription table.
-    pub(crate) fn write_all(&mut self, ring: &Ring) -> Result<(), Error> {
+    /// Writes those that have changed, unless somebody else changes the subscription table, or writes
+    /// them, for so long.
+    pub(crate) fn write_all(&mut self, ring: &Ring, patience: Duration) -> Result<(), Error> {
         let lock = self.segment.lock_file()?;
-        if !lock.try_registry()? {
+        if !lock.wait_for(patience, Lock::try_registry)? {
             return Ok(());
         }
         for index in ring.active_subscriptions() {

@@ -332,7 +332,7 @@ impl Journaler {
     /// Has it in files how far the named subscriptions have come.
     fn checkpoint(&mut self) -> Result<(), Error> {
         let ring = self.historian.ring();
-        self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring))
+        self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring, Duration::ZERO))
     }
 
     fn is_sync_due(&self) -> bool {

@@ -551,8 +551,10 @@ impl Work {
 
     /// Has it in files how far the subscription has come, in a queue with a journal.
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        // Others who leave at once write too, each for some milliseconds.
+        const PATIENCE: Duration = Duration::from_millis(300);
         let checkpoints = Checkpoints::of(&self.desk.segment);
-        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring))
+        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring, PATIENCE))
     }
 
     fn portions(&self) -> impl Iterator<Item = &Arc<Portion>> {
