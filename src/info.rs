@@ -263,8 +263,9 @@ impl Info {
         let geometry = segment.geometry();
         let (owner, mode) = segment.owner_and_mode();
         let consumers: Vec<_> = ring.active_members().collect();
-        let end = ring.end().map_err(corrupt)?;
+        // In this order: the oldest may move on past an end that was looked at before.
         let oldest = ring.oldest().map_err(corrupt)?;
+        let end = ring.end().map_err(corrupt)?;
         let licence = ring.licence().load(Ordering::Relaxed);
         let subscriptions = SubscriptionInfo::all(segment, &ring, end);
         let epoch = ring.header64(layout::EPOCH).load(Ordering::Relaxed);

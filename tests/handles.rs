@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ringway::{
@@ -387,4 +388,27 @@ fn a_batch_says_how_many_messages_it_may_have() {
         assert!((1..=3).contains(&count));
         assert_eq!(batch.size_hint(), (0, Some(0)));
     }
+}
+
+#[test]
+fn the_oldest_message_is_never_told_to_be_ahead_of_the_next_one() {
+    let _watchdog = watchdog();
+    let name = Name::new("laps");
+    let queue = small(&name);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut producer = queue.producer().unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                producer.send(&[7; 8000]).unwrap();
+            }
+        });
+        // It may go round the ring between any two looks.
+        let are_in_order = (0..2_000).all(|_| {
+            let info = queue.info().unwrap();
+            info.oldest_sequence <= info.next_sequence
+        });
+        is_over.store(true, Ordering::Relaxed);
+        assert!(are_in_order);
+    });
 }

@@ -185,7 +185,7 @@ fn producer_text(producer: &ProducerInfo) -> String {
 
 fn stream_text(info: &Info) -> String {
     let state = if info.closed { "closed" } else { "open" };
-    let held = if info.next_sequence == info.oldest_sequence {
+    let held = if info.next_sequence <= info.oldest_sequence {
         "nothing in the ring".into()
     } else {
         format!("{} to {} in the ring", info.oldest_sequence, info.next_sequence - 1)

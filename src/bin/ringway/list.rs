@@ -54,7 +54,7 @@ fn row(info: &Info) -> Vec<String> {
     vec![
         info.name.clone(),
         output::bytes(info.capacity),
-        (info.next_sequence - info.oldest_sequence).to_string(),
+        info.next_sequence.saturating_sub(info.oldest_sequence).to_string(),
         info.next_sequence.to_string(),
         match &info.producer {
             Some(producer) if producer.alive => producer.pid.to_string(),

@@ -1,5 +1,6 @@
 //! What damage does to a file of dead letters: letters may be missing, and none is ever wrong.
 
+use std::fs;
 use std::os::unix::fs::FileExt;
 
 use super::record::{HEADER_SIZE, MAGIC, encode};
