@@ -313,6 +313,48 @@ fn a_journaler_looks_around_and_ends_while_messages_keep_coming() {
 }
 
 #[test]
+fn a_journaler_ends_when_its_queue_is_gone_whether_it_was_told_or_not() {
+    let _alive = watchdog();
+    let name = Name::new("untold");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::SyncedAlways);
+    let queue = Queue::create(&name, &options).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"to be kept").unwrap();
+    // As whoever removes a queue does, and is killed before it has told anybody.
+    fs::remove_file(name.path()).unwrap();
+    let next = loop {
+        match Queue::create(&name, &options) {
+            Err(Error::JournalerAlive { .. }) => thread::yield_now(),
+            made => break made.unwrap(),
+        }
+    };
+    assert_eq!(next.producer().unwrap().next_sequence(), 1);
+    journal.stop().unwrap();
+}
+
+#[test]
+fn a_producer_that_has_nothing_more_in_files_keeps_nobody_from_their_directory() {
+    let _alive = watchdog();
+    let name = Name::new("idle");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let mut slow = queue.subscribe(&spilling()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 500);
+    assert!(!files(&directory, "spill").is_empty());
+    receive_until(&mut slow, 500);
+    while !files(&directory, "spill").is_empty() {
+        let next = producer.next_sequence() + 1;
+        send_until(&mut producer, next);
+        receive_until(&mut slow, next);
+    }
+    Queue::force_remove(&name).unwrap();
+    Queue::create(&name, &options(&directory)).unwrap();
+}
+
+#[test]
 fn a_journaler_removes_files_that_are_too_old_when_nothing_is_sent() {
     let _alive = watchdog();
     let name = Name::new("too-old");

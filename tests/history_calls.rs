@@ -220,7 +220,7 @@ fn begin_in_new_directories(arguments: &[&str]) {
     let gives_up = workers().max_deliveries(1).dead_letters(directory.join("d/e/f"));
     let mut worker = queue.subscribe(&gives_up).unwrap();
     queue.producer().unwrap().send(b"poison").unwrap();
-    worker.receive().unwrap().message().unwrap().reject().unwrap();
+    assert_eq!(worker.receive().unwrap().message().unwrap().reject().unwrap(), Acked::Done);
 }
 
 #[test]

@@ -217,6 +217,11 @@ impl Historian {
         Ok(())
     }
 
+    /// Whether there is anything of the stream in files.
+    pub(crate) fn has_files(&self) -> bool {
+        self.ring.written_from() < self.ring.written()
+    }
+
     /// Has the files begin at or before what is needed, which is still in the ring if it is not in
     /// the files.
     fn begin_at(&mut self, needed: u64) -> Result<(), Error> {

@@ -784,6 +784,10 @@ impl Producer {
         if let Some(historian) = &mut self.historian {
             // Refused is the message for which there is room by now.
             historian.tidy().inspect_err(|_| self.writer.confine())?;
+            if !historian.has_files() {
+                // Its directory is for whoever makes the next queue, however long this one idles.
+                self.historian = None;
+            }
         }
         Ok(true)
     }
