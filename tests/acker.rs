@@ -619,8 +619,14 @@ fn a_lease_that_is_over_makes_an_acker_late_and_a_full_receiver_go_on() {
             // An extended one is not.
             let extends = Instant::now() + 4 * lease;
             while Instant::now() < extends {
+                let begin = Instant::now();
                 assert_eq!(acker.extend(0).unwrap(), Acked::Done);
-                assert_eq!(other.receive_timeout(lease / 10).unwrap(), Received::TimedOut);
+                let received = other.receive_timeout(lease / 10).unwrap();
+                if begin.elapsed() >= lease {
+                    // The system had better things to do for so long that it may have run out.
+                    return;
+                }
+                assert_eq!(received, Received::TimedOut);
             }
             // The receiver has as much as it may have, until that passes on.
             let waiting = scope.spawn(|| next(&mut consumer));
@@ -632,8 +638,8 @@ fn a_lease_that_is_over_makes_an_acker_late_and_a_full_receiver_go_on() {
             assert_eq!(acker.nack(0).unwrap(), Nacked::Late);
             assert_eq!(message.ack().unwrap(), Acked::Done);
             assert_eq!(acker.ack(1).unwrap(), Acked::Done);
+            assert_eq!(info(&queue).unacked, 0);
         });
-        assert_eq!(info(&queue).unacked, 0);
     }
 }
 
