@@ -530,7 +530,7 @@ impl fmt::Display for Error {
             ),
             Self::SubscriptionDiffers { queue, subscription, what } => write!(
                 f,
-                "subscription '{subscription}' of queue '{queue}' is not what was asked for: {what}; leave it out to get what is there; while the subscription has no member, `Queue::alter` changes its terms, but not its lag policy and keys, and `ringway unsubscribe {queue} {subscription}` removes it, and its place with it"
+                "subscription '{subscription}' of queue '{queue}' is not what was asked for: {what}; leave it out to get what is there; while the subscription has no member, `ringway alter {queue} {subscription}` (or `Queue::alter`) changes its terms, but not its lag policy and keys, and `ringway unsubscribe {queue} {subscription}` removes it, and its place with it"
             ),
             Self::SubscriptionInUse { queue, subscription, members } => write!(
                 f,

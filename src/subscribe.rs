@@ -329,6 +329,13 @@ impl Subscribe {
         Self { durable_only: true, ..self }
     }
 
+    /// The same, for a subscription alone: each member says for itself where dead letters go, if the
+    /// queue has no place for them.
+    pub(crate) fn for_no_member(&self) -> Self {
+        let dead_letters = self.dead_letters.clone().or(Some(PathBuf::new()));
+        Self { dead_letters, ..self.clone() }
+    }
+
     /// Whether all of it can be had.
     pub(crate) fn check(&self, segment: &Segment) -> Result<(), Error> {
         if self.durable_only && segment.identity().keeping.journal.is_none() {

@@ -576,3 +576,46 @@ fn keys_come_from_an_option_or_a_field() {
     let sent = run_with(&["pub", &name, "--key-field", "3"], b"x y\n");
     assert!(said(&sent).contains("1 message had no field 3"), "{}", said(&sent));
 }
+
+#[test]
+fn a_subscription_is_declared_and_its_terms_are_altered_while_it_has_no_member() {
+    let _watchdog = watchdog();
+    let name = Name::new("declared");
+    let letters = Directory::new(&name);
+    print(&["create", &name, "-q"]);
+    let terms = ["--max-deliveries", "3", "--backoff", "100ms:2:1m", "--keyed"];
+    let declare = [&["declare", &name, "workers"][..], &terms].concat();
+    for told in ["is made", "is there already"] {
+        let declared = run(&declare);
+        assert_eq!(code(&declared), 0, "{}", said(&declared));
+        assert!(said(&declared).contains(told), "{}", said(&declared));
+    }
+    run_with(&["pub", &name], &numbers(3));
+    let member = ["sub", &name, "--as", "workers", "--dead-letters", letters.text()];
+    assert_eq!(print(&[&member[..], &["-n", "1"]].concat()), b"0\n");
+
+    let altered = print_json(&["alter", &name, "workers", "--max-deliveries", "5", "--json"]);
+    assert_eq!((&altered["deliveries_max"], &altered["keyed"]), (&5.into(), &true.into()));
+    assert_eq!(altered["backoff"]["first_ns"], 100_000_000);
+    let altered = run(&["alter", &name, "workers", "--backoff", "none", "--ack-within", "1h"]);
+    let told = said(&altered);
+    assert!(told.contains("5 deliveries at most; no pauses; passed on after 1h"), "{told}");
+    // Its place is what it was.
+    assert_eq!(print(&[&member[..], &["-e"]].concat()), b"1\n2\n");
+
+    let differs = run(&[&member[..], &["--max-deliveries", "3", "-e"]].concat());
+    assert_eq!(code(&differs), 1);
+    assert!(said(&differs).contains("ringway alter"), "{}", said(&differs));
+    let unknown = run(&["alter", &name, "wrkers", "--max-deliveries", "5"]);
+    assert_eq!(code(&unknown), 3);
+    assert!(said(&unknown).contains("did you mean 'workers'?"), "{}", said(&unknown));
+    for wrong in ["never", "-1", "0"] {
+        let wrong = format!("--max-deliveries={wrong}");
+        assert_eq!(code(&run(&["alter", &name, "workers", &wrong])), 2, "{wrong}");
+    }
+    let workers = Subscribe::new().named("workers").dead_letters(letters.path());
+    let _member = Queue::open(&name).unwrap().subscribe(&workers).unwrap();
+    let in_use = run(&["alter", &name, "workers", "--max-deliveries", "none"]);
+    assert_eq!(code(&in_use), 1);
+    assert!(said(&in_use).contains("live member"), "{}", said(&in_use));
+}

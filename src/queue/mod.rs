@@ -400,6 +400,7 @@ impl Queue {
     /// ```
     pub fn declare(&self, options: &Subscribe) -> Result<bool, Error> {
         let name = self.name_in(options)?;
+        let options = &options.for_no_member();
         options.check(&self.segment)?;
         let mapping = self.segment.map(Access::Consume)?;
         let ring = mapping.ring();
@@ -533,6 +534,7 @@ impl Queue {
     /// ```
     pub fn alter(&self, options: &Subscribe) -> Result<(), Error> {
         let name = self.name_in(options)?;
+        let options = &options.for_no_member();
         options.check(&self.segment)?;
         let mapping = self.segment.map(Access::Consume)?;
         let ring = mapping.ring();

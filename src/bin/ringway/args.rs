@@ -15,7 +15,7 @@ use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 use ringway::{AtLimit, Journal, Lag, Start, Wait};
 
 use crate::bench::args::{Bench, Compare, Doctor, Report};
-use crate::options::{self, Backoff, Delimiter, Mark, Speed};
+use crate::options::{self, Backoff, Delimiter, Mark, Speed, Term};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -122,6 +122,10 @@ pub enum Command {
     Sub(Sub),
     /// List a queue's named subscriptions
     Subscriptions(Subscriptions),
+    /// Make a named subscription before its first member comes
+    Declare(Declare),
+    /// Change the terms of a named subscription that has no members
+    Alter(Alter),
     /// Remove a named subscription that has no members
     Unsubscribe(Unsubscribe),
     /// Move a named subscription that has no members elsewhere in the stream
@@ -500,6 +504,66 @@ pub struct Subscriptions {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway declare jobs workers --max-deliveries 3 --backoff 100ms
+  ringway declare orders audit --from oldest --lag spill
+
+One that is there already is left as it is, if it is what is asked for.")]
+pub struct Declare {
+    /// The queue
+    pub name: String,
+    /// The subscription
+    pub subscription: String,
+    /// Where its first member begins; as for `ringway sub`
+    #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
+    #[arg(value_parser = options::start)]
+    pub from: Start,
+    /// A whole ring behind: hold the producer, skip, or spill; as for `ringway sub`
+    #[arg(long, value_name = "POLICY", value_parser = options::named::<Lag>())]
+    pub lag: Option<Lag>,
+    /// Hand messages of one key to one member at a time, in order
+    #[arg(long)]
+    pub keyed: bool,
+    #[command(flatten)]
+    pub terms: Terms,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway alter jobs workers --max-deliveries 5
+  ringway alter jobs workers --backoff 1s:2:1h --ack-within none
+
+What is not named stays as it is. Lag policy and keys cannot be changed.")]
+pub struct Alter {
+    /// The queue
+    pub name: String,
+    /// The subscription
+    pub subscription: String,
+    #[command(flatten)]
+    pub terms: Terms,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The terms of a named subscription that can be altered.
+#[derive(Debug, Args)]
+pub struct Terms {
+    /// Make a message a dead letter that was delivered so often in vain; or none: no limit
+    #[arg(long, value_name = "NUMBER", value_parser = options::or_none(options::count))]
+    pub max_deliveries: Option<Term<u32>>,
+    /// Pause before a refused message is delivered again; as for `ringway sub`, or none
+    #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]")]
+    #[arg(value_parser = options::or_none(options::backoff))]
+    pub backoff: Option<Term<Backoff>>,
+    /// Pass messages on to others if a member shows no progress for so long; or none
+    #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
+    pub ack_within: Option<Term<Duration>>,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,7 @@ mod several;
 mod sink;
 mod subscribe;
 mod subscriptions;
+mod terms;
 mod unsubscribe;
 mod watch;
 
@@ -81,6 +82,8 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Pub(publish) => publish::run(publish, owner, console),
         Command::Sub(subscribe) => subscribe::run(subscribe, owner, console),
         Command::Subscriptions(subscriptions) => subscriptions::run(subscriptions, owner, console),
+        Command::Declare(declare) => terms::declare(declare, owner, console),
+        Command::Alter(alter) => terms::alter(alter, owner, console),
         Command::Unsubscribe(unsubscribe) => unsubscribe::run(unsubscribe, owner, console),
         Command::Seek(seek) => seek::run(seek, owner, console),
         Command::DeadLetters(letters) => dead_letters::run(&letters.action, owner, console),

@@ -81,6 +81,24 @@ pub fn backoff(text: &str) -> Result<Backoff, String> {
     }
 }
 
+/// A term of a subscription, or that it has none such.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term<T>(pub Option<T>);
+
+/// Reads what `read` reads, and `none`.
+pub fn or_none<T>(
+    read: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Term<T>, String> + Clone {
+    move |text| match text {
+        "none" => Ok(Term(None)),
+        _ => read(text).map(|value| Term(Some(value))),
+    }
+}
+
+pub fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number, such as 3, nor none"))
+}
+
 pub fn start(text: &str) -> Result<Start, String> {
     match text {
         "oldest" => Ok(Start::Oldest),

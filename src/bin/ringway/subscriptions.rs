@@ -100,37 +100,36 @@ fn row(subscription: &SubscriptionInfo) -> Vec<String> {
 
 /// All of it, with units in the names.
 pub fn as_json(info: &Info) -> Value {
-    info.subscriptions
-        .iter()
-        .map(|subscription| {
-            json!({
-                "name": subscription.name,
-                "lag": subscription.lag.to_string(),
-                "keyed": subscription.keyed,
-                "deliveries_max": subscription.deliveries_max,
-                "backoff": subscription.backoff.map(|backoff| json!({
-                    "first_ns": output::nanoseconds(backoff.first),
-                    "factor": backoff.factor,
-                    "max_ns": output::nanoseconds(backoff.max),
-                })),
-                "ack_within_ns": subscription.ack_within.map(output::nanoseconds),
-                "created_at": time(subscription.created_at),
-                "members_alive": subscription.members_alive,
-                "left_at": subscription.left_at.map(time),
-                "head_sequence": subscription.head_sequence,
-                "head_position": subscription.head_position,
-                "unacked_messages": subscription.unacked,
-                "waiting_messages": subscription.waiting,
-                "lag_messages": subscription.lag_messages,
-                "lag_bytes": subscription.lag_bytes,
-                "lag_time_ns": subscription.lag_time.map(output::nanoseconds),
-                "holds_producer": subscription.holds_producer,
-                "deliveries": subscription.delivered,
-                "redeliveries": subscription.redelivered,
-                "acked_messages": subscription.acked,
-                "dead_letters": subscription.dead_letters,
-                "missed_messages": subscription.missed,
-            })
-        })
-        .collect()
+    info.subscriptions.iter().map(one_as_json).collect()
+}
+
+pub fn one_as_json(subscription: &SubscriptionInfo) -> Value {
+    json!({
+        "name": subscription.name,
+        "lag": subscription.lag.to_string(),
+        "keyed": subscription.keyed,
+        "deliveries_max": subscription.deliveries_max,
+        "backoff": subscription.backoff.map(|backoff| json!({
+            "first_ns": output::nanoseconds(backoff.first),
+            "factor": backoff.factor,
+            "max_ns": output::nanoseconds(backoff.max),
+        })),
+        "ack_within_ns": subscription.ack_within.map(output::nanoseconds),
+        "created_at": time(subscription.created_at),
+        "members_alive": subscription.members_alive,
+        "left_at": subscription.left_at.map(time),
+        "head_sequence": subscription.head_sequence,
+        "head_position": subscription.head_position,
+        "unacked_messages": subscription.unacked,
+        "waiting_messages": subscription.waiting,
+        "lag_messages": subscription.lag_messages,
+        "lag_bytes": subscription.lag_bytes,
+        "lag_time_ns": subscription.lag_time.map(output::nanoseconds),
+        "holds_producer": subscription.holds_producer,
+        "deliveries": subscription.delivered,
+        "redeliveries": subscription.redelivered,
+        "acked_messages": subscription.acked,
+        "dead_letters": subscription.dead_letters,
+        "missed_messages": subscription.missed,
+    })
 }
