@@ -1,12 +1,11 @@
 //! Settling what a consumer has, from other threads.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::outcome::{Acked, Nacked};
-use crate::sharing::Desk;
+use crate::sharing::DeskPart;
 
 /// Acknowledges and refuses a member's messages by their sequences, from any thread, while the
 /// [`Consumer`](crate::Consumer) receives.
@@ -68,11 +67,11 @@ use crate::sharing::Desk;
 /// have it wait for ever. When the last acker is gone, it is told.
 #[derive(Clone)]
 pub struct Acker {
-    desk: Arc<Desk>,
+    desk: DeskPart,
 }
 
 impl Acker {
-    pub(crate) fn new(desk: Arc<Desk>) -> Self {
+    pub(crate) fn new(desk: DeskPart) -> Self {
         Self { desk }
     }
 

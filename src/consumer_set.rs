@@ -408,7 +408,7 @@ impl ConsumerSet {
             is_idle &= reception.is_calm();
             is_idle &= match entry.ended_at {
                 // It may have gone on.
-                Some(end) => reception.closed_at() == Some(end),
+                Some(end) => reception.closed_at() == Some(end) && !reception.is_something_due(),
                 // What it has is for later.
                 None => entry.is_full || reception.may_sleep(),
             };

@@ -499,6 +499,14 @@ impl Reception {
             && self.interruption.is_calm()
     }
 
+    /// Whether a member has something to be given of what was taken before.
+    pub(crate) fn is_something_due(&self) -> bool {
+        match &*self.reader {
+            Reader::Shared(reader) => reader.is_something_due(),
+            Reader::Held(_) | Reader::Copied(_) => false,
+        }
+    }
+
     /// Neither interrupted, nor of a forked child.
     pub(crate) fn is_calm(&self) -> bool {
         self.interruption.is_calm()

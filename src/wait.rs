@@ -44,7 +44,7 @@
 //! is also that which the dead one may not have come to.
 //!
 //! **Interrupting.** Who sleeps is also called by another thread of its own process, which has
-//! changed a word that only the two know:
+//! changed a word that only the two know, or let go of what the sleeper waits for:
 //!
 //! | pair      | who interrupts             | who goes to sleep                            |
 //! |-----------|----------------------------|----------------------------------------------|

@@ -790,3 +790,49 @@ fn a_forked_child_has_no_acker() {
     let _alive = watchdog();
     Peer::start("forks", &[]).finish();
 }
+
+/// As threads do that are made for a message each, and have an acker of their own.
+#[test]
+fn the_last_acker_leaves_room_when_it_has_settled_all_and_goes() {
+    const ROUNDS: u64 = 20_000;
+    let _alive = watchdog();
+    for wait in WAITS {
+        let name = Name::new("last-acker");
+        let queue = queue_of(&name, SMALL);
+        let mut consumer = queue.subscribe(&workers().wait(wait).prefetch(1)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let (tasks, own_tasks) = std::sync::mpsc::channel::<(u64, Acker)>();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (sequence, acker) in own_tasks {
+                    assert_eq!(acker.ack(sequence).unwrap(), Acked::Done);
+                }
+            });
+            for sequence in 0..ROUNDS {
+                send(&mut producer, 1);
+                assert_eq!(next(&mut consumer), sequence);
+                tasks.send((sequence, consumer.acker().unwrap())).unwrap();
+            }
+            drop(tasks);
+        });
+        assert_eq!(info(&queue).unacked, 0);
+    }
+}
+
+#[test]
+fn a_receiver_that_sleeps_for_its_last_acker_is_told_when_that_goes() {
+    let _alive = watchdog();
+    let name = Name::new("acker-gone");
+    let queue = queue_of(&name, SMALL);
+    let mut consumer = queue.subscribe(&workers().wait(Wait::Park).prefetch(1)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send(&mut producer, 2);
+    assert_eq!(next(&mut consumer), 0);
+    let acker = consumer.acker().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| consumer.receive().map(|_| ()));
+        thread::sleep(A_WHILE);
+        drop(acker);
+        assert!(matches!(waiting.join().unwrap(), Err(Error::PrefetchFull { unacked: 1, .. })));
+    });
+}

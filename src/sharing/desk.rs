@@ -8,7 +8,7 @@
 //! Messages that are not lent are the receiver's alone, also without the lock, but that a share of
 //! which nothing but refused messages is left may be left to others meanwhile.
 
-use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::registry::Terms;
 use crate::ring::{Buffer, Lag, Member, MemberIndex, Ring, ShareIndex, Span, State, Subscription};
 use crate::segment::{Lock, Mapping, Segment};
 use crate::subscribe::AckMode;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, fence};
 use crate::wait::Event;
 
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Desk {
     /// Taken by whoever settles or refuses messages that are lent, and by the receiver while there
     /// are ackers.
     pub(super) shown: Mutex<Shown>,
+    /// 1 if an acker has left a share to others that the receiver has not looked for since.
+    pub(super) has_opened: AtomicU32,
     /// Had by those who may write a dead letter, without the lock above; the member waits for them
     /// before it gives up its place. Taken before that lock.
     pub(super) letters: RwLock<()>,
@@ -51,6 +53,39 @@ pub(crate) struct Desk {
     pub(super) _mapping: Arc<Mapping>,
 }
 
+/// An acker's part in a desk. A receiver that sleeps until something is settled is called when one goes:
+/// without any it has nothing to wait for.
+#[derive(Clone)]
+pub(crate) struct DeskPart(ManuallyDrop<Arc<Desk>>);
+
+impl DeskPart {
+    pub(super) fn new(desk: &Arc<Desk>) -> Self {
+        Self(ManuallyDrop::new(Arc::clone(desk)))
+    }
+}
+
+impl std::ops::Deref for DeskPart {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.0
+    }
+}
+
+impl Drop for DeskPart {
+    fn drop(&mut self) {
+        let relief = Arc::clone(&self.relief);
+        // SAFETY: it is not used again.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        // SeqCst: INTERRUPT. The part is gone before the look at who sleeps.
+        fence(Ordering::SeqCst);
+        let relief = Event::new(&relief);
+        if relief.is_awaited() {
+            relief.call();
+        }
+    }
+}
+
 /// What ackers see. Without any of them it is not kept up.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
@@ -58,8 +93,6 @@ pub(super) struct Shown {
     portions: Vec<Arc<Portion>>,
     /// The share whose messages may be lent where they lie in the ring.
     pub(super) lent_from: Option<ShareIndex>,
-    /// Whether a share was left to others that the receiver has not looked for since.
-    pub(super) has_opened: Cell<bool>,
 }
 
 impl Shown {
@@ -135,6 +168,20 @@ impl Desk {
     /// Keeps others from changing what is shown, and what stands in the shares.
     pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An acker is about to leave a share to others, and to call for that.
+    pub(super) fn note_opened(&self) {
+        // Relaxed: WAKE orders it before the receiver's last look, or the call behind that.
+        self.has_opened.store(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_opened(&self) -> bool {
+        self.has_opened.load(Ordering::Relaxed) == 1
+    }
+
+    pub(super) fn take_opened(&self) -> bool {
+        self.has_opened() && self.has_opened.swap(0, Ordering::Relaxed) == 1
     }
 
     /// What a receiver sleeps on that has as much as it may have. Whoever calls has had the lock

@@ -24,7 +24,7 @@ use crate::wait::{Event, SLEEP_UNSURE};
 use desk::{Missed, Shown, Whereabouts};
 use portion::{Portion, Sight, bit, bits};
 
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, DeskPart};
 
 mod desk;
 mod portion;
@@ -101,6 +101,8 @@ enum Reached {
     Head,
     /// The head, and the member may take nothing there, whatever there is.
     Barred,
+    /// The head, and the member has as much in work as it may have. Ackers may settle some of it.
+    NoRoom,
     /// Nothing at all, because the member has as much as it may have. Ackers may settle some of it.
     Full,
 }
@@ -136,6 +138,7 @@ impl SharedReader {
             backlog: Backlog::of(segment, &ring, terms.lag).map(Mutex::new),
             shown: Mutex::default(),
             letters: RwLock::default(),
+            has_opened: AtomicU32::new(0),
             relief: Arc::default(),
             ring,
             subscription,
@@ -319,8 +322,9 @@ impl SharedReader {
     #[allow(clippy::cast_possible_truncation, reason = "at most a sector and a message")]
     fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Option<Handed>>, Error> {
         let work = &mut self.work;
-        self.reached = Reached::Barred;
+        self.reached = Reached::NoRoom;
         let Some(count_max) = work.room() else { return Ok(Read::Empty) };
+        self.reached = Reached::Barred;
         let allot = |desk: &Desk| {
             let index = desk.ring.allot(desk.index, desk.subscription.index())?;
             Some(Arc::new(Portion::allotted(&desk.ring, index)))
@@ -328,8 +332,9 @@ impl SharedReader {
         let Some(mut portion) = work.spare.take().or_else(|| allot(&work.desk)) else {
             // All shares are in use. Some will be done with; but who has more than its part, and is to
             // acknowledge something before there are any, may wait for itself.
+            let is_shared = is_shared(&work.desk);
             let is_own_doing = work.portions().filter(|portion| portion.lent() != 0).count() > 2;
-            if is_own_doing && !is_shared(&work.desk) {
+            if is_own_doing && !is_shared {
                 return Err(work.prefetch_full());
             }
             if is_own_doing {
@@ -402,29 +407,39 @@ impl SharedReader {
     /// Whether [`Self::look`] would find nothing.
     pub(crate) fn is_caught_up(&self) -> bool {
         let work = &self.work;
-        {
-            let shown = work.hold();
-            if self.reached == Reached::Full {
+        match self.reached {
+            Reached::Full => {
+                let shown = work.hold();
                 return shown.is_some() && work.lent() >= work.desk.prefetch;
             }
-            let in_hand = work.current.as_ref().is_some_and(|portion| !portion.is_handed_out());
-            let has_opened = shown.as_ref().is_some_and(|shown| shown.has_opened.get());
-            if in_hand || has_opened || work.is_something_ready() {
-                return false;
-            }
+            Reached::NoRoom if work.has_room() => return false,
+            _ => {}
         }
-        let now = Instant::now();
-        let sights = work.sights(now);
-        if sights.iter().filter_map(|sight| work.ripens_at(sight)).any(|at| at <= now) {
+        if self.is_something_due() {
             return false;
         }
-        self.reached == Reached::Barred
+        matches!(self.reached, Reached::Barred | Reached::NoRoom)
             || match work.desk.ring.look_at_head(&work.desk.subscription) {
                 Ok(Read::Empty) => true,
                 // The end is told to whoever comes after the last message that is settled.
-                Ok(Read::Closed) => work.is_something_own_left() || !sights.is_empty(),
+                Ok(Read::Closed) => {
+                    work.is_something_own_left() || !work.sights(Instant::now()).is_empty()
+                }
                 _ => false,
             }
+    }
+
+    /// Whether something that was taken before is to be handed out now, whosever it was.
+    pub(crate) fn is_something_due(&self) -> bool {
+        let work = &self.work;
+        let is_own = {
+            let _shown = work.hold();
+            let in_hand = work.current.as_ref().is_some_and(|portion| !portion.is_handed_out());
+            in_hand || work.desk.has_opened() || work.is_something_ready()
+        };
+        let now = Instant::now();
+        let sights = || work.sights(now);
+        is_own || sights().iter().filter_map(|sight| work.ripens_at(sight)).any(|at| at <= now)
     }
 
     /// What the member sleeps on while it has as much as it may have: nobody but an acker of its own
@@ -512,7 +527,7 @@ impl Work {
     }
 
     /// A part in what the member has in common with ackers.
-    pub(crate) fn share_desk(&self) -> Result<Arc<Desk>, Error> {
+    pub(crate) fn share_desk(&self) -> Result<DeskPart, Error> {
         self.desk.check_own()?;
         if self.desk.mode == AckMode::Auto {
             let queue = self.desk.segment.name().into();
@@ -523,7 +538,7 @@ impl Work {
         if !is_shared(&self.desk) {
             shown.show_all(self.portions());
         }
-        Ok(Arc::clone(&self.desk))
+        Ok(DeskPart::new(&self.desk))
     }
 
     /// The next message of the current share, as a part of a batch.
@@ -652,13 +667,22 @@ impl Work {
         self.desk.prefetch.checked_sub(taken).filter(|&room| room > 0)
     }
 
+    fn has_room(&self) -> bool {
+        let _shown = self.hold();
+        self.room().is_some()
+    }
+
     /// Whether more may be lent, wherever it comes from. Where nobody but the receiver could settle
     /// something it is an error if not.
     fn may_have_more(&self) -> Result<bool, Error> {
         if self.lent() < self.desk.prefetch {
             return Ok(true);
         }
-        let Some(_shown) = self.hold() else { return Err(self.prefetch_full()) };
+        let Some(_shown) = self.hold() else {
+            // The last acker may have settled something just before it went.
+            let has_settled = self.lent() < self.desk.prefetch;
+            return if has_settled { Ok(true) } else { Err(self.prefetch_full()) };
+        };
         if self.desk.has_lease() {
             // Nobody tells it what has passed to others meanwhile.
             self.portions().for_each(|portion| portion.look_after());
@@ -835,7 +859,7 @@ impl Work {
             membership::clear_dead(ring, lock, members)?;
         }
         let since = |at: Instant| now.duration_since(at);
-        let has_opened = self.hold().is_some_and(|shown| shown.has_opened.take());
+        let has_opened = self.desk.take_opened();
         if at_once || has_opened || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
             self.seen = self.sights(now);
             self.seen_at = Some(now);

@@ -169,8 +169,9 @@ impl<'a> Settler<'a> {
 
     /// Settles messages that are lent; late if another member has taken the share away.
     fn acknowledge(self, settling: &Settling<'_>, portion: &Portion, messages: u32) -> Acked {
-        portion.set_lent(portion.lent() & !messages);
         let acked = self.desk.settle_as(layout::ACKED, portion, messages);
+        // Behind that, so that the receiver never takes it for something that is left.
+        portion.set_lent(portion.lent() & !messages);
         if self.work.is_none() {
             self.pass_on(settling, portion);
         }
@@ -222,8 +223,8 @@ impl<'a> Settler<'a> {
         }
         let is_left = Desk::is_all_waiting(portion);
         if is_left {
+            self.desk.note_opened();
             self.desk.open(portion);
-            shown.has_opened.set(true);
         }
         is_left
     }
