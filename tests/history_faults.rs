@@ -19,7 +19,7 @@ use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Lag, Queue
 use ringway::{Producer, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until};
 use support::namespace::{own_small_disk, own_small_memory};
-use support::segment::{field, member_offset};
+use support::segment::{field, header, member_offset};
 use support::{
     Directory, Name, Peer, Random, number_from, play, say, stop_here, watchdog, watchdog_of,
 };
@@ -631,6 +631,51 @@ fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
             let ended = thread.map_or(Ok(()), JournalThread::stop);
             assert_eq!(ended.is_err(), has_journaler, "{ended:?}");
         }
+    }
+}
+
+/// Of whoever dies in a sync nobody hears what came of it, and the system tells nobody else.
+#[test]
+fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
+    const BOTH: u64 = 300;
+    let _alive = watchdog();
+    for is_lost in [false, true] {
+        let name = Name::new("in-sync");
+        let directory = Directory::new(&name);
+        let seldom = Journal::SyncedEvery(Duration::from_secs(1 << 20));
+        let queue = Queue::create(&name, &options(&directory).journal(seldom)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 100);
+        assert!(producer.flush(Duration::MAX).unwrap());
+        let begin = queue.info().unwrap().position;
+        let mut journaler = Peer::start("keep a journal", &[&name]);
+        journaler.await_word("begins");
+        send_until(&mut producer, BOTH);
+        while queue.info().unwrap().history_range.end < queue.info().unwrap().position {
+            thread::yield_now();
+        }
+        journaler.kill_living();
+        assert_eq!(queue.durable_sequence(), Some(100));
+        let segment = OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
+        let word = header("journal_failed").start as u64;
+        segment.write_all_at(&2_u32.to_le_bytes(), word).unwrap();
+        let log = files(&directory, "log").remove(0);
+        if is_lost {
+            let file = OpenOptions::new().write(true).open(log).unwrap();
+            file.write_all_at(&[0; 512], begin + 4096 + 20_000).unwrap();
+            let error = producer.flush(Duration::MAX).unwrap_err();
+            assert!(matches!(error, Error::JournalFailed { .. }), "{error:?}");
+            assert!(queue.info().unwrap().journal_failed);
+            assert_eq!(queue.durable_sequence(), Some(100));
+            continue;
+        }
+        let before = fs::metadata(&log).unwrap().modified().unwrap();
+        assert!(producer.flush(Duration::MAX).unwrap());
+        assert!(fs::metadata(&log).unwrap().modified().unwrap() > before);
+        let mut failed = [1; 4];
+        segment.read_exact_at(&mut failed, word).unwrap();
+        assert_eq!((failed, queue.durable_sequence()), ([0; 4], Some(BOTH)));
+        assert_whole(&directory, BOTH);
     }
 }
 

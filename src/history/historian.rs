@@ -90,15 +90,12 @@ impl Historian {
             return Err(writer.lost());
         }
         let (segment, ring) = (Arc::clone(segment), ring.clone());
-        Ok(Some(Self {
-            segment,
-            keeping,
-            writer,
-            ring,
-            looked_at: None,
-            lock,
-            _directory: directory,
-        }))
+        let mut historian =
+            Self { segment, keeping, writer, ring, looked_at: None, lock, _directory: directory };
+        if historian.ring.is_sync_under_way() {
+            historian.finish_sync()?;
+        }
+        Ok(Some(historian))
     }
 
     pub(super) fn ring(&self) -> &Ring {
@@ -188,11 +185,32 @@ impl Historian {
         if !self.is_synced() {
             return Ok(());
         }
-        self.writer.sync(|| self.ring.set_journal_failed())
+        self.ring.begin_sync();
+        let synced = self.writer.sync(|| self.ring.set_journal_failed());
+        self.ring.end_sync();
+        synced
     }
 
     fn is_synced(&self) -> bool {
         !matches!(self.keeping.journal, None | Some(JournalCode::Written))
+    }
+
+    /// Does over again what somebody died in before it could say what came of it: a sync. What that
+    /// could not write the system may have forgotten, and says so to nobody else.
+    fn finish_sync(&mut self) -> Result<(), Error> {
+        let durable =
+            Place { position: self.ring.durable(), sequence: self.ring.durable_sequence() };
+        match self.writer.write_anew(durable) {
+            Err(Error::LogDamaged { .. }) => {
+                self.ring.set_journal_failed();
+                Err(Error::JournalFailed { queue: self.segment.name().into() })
+            }
+            written => {
+                written?;
+                self.ring.end_sync();
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn is_all_durable(&self) -> bool {

@@ -250,7 +250,7 @@ part! {
         0x208 written_from: u64 = "historian" "position from which on it has it, without a gap";
         0x210 durable: u64 = "historian" "position up to which the journal is as safe as was asked for";
         0x218 durable_sequence: u64 = "historian" "sequence of the first message that is not";
-        0x220 journal_failed: u32 = "historian" "1: a sync has failed, and nothing is durable any more";
+        0x220 journal_failed: u32 = "historian" "1: a sync has failed, and nothing is durable any more; 2: one is under way";
         0x224 _reserved_history: [u8; 92] = "nobody" "zero";
         0x280 sectors: [u64; 64] = "producer" "the sector index: 16 x SectorStart";
         0x480 history: [u8; 1024] = "creator" "path of the history directory, padded with zeros; zeros: there is none";

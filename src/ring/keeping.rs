@@ -8,6 +8,10 @@ use super::{Corrupt, Lag, Place, Ring};
 use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
 use crate::sync::{Ordering, fence, load_acquire};
 
+/// What the header says of the journal's syncs, where it says something.
+const SYNC_FAILED: u32 = 1;
+const SYNC_BEGUN: u32 = 2;
+
 /// What has to be in the files before it is overwritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Keeps {
@@ -92,11 +96,28 @@ impl Ring {
     /// Whether a sync has failed: what the system could not write it may have forgotten, so that
     /// nothing can be durable any more.
     pub(crate) fn has_journal_failed(&self) -> bool {
-        self.header32(layout::JOURNAL_FAILED).load(Ordering::Relaxed) != 0
+        self.header32(layout::JOURNAL_FAILED).load(Ordering::Relaxed) == SYNC_FAILED
     }
 
     pub(crate) fn set_journal_failed(&self) {
-        self.header32(layout::JOURNAL_FAILED).store(1, Ordering::Relaxed);
+        self.header32(layout::JOURNAL_FAILED).store(SYNC_FAILED, Ordering::Relaxed);
+    }
+
+    /// A sync begins, of which somebody has yet to say what came.
+    pub(crate) fn begin_sync(&self) {
+        self.header32(layout::JOURNAL_FAILED).store(SYNC_BEGUN, Ordering::Relaxed);
+    }
+
+    /// What came of it is known.
+    pub(crate) fn end_sync(&self) {
+        if self.is_sync_under_way() {
+            self.header32(layout::JOURNAL_FAILED).store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a sync was begun of which nobody has said what came.
+    pub(crate) fn is_sync_under_way(&self) -> bool {
+        self.header32(layout::JOURNAL_FAILED).load(Ordering::Relaxed) == SYNC_BEGUN
     }
 
     /// The lowest position that somebody needs who spills.

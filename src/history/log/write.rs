@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
-use super::{FileHeader, HEADER_SIZE, Log, LogFile, MARK_OFFSET, mark};
+use super::{FileHeader, HEADER_SIZE, Log, LogFile, LogRead, LogReader, MARK_OFFSET, mark};
 use crate::error::Error;
 use crate::ring::{Place, Ring};
 use crate::sys::file;
@@ -185,6 +185,45 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Writes what lies behind a boundary once more, as it is there, so that a sync has to write it.
+    /// What is not as it was appended is an error.
+    pub(crate) fn write_anew(&mut self, from: Place) -> Result<(), Error> {
+        for found in self.log.files()? {
+            let Some((_, header)) = self.log.open(&found)? else { continue };
+            let end = self.end.position.min(super::limit(header.capacity, found.base));
+            if end <= from.position {
+                continue;
+            }
+            let begin = if from.position > found.base { from } else { header.begin };
+            // Of the boundary one half may have been said before somebody died.
+            self.check(begin, end).or_else(|_| self.check(header.begin, end))?;
+            let failed = |error| self.log.failed("write", &found.path, error);
+            let file = OpenOptions::new().read(true).write(true).open(&found.path);
+            let file = file.map_err(failed)?;
+            let offset = begin.position - found.base + HEADER_SIZE;
+            let end = end - found.base + HEADER_SIZE;
+            for range in [0..HEADER_SIZE, offset..end] {
+                copy_over(&file, range).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Insists that messages are whole from a boundary to the end of its file.
+    fn check(&self, begin: Place, end: u64) -> Result<(), Error> {
+        let mut reader = LogReader::new(self.log.clone(), begin);
+        loop {
+            match reader.next(end)? {
+                LogRead::Message(_) => {}
+                LogRead::End => return Ok(()),
+                LogRead::Missed { .. } | LogRead::Gone => {
+                    let path = self.log.path(begin.position);
+                    return Err(self.log.damaged(&path, 0, "messages behind it are missing"));
+                }
+            }
+        }
+    }
+
     /// Removes a file, which is not the one that is appended to.
     pub(crate) fn remove(&mut self, LogFile { path, .. }: &LogFile) -> Result<(), Error> {
         let size = fs::metadata(path).map_or(0, |facts| facts.len());
@@ -238,4 +277,18 @@ impl LogWriter {
         self.file = Some((file, base));
         Ok(())
     }
+}
+
+/// Puts a part of a file in its own place.
+fn copy_over(file: &File, range: Range<u64>) -> io::Result<()> {
+    const PIECE_SIZE: usize = 256 << 10;
+    let mut bytes = vec![0; PIECE_SIZE];
+    let mut offset = range.start;
+    while offset < range.end {
+        let size = bytes.len().min(usize::try_from(range.end - offset).unwrap_or(PIECE_SIZE));
+        file.read_exact_at(&mut bytes[..size], offset)?;
+        file.write_all_at(&bytes[..size], offset)?;
+        offset += size as u64;
+    }
+    Ok(())
 }
