@@ -202,7 +202,9 @@ impl LogWriter {
             let file = file.map_err(failed)?;
             let offset = begin.position - found.base + HEADER_SIZE;
             let end = end - found.base + HEADER_SIZE;
-            for range in [0..HEADER_SIZE, offset..end] {
+            // One that was just begun has less than its header's room.
+            let size = file.metadata().map_err(failed)?.len();
+            for range in [0..HEADER_SIZE.min(size), offset..end.min(size)] {
                 copy_over(&file, range).map_err(failed)?;
             }
         }
