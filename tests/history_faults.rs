@@ -643,11 +643,18 @@ fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
         let name = Name::new("in-sync");
         let directory = Directory::new(&name);
         let seldom = Journal::SyncedEvery(Duration::from_secs(1 << 20));
-        let queue = Queue::create(&name, &options(&directory).journal(seldom)).unwrap();
+        let options = options(&directory).journal(seldom);
+        // A file that ends early is there before.
+        let before = Queue::create(&name, &options).unwrap();
+        send_until(&mut before.producer().unwrap(), 10);
+        assert!(before.producer().unwrap().flush(Duration::MAX).unwrap());
+        Queue::remove(&name).unwrap();
+        let queue = Queue::create(&name, &options).unwrap();
+        let base = queue.info().unwrap().position;
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, 100);
         assert!(producer.flush(Duration::MAX).unwrap());
-        let begin = queue.info().unwrap().position;
+        let begin = queue.info().unwrap().position - base + 4096;
         let mut journaler = Peer::start("keep a journal", &[&name]);
         journaler.await_word("begins");
         send_until(&mut producer, BOTH);
@@ -659,10 +666,10 @@ fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
         let segment = OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
         let word = header("journal_failed").start as u64;
         segment.write_all_at(&2_u32.to_le_bytes(), word).unwrap();
-        let log = files(&directory, "log").remove(0);
+        let log = files(&directory, "log").remove(1);
         if is_lost {
             let file = OpenOptions::new().write(true).open(log).unwrap();
-            file.write_all_at(&[0; 512], begin + 4096 + 20_000).unwrap();
+            file.write_all_at(&[0; 512], begin + 20_000).unwrap();
             let error = producer.flush(Duration::MAX).unwrap_err();
             assert!(matches!(error, Error::JournalFailed { .. }), "{error:?}");
             assert!(queue.info().unwrap().journal_failed);

@@ -188,12 +188,15 @@ impl LogWriter {
     /// Writes what lies behind a boundary once more, as it is there, so that a sync has to write it.
     /// What is not as it was appended is an error.
     pub(crate) fn write_anew(&mut self, from: Place) -> Result<(), Error> {
-        for found in self.log.files()? {
-            let Some((_, header)) = self.log.open(&found)? else { continue };
-            let end = self.end.position.min(super::limit(header.capacity, found.base));
+        let files = self.log.files()?;
+        let ends = files.iter().skip(1).map(|next| next.base).chain([self.end.position]);
+        for (found, end) in files.iter().zip(ends) {
+            // What the queue was made with is on the disk.
             if end <= from.position {
                 continue;
             }
+            let Some((_, header)) = self.log.open(found)? else { continue };
+            let end = end.min(super::limit(header.capacity, found.base));
             let begin = if from.position > found.base { from } else { header.begin };
             // Of the boundary one half may have been said before somebody died.
             self.check(begin, end).or_else(|_| self.check(header.begin, end))?;
