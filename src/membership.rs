@@ -186,10 +186,7 @@ pub(crate) fn announce_room(ring: &Ring) {
 }
 
 fn call_if_awaited(ring: &Ring, event: Word32) {
-    let event = Event::new(ring.control32(event));
-    if event.is_awaited() {
-        event.call();
-    }
+    Event::new(ring.control32(event)).call_if_awaited();
 }
 
 /// Fills in what others are shown of a member.

@@ -141,6 +141,13 @@ impl<'a> Event<'a> {
         self.0.load(Ordering::Relaxed) & 1 == 1
     }
 
+    /// Calls all who sleep, if any may. As for [`Self::is_awaited`], a fence comes before.
+    pub(crate) fn call_if_awaited(self) {
+        if self.is_awaited() {
+            self.call();
+        }
+    }
+
     /// Calls all who sleep, also those whose caller died between the word and the wake.
     pub(crate) fn call_anyway(self) {
         self.call();

@@ -8,7 +8,6 @@
 //! Messages that are not lent are the receiver's alone, also without the lock, but that a share of
 //! which nothing but refused messages is left may be left to others meanwhile.
 
-use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -56,11 +55,19 @@ pub(crate) struct Desk {
 /// An acker's part in a desk. A receiver that sleeps until something is settled is called when one goes:
 /// without any it has nothing to wait for.
 #[derive(Clone)]
-pub(crate) struct DeskPart(ManuallyDrop<Arc<Desk>>);
+pub(crate) struct DeskPart {
+    desk: Arc<Desk>,
+    /// Behind the part: it is dropped after that.
+    _leaving: Leaving,
+}
+
+/// Calls the receiver when it is dropped, which has this to sleep on.
+#[derive(Clone)]
+struct Leaving(Arc<AtomicU32>);
 
 impl DeskPart {
     pub(super) fn new(desk: &Arc<Desk>) -> Self {
-        Self(ManuallyDrop::new(Arc::clone(desk)))
+        Self { desk: Arc::clone(desk), _leaving: Leaving(Arc::clone(&desk.relief)) }
     }
 }
 
@@ -68,21 +75,15 @@ impl std::ops::Deref for DeskPart {
     type Target = Desk;
 
     fn deref(&self) -> &Desk {
-        &self.0
+        &self.desk
     }
 }
 
-impl Drop for DeskPart {
+impl Drop for Leaving {
     fn drop(&mut self) {
-        let relief = Arc::clone(&self.relief);
-        // SAFETY: it is not used again.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
         // SeqCst: INTERRUPT. The part is gone before the look at who sleeps.
         fence(Ordering::SeqCst);
-        let relief = Event::new(&relief);
-        if relief.is_awaited() {
-            relief.call();
-        }
+        Event::new(&self.0).call_if_awaited();
     }
 }
 

@@ -54,10 +54,7 @@ struct Relief<'a>(&'a Desk);
 
 impl Drop for Relief<'_> {
     fn drop(&mut self) {
-        let relief = self.0.relief();
-        if relief.is_awaited() {
-            relief.call();
-        }
+        self.0.relief().call_if_awaited();
     }
 }
 

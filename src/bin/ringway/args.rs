@@ -427,7 +427,8 @@ pub struct Sub {
     /// Only receive what is durable, in a queue with a journal
     #[arg(long, conflicts_with_all = ["observe", "create", "subscription"])]
     pub durable: bool,
-    /// How to wait for messages: without a rest, with growing pauses, or asleep until called
+    /// How to wait for messages: without a rest, with growing pauses and asleep after a millisecond,
+    /// or asleep at once until called
     #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::named::<Wait>())]
     pub wait: Wait,
     /// End when nothing has come for so long, with exit code 5
