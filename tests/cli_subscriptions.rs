@@ -606,6 +606,7 @@ fn a_subscription_is_declared_and_its_terms_are_altered_while_it_has_no_member()
     let differs = run(&[&member[..], &["--max-deliveries", "3", "-e"]].concat());
     assert_eq!(code(&differs), 1);
     assert!(said(&differs).contains("ringway alter"), "{}", said(&differs));
+    assert_eq!(code(&run(&["alter", &name, "workers"])), 2, "nothing is to be altered");
     let unknown = run(&["alter", &name, "wrkers", "--max-deliveries", "5"]);
     assert_eq!(code(&unknown), 3);
     assert!(said(&unknown).contains("did you mean 'workers'?"), "{}", said(&unknown));

@@ -540,6 +540,8 @@ Examples:
   ringway alter jobs workers --backoff 1s:2:1h --ack-within none
 
 What is not named stays as it is. Lag policy and keys cannot be changed.")]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true)
+    .args(["max_deliveries", "backoff", "ack_within"]))]
 pub struct Alter {
     /// The queue
     pub name: String,
