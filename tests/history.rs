@@ -940,6 +940,13 @@ fn makers_and_removers_of_a_history_do_not_take_it_from_each_others_queues() {
     let name = Name::new("in-turns");
     let directory = Directory::new(&name);
     let options = options(&directory).journal(Journal::Written);
+    // The other one may have the directory locked, to find that there is a queue already.
+    let remove_of = |archive: &Archive, queue: &Queue| loop {
+        match archive.remove_of(queue.instance_id()) {
+            Err(Error::JournalerAlive { .. }) => thread::yield_now(),
+            result => return result,
+        }
+    };
     let take_turns = || {
         let mut made = 0;
         while made < ROUNDS {
@@ -954,19 +961,14 @@ fn makers_and_removers_of_a_history_do_not_take_it_from_each_others_queues() {
             made += 1;
             let sequence = queue.producer().unwrap().send_durable(b"kept").unwrap();
             let archive = Archive::open(directory.path()).unwrap();
-            let in_use = archive.remove_of(queue.instance_id());
+            let in_use = remove_of(&archive, &queue);
             assert!(matches!(in_use, Err(Error::HistoryInUse { .. })), "{in_use:?}");
             let kept = archive.messages(sequence).unwrap().next().unwrap().unwrap();
             assert_eq!(kept.payload, b"kept");
             Queue::remove(&name).unwrap();
-            match archive.remove_of(queue.instance_id()) {
+            match remove_of(&archive, &queue) {
                 // The other one may have been faster.
-                Ok(_)
-                | Err(
-                    Error::HistoryInUse { .. }
-                    | Error::ForeignHistory { .. }
-                    | Error::JournalerAlive { .. },
-                ) => {}
+                Ok(_) | Err(Error::HistoryInUse { .. } | Error::ForeignHistory { .. }) => {}
                 Err(Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 Err(error) => panic!("{error}"),
             }
