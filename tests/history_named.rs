@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
 use ringway::{Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
@@ -681,6 +681,7 @@ fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
         let done = unsafe { libc::fcntl(segment.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
         assert_eq!(done, 0);
     };
+    let locked_at = Instant::now();
     lock(libc::F_WRLCK);
     thread::scope(|scope| {
         let leaves = scope.spawn(|| drop(worker));
@@ -688,6 +689,10 @@ fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
         lock(libc::F_UNLCK);
         leaves.join().unwrap();
     });
+    if locked_at.elapsed() > Duration::from_millis(250) {
+        // The system had better things to do for longer than who leaves may have waited.
+        return;
+    }
     drop(producer);
     Queue::remove(&name).unwrap();
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
