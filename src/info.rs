@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::history::Journal;
 use crate::layout::{self, Word64, subscription as word};
-use crate::registry::Terms;
+use crate::registry::{Terms, is_expired};
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
 use crate::subscribe::Backoff;
@@ -52,6 +52,9 @@ pub struct Info {
     pub members: u32,
     /// How many named subscriptions there can be.
     pub subscriptions_max: u32,
+    /// How many have been removed because they had had no member
+    /// [for too long](crate::Subscribe::expires_after).
+    pub subscriptions_expired: u64,
     /// The directory of what it keeps on disk, if it has one.
     pub history: Option<PathBuf>,
     /// When messages are safe there, if all of them go there.
@@ -159,6 +162,10 @@ pub struct SubscriptionInfo {
     pub backoff: Option<Backoff>,
     /// How long a member may have messages without a sign of progress, if there is a limit.
     pub ack_within: Option<Duration>,
+    /// How long it has to be without a member until whose way it is in may remove it, if it may be.
+    pub expires_after: Option<Duration>,
+    /// Whether it has been.
+    pub expired: bool,
     /// When it was made.
     pub created_at: SystemTime,
     /// Its live members.
@@ -286,6 +293,7 @@ impl Info {
             segment_size: geometry.memory_size(),
             members: geometry.tables().members,
             subscriptions_max: geometry.tables().subscriptions,
+            subscriptions_expired: ring.expired().load(Ordering::Relaxed),
             history: segment.history().map(Into::into),
             journal: journal.map(Journal::of_code),
             journaler_alive: journal.is_some() && segment.historian_lives(),
@@ -370,6 +378,8 @@ impl SubscriptionInfo {
             deliveries_max: terms.deliveries_max,
             backoff: Some(terms.backoff).filter(|backoff| !backoff.max.is_zero()),
             ack_within: terms.ack_within,
+            expires_after: terms.expires_after,
+            expired: alive == 0 && is_expired(subscription),
             created_at: time(display(word::CREATED_AT)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
             left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(time),

@@ -37,6 +37,8 @@
 //!   subscription. What was acknowledged does not come again; what was not is delivered again when
 //!   its member dies, leaves, refuses it or, if asked for, hangs
 //!   ([`ack_within`](Subscribe::ack_within)). What fails too often is a [`DeadLetter`], on disk.
+//! - **Who left for good** holds the producer until the subscription is removed, or has had no member
+//!   for longer than it [may](Subscribe::expires_after).
 //! - **Threads.** An [`Acker`] settles messages from other threads while the consumer receives.
 //! - **Several queues.** A [`ConsumerSet`] is received from as one consumer, and sleeps on all.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A

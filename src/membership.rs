@@ -162,6 +162,8 @@ fn end(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
     }
     let left_at = subscription.word64(layout::subscription::LEFT_AT);
     left_at.store(process::now_for_display(), Ordering::Relaxed);
+    let idle_since = subscription.word64(layout::subscription::IDLE_SINCE);
+    idle_since.store(process::now_since_start(), Ordering::Relaxed);
     ring.leave(index);
     // What it left, or a share that is free now.
     announce_messages(ring);

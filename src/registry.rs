@@ -8,7 +8,7 @@ use crate::history::{Checkpoints, Past};
 use crate::layout::SUBSCRIPTION_NAME_SIZE;
 use crate::layout::subscription::{self as word, Alterable, FREE, IN_USE, MOVING, UNFINISHED};
 use crate::membership;
-use crate::ring::{Begin, Lag, Ring, Start, Subscription};
+use crate::ring::{Begin, Lag, MemberIndex, Ring, Start, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::subscribe::{Backoff, Subscribe};
 use crate::sync::{Ordering, load_acquire32};
@@ -31,6 +31,7 @@ pub(crate) struct Terms {
     pub(crate) deliveries_max: Option<u32>,
     pub(crate) backoff: Backoff,
     pub(crate) ack_within: Option<Duration>,
+    pub(crate) expires_after: Option<Duration>,
 }
 
 /// A subscription that a consumer can join.
@@ -49,12 +50,29 @@ impl<'a> Registry<'a> {
     /// Waits for others who change the table. That takes microseconds, unless one of them was
     /// stopped in the middle.
     pub(crate) fn lock(segment: &'a Arc<Segment>, ring: &'a Ring) -> Result<Self, Error> {
-        let lock = segment.lock_file()?;
-        if !lock.wait_for(Duration::from_secs(10), Lock::try_registry)? {
+        let locked = Self::lock_within(Duration::from_secs(10), segment, ring)?;
+        locked.ok_or_else(|| {
             let source = std::io::ErrorKind::TimedOut.into();
-            return Err(Error::os(segment.name(), "change the subscriptions of", source));
-        }
-        Ok(Self { segment, ring, lock })
+            Error::os(segment.name(), "change the subscriptions of", source)
+        })
+    }
+
+    /// `None` while another one changes the table.
+    pub(crate) fn try_lock(
+        segment: &'a Arc<Segment>,
+        ring: &'a Ring,
+    ) -> Result<Option<Self>, Error> {
+        Self::lock_within(Duration::ZERO, segment, ring)
+    }
+
+    fn lock_within(
+        patience: Duration,
+        segment: &'a Arc<Segment>,
+        ring: &'a Ring,
+    ) -> Result<Option<Self>, Error> {
+        let lock = segment.lock_file()?;
+        let is_locked = lock.wait_for(patience, Lock::try_registry)?;
+        Ok(is_locked.then_some(Self { segment, ring, lock }))
     }
 
     /// Finds the subscription that the options name, or makes it.
@@ -78,6 +96,7 @@ impl<'a> Registry<'a> {
         subscription.word32(word::TERMS).store(0, Ordering::Relaxed);
         terms.write_alterable(&subscription, &word::ALTERABLE[0]);
         subscription.word64(word::CREATED_AT).store(process::now_for_display(), Ordering::Relaxed);
+        note_idle(&subscription);
         for count in [
             word::LEFT_AT,
             word::DELIVERED,
@@ -136,6 +155,7 @@ impl<'a> Registry<'a> {
             subscription.word32(word::TERMS).store(code, Ordering::Release);
         };
         terms.write_alterable(&subscription, &word::ALTERABLE[1 - in_use]);
+        note_idle(&subscription);
         choose(1 - in_use);
         // What is not on disk would not be there after a restart.
         self.note(&subscription).inspect_err(|_| {
@@ -158,15 +178,41 @@ impl<'a> Registry<'a> {
         Ok(())
     }
 
+    /// Removes those of these subscriptions that have had no member for as long as each may, and
+    /// returns their names.
+    pub(crate) fn remove_expired(
+        &self,
+        among: impl Iterator<Item = SubscriptionIndex>,
+    ) -> Result<Vec<String>, Error> {
+        let mut removed = Vec::new();
+        for subscription in among.filter_map(|index| self.ring.subscription(index)) {
+            // In this order: the time begins anew when the last member is found to be dead.
+            let may_expire =
+                subscription.is_in_use() && Terms::of(&subscription).expires_after.is_some();
+            if may_expire && self.count_living(&subscription)? == 0 && is_expired(&subscription) {
+                let name = subscription.name();
+                self.discard(&subscription)?;
+                self.ring.expired().fetch_add(1, Ordering::Relaxed);
+                removed.push(name);
+            }
+        }
+        if !removed.is_empty() {
+            membership::announce_room(self.ring);
+        }
+        Ok(removed)
+    }
+
+    fn count_living(&self, subscription: &Subscription) -> Result<u32, Error> {
+        let members: Vec<_> = members_of(self.ring, subscription.index()).collect();
+        membership::count_living(self.ring, &self.lock, &members)
+    }
+
     fn find_idle(&self, name: &str) -> Result<Subscription, Error> {
         let queue = || self.segment.name().into();
         let Some(subscription) = self.find(name)? else {
             return Err(Error::NoSuchSubscription { queue: queue(), subscription: name.into() });
         };
-        let of_it =
-            |index: &_| self.ring.member(*index).subscription() == Some(subscription.index());
-        let members: Vec<_> = self.ring.active_members().filter(of_it).collect();
-        let living = membership::count_living(self.ring, &self.lock, &members)?;
+        let living = self.count_living(&subscription)?;
         if living > 0 {
             let subscription = name.into();
             return Err(Error::SubscriptionInUse { queue: queue(), subscription, members: living });
@@ -197,9 +243,13 @@ impl<'a> Registry<'a> {
 
     fn free_entry(&self, name: &str) -> Result<Subscription, Error> {
         check_name(self.segment.name(), name)?;
-        let taken: Vec<_> = self.ring.active_subscriptions().collect();
-        let mut free = self.ring.subscription_indexes().filter(|index| !taken.contains(index));
-        free.find_map(|index| self.ring.subscription(index)).ok_or_else(|| {
+        let is_free = |index: &_| !self.ring.active_subscriptions().any(|taken| taken == *index);
+        let free = || self.ring.subscription_indexes().find(is_free);
+        let mut found = free();
+        if found.is_none() && !self.remove_expired(self.ring.active_subscriptions())?.is_empty() {
+            found = free();
+        }
+        found.and_then(|index| self.ring.subscription(index)).ok_or_else(|| {
             let limit = self.segment.geometry().tables().subscriptions;
             Error::SubscriptionsFull { queue: self.segment.name().into(), limit }
         })
@@ -210,6 +260,7 @@ impl<'a> Registry<'a> {
         let sequence = subscription.word64(word::MOVES_TO).load(Ordering::Relaxed);
         let lag = Terms::of(subscription).lag;
         self.place_head(subscription, lag, Start::Sequence(sequence))?;
+        note_idle(subscription);
         self.note(subscription)?;
         // Release: as when it was made.
         subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
@@ -296,6 +347,7 @@ impl Terms {
             deliveries_max: options.deliveries_max,
             backoff: options.backoff.unwrap_or(at_once),
             ack_within: options.ack_within,
+            expires_after: options.expires_after,
         }
     }
 
@@ -303,6 +355,7 @@ impl Terms {
         let nanoseconds =
             |word| Duration::from_nanos(subscription.word64(word).load(Ordering::Relaxed));
         let number = |word| subscription.word32(word).load(Ordering::Relaxed);
+        let time = |word| Some(nanoseconds(word)).filter(|time| !time.is_zero());
         let set = &word::ALTERABLE[alterable_in_use(subscription)];
         Self {
             lag: subscription.lag().unwrap_or_default(),
@@ -313,7 +366,8 @@ impl Terms {
                 factor: f64::from(number(set.backoff_factor)) / 1e3,
                 max: nanoseconds(set.backoff_max),
             },
-            ack_within: Some(nanoseconds(set.ack_within)).filter(|time| !time.is_zero()),
+            ack_within: time(set.ack_within),
+            expires_after: time(set.expires_after),
         }
     }
 
@@ -335,6 +389,7 @@ impl Terms {
         nanoseconds(set.backoff_max, self.backoff.max);
         number(set.backoff_factor, thousandths(self.backoff.factor));
         nanoseconds(set.ack_within, self.ack_within.unwrap_or_default());
+        nanoseconds(set.expires_after, self.expires_after.unwrap_or_default());
     }
 
     /// What is asked for that the subscription does not have and cannot be given.
@@ -372,15 +427,48 @@ impl Terms {
             let text = |Backoff { first, factor, max }| format!("{first:?} by {factor} to {max:?}");
             return Some(differs("its backoff", &text(self.backoff), &text(backoff)));
         }
-        if options.ack_within.is_some() && options.ack_within != self.ack_within {
+        let time = |what, ours: Option<Duration>, theirs: Option<Duration>| {
             let text = |time: Option<Duration>| {
                 time.map_or("without limit".to_owned(), |time| format!("{time:?}"))
             };
-            let (ours, theirs) = (text(self.ack_within), text(options.ack_within));
-            return Some(differs("its time to acknowledge", &ours, &theirs));
-        }
-        None
+            let is_other = theirs.is_some() && theirs != ours;
+            is_other.then(|| differs(what, &text(ours), &text(theirs)))
+        };
+        time("its time to acknowledge", self.ack_within, options.ack_within)
+            .or_else(|| time("its time to expire", self.expires_after, options.expires_after))
     }
+}
+
+/// Whether one of these subscriptions may have [expired](Registry::remove_expired): as far as
+/// can be seen without asking the kernel who lives.
+pub(crate) fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
+    among.iter().any(|&index| {
+        let subscription = ring.subscription(index);
+        subscription.is_some_and(|it| it.is_in_use() && is_expired(&it))
+            && members_of(ring, index).next().is_none()
+    })
+}
+
+/// Whether it has been without a member for as long as it may, if it is without one now.
+pub(crate) fn is_expired(subscription: &Subscription) -> bool {
+    let time = |word| subscription.word64(word).load(Ordering::Relaxed);
+    let last_seen = time(word::CREATED_AT).max(time(word::LEFT_AT));
+    let passed = |now: u64, since| Duration::from_nanos(now.saturating_sub(since));
+    Terms::of(subscription).expires_after.is_some_and(|limit| {
+        // By two clocks: one may be set, the other may be a container's own.
+        passed(process::now_since_start(), time(word::IDLE_SINCE)) >= limit
+            && passed(process::now_for_display(), last_seen) >= limit
+    })
+}
+
+/// From now on it is without a member, unless there is one.
+fn note_idle(subscription: &Subscription) {
+    subscription.word64(word::IDLE_SINCE).store(process::now_since_start(), Ordering::Relaxed);
+}
+
+/// The members of a subscription, the dead that nobody has found yet included.
+fn members_of(ring: &Ring, index: SubscriptionIndex) -> impl Iterator<Item = MemberIndex> + '_ {
+    ring.active_members().filter(move |&member| ring.member(member).subscription() == Some(index))
 }
 
 fn differs(what: &str, ours: &str, theirs: &str) -> Box<str> {

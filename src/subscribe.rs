@@ -49,6 +49,7 @@ pub struct Subscribe {
     pub(crate) deliveries_max: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) ack_within: Option<Duration>,
+    pub(crate) expires_after: Option<Duration>,
     pub(crate) dead_letters: Option<PathBuf>,
     pub(crate) durable_only: bool,
 }
@@ -307,6 +308,38 @@ impl Subscribe {
         Self { ack_within: Some(time), ..self }
     }
 
+    /// Has the subscription removed when it is in somebody's way and has had no member for so long: by
+    /// a producer that it holds, when a new one finds no place in the table, or by
+    /// [`Queue::remove_expired`](crate::Queue::remove_expired). Until set a subscription that everybody has
+    /// left keeps its place, and with it the messages that nobody has acknowledged, until it is
+    /// [removed by name](crate::Queue::unsubscribe). *Of the subscription.*
+    ///
+    /// The time begins anew when a member leaves or is found to be dead, and when the subscription is
+    /// altered or moved. It goes on while the machine sleeps. In a queue with a journal a restart begins
+    /// it anew. Who comes back in time goes on where the last one was, also if the time was over and it
+    /// was in nobody's way; who comes later makes another subscription.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ringway::{Queue, QueueOptions, Sent, Start, Subscribe};
+    ///
+    /// # let _ = Queue::force_remove("doc-expires-after");
+    /// # let queue = Queue::create("doc-expires-after", &QueueOptions::new().capacity(64 << 10))?;
+    /// let workers = Subscribe::new().named("workers").expires_after(Duration::from_millis(1));
+    /// drop(queue.subscribe(&workers)?); // and never comes back
+    /// let mut producer = queue.producer()?;
+    /// for _ in 0..1000 {
+    ///     producer.send(&[0; 1000])?; // many times what the ring has room for
+    /// }
+    /// assert!(queue.info()?.subscriptions.is_empty());
+    /// # Queue::force_remove("doc-expires-after")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn expires_after(self, time: Duration) -> Self {
+        Self { expires_after: Some(time), ..self }
+    }
+
     /// Where this member puts dead letters; the queue's history directory until set.
     /// [`Queue::dead_letters_in`](crate::Queue::dead_letters_in) reads them there.
     ///
@@ -362,7 +395,7 @@ impl Subscribe {
         let Prefetch(prefetch) = self.prefetch;
         if self.name.is_none() && self.wants_shares() {
             return Some(
-                "only members of a named subscription acknowledge, share and retry".into(),
+                "only members of a named subscription acknowledge, share, retry and expire".into(),
             );
         }
         if !(1..=PREFETCH_MAX).contains(&prefetch) {
@@ -394,6 +427,9 @@ impl Subscribe {
         }
         if let Some(time) = self.ack_within.filter(|&time| !within(time)) {
             return Some(format!("{time:?} is no time to acknowledge within").into());
+        }
+        if let Some(time) = self.expires_after.filter(|&time| !within(time)) {
+            return Some(format!("{time:?} is no time to expire after").into());
         }
         None
     }

@@ -456,6 +456,17 @@ fn gc_clears_what_the_dead_left_and_nothing_else() {
     assert_eq!(queue.info().unwrap().consumers.len(), 1);
     let cleared = print_json(&["gc", &name, "--json"]);
     assert_eq!(cleared[0]["dead_consumers"], serde_json::json!([]));
+
+    for (subscription, time) in [("gone", "1ns"), ("stays", "1h")] {
+        print(&["sub", &name, "--as", subscription, "--expires-after", time, "-e"]);
+    }
+    assert!(said(&run(&["gc", &name, "-n"])).contains("would clear 1 expired subscription"));
+    for expected in [serde_json::json!(["gone"]), serde_json::json!([])] {
+        let cleared = print_json(&["gc", &name, "--json"]);
+        assert_eq!(cleared[0]["expired_subscriptions"], expected);
+    }
+    let info = print(&["info", &name]);
+    assert!(String::from_utf8_lossy(&info).contains("1 removed after too long without a member"));
     assert_eq!(code(&run(&["gc", "no-such-queue"])), 3);
 }
 

@@ -504,6 +504,8 @@ fn wrong_wishes_for_a_subscription_are_refused() {
         (&["--as", ""], 2, "cannot name a subscription"),
         (&["--as", "w", "--prefetch", "0"], 2, "prefetch"),
         (&["--as", "w", "--ack-within", "soon"], 2, "--ack-within"),
+        (&["--expires-after", "1h"], 2, "--as"),
+        (&["--as", "w", "--expires-after", "0s"], 2, "expire"),
         (&["--as", "w", "--backoff", "1s:0.5"], 2, "backoff"),
         (&["--as", "w", "--lag", "skip"], 1, "lag policy is hold"),
         (&["--as", "w", "--keyed"], 1, "keyed is false"),
@@ -577,6 +579,8 @@ fn keys_come_from_an_option_or_a_field() {
     assert!(said(&sent).contains("1 message had no field 3"), "{}", said(&sent));
 }
 
+const DAY: u64 = 86_400_000_000_000;
+
 #[test]
 fn a_subscription_is_declared_and_its_terms_are_altered_while_it_has_no_member() {
     let _watchdog = watchdog();
@@ -600,6 +604,10 @@ fn a_subscription_is_declared_and_its_terms_are_altered_while_it_has_no_member()
     let altered = run(&["alter", &name, "workers", "--backoff", "none", "--ack-within", "1h"]);
     let told = said(&altered);
     assert!(told.contains("5 deliveries at most; no pauses; passed on after 1h"), "{told}");
+    assert!(told.contains("never removed by itself"), "{told}");
+    let altered = print_json(&["alter", &name, "workers", "--expires-after", "1day", "--json"]);
+    assert_eq!((&altered["expires_after_ns"], &altered["expired"]), (&DAY.into(), &false.into()));
+    assert_eq!(altered["ack_within_ns"], 3_600_000_000_000_u64, "it is as it was");
     // Its place is what it was.
     assert_eq!(print(&[&member[..], &["-e"]].concat()), b"1\n2\n");
 

@@ -106,6 +106,7 @@ fn everybody_works() {
 
 fn whoever_waits_waits_as_told() {
     let (_name, queue) = new_queue("waits");
+    drop(queue.subscribe(&workers().expires_after(HOUR)).unwrap());
     let at_least = |act: &mut dyn FnMut()| {
         let begin = Instant::now();
         act();
@@ -123,5 +124,7 @@ fn whoever_waits_waits_as_told() {
         let mut send = || producer.send_timeout(&[0; 1_000], SHORT).unwrap();
         at_least(&mut || assert_eq!(send(), Sent::TimedOut));
     }
+    let info = queue.info().unwrap();
+    assert!(info.subscriptions.iter().any(|of| of.name == "workers" && !of.expired), "{info:?}");
     assert!(Queue::list().is_ok());
 }

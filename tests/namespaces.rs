@@ -29,6 +29,7 @@ fn peer() {
         ("use a number again", use_a_number_again),
         ("hold", hold),
         ("wait for what is held", wait_for_what_is_held),
+        ("remove what has expired", remove_expired),
         ("measure", measure),
         ("answer", answer),
         ("ask", ask),
@@ -195,6 +196,26 @@ fn wait_for_what_is_held(arguments: &[&str]) {
     let message = consumer.receive().unwrap().message().unwrap();
     say(message.delivery());
     assert_eq!(message.ack().unwrap(), Acked::Done);
+}
+
+fn remove_expired(arguments: &[&str]) {
+    let removed = Queue::open(arguments[0]).unwrap().remove_expired().unwrap();
+    say(removed.join(" "));
+}
+
+#[test]
+fn nothing_expires_by_a_clock_that_is_a_day_ahead() {
+    let _alive = watchdog();
+    let (name, queue) = new_queue("expires-ahead");
+    let kept = Subscribe::new().named("kept").expires_after(HOUR);
+    let gone = Subscribe::new().named("gone").expires_after(Duration::from_nanos(1));
+    for options in [kept, gone] {
+        drop(queue.subscribe(&options).unwrap());
+    }
+    let role = "remove what has expired";
+    let Some(mut peer) = or_skip(Peer::start_after(own_clock, role, &[&name])) else { return };
+    peer.await_word("gone");
+    peer.finish();
 }
 
 #[test]

@@ -255,6 +255,7 @@ fn shares() -> Vec<(&'static str, Left, Left)> {
         ("inherit", of_the_dead.clone(), left(&[(0, Some(3)), (1, None), (2, Some(2))])),
         ("clear", of_the_dead.clone(), of_the_dead),
         ("remove", fresh.clone(), fresh.clone()),
+        ("expire", fresh.clone(), fresh.clone()),
         ("move", fresh.clone(), left(&[(0, None), (1, None), (2, None)])),
         ("alter", fresh.clone(), fresh.clone()),
         ("join alone", fresh.clone(), fresh.clone()),
@@ -275,18 +276,20 @@ fn terms(what: &str, directory: &str) -> Option<Subscribe> {
         "receive keyed" => Some(plain.keyed()),
         "receive next leased" | "ack leased" => Some(plain.ack_within(Duration::from_secs(3_600))),
         "bury" => Some(plain.max_deliveries(1)),
+        "expire" => Some(plain.expires_after(Duration::from_nanos(1))),
         "alter" => Some(altered(&plain, ALTERED[0])),
         _ => Some(plain),
     }
 }
 
 /// What a subscription's terms are before they are altered, and after that: its limit, and
-/// milliseconds of its first pause and its lease.
+/// milliseconds of its first pause, and of its lease and its expiry.
 const ALTERED: [(u32, u64, u64); 2] = [(200, 1, 3_600_000), (100, 2, 7_200_000)];
 
 fn altered(plain: &Subscribe, (limit, pause, lease): (u32, u64, u64)) -> Subscribe {
     let [pause, lease] = [pause, lease].map(Duration::from_millis);
-    plain.clone().max_deliveries(limit).backoff(pause, 1.0, pause).ack_within(lease)
+    let plain = plain.clone().max_deliveries(limit).backoff(pause, 1.0, pause);
+    plain.ack_within(lease).expires_after(lease)
 }
 
 /// Whether the terms are the new ones; else they are the old ones.
@@ -297,6 +300,7 @@ fn is_altered(queue: &Queue) -> bool {
     let found =
         (info.deliveries_max.unwrap(), pause.unwrap(), milliseconds(info.ack_within.unwrap()));
     assert!(ALTERED.contains(&found), "{found:?}");
+    assert_eq!(info.expires_after, info.ack_within);
     found == ALTERED[1]
 }
 
@@ -361,6 +365,7 @@ fn share(arguments: &[&str]) {
         }),
         "clear" => followed(|| assert_eq!(queue.clear_dead().unwrap(), 1)),
         "remove" => followed(|| queue.unsubscribe("workers").unwrap()),
+        "expire" => followed(|| assert_eq!(queue.remove_expired().unwrap(), ["workers"])),
         "move" => followed(|| queue.seek("workers", Start::Sequence(3)).unwrap()),
         "alter" => {
             let options = altered(&workers(directory), ALTERED[1]);

@@ -22,7 +22,7 @@ const MODULES: [(&str, &str); 27] = [
     ),
     (
         "producer",
-        "key history membership interrupter segment outcome error ring wait sys sync layout",
+        "key registry history membership interrupter segment outcome error ring wait sys sync layout",
     ),
     (
         "reception",

@@ -32,6 +32,7 @@ use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
 use crate::ring::{Lag, Place, Ring, Subscription};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
+use crate::sys::process;
 
 const MAGIC: [u8; 8] = *b"RINGWCHK";
 const VERSION: u32 = 1;
@@ -184,7 +185,7 @@ pub(super) fn restore(
             let slot = Slot { sequence: end.sequence, entry };
             files.write(&name, &slot, true)?;
         }
-        entries.push(entry);
+        entries.push(without_member_from_now_on(entry));
     }
     Ok(entries)
 }
@@ -381,6 +382,12 @@ fn newest_of(slots: Vec<Whole>) -> Option<Whole> {
     slots.into_iter().max_by_key(|whole| whole.generation)
 }
 
+fn without_member_from_now_on(mut entry: Entry) -> Entry {
+    // The machine may have been started since it was written.
+    put(&mut entry, word::IDLE_SINCE.0, &process::now_since_start().to_le_bytes());
+    entry
+}
+
 /// The entry as it is in a table that is new: at a place, and nobody's turn.
 fn entry_at(mut entry: Entry, place: Place) -> Entry {
     let mut put = |offset, field: &[u8]| put(&mut entry, offset, field);
@@ -388,5 +395,6 @@ fn entry_at(mut entry: Entry, place: Place) -> Entry {
     put(word::HEAD_SEQUENCE.0, &place.sequence.to_le_bytes());
     put(word::TURN.0, &0_u64.to_le_bytes());
     put(word::STATE.0, &word::IN_USE.to_le_bytes());
+    put(word::IDLE_SINCE.0, &0_u64.to_le_bytes());
     entry
 }

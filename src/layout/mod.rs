@@ -281,7 +281,8 @@ part! {
         0x180 shares_used: u32 = "members" "entries of the share table from here on were never in use";
         0x184 _reserved_used: u32 = "nobody" "zero";
         0x188 joins: u64 = "members, registrar" "how often somebody has said anew from where on it needs messages";
-        0x190 _reserved_shares: [u8; 112] = "nobody" "zero";
+        0x190 expired: u64 = "registrar" "subscriptions that were removed because they had had no member for too long, for display";
+        0x198 _reserved_shares: [u8; 104] = "nobody" "zero";
     }
 }
 
@@ -301,7 +302,7 @@ part! {
         0x0d0 backoff_first: u64 = "registrar" "nanoseconds before the second delivery after a nack";
         0x0d8 backoff_max: u64 = "registrar" "nanoseconds before a delivery at most";
         0x0e0 backoff_factor: u32 = "registrar" "thousandths by which each pause is longer than the last";
-        0x0e4 terms: u32 = "registrar" "which set of terms counts: 1 `other_deliveries_max` to `other_ack_within`, else `deliveries_max` to `ack_within`";
+        0x0e4 terms: u32 = "registrar" "which set of terms counts: 1 those whose names begin with `other_`, else those of the same names without it";
         0x0e8 ack_within: u64 = "registrar" "nanoseconds without a sign of progress after which a share passes on; 0: never";
         0x0f0 created_at: u64 = "registrar" "nanoseconds since 1970, for display";
         0x0f8 left_at: u64 = "members" "nanoseconds since 1970 when a member was last seen to leave, for display";
@@ -316,7 +317,10 @@ part! {
         0x138 other_backoff_first: u64 = "registrar" "as `backoff_first`";
         0x140 other_backoff_max: u64 = "registrar" "as `backoff_max`";
         0x148 other_ack_within: u64 = "registrar" "as `ack_within`";
-        0x150 _reserved_cold: [u8; 176] = "nobody" "zero";
+        0x150 expires_after: u64 = "registrar" "nanoseconds without a member after which it is removed when it is in somebody's way; 0: never";
+        0x158 other_expires_after: u64 = "registrar" "as `expires_after`";
+        0x160 idle_since: u64 = "members, registrar" "nanoseconds of the machine's running (CLOCK_BOOTTIME) when it was last made, altered or moved, or a member was seen to leave";
+        0x168 _reserved_cold: [u8; 152] = "nobody" "zero";
     }
 }
 
@@ -407,6 +411,7 @@ pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));
 pub(crate) const REMOVED: Word32 = Word32(offset_of!(Control, removed));
 pub(crate) const SHARES_USED: Word32 = Word32(offset_of!(Control, shares_used));
 pub(crate) const JOINS: Word64 = Word64(offset_of!(Control, joins));
+pub(crate) const EXPIRED: Word64 = Word64(offset_of!(Control, expired));
 
 pub(crate) const MEMBER_SIZE: usize = size_of::<Member>();
 pub(crate) const CURSOR: Word64 = Word64(offset_of!(Member, cursor));
@@ -444,6 +449,7 @@ pub(crate) mod subscription {
     pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Subscription, dead_letters));
     pub(crate) const MISSED: Word64 = Word64(offset_of!(Subscription, missed));
     pub(crate) const MOVES_TO: Word64 = Word64(offset_of!(Subscription, moves_to));
+    pub(crate) const IDLE_SINCE: Word64 = Word64(offset_of!(Subscription, idle_since));
 
     /// The terms that can be altered.
     #[derive(Debug)]
@@ -453,6 +459,7 @@ pub(crate) mod subscription {
         pub(crate) backoff_max: Word64,
         pub(crate) backoff_factor: Word32,
         pub(crate) ack_within: Word64,
+        pub(crate) expires_after: Word64,
     }
 
     /// Both sets of them, of which one counts.
@@ -463,6 +470,7 @@ pub(crate) mod subscription {
             backoff_max: Word64(offset_of!(Subscription, backoff_max)),
             backoff_factor: Word32(offset_of!(Subscription, backoff_factor)),
             ack_within: Word64(offset_of!(Subscription, ack_within)),
+            expires_after: Word64(offset_of!(Subscription, expires_after)),
         },
         Alterable {
             deliveries_max: Word32(offset_of!(Subscription, other_deliveries_max)),
@@ -470,6 +478,7 @@ pub(crate) mod subscription {
             backoff_max: Word64(offset_of!(Subscription, other_backoff_max)),
             backoff_factor: Word32(offset_of!(Subscription, other_backoff_factor)),
             ack_within: Word64(offset_of!(Subscription, other_ack_within)),
+            expires_after: Word64(offset_of!(Subscription, other_expires_after)),
         },
     ];
 

@@ -20,7 +20,8 @@ use crate::interrupter::{Interrupter, Interruption};
 use crate::layout::{self, Word32};
 use crate::membership;
 use crate::outcome::{Holder, Sent};
-use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
+use crate::registry::{self, Registry};
+use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, SubscriptionIndex, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::process;
@@ -903,7 +904,19 @@ impl Producer {
         let held = self.held_since.map_or(CLEAR_INTERVAL_MAX, |since| now.duration_since(since));
         let interval = held.max(now.elapsed() * CLEAR_COST_FACTOR);
         self.clear_at = Some(now + interval.clamp(CLEAR_INTERVAL_MIN, CLEAR_INTERVAL_MAX));
-        cleared.map(drop)
+        cleared?;
+        self.remove_expired(&holding)
+    }
+
+    /// Removes those of the subscriptions that have been without a member for too long.
+    fn remove_expired(&self, holding: &[SubscriptionIndex]) -> Result<(), Error> {
+        let ring = self.writer.ring();
+        if registry::may_have_expired(ring, holding)
+            && let Some(registry) = Registry::try_lock(&self.segment, ring)?
+        {
+            registry.remove_expired(holding.iter().copied())?;
+        }
+        Ok(())
     }
 
     /// WAKE: calls the consumers that sleep, if any do.

@@ -498,9 +498,38 @@ impl Queue {
         membership::clear_dead(&ring, &self.segment.lock_file()?, ring.active_members())
     }
 
+    /// Removes named subscriptions that have been without a member for longer than they
+    /// [may](Subscribe::expires_after), and returns their names. Whose way they are in does that too;
+    /// this is for whoever wants the table clean.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`], [`Error::Truncated`]; in a queue with a journal [`Error::File`] if
+    /// a checkpoint cannot be removed.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// use std::time::Duration;
+    ///
+    /// # let _ = Queue::force_remove("doc-remove-expired");
+    /// # let queue = Queue::create("doc-remove-expired", &QueueOptions::new())?;
+    /// let workers = Subscribe::new().named("workers").expires_after(Duration::from_nanos(1));
+    /// let worker = queue.subscribe(&workers)?;
+    /// assert!(queue.remove_expired()?.is_empty()); // it has a member
+    /// drop(worker);
+    /// assert_eq!(queue.remove_expired()?, ["workers"]);
+    /// # Queue::force_remove("doc-remove-expired")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn remove_expired(&self) -> Result<Vec<String>, Error> {
+        let mapping = self.segment.map(Access::Consume)?;
+        let ring = mapping.ring();
+        Registry::lock(&self.segment, &ring)?.remove_expired(ring.active_subscriptions())
+    }
+
     /// Gives a named subscription without members other terms: its
-    /// [limit of deliveries](Subscribe::max_deliveries), its [backoff](Subscribe::backoff), and the time
-    /// [to acknowledge within](Subscribe::ack_within). They become what the options say; what the options
+    /// [limit of deliveries](Subscribe::max_deliveries), its [backoff](Subscribe::backoff), the time
+    /// [to acknowledge within](Subscribe::ack_within), and when it
+    /// [expires](Subscribe::expires_after). They become what the options say; what the options
     /// leave out is as in a subscription that is made with them: without limit, at once, without time.
     /// Its place in the queue stays, and so does what its members left undone: a message that was
     /// delivered as often as is allowed now becomes a dead letter when it is its turn.

@@ -240,6 +240,13 @@ impl Ring {
         unsafe { self.control.u32_at(word.0) }
     }
 
+    /// How many subscriptions were removed because they had had no member for too long.
+    #[cfg(not(loom))]
+    pub(crate) fn expired(&self) -> &AtomicU64 {
+        // SAFETY: as in `control32`.
+        unsafe { self.control.u64_at(layout::EXPIRED.0) }
+    }
+
     /// How often somebody has made known anew from where on it needs messages.
     fn joins(&self) -> &AtomicU64 {
         // SAFETY: as in `control32`.

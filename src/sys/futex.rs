@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+#[cfg(not(loom))]
+use super::process;
 use crate::sync::AtomicU32;
 
 /// Sleeps until a wake, unless the word is not `expected` any more. May return for no reason;
@@ -43,7 +45,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<b
     };
     let waiters: Vec<_> = words.iter().map(waiter).collect();
     let count = u32::try_from(waiters.len()).ok()?;
-    let end = monotonic_time()?.checked_add(limit).unwrap_or(Duration::MAX);
+    let end = process::clock(libc::CLOCK_MONOTONIC)?.checked_add(limit).unwrap_or(Duration::MAX);
     let end = timespec(end);
     // SAFETY: the words are mapped for the length of the call, the array and the time outlive it,
     // and the kernel reads all of them.
@@ -64,15 +66,6 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<b
         Some(libc::EAGAIN | libc::EINTR) => Some(true),
         _ => None,
     }
-}
-
-#[cfg(not(loom))]
-fn monotonic_time() -> Option<Duration> {
-    let mut now = timespec(Duration::ZERO);
-    // SAFETY: the kernel writes the time where it is told to.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let (seconds, nanoseconds) = (now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
-    (result == 0).then(|| Duration::new(seconds, nanoseconds))
 }
 
 #[cfg(not(loom))]

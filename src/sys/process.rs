@@ -1,7 +1,7 @@
 //! The process itself: who it is, what time it has, and the barrier it can ask of others.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Asks the kernel to include this process in other processes' [`global_barrier`]s; `false`
 /// where it cannot (before Linux 4.16, or forbidden). An `exec` forgets it.
@@ -38,6 +38,22 @@ pub(crate) fn random(bytes: &mut [u8; 16]) -> io::Result<()> {
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: a call that cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// Nanoseconds since the machine was started, sleep included: the same for all its processes, and
+/// nobody sets it.
+pub(crate) fn now_since_start() -> u64 {
+    let now = clock(libc::CLOCK_BOOTTIME).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What one of the system's clocks shows.
+pub(super) fn clock(id: libc::clockid_t) -> Option<Duration> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes the time where it is told to.
+    let result = unsafe { libc::clock_gettime(id, &raw mut now) };
+    let (seconds, nanoseconds) = (now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    (result == 0).then(|| Duration::new(seconds, nanoseconds))
 }
 
 /// Nanoseconds since 1970 by the system's clock, which may jump: for display only.

@@ -112,7 +112,7 @@ pub enum Command {
     Info(Info),
     /// Remove queues
     Rm(Rm),
-    /// Clear what dead consumers left
+    /// Clear what dead consumers left, and subscriptions that had no member for too long
     Gc(Gc),
     /// Print every byte of the segment
     Layout(Layout),
@@ -478,6 +478,11 @@ pub struct Member {
     #[arg(long, value_name = "TIME", requires = "subscription")]
     #[arg(value_parser = humantime::parse_duration)]
     pub ack_within: Option<Duration>,
+    /// Remove the subscription when it is in somebody's way, the producer's say, and has had no member
+    /// for so long
+    #[arg(long, value_name = "TIME", requires = "subscription")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub expires_after: Option<Duration>,
     /// Where dead letters go, if not to the queue's history
     #[arg(long, value_name = "DIRECTORY", requires = "subscription")]
     pub dead_letters: Option<PathBuf>,
@@ -541,7 +546,7 @@ Examples:
 
 What is not named stays as it is. Lag policy and keys cannot be changed.")]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true)
-    .args(["max_deliveries", "backoff", "ack_within"]))]
+    .args(["max_deliveries", "backoff", "ack_within", "expires_after"]))]
 pub struct Alter {
     /// The queue
     pub name: String,
@@ -567,6 +572,9 @@ pub struct Terms {
     /// Pass messages on to others if a member shows no progress for so long; or none
     #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
     pub ack_within: Option<Term<Duration>>,
+    /// Remove it when it is in somebody's way and has had no member for so long; or none
+    #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
+    pub expires_after: Option<Term<Duration>>,
 }
 
 #[derive(Debug, Args)]

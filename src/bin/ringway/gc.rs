@@ -9,6 +9,14 @@ use crate::info::open;
 use crate::list::names;
 use crate::output::{self, Console};
 
+/// What was, or would be, cleared of a queue.
+struct Cleared<'a> {
+    queue: &'a str,
+    dead: Vec<ConsumerInfo>,
+    /// Named subscriptions that had no member for too long.
+    expired: Vec<String>,
+}
+
 pub fn run(gc: &Gc, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let all = gc.names.is_empty();
     let names = if all { names()? } else { gc.names.clone() };
@@ -16,22 +24,29 @@ pub fn run(gc: &Gc, owner: Option<u32>, console: Console) -> Result<Ending, Fail
     let mut failures = Vec::new();
     for name in &names {
         match clear(name, owner, gc.dry_run) {
-            Ok(dead) => cleared.push((name, dead)),
+            Ok(of_one) => cleared.push(of_one),
             Err(failure) => failures.push(failure),
         }
     }
     if gc.json {
-        output::json(&cleared.iter().map(|(name, dead)| as_json(name, dead)).collect())?;
+        output::json(&cleared.iter().map(Cleared::as_json).collect())?;
     }
     let verb = if gc.dry_run { "would clear" } else { "cleared" };
-    for (name, dead) in cleared.iter().filter(|(_, dead)| !dead.is_empty()) {
-        let pids: Vec<_> = dead.iter().map(|consumer| consumer.pid.to_string()).collect();
-        let count = output::count(dead.len() as u64, "dead consumer");
-        console
-            .note(format_args!("{verb} {count} of queue '{name}' (process {})", pids.join(", ")));
+    for Cleared { queue, dead, expired } in &cleared {
+        if !dead.is_empty() {
+            let pids: Vec<_> = dead.iter().map(|consumer| consumer.pid.to_string()).collect();
+            let (count, pids) =
+                (output::count(dead.len() as u64, "dead consumer"), pids.join(", "));
+            console.note(format_args!("{verb} {count} of queue '{queue}' (process {pids})"));
+        }
+        if !expired.is_empty() {
+            let count = output::count(expired.len() as u64, "expired subscription");
+            let names = expired.join(", ");
+            console.note(format_args!("{verb} {count} of queue '{queue}' ({names})"));
+        }
     }
-    if cleared.iter().all(|(_, dead)| dead.is_empty()) {
-        console.note("the dead left nothing");
+    if cleared.iter().all(|of_one| of_one.dead.is_empty() && of_one.expired.is_empty()) {
+        console.note("there is nothing to clear");
     }
     if all {
         // What cannot be opened matters to those who named it.
@@ -43,19 +58,28 @@ pub fn run(gc: &Gc, owner: Option<u32>, console: Console) -> Result<Ending, Fail
     output::end_of_many(failures, names.len())
 }
 
-/// The consumers that were, or would be, cleared.
-fn clear(name: &str, owner: Option<u32>, dry_run: bool) -> Result<Vec<ConsumerInfo>, Failure> {
+fn clear(name: &str, owner: Option<u32>, dry_run: bool) -> Result<Cleared<'_>, Failure> {
     let queue = open(name, owner)?;
-    let mut dead = queue.info()?.consumers;
+    let info = queue.info()?;
+    let mut dead = info.consumers;
     dead.retain(|consumer| !consumer.alive);
+    let mut subscriptions = info.subscriptions;
+    subscriptions.retain(|subscription| subscription.expired);
+    let mut expired: Vec<_> = subscriptions.into_iter().map(|expired| expired.name).collect();
     if !dry_run && !dead.is_empty() {
         queue.clear_dead()?;
     }
-    Ok(dead)
+    if !dry_run && !expired.is_empty() {
+        expired = queue.remove_expired()?;
+    }
+    Ok(Cleared { queue: name, dead, expired })
 }
 
-fn as_json(name: &str, dead: &[ConsumerInfo]) -> Value {
-    let dead: Value =
-        dead.iter().map(|dead| json!({ "member": dead.member, "pid": dead.pid })).collect();
-    json!({ "name": name, "dead_consumers": dead })
+impl Cleared<'_> {
+    fn as_json(&self) -> Value {
+        let Self { queue, dead, expired } = self;
+        let dead: Value =
+            dead.iter().map(|dead| json!({ "member": dead.member, "pid": dead.pid })).collect();
+        json!({ "name": queue, "dead_consumers": dead, "expired_subscriptions": expired })
+    }
 }

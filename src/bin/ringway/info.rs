@@ -75,6 +75,7 @@ pub fn as_json(info: &Info) -> Value {
         "floor": info.floor,
         "consumers": info.consumers.iter().map(consumer_as_json).collect::<Value>(),
         "subscriptions": subscriptions::as_json(info),
+        "subscriptions_expired": info.subscriptions_expired,
     })
 }
 
@@ -123,7 +124,7 @@ pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
         ("history", history_text(info)),
         ("journal", journal_text(info)),
         ("consumers", format!("{} of {}", info.consumers.len(), info.members)),
-        ("named", format!("{} of {}", info.subscriptions.len(), info.subscriptions_max)),
+        ("named", named_text(info)),
     ];
     if let Some(rates) = rates {
         let place = facts.iter().position(|(name, _)| *name == "licence").unwrap_or(facts.len());
@@ -146,6 +147,14 @@ pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
 pub fn age(lag_messages: Option<u64>, lag_time: Option<Duration>) -> String {
     let time = lag_time.filter(|_| lag_messages != Some(0));
     time.map_or("-".into(), output::duration)
+}
+
+fn named_text(info: &Info) -> String {
+    let count = format!("{} of {}", info.subscriptions.len(), info.subscriptions_max);
+    match info.subscriptions_expired {
+        0 => count,
+        expired => format!("{count}; {expired} removed after too long without a member"),
+    }
 }
 
 fn history_text(info: &Info) -> String {

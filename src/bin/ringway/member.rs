@@ -38,6 +38,9 @@ pub fn options(options: Subscribe, name: &str, member: &Member) -> Subscribe {
     if let Some(time) = member.ack_within {
         options = options.ack_within(time);
     }
+    if let Some(time) = member.expires_after {
+        options = options.expires_after(time);
+    }
     if let Some(directory) = &member.dead_letters {
         options = options.dead_letters(directory);
     }

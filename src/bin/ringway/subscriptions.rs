@@ -74,9 +74,10 @@ fn table(info: &Info, rates: Option<&Rates>) -> String {
 }
 
 fn row(subscription: &SubscriptionInfo) -> Vec<String> {
-    let SubscriptionInfo { members_alive, holds_producer, .. } = subscription;
+    let SubscriptionInfo { members_alive, holds_producer, expired, .. } = subscription;
     let state = match (holds_producer, members_alive) {
         (true, _) => "holds the producer",
+        (false, _) if *expired => "expired",
         (false, 0) => "idle",
         (false, _) => "alive",
     };
@@ -115,6 +116,8 @@ pub fn one_as_json(subscription: &SubscriptionInfo) -> Value {
             "max_ns": output::nanoseconds(backoff.max),
         })),
         "ack_within_ns": subscription.ack_within.map(output::nanoseconds),
+        "expires_after_ns": subscription.expires_after.map(output::nanoseconds),
+        "expired": subscription.expired,
         "created_at": time(subscription.created_at),
         "members_alive": subscription.members_alive,
         "left_at": subscription.left_at.map(time),

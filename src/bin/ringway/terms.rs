@@ -62,7 +62,11 @@ fn text(found: &SubscriptionInfo) -> String {
         Some(time) => format!("passed on after {} without progress", output::duration(time)),
         None => "no lease".into(),
     };
-    format!("{deliveries}; {backoff}; {lease}")
+    let expiry = match found.expires_after {
+        Some(time) => format!("removed after {} without a member", output::duration(time)),
+        None => "never removed by itself".into(),
+    };
+    format!("{deliveries}; {backoff}; {lease}; {expiry}")
 }
 
 impl Terms {
@@ -82,6 +86,9 @@ impl Terms {
         }
         if let Some(time) = chosen(self.ack_within, there.and_then(|it| it.ack_within)) {
             options = options.ack_within(time);
+        }
+        if let Some(time) = chosen(self.expires_after, there.and_then(|it| it.expires_after)) {
+            options = options.expires_after(time);
         }
         options
     }

@@ -1,0 +1,228 @@
+//! Named subscriptions that everybody has left: they are in nobody's way for longer than they may.
+
+mod support;
+
+use std::thread;
+use std::time::Duration;
+
+use ringway::{
+    AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe,
+};
+use support::segment::{CAPACITY, SUBSCRIPTIONS, new_queue};
+use support::{Directory, Name, Peer, assert_message, play, watchdog};
+
+const AT_ONCE: Duration = Duration::from_nanos(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const PAYLOAD: [u8; 1_000] = [7; 1_000];
+
+#[test]
+fn peer() {
+    play(&[("join", |arguments| {
+        let queue = Queue::open(arguments[0]).unwrap();
+        let _member = queue.subscribe(&workers(Duration::from_millis(20))).unwrap();
+        support::say("joined");
+        support::stop_here();
+    })]);
+}
+
+fn workers(expires_after: Duration) -> Subscribe {
+    Subscribe::new().named("workers").from(Start::Oldest).expires_after(expires_after)
+}
+
+fn names(queue: &Queue) -> Vec<String> {
+    queue.info().unwrap().subscriptions.into_iter().map(|of| of.name).collect()
+}
+
+/// Sends more than the ring has room for.
+fn go_on(producer: &mut Producer) {
+    for _ in 0..2 * CAPACITY / 1_000 {
+        producer.send(&PAYLOAD).unwrap();
+    }
+}
+
+/// Sends as much as there is room for, and says whether there was an end to that.
+fn is_held(producer: &mut Producer) -> bool {
+    (0..2 * CAPACITY / 1_000).any(|_| producer.try_send(&PAYLOAD).unwrap() == Sent::Full)
+}
+
+#[test]
+fn a_producer_goes_on_when_who_holds_it_has_expired() {
+    let _alive = watchdog();
+    let (_name, queue) = new_queue("expires");
+    let mut producer = queue.producer().unwrap();
+    drop(queue.subscribe(&workers(HOUR)).unwrap());
+    assert!(is_held(&mut producer), "it has not been for so long");
+    assert_eq!(queue.remove_expired().unwrap(), [""; 0]);
+
+    queue.alter(&workers(AT_ONCE)).unwrap();
+    let info = &queue.info().unwrap().subscriptions[0];
+    assert_eq!((info.expires_after, info.expired), (Some(AT_ONCE), true));
+    go_on(&mut producer);
+    assert!(names(&queue).is_empty());
+    assert_eq!(queue.info().unwrap().subscriptions_expired, 1);
+    // Who comes now begins as anybody does.
+    let missed = queue.info().unwrap().oldest_sequence;
+    let mut late = queue.subscribe(&workers(AT_ONCE)).unwrap();
+    assert_message(late.receive(), missed, &PAYLOAD);
+}
+
+#[test]
+fn whoever_is_in_nobodys_way_keeps_its_place_however_long() {
+    let _alive = watchdog();
+    let (_name, queue) = new_queue("no-way");
+    drop(queue.subscribe(&workers(AT_ONCE)).unwrap());
+    let mut producer = queue.producer().unwrap();
+    for payload in [b"a", b"b"] {
+        producer.send(payload).unwrap();
+    }
+    assert_message(queue.subscribe(&workers(AT_ONCE)).unwrap().receive(), 0, b"a");
+    // One that skips is never in the producer's.
+    let skips = workers(AT_ONCE).named("skips").on_lag(Lag::Skip);
+    assert!(queue.declare(&skips).unwrap());
+    go_on(&mut producer);
+    assert_eq!(names(&queue), ["skips"]);
+    assert_eq!(queue.remove_expired().unwrap(), ["skips"]);
+}
+
+#[test]
+fn one_that_has_a_member_does_not_expire() {
+    let _alive = watchdog();
+    let (_name, queue) = new_queue("member");
+    let mut producer = queue.producer().unwrap();
+    let mut members = [(); 2].map(|()| queue.subscribe(&workers(AT_ONCE)).unwrap());
+    assert!(is_held(&mut producer));
+    assert_message(members[0].receive(), 0, &PAYLOAD);
+    drop(members);
+    let _member = queue.subscribe(&workers(AT_ONCE)).unwrap();
+    assert_eq!(queue.remove_expired().unwrap(), [""; 0]);
+    assert!(is_held(&mut producer));
+    assert!(!queue.info().unwrap().subscriptions[0].expired);
+}
+
+#[test]
+fn the_time_of_one_whose_members_were_killed_begins_when_that_is_found() {
+    let _alive = watchdog();
+    let (name, queue) = new_queue("killed");
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..3 {
+        let mut member = Peer::start("join", &[&name]);
+        member.await_word("joined");
+        member.kill_living();
+        // Who waits comes to it; nobody else looks.
+        go_on(&mut producer);
+        assert!(names(&queue).is_empty());
+    }
+    assert_eq!(queue.info().unwrap().subscriptions_expired, 3);
+}
+
+#[test]
+fn a_new_one_takes_the_place_of_one_that_has_expired() {
+    let _alive = watchdog();
+    let (_name, queue) = new_queue("place");
+    for number in 0..SUBSCRIPTIONS {
+        let expires_after = if number == 1 { AT_ONCE } else { HOUR };
+        let name = format!("s{number}");
+        assert!(queue.declare(&workers(expires_after).named(&name)).unwrap());
+    }
+    assert!(queue.declare(&workers(HOUR)).unwrap());
+    assert_eq!(names(&queue), ["s0", "workers"]);
+    let full = queue.declare(&workers(HOUR).named("more")).unwrap_err();
+    assert!(matches!(full, Error::SubscriptionsFull { limit: SUBSCRIPTIONS, .. }), "{full}");
+}
+
+#[test]
+fn who_has_expired_no_longer_keeps_files_for_which_there_is_no_space() {
+    let _alive = watchdog();
+    let name = Name::new("spills");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(CAPACITY).history(directory.path());
+    let options = options.history_max(40 << 20, AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let spills = workers(HOUR).on_lag(Lag::Spill);
+    assert!(queue.declare(&spills).unwrap());
+    let sent = (0..100_000).take_while(|_| producer.try_send(&PAYLOAD).unwrap() != Sent::Full);
+    assert!((1_000..100_000).contains(&sent.count()));
+    queue.alter(&spills.expires_after(AT_ONCE)).unwrap();
+    go_on(&mut producer);
+    assert!(names(&queue).is_empty());
+}
+
+#[test]
+fn of_a_journalled_queue_an_expired_one_is_not_there_again_and_a_restart_begins_its_time_anew() {
+    let _alive = watchdog();
+    let name = Name::new("expires-journal");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(CAPACITY).history(directory.path());
+    let options = options.journal(Journal::Written);
+    let queue = Queue::create(&name, &options).unwrap();
+    assert!(queue.declare(&workers(AT_ONCE)).unwrap());
+    assert!(queue.declare(&workers(Duration::from_millis(20)).named("restarted")).unwrap());
+    assert_eq!(queue.info().unwrap().subscriptions.len(), 2);
+    while !queue.info().unwrap().subscriptions.iter().all(|of| of.expired) {
+        thread::yield_now();
+    }
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &options).unwrap();
+    assert_eq!(names(&queue), ["restarted", "workers"]);
+    let restarted = queue.info().unwrap().subscriptions[0].expires_after;
+    assert_eq!(restarted, Some(Duration::from_millis(20)));
+    assert!(queue.remove_expired().unwrap().contains(&"workers".to_owned()));
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &options).unwrap();
+    assert!(!names(&queue).contains(&"workers".to_owned()));
+}
+
+#[test]
+fn members_that_come_back_while_a_producer_wants_room_lose_nothing_that_they_were_promised() {
+    let _alive = watchdog();
+    let (_name, queue) = new_queue("races");
+    let mut producer = queue.producer().unwrap();
+    thread::scope(|scope| {
+        let member = scope.spawn(|| {
+            let mut next = 0;
+            for _ in 0..500 {
+                // What is gone when it comes is not made up for by older ones.
+                let options = workers(AT_ONCE).from(Start::Newest);
+                let mut member = queue.subscribe(&options).unwrap();
+                // While it is there nothing goes; between two of them everything may.
+                let mut expected = None;
+                for _ in 0..50 {
+                    match member.receive().unwrap() {
+                        Received::Message(message) => {
+                            let sequence = message.sequence();
+                            assert!(sequence >= next, "{sequence} was acknowledged: {next}");
+                            assert!(expected.is_none_or(|expected| expected == sequence));
+                            expected = Some(sequence + 1);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                next = expected.unwrap();
+                member.close().unwrap();
+            }
+        });
+        while !member.is_finished() {
+            let _ = producer.send_timeout(&PAYLOAD, Duration::from_millis(10)).unwrap();
+        }
+    });
+    go_on(&mut producer);
+    assert!(names(&queue).is_empty());
+}
+
+#[test]
+fn what_cannot_expire_so_is_refused() {
+    let _alive = watchdog();
+    let (_name, queue) = new_queue("not-so");
+    let years = Duration::from_secs(2_000_000_000);
+    for bad in [workers(Duration::ZERO), workers(years), Subscribe::new().expires_after(HOUR)] {
+        let error = queue.subscribe(&bad).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+    }
+    assert!(queue.declare(&workers(HOUR)).unwrap());
+    let differs = queue.declare(&workers(2 * HOUR)).unwrap_err();
+    assert!(matches!(differs, Error::SubscriptionDiffers { .. }), "{differs}");
+    assert!(differs.to_string().contains("its time to expire is 3600s there"), "{differs}");
+    // Who asks for nothing gets what there is.
+    assert!(!queue.declare(&Subscribe::new().named("workers")).unwrap());
+}
