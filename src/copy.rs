@@ -100,9 +100,11 @@ mod x86_64 {
         IsNext,
     }
 
-    /// Has the processor fetch lines to be written, `size` bytes of them, from `from` on.
+    /// Has the processor fetch the lines of what is written next: from `end` on a word, `size` bytes,
+    /// and another word. All but the first line, which is being written.
     #[inline(always)]
-    fn fetch_to_write(from: *mut u8, size: usize) {
+    fn fetch_to_write(end: *mut u8, size: usize) {
+        const LINE: usize = 64;
         /// What is smaller comes soon enough, and of what is larger the beginning has left the
         /// nearest cache when it is written to.
         const SIZES: core::ops::RangeInclusive<usize> = 512..=BLOCKS_MAX;
@@ -113,11 +115,12 @@ mod x86_64 {
                 asm!(
                     "2:",
                     "prefetchw byte ptr [{line}]",
-                    "add {line}, 64",
-                    "cmp {line}, {end}",
+                    "add {line}, {LINE}",
+                    "cmp {line}, {last}",
                     "jb 2b",
-                    line = inout(reg) from => _,
-                    end = in(reg) from.wrapping_add(size),
+                    line = inout(reg) end.wrapping_add(LINE) => _,
+                    last = in(reg) end.wrapping_add(size + 2 * size_of::<u64>()),
+                    LINE = const LINE,
                     options(nostack),
                 );
             }
