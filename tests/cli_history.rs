@@ -761,6 +761,7 @@ fn help_and_manual_name_the_commands() {
         (&["sub", "--help"], "spill"),
         (&["log", "--help"], "verify"),
         (&["replay", "--help"], "--speed"),
+        (&["metrics", "--help"], "node_exporter"),
         (&["completions", "bash"], "older-than"),
     ] {
         let text = String::from_utf8(print(arguments)).unwrap();

@@ -110,6 +110,8 @@ pub enum Command {
     Ls(Ls),
     /// Show all that a queue's segment tells
     Info(Info),
+    /// Print what queues tell as metrics, for Prometheus and what reads its text
+    Metrics(Metrics),
     /// Remove queues
     Rm(Rm),
     /// Clear what dead consumers left, and subscriptions that had no member for too long
@@ -243,6 +245,29 @@ pub struct Info {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway metrics
+  ringway metrics orders jobs
+  ringway metrics -o /var/lib/prometheus/node-exporter/ringway.prom --every 15s
+
+The text is that of Prometheus, version 0.0.4, which node_exporter's textfile collector takes too.
+A queue that is made anew begins to count anew; ringway_queue_created_timestamp_seconds tells. Of a
+queue that cannot be examined it is said why, and ringway_unreadable_queues counts it. With --every
+one that was named may come later; the file stays behind when this ends.")]
+pub struct Metrics {
+    /// The queues; all if none is named
+    #[arg(value_name = "QUEUE")]
+    pub names: Vec<String>,
+    /// Write them to this file, in whose place it comes when it is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write the file again and again, each time after such a time, until interrupted
+    #[arg(long, value_name = "TIME", requires = "output", value_parser = options::time)]
+    pub every: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod list;
 mod log;
 mod man;
 mod member;
+mod metrics;
 mod model;
 mod options;
 mod output;
@@ -76,6 +77,7 @@ fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending
         Command::Create(create) => create::run(create, console),
         Command::Ls(list) => list::run(list, owner, console),
         Command::Info(info) => info::run(info, owner),
+        Command::Metrics(metrics) => metrics::run(metrics, owner, console),
         Command::Rm(remove) => remove::run(remove, owner, console),
         Command::Gc(gc) => gc::run(gc, owner, console),
         Command::Layout(layout) => layout::run(layout),
