@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
 
 use ringway::{Queue, QueueOptions, Sent};
 use serde_json::{Value, json};
 use support::program::{
-    await_consumers, await_words, code, print, print_json, ringway, run, said, signal,
+    await_consumers, await_words, code, print, print_json, ringway, run, run_with, said, signal,
 };
-use support::{Name, watchdog};
+use support::{Directory, Name, watchdog};
 
 fn lines_of_json(output: &[u8]) -> Vec<Value> {
     let text = str::from_utf8(output).unwrap();
@@ -141,8 +142,11 @@ fn what_several_queues_cannot_have_is_refused() {
     let [one, two] = &two_queues("refused", 0);
     for (arguments, expected, words) in [
         (&["sub", one, two, "--observe"][..], 2, "--observe takes one queue"),
-        (&["sub", one, two, "--as", "w", "--exec", "cat"], 2, "--exec takes one queue"),
-        (&["sub", one, two, "--as", "w", "--ack", "manual"], 2, "--ack manual takes one queue"),
+        (
+            &["sub", one, two, "--as", "w", "--dead-letters", "x"],
+            2,
+            "--dead-letters takes one queue",
+        ),
         (&["sub", one, two, one], 2, "is named twice"),
         (&["sub", one, two, "--with-queue", "-D", "len32"], 2, "no place in len32"),
         (&["sub", one, "--with-queue", "--observe"], 2, "--observe"),
@@ -155,4 +159,121 @@ fn what_several_queues_cannot_have_is_refused() {
         assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_command_works_on_several_queues() {
+    let _watchdog = watchdog();
+    let [one, two] = &two_queues("exec", 20);
+    let command = "read -r data; echo \"$RINGWAY_QUEUE $RINGWAY_SEQUENCE $data\"
+        test \"$RINGWAY_SEQUENCE-$RINGWAY_DELIVERY\" != 7-1";
+    let sub = ["sub", one, two, "--as", "w", "--from", "oldest"];
+    let worker = run(&[&sub[..], &["-e", "--exec", command]].concat());
+    assert_eq!(code(&worker), 0, "{}", said(&worker));
+    let printed = String::from_utf8(worker.stdout.clone()).unwrap();
+    for (which, name) in [("one", one), ("two", two)] {
+        let mut found: Vec<_> = printed.lines().filter(|line| line.contains(&**name)).collect();
+        found.sort_unstable();
+        let mut sequences: Vec<_> = (0..20).chain([7]).collect();
+        sequences.sort_unstable_by_key(u32::to_string);
+        let line = |number: &u32| format!("{} {number} {which} {number}", &**name);
+        let mut expected: Vec<_> = sequences.iter().map(line).collect();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        let words = format!("message 7 of '{}', delivery 1: the command failed", &**name);
+        assert!(said(&worker).contains(&words), "{}", said(&worker));
+        let all = print_json(&["subscriptions", name, "--json"]);
+        assert_eq!((&all[0]["acked_messages"], &all[0]["redeliveries"]), (&json!(20), &json!(1)));
+    }
+
+    // What is no command is so for all of them.
+    print(&["pub", two, "-q", "left alone"]);
+    let none = run(&[&sub[..], &["--exec", "no-such-command"]].concat());
+    assert_eq!(code(&none), 1, "{}", said(&none));
+    assert!(said(&none).contains("cannot run 'no-such-command'"), "{}", said(&none));
+    assert_eq!(print(&[&sub[..], &["-e"]].concat()), b"left alone\n");
+}
+
+#[test]
+fn a_command_goes_on_with_other_queues_when_one_is_removed() {
+    let _watchdog = watchdog();
+    let [one, two] = &two_queues("exec-removed", 1);
+    let exec = "echo \"$RINGWAY_QUEUE\"";
+    let sub = ["sub", one, two, "--as", "w", "--from", "oldest", "--exec", exec];
+    let mut child = ringway(&sub).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!([lines.next(), lines.next()].iter().flatten().count(), 2);
+    print(&["rm", "--force", one, "-q"]);
+    await_words(&mut child, "the others go on");
+    print(&["pub", two, "--close", "-q", "still there"]);
+    assert_eq!(lines.next().as_deref(), Some(&**two));
+    assert_eq!(lines.next(), None);
+    assert_eq!(child.wait().unwrap().code(), Some(3), "one of two failed");
+}
+
+#[test]
+fn answers_name_one_of_several_queues() {
+    let _watchdog = watchdog();
+    let [one, two] = &["manual-one", "manual-two"].map(Name::new);
+    let directories = [one, two].map(Directory::new);
+    for (name, directory) in [one, two].into_iter().zip(&directories) {
+        print(&["create", name, "-q", "--history", directory.text()]);
+        print(&["pub", name, "-q", "a", "b", "c"]);
+    }
+    let sub = ["sub", one, two, "--as", "w", "--from", "oldest", "-f", "jsonl"];
+    let manual = [&sub[..], &["--ack", "manual", "--max-deliveries", "1"]].concat();
+    let mut child =
+        ringway(&[&manual[..], &["-e"]].concat()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut answers = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        asked
+            .push((line["queue"].as_str().unwrap().to_owned(), line["sequence"].as_u64().unwrap()));
+    }
+    asked.sort();
+    let expected: Vec<_> = [one, two]
+        .iter()
+        .flat_map(|name| (0..3).map(|number| (name.to_string(), number)))
+        .collect();
+    assert_eq!(asked, expected);
+    write!(answers, "ack {0} 0\nack {0} 0\nack-through {0} 2\n", &**one).unwrap();
+    write!(answers, "ack {0} 1\nreject {0} 0\nnack {0} 2 1ms\n", &**two).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    for words in [
+        format!("'ack {} 0' is too late", &**one),
+        format!("message 2 of '{}' is a dead letter now", &**two),
+    ] {
+        assert!(said(&output).contains(&words), "{}", said(&output));
+    }
+    let counts = [one, two].map(|name| {
+        let all = print_json(&["subscriptions", name, "--json"]);
+        ["acked_messages", "dead_letters", "unacked_messages"]
+            .map(|it| all[0][it].as_u64().unwrap())
+    });
+    assert_eq!(counts, [[3, 0, 0], [1, 2, 0]]);
+
+    // What has no answer goes back.
+    let sub = ["sub", one, two, "--as", "v", "--from", "oldest", "-f", "jsonl"];
+    let manual = [&sub[..], &["--ack", "manual", "-n", "1"]].concat();
+    for answer in [
+        "ack 0",
+        "ack no-such-queue 0",
+        &format!("ack {} 0 30s", &**one),
+        &format!("ack {}", &**one),
+    ] {
+        let output = run_with(&manual, format!("{answer}\n").as_bytes());
+        assert_eq!(code(&output), 1, "{answer}: {}", said(&output));
+        let words = "with one of the queues and a sequence";
+        assert!(said(&output).contains(words), "{answer}: {}", said(&output));
+    }
+    let mut child = ringway(&manual).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 10]).unwrap();
+    drop(child.stdin.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("1 message without an answer went back"), "{}", said(&output));
+    assert_eq!(lines_of_json(&print(&[&sub[..], &["-e"]].concat())).len(), 6);
 }

@@ -405,12 +405,14 @@ Examples:
   ringway sub orders --from -5m --durable
   ringway sub orders --as workers --exec ./work.sh --max-deliveries 5
   ringway sub orders prices -f jsonl | jq -r '.queue + \": \" + .data'
+  ringway sub mails reports --as workers --exec './work.sh \"$RINGWAY_QUEUE\"'
 
 A command of --exec finds what it works on in RINGWAY_QUEUE, RINGWAY_SUBSCRIPTION,
 RINGWAY_SEQUENCE, RINGWAY_DELIVERY (1 for the first) and RINGWAY_KEY_HASH.
 
-With several queues --from, --lag, --as and the like are for each of them; --observe, --exec and
---ack manual take one queue. If one was removed or is damaged, the exit code tells so at the end.")]
+With several queues --from, --lag, --as and the like are for each of them; --observe and
+--dead-letters take one queue, and answers of --ack manual name theirs: ack orders 17. If one was
+removed or is damaged, the exit code tells so at the end.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Sub {
     /// The queues; several are received from in turn, each in its order. One that is closed,
@@ -479,8 +481,9 @@ pub struct Member {
     pub prefetch: Option<u32>,
     /// When messages are acknowledged: when they are written, or when the standard input says so:
     /// ack, ack-through, nack, reject (a dead letter at once) or extend, and a sequence, a line each;
-    /// nack also with a time, for which it is not to come again. Any other line ends it, and so does
-    /// the end of the input; what has no answer by then goes back
+    /// nack also with a time, for which it is not to come again. With several queues the name stands
+    /// before the sequence. Any other line ends it, and so does the end of the input; what has no
+    /// answer by then goes back
     #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
     pub ack: Ack,
     /// Run a command for each message instead of writing it: the payload is its input; it

@@ -13,6 +13,7 @@ mod completions;
 mod confirm;
 mod create;
 mod dead_letters;
+mod dialogue;
 mod doctor;
 mod excerpt;
 mod failure;

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use ringway::{ConsumerSet, Error, Message, Queue, Received};
 
 use crate::args::{Ack, Format, Sub};
+use crate::dialogue::Dialogue;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::{Interrupt, is_abandoned};
-use crate::member;
+use crate::member::{self, Executor};
 use crate::options::Delimiter;
 use crate::output::Console;
 use crate::sink::{Printed, Sink};
-use crate::subscribe::{SLICE, Tally, is_at_end, open_one, options};
+use crate::subscribe::{Handler, Next, SLICE, Tally, is_at_end, open_one, options};
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     check(subscribe)?;
@@ -33,9 +34,8 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
             failed: None,
         });
     }
-    let shared = subscribe.member.subscription.is_some();
-    let sink = Sink::new(subscribe.format, subscribe.delimiter, shared, &interrupt)?;
-    let mut several = Several { subscribe, set, sources, sink, console };
+    let work = Work::of(subscribe, &set, &interrupt, console)?;
+    let mut several = Several { subscribe, set, sources, work, console };
     let ending = match several.follow(&interrupt).and_then(|ending| several.finish(ending)) {
         Err(Failure::Interrupted(signal)) => Ending::Interrupted(signal),
         ended => ended?,
@@ -45,10 +45,11 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
 
 /// What several queues cannot have.
 fn check(subscribe: &Sub) -> Result<(), Failure> {
+    let several = subscribe.names.len() > 1;
     let refused = [
         (subscribe.observe, "--observe"),
-        (subscribe.member.exec.is_some(), "--exec"),
-        (subscribe.member.ack == Ack::Manual, "--ack manual"),
+        // A file there is the subscription's, whatever its queue.
+        (several && subscribe.member.dead_letters.is_some(), "--dead-letters"),
     ];
     if let Some((_, option)) = refused.into_iter().find(|(given, _)| *given) {
         let what = format!("{option} takes one queue: start a `ringway sub` for each");
@@ -72,7 +73,7 @@ struct Several<'a> {
     set: ConsumerSet,
     /// By the numbers of their consumers.
     sources: Vec<Source>,
-    sink: Sink<'a>,
+    work: Work<'a>,
     console: Console,
 }
 
@@ -80,7 +81,8 @@ struct Several<'a> {
 struct Source {
     queue: Queue,
     tally: Tally,
-    /// What a member was given and has not acknowledged: how many, and the highest sequence.
+    /// What was written of it and is not acknowledged, if that is to be done: how many, and the highest
+    /// sequence.
     unacked: u32,
     highest: u64,
     /// The exit code of what went wrong there, if something did.
@@ -97,7 +99,9 @@ impl Several<'_> {
             if let Some(signal) = interrupt.signal() {
                 return Ok(Ending::Interrupted(signal));
             }
-            self.settle(was_idle)?;
+            if let Next::End = self.settle(was_idle)? {
+                return Ok(Ending::Done);
+            }
             let found =
                 if was_idle { self.set.receive_timeout(SLICE) } else { self.set.try_receive() };
             was_idle = found.is_none();
@@ -107,7 +111,11 @@ impl Several<'_> {
                     if subscribe.timeout.is_some() {
                         last = Instant::now();
                     }
-                    self.sources[number].take(message, subscribe, &mut self.sink)?;
+                    let source = &mut self.sources[number];
+                    match source.take(number, message, subscribe, &mut self.work) {
+                        Err(Failure::Queue { error, .. }) => self.give_up(number, error),
+                        taken => taken?,
+                    }
                 }
                 Some((number, Ok(Received::Missed { from, to }))) => {
                     self.sources[number].tally.missed += to - from;
@@ -116,7 +124,7 @@ impl Several<'_> {
                 // What it has is to be settled first.
                 Some((_, Err(Error::PrefetchFull { .. }))) => {
                     interrupt.sleep(Duration::from_millis(1))?;
-                    self.settle(true)?;
+                    was_idle = true;
                 }
                 Some((number, Err(error))) => self.give_up(number, error),
                 Some((_, Ok(_))) => {}
@@ -136,14 +144,24 @@ impl Several<'_> {
         Ok(Ending::Done)
     }
 
-    /// Lets out what was written, and acknowledges it, if nothing else is to be done or a member has
-    /// as much as it may.
-    fn settle(&mut self, was_idle: bool) -> Result<(), Failure> {
-        let most = member::prefetch(&self.subscribe.member);
-        if !was_idle && self.sources.iter().all(|source| source.unacked < most) {
-            return Ok(());
+    /// Does what was put off, before more is received; all of it if nothing was there.
+    fn settle(&mut self, was_idle: bool) -> Result<Next, Failure> {
+        match &mut self.work {
+            Work::Write(sink) => {
+                let most = member::prefetch(&self.subscribe.member);
+                if was_idle || self.sources.iter().any(|source| source.unacked >= most) {
+                    sink.flush()?;
+                    self.acknowledge();
+                }
+            }
+            Work::Run(_) => {}
+            Work::Ask(dialogue) => return dialogue.settle(was_idle),
         }
-        self.sink.flush()?;
+        Ok(Next::Receive(SLICE))
+    }
+
+    /// Acknowledges what was written.
+    fn acknowledge(&mut self) {
         for number in 0..self.sources.len() {
             let source = &mut self.sources[number];
             let Some(consumer) = self.set.get(number).filter(|_| source.unacked > 0) else {
@@ -156,7 +174,6 @@ impl Several<'_> {
                 self.give_up(number, error);
             }
         }
-        Ok(())
     }
 
     /// Goes on without a queue that was removed or is damaged.
@@ -174,7 +191,11 @@ impl Several<'_> {
         for number in 0..self.sources.len() {
             let Some(consumer) = self.set.get(number) else { continue };
             let Source { queue, unacked, .. } = &self.sources[number];
-            match is_at_end(queue, subscription, consumer, (*unacked).into()) {
+            let unanswered = match &self.work {
+                Work::Ask(dialogue) => dialogue.unanswered(number),
+                Work::Write(_) | Work::Run(_) => (*unacked).into(),
+            };
+            match is_at_end(queue, subscription, consumer, unanswered) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => self.give_up(number, error),
@@ -184,7 +205,10 @@ impl Several<'_> {
     }
 
     fn finish(&mut self, ending: Ending) -> Result<Ending, Failure> {
-        self.settle(true).map(|()| ending)
+        if let Work::Ask(dialogue) = &mut self.work {
+            return dialogue.finish().map(|()| ending);
+        }
+        self.settle(true).map(|_| ending)
     }
 
     /// Says what came of it.
@@ -205,22 +229,66 @@ impl Several<'_> {
     }
 }
 
+/// What is done with messages.
+enum Work<'a> {
+    /// They are written, and acknowledged then.
+    Write(Sink<'a>),
+    /// A command is run for each, by the one that belongs to its queue.
+    Run(Vec<Executor<'a>>),
+    /// They are written, and whoever reads them says what to do with them.
+    Ask(Dialogue<'a>),
+}
+
+impl<'a> Work<'a> {
+    fn of(
+        subscribe: &'a Sub,
+        set: &ConsumerSet,
+        interrupt: &'a Interrupt,
+        console: Console,
+    ) -> Result<Self, Failure> {
+        let Sub { names, member, .. } = subscribe;
+        if let Some(command) = &member.exec {
+            let run =
+                |name: &'a String| Executor::new(command, name, subscribe, interrupt, console);
+            return Ok(Self::Run(names.iter().map(run).collect()));
+        }
+        let shared = member.subscription.is_some();
+        let sink = Sink::new(subscribe.format, subscribe.delimiter, shared, interrupt)?;
+        if member.ack == Ack::Auto {
+            return Ok(Self::Write(sink));
+        }
+        let ackers = names.iter().zip(set.iter());
+        let ackers = ackers.map(|(name, (_, consumer))| Ok((name.clone(), consumer.acker()?)));
+        let ackers = ackers.collect::<Result<_, Failure>>()?;
+        Ok(Self::Ask(Dialogue::new(sink, ackers, interrupt, console)))
+    }
+}
+
 impl Source {
     fn take(
         &mut self,
+        number: usize,
         message: Message<'_>,
         subscribe: &Sub,
-        sink: &mut Sink<'_>,
+        work: &mut Work<'_>,
     ) -> Result<(), Failure> {
         self.tally.received += 1;
         self.tally.bytes += message.payload().len() as u64;
-        if subscribe.member.subscription.is_some() {
-            self.unacked += 1;
-            self.highest = self.highest.max(message.sequence());
-        }
-        let printed = Printed::from(message);
+        let mut printed = Printed::from(message);
         // Lines of JSON always tell it; what is raw stays as it is unless that was asked for.
-        let is_told = subscribe.with_queue || subscribe.format == Format::Jsonl;
-        sink.write(if is_told { printed.of_queue(self.queue.name()) } else { printed })
+        if subscribe.with_queue || subscribe.format == Format::Jsonl {
+            printed = printed.of_queue(self.queue.name());
+        }
+        match work {
+            Work::Write(sink) => {
+                if subscribe.member.subscription.is_some() {
+                    self.unacked += 1;
+                    self.highest = self.highest.max(printed.sequence());
+                }
+                sink.write(printed)
+            }
+            Work::Run(executors) => executors[number].take(message),
+            Work::Ask(dialogue) => dialogue.ask(number, printed),
+        }
     }
 }

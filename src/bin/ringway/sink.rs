@@ -147,6 +147,10 @@ impl<'a> Printed<'a> {
         Self { queue: Some(name), ..self }
     }
 
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     fn as_json(&self, shared: bool) -> Value {
         let mut value = json!({});
         if let Some(name) = self.queue {

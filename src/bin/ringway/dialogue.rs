@@ -1,0 +1,250 @@
+//! `ringway sub --ack manual`: messages are written, and whoever reads them says on the standard input
+//! what to do with each.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use ringway::{Acked, Acker, Message, Nacked};
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::{self, Console};
+use crate::sink::{Printed, Sink};
+use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
+
+/// Writes messages, and is told what to do with them.
+pub struct Dialogue<'a> {
+    sink: Sink<'a>,
+    answers: Arc<Answers>,
+    interrupt: &'a Interrupt,
+    console: Console,
+}
+
+impl<'a> Dialogue<'a> {
+    /// With the names of the queues and what settles their messages, by their numbers from 0 on. If
+    /// there are several, each answer says of which.
+    pub fn new(
+        sink: Sink<'a>,
+        ackers: Vec<(String, Acker)>,
+        interrupt: &'a Interrupt,
+        console: Console,
+    ) -> Self {
+        let answers = Arc::new(Answers::default());
+        let obedient = Obedient { ackers, console, answers: Arc::clone(&answers), count: 0 };
+        thread::spawn(move || obedient.obey_all());
+        Self { sink, answers, interrupt, console }
+    }
+
+    /// Writes a message of the queue of this number.
+    pub fn ask(&mut self, number: usize, message: Printed<'_>) -> Result<(), Failure> {
+        // Before anybody can answer.
+        self.answers.state().unacked.insert((number, message.sequence()));
+        self.sink.write(message)
+    }
+
+    /// Lets out what was written, if nothing else is to be done, and tells whether there will be no
+    /// more answers.
+    pub fn settle(&mut self, was_idle: bool) -> Result<Next, Failure> {
+        if was_idle {
+            self.sink.flush()?;
+        }
+        let ended = self.answers.state().ended.take();
+        ended.map_or(Ok(Next::Receive(SLICE)), |ended| ended.map(|()| Next::End))
+    }
+
+    /// How many messages of a queue have no answer.
+    pub fn unanswered(&self, number: usize) -> u64 {
+        let state = self.answers.state();
+        state.unacked.range((number, 0)..=(number, u64::MAX)).count() as u64
+    }
+
+    /// Waits for the answers that are left.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.sink.flush()?;
+        let mut state = self.answers.state();
+        while (!state.unacked.is_empty() || state.is_obeying)
+            && !state.is_over
+            && self.interrupt.signal().is_none()
+        {
+            let waited = self.answers.changed.wait_timeout(state, SLICE);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.unacked.is_empty() {
+            let count = output::count(state.unacked.len() as u64, "message");
+            self.console.note(format_args!("{count} without an answer went back"));
+        }
+        state.ended.take().unwrap_or(Ok(()))
+    }
+}
+
+/// Of one queue.
+impl Handler for Dialogue<'_> {
+    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
+        self.ask(0, message.into())
+    }
+
+    fn settle(&mut self, _end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
+        self.settle(was_idle)
+    }
+
+    fn unanswered(&self) -> u64 {
+        self.unanswered(0)
+    }
+
+    fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
+        self.finish()
+    }
+}
+
+/// What comes on the standard input, and what it was about: lines such as `ack 17`. A thread of its
+/// own obeys them, which ends with the program.
+#[derive(Default)]
+struct Answers {
+    state: Mutex<Answered>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Answered {
+    /// The queue's number and the sequence of each.
+    unacked: BTreeSet<(usize, u64)>,
+    /// Whether what was taken out of these is being done.
+    is_obeying: bool,
+    /// Whether there will be no more, and, until somebody takes it, how it ended.
+    is_over: bool,
+    ended: Option<Result<(), Failure>>,
+}
+
+impl Answers {
+    fn state(&self) -> MutexGuard<'_, Answered> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Answered)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+}
+
+/// Does what the standard input says.
+struct Obedient {
+    ackers: Vec<(String, Acker)>,
+    console: Console,
+    answers: Arc<Answers>,
+    /// How many lines there were.
+    count: u64,
+}
+
+impl Obedient {
+    /// No line that means something is longer, with the name of a queue in it.
+    const LINE_SIZE_MAX: u64 = 64 + 200;
+
+    fn obey_all(mut self) {
+        let ended = self.obey_lines();
+        self.answers.change(|state| {
+            (state.is_obeying, state.is_over) = (false, true);
+            state.ended = Some(ended);
+        });
+    }
+
+    fn obey_lines(&mut self) -> Result<(), Failure> {
+        let mut lines = io::stdin().lock();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = lines.by_ref().take(Self::LINE_SIZE_MAX + 1).read_until(b'\n', &mut line);
+            let name = "the standard input".into();
+            if read.map_err(|source| Failure::Input { source, name })? == 0 {
+                return Ok(());
+            }
+            self.count += 1;
+            if line.last() == Some(&b'\n') {
+                line.pop();
+            }
+            if line.len() as u64 > Self::LINE_SIZE_MAX {
+                return Err(self.meaningless(&line));
+            }
+            self.obey(&line)?;
+        }
+    }
+
+    fn obey(&self, line: &[u8]) -> Result<(), Failure> {
+        let meaningless = || self.meaningless(line);
+        let text = str::from_utf8(line).map_err(|_| meaningless())?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let Some((&verb, rest)) = words.split_first() else { return Ok(()) };
+        let (number, rest) = self.queue_of(rest).ok_or_else(meaningless)?;
+        let (sequence, pause) = match *rest {
+            [sequence] => (sequence, None),
+            [sequence, pause] if verb == "nack" => (sequence, Some(pause)),
+            _ => return Err(meaningless()),
+        };
+        let sequence = sequence.parse().map_err(|_| meaningless())?;
+        let pause = pause.map(humantime::parse_duration).transpose();
+        let pause = pause.map_err(|_| meaningless())?;
+        let (name, acker) = &self.ackers[number];
+        self.answers.change(|state| {
+            state.is_obeying = true;
+            // First of all: it may come again before this goes on.
+            state.unacked.retain(|&(queue, other)| match verb {
+                _ if queue != number => true,
+                "ack" | "nack" | "reject" => other != sequence,
+                "ack-through" => other > sequence,
+                _ => true,
+            });
+        });
+        let is_late = match verb {
+            "ack" => acker.ack(sequence)? == Acked::Late,
+            "ack-through" => acker.ack_through(sequence)? == Acked::Late,
+            "nack" => {
+                let nacked = match pause {
+                    Some(pause) => acker.nack_after(sequence, pause)?,
+                    None => acker.nack(sequence)?,
+                };
+                if nacked == Nacked::DeadLetter {
+                    let of =
+                        if self.is_of_several() { format!(" of '{name}'") } else { String::new() };
+                    self.console.note(format_args!("message {sequence}{of} is a dead letter now"));
+                }
+                nacked == Nacked::Late
+            }
+            "reject" => acker.reject(sequence)? == Acked::Late,
+            "extend" => acker.extend(sequence)? == Acked::Late,
+            _ => return Err(meaningless()),
+        };
+        self.answers.change(|state| state.is_obeying = false);
+        if is_late {
+            let answer = words.join(" ");
+            self.console.note(format_args!(
+                "'{answer}' is too late, or was not to be answered: no such message is out, or it has passed to another member"
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_of_several(&self) -> bool {
+        self.ackers.len() > 1
+    }
+
+    /// The number of the queue that an answer is about, and what follows its name.
+    fn queue_of<'w>(&self, words: &'w [&'w str]) -> Option<(usize, &'w [&'w str])> {
+        if !self.is_of_several() {
+            return Some((0, words));
+        }
+        let (name, rest) = words.split_first()?;
+        Some((self.ackers.iter().position(|(other, _)| other == name)?, rest))
+    }
+
+    fn meaningless(&self, line: &[u8]) -> Failure {
+        let number = self.count;
+        let line = String::from_utf8_lossy(line);
+        let with =
+            if self.is_of_several() { "one of the queues and a sequence" } else { "a sequence" };
+        Failure::Record(format!(
+            "line {number} of the standard input, '{}', is none of ack, ack-through, nack, reject and extend with {with} (and nack with a time, such as 30s)",
+            line.escape_debug()
+        ))
+    }
+}
