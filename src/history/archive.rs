@@ -579,8 +579,36 @@ impl Archive {
     pub fn remove_of(&self, instance_id: [u8; 16]) -> Result<Vec<PathBuf>, Error> {
         let _lock = self.lock()?;
         self.check_unused()?;
-        check_instance_in(&self.directory, &self.log.queue, &instance_id)?;
+        self.check_of(instance_id)?;
         remove_all(&self.directory, &self.log.queue)
+    }
+
+    /// Insists that it is still that of the queue with this
+    /// [`instance_id`](crate::Queue::instance_id). A race may change that:
+    /// [`remove_of`](Self::remove_of) looks again when nobody can make another one.
+    ///
+    /// # Errors
+    /// [`Error::ForeignHistory`], [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Archive, Error, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-of");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-of");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// let queue = Queue::create("doc-archive-of", &options)?;
+    /// let archive = Archive::open(&directory)?;
+    /// archive.check_of(queue.instance_id())?;
+    /// Queue::remove("doc-archive-of")?;
+    /// Queue::create("doc-archive-of", &options)?; // another queue, the same history
+    /// let succeeded = archive.check_of(queue.instance_id());
+    /// assert!(matches!(succeeded, Err(Error::ForeignHistory { .. })));
+    /// # Queue::force_remove("doc-archive-of")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn check_of(&self, instance_id: [u8; 16]) -> Result<(), Error> {
+        check_instance_in(&self.directory, &self.log.queue, &instance_id)
     }
 
     /// Insists that the queue is not there, or has another history directory; what a race may change:

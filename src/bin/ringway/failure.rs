@@ -58,6 +58,8 @@ pub enum Failure {
     TimedOut(Error),
     /// A queue that has what nobody has acknowledged, and was to be removed only without.
     NotEmpty { queue: String, backlog: String },
+    /// The history that was to go with a queue is another one's by now.
+    HistoryOfAnother { queue: String, directory: PathBuf },
     /// The queue is gone, and its history is not.
     HistoryLeft { queue: String, directory: PathBuf, error: Error },
     /// A command that was to be run for messages is none, by what the shell says.
@@ -175,6 +177,11 @@ impl fmt::Display for Failure {
             Self::NotEmpty { queue, backlog } => {
                 write!(f, "queue '{queue}' is not empty: nobody has acknowledged {backlog}")
             }
+            Self::HistoryOfAnother { queue, directory } => write!(
+                f,
+                "another queue was made from the history in {} since, so queue '{queue}' is not removed; `ringway rm {queue}` removes it and leaves the history",
+                directory.display()
+            ),
             Self::HistoryLeft { queue, directory, error } => write!(
                 f,
                 "queue '{queue}' is removed, but its history is not: {error}; `ringway log rm {}` removes that",

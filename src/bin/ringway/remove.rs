@@ -174,11 +174,18 @@ struct History {
 }
 
 impl History {
-    /// A queue's, if it has any.
+    /// A queue's, if it has any, and no other one was made from it since.
     fn find(name: &str, owner: Option<u32>) -> Result<Option<Self>, Failure> {
         let queue = open(name, owner)?;
-        let archive = queue.history().map(excerpt::open).transpose()?;
-        Ok(archive.map(|archive| Self { archive, instance_id: queue.instance_id() }))
+        let Some(directory) = queue.history() else { return Ok(None) };
+        let (archive, instance_id) = (excerpt::open(directory)?, queue.instance_id());
+        archive.check_of(instance_id).map_err(|error| match error {
+            Error::ForeignHistory { .. } => {
+                Failure::HistoryOfAnother { queue: name.into(), directory: directory.into() }
+            }
+            error => error.into(),
+        })?;
+        Ok(Some(Self { archive, instance_id }))
     }
 
     fn remove(&self, name: &str) -> Result<Vec<PathBuf>, Failure> {
