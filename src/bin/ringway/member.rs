@@ -3,8 +3,8 @@
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt, parent_id};
+use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use ringway::{AckMode, Acked, Consumer, Message, Nacked, Queue, Subscribe};
@@ -147,8 +147,9 @@ impl<'a> Executor<'a> {
         // What asks us to end, a Ctrl-C say, lets it end by itself; what kills us ends it too, because
         // another member has the message then.
         command.process_group(0);
-        // SAFETY: it makes a system call, and does nothing else.
-        unsafe { command.pre_exec(end_with_parent) };
+        let parent = process::id();
+        // SAFETY: it makes system calls, and does nothing else.
+        unsafe { command.pre_exec(move || end_with_parent(parent)) };
         command.env("RINGWAY_QUEUE", self.queue);
         command.env("RINGWAY_SUBSCRIPTION", self.subscription);
         command.env("RINGWAY_SEQUENCE", message.sequence().to_string());
@@ -219,11 +220,34 @@ impl Handler for Executor<'_> {
     }
 }
 
-/// Has the system end this process when the thread that made it does.
-fn end_with_parent() -> io::Result<()> {
+/// Has the system end this process when the thread that made it does, or ends it if that process has
+/// gone already.
+fn end_with_parent(parent: u32) -> io::Result<()> {
     // SAFETY: it takes numbers alone.
-    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Of who died before that there is no sign, but the child has another parent.
+    if parent_id() != parent {
+        // SAFETY: nobody waits for what this process might still do.
+        unsafe { libc::_exit(1) };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_has_lost_its_parent_runs_nothing() {
+        // The second one's parent, as far as it can see, was another process.
+        for (parent, expected) in [(process::id(), 7), (process::id() + 1, 1)] {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "exit 7"]);
+            // SAFETY: it makes system calls, and does nothing else.
+            unsafe { command.pre_exec(move || end_with_parent(parent)) };
+            assert_eq!(command.status().unwrap().code(), Some(expected));
+        }
     }
 }
