@@ -15,7 +15,7 @@ use support::program::{await_words, code, print, print_json, ringway, run, said,
 use support::{Directory, Name, watchdog};
 
 /// What is counted or measured by what, and where `info --json` has it.
-const OF_QUEUE: [(&str, &str); 12] = [
+const OF_QUEUE: [(&str, &str); 13] = [
     ("sent_messages_total", "next_sequence"),
     ("sent_bytes_total", "position"),
     ("producers_total", "producer/epoch"),
@@ -26,6 +26,7 @@ const OF_QUEUE: [(&str, &str); 12] = [
     ("message_max_bytes", "message_size_max_bytes"),
     ("consumers_max", "members"),
     ("subscriptions_max", "subscriptions_max"),
+    ("expired_subscriptions_total", "subscriptions_expired"),
     ("journaler_alive", "journaler_alive"),
     ("journal_failed", "journal_failed"),
 ];

@@ -110,6 +110,11 @@ const OF_QUEUE: &[Family<()>] = &[
     gauge("queue_subscriptions", "Named subscriptions", |queue, ()| {
         some(queue.subscriptions.len() as u64)
     }),
+    counter(
+        "queue_expired_subscriptions",
+        "Named subscriptions that were removed because they had no member for too long",
+        |queue, ()| some(queue.subscriptions_expired),
+    ),
     gauge("queue_subscriptions_max", "How many named subscriptions there can be", |queue, ()| {
         some(u64::from(queue.subscriptions_max))
     }),
