@@ -164,7 +164,8 @@ pub struct SubscriptionInfo {
     pub ack_within: Option<Duration>,
     /// How long it has to be without a member until whose way it is in may remove it, if it may be.
     pub expires_after: Option<Duration>,
-    /// Whether it has been.
+    /// Whether it has been. Not before members that died are found to be dead: by whose way they are
+    /// in, or by [`Queue::clear_dead`](crate::Queue::clear_dead).
     pub expired: bool,
     /// When it was made.
     pub created_at: SystemTime,
@@ -379,7 +380,7 @@ impl SubscriptionInfo {
             backoff: Some(terms.backoff).filter(|backoff| !backoff.max.is_zero()),
             ack_within: terms.ack_within,
             expires_after: terms.expires_after,
-            expired: alive == 0 && is_expired(subscription),
+            expired: members.is_empty() && is_expired(subscription),
             created_at: time(display(word::CREATED_AT)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
             left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(time),

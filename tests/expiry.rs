@@ -12,6 +12,7 @@ use support::segment::{CAPACITY, SUBSCRIPTIONS, new_queue};
 use support::{Directory, Name, Peer, assert_message, play, watchdog};
 
 const AT_ONCE: Duration = Duration::from_nanos(1);
+const LITTLE: Duration = Duration::from_millis(20);
 const HOUR: Duration = Duration::from_secs(3_600);
 const PAYLOAD: [u8; 1_000] = [7; 1_000];
 
@@ -19,7 +20,7 @@ const PAYLOAD: [u8; 1_000] = [7; 1_000];
 fn peer() {
     play(&[("join", |arguments| {
         let queue = Queue::open(arguments[0]).unwrap();
-        let _member = queue.subscribe(&workers(Duration::from_millis(20))).unwrap();
+        let _member = queue.subscribe(&workers(LITTLE)).unwrap();
         support::say("joined");
         support::stop_here();
     })]);
@@ -107,8 +108,12 @@ fn the_time_of_one_whose_members_were_killed_begins_when_that_is_found() {
     for _ in 0..3 {
         let mut member = Peer::start("join", &[&name]);
         member.await_word("joined");
+        thread::sleep(LITTLE);
         member.kill_living();
         // Who waits comes to it; nobody else looks.
+        let info = queue.info().unwrap();
+        let [subscription] = &info.subscriptions[..] else { panic!("{info:?}") };
+        assert!(subscription.members_alive == 0 && !subscription.expired);
         go_on(&mut producer);
         assert!(names(&queue).is_empty());
     }
@@ -157,7 +162,7 @@ fn of_a_journalled_queue_an_expired_one_is_not_there_again_and_a_restart_begins_
     let options = options.journal(Journal::Written);
     let queue = Queue::create(&name, &options).unwrap();
     assert!(queue.declare(&workers(AT_ONCE)).unwrap());
-    assert!(queue.declare(&workers(Duration::from_millis(20)).named("restarted")).unwrap());
+    assert!(queue.declare(&workers(LITTLE).named("restarted")).unwrap());
     assert_eq!(queue.info().unwrap().subscriptions.len(), 2);
     while !queue.info().unwrap().subscriptions.iter().all(|of| of.expired) {
         thread::yield_now();
@@ -166,7 +171,7 @@ fn of_a_journalled_queue_an_expired_one_is_not_there_again_and_a_restart_begins_
     let queue = Queue::create(&name, &options).unwrap();
     assert_eq!(names(&queue), ["restarted", "workers"]);
     let restarted = queue.info().unwrap().subscriptions[0].expires_after;
-    assert_eq!(restarted, Some(Duration::from_millis(20)));
+    assert_eq!(restarted, Some(LITTLE));
     assert!(queue.remove_expired().unwrap().contains(&"workers".to_owned()));
     Queue::force_remove(&name).unwrap();
     let queue = Queue::create(&name, &options).unwrap();
