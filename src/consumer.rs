@@ -153,7 +153,8 @@ impl Consumer {
         self.reception.receive(Patience::Endless)
     }
 
-    /// Lends the next message if it is there, else says [`Received::Empty`] at once.
+    /// Lends the next message if it is there, else says [`Received::Empty`] at once. A
+    /// [`Readiness`](crate::Readiness) tells when to try again.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -747,6 +748,10 @@ impl Observer {
         time: Duration,
     ) -> Result<Received<Batch<'_>>, Error> {
         self.reception.receive_batch(count_max, Patience::Lasting(time))
+    }
+
+    pub(crate) fn reception_mut(&mut self) -> &mut Reception {
+        &mut self.reception
     }
 
     /// As [`Consumer::interrupter`]. Where it waits without polling it finds out after a millisecond.

@@ -7,8 +7,9 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::outcome::Received;
 use crate::reception::Announced;
+use crate::sleeper::Order;
 use crate::sys::process;
-use crate::wait::{self, Next, Pace, Patience, Wait};
+use crate::wait::{self, Next, Pace, Patience, SLEEP_MAX, Wait};
 
 /// Consumers that one thread receives from in turn, and that it waits for together: for whichever
 /// queue has a message first.
@@ -70,7 +71,8 @@ struct Entry {
     is_full: bool,
     /// How many turns may pass without a thorough look for what the short way does not find.
     turns_off: u32,
-    /// How it announced the last sleep that was over before anybody called.
+    /// How it announced the last sleep that was over before anybody called, or that another thread
+    /// was sent to.
     uncalled: Option<Announced>,
 }
 
@@ -281,7 +283,7 @@ impl ConsumerSet {
     }
 
     /// As [`receive`](Self::receive), but `None` at once also if there is nothing yet:
-    /// [`has_ended`](Self::has_ended) tells.
+    /// [`has_ended`](Self::has_ended) tells. A [`Readiness`](crate::Readiness) tells when to try again.
     ///
     /// ```
     /// # use ringway::{ConsumerSet, Queue, QueueOptions, Subscribe};
@@ -389,30 +391,8 @@ impl ConsumerSet {
 
     /// Sleeps until a queue calls, so long at most.
     fn sleep(&mut self, limit: Duration) -> Result<(), (usize, Error)> {
-        let entries = self.entries.iter_mut();
-        let mut sleepers: Vec<_> = entries
-            .filter_map(|entry| {
-                let announced = entry.consumer.reception().announce_sleep(limit)?;
-                Some((entry, announced))
-            })
-            .collect();
-        // One for all, since all are announced.
-        let mut barrier = None;
-        let mut issue = || *barrier.get_or_insert_with(process::global_barrier);
-        let (mut limit, mut called) = (limit, true);
-        let mut is_idle = true;
-        for (entry, announced) in &mut sleepers {
-            let reception = entry.consumer.reception();
-            reception.confirm_sleep(announced, &mut issue);
-            limit = limit.min(announced.limit());
-            is_idle &= reception.is_calm();
-            is_idle &= match entry.ended_at {
-                // It may have gone on.
-                Some(end) => reception.closed_at() == Some(end) && !reception.is_something_due(),
-                // What it has is for later.
-                None => entry.is_full || reception.may_sleep(),
-            };
-        }
+        let Announcement { sleepers, limit, is_idle } = self.announce_sleep(limit);
+        let mut called = true;
         if is_idle {
             let words: Vec<_> = sleepers
                 .iter()
@@ -432,6 +412,67 @@ impl ConsumerSet {
         }
         Ok(())
     }
+
+    /// Lets another thread sleep: announces that, and says what to sleep on. `None` if somebody has
+    /// something to receive, or to be told, or if there is nobody to wait for.
+    pub(crate) fn order_sleep(&mut self) -> Result<Option<Order>, Error> {
+        for entry in &mut self.entries {
+            entry.consumer.reception_mut().begin_order()?;
+        }
+        let has_looked = |entry: &Entry| {
+            entry.ended_at.is_some() || entry.is_full || entry.consumer.reception().has_looked()
+        };
+        if self.has_ended() || !self.entries.iter().all(has_looked) {
+            return Ok(None);
+        }
+        let Announcement { sleepers, limit, is_idle } = self.announce_sleep(SLEEP_MAX);
+        if !is_idle {
+            return Ok(None);
+        }
+        let errands = sleepers.into_iter().map(|(entry, announced)| {
+            let errand = entry.consumer.reception_mut().errand(&announced);
+            entry.uncalled = Some(announced);
+            errand
+        });
+        Ok(Some(Order::new(errands.collect(), limit)))
+    }
+
+    /// Announces a sleep on all, and looks at each for the last time.
+    fn announce_sleep(&mut self, mut limit: Duration) -> Announcement<'_> {
+        let entries = self.entries.iter_mut();
+        let mut sleepers: Vec<_> = entries
+            .filter_map(|entry| {
+                let announced = entry.consumer.reception().announce_sleep(limit)?;
+                Some((entry, announced))
+            })
+            .collect();
+        // One for all, since all are announced.
+        let mut barrier = None;
+        let mut issue = || *barrier.get_or_insert_with(process::global_barrier);
+        let mut is_idle = true;
+        for (entry, announced) in &mut sleepers {
+            let reception = entry.consumer.reception();
+            reception.confirm_sleep(announced, &mut issue);
+            limit = limit.min(announced.limit());
+            is_idle &= reception.is_calm();
+            is_idle &= match entry.ended_at {
+                // It may have gone on.
+                Some(end) => reception.closed_at() == Some(end) && !reception.is_something_due(),
+                // What it has is for later.
+                None => entry.is_full || reception.may_sleep(),
+            };
+        }
+        Announcement { sleepers, limit, is_idle }
+    }
+}
+
+/// A sleep of all that was announced.
+struct Announcement<'a> {
+    sleepers: Vec<(&'a mut Entry, Announced)>,
+    /// How long it may be.
+    limit: Duration,
+    /// Whether nobody has anything.
+    is_idle: bool,
 }
 
 impl Entry {

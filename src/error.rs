@@ -505,6 +505,10 @@ impl fmt::Display for Error {
                     "there is no queue '{queue}'; `ringway ls` lists those there are, and `ringway create {queue}` makes one"
                 )
             }
+            // Of no queue in particular.
+            Self::Os { queue, doing, source } if queue.is_empty() => {
+                write!(f, "cannot {doing}: {source}")
+            }
             Self::Os { queue, doing, source } => {
                 write!(f, "cannot {doing} queue '{queue}': {source}")
             }

@@ -41,6 +41,7 @@
 //!   for longer than it [may](Subscribe::expires_after).
 //! - **Threads.** An [`Acker`] settles messages from other threads while the consumer receives.
 //! - **Several queues.** A [`ConsumerSet`] is received from as one consumer, and sleeps on all.
+//! - **Event loops.** A [`Readiness`] is a file descriptor to wait on, or what a task awaits.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
 //!   dead producer's successor goes on behind the last whole message, a dead consumer stops
 //!   holding the producer.
@@ -106,6 +107,8 @@ mod producer;
 #[cfg(not(loom))]
 mod queue;
 #[cfg(not(loom))]
+mod readiness;
+#[cfg(not(loom))]
 mod reception;
 mod region;
 #[cfg(not(loom))]
@@ -115,6 +118,8 @@ mod ring;
 mod segment;
 #[cfg(not(loom))]
 mod sharing;
+#[cfg(not(loom))]
+mod sleeper;
 #[cfg(not(loom))]
 mod subscribe;
 mod sync;
@@ -141,6 +146,7 @@ pub use self::{
     outcome::{Acked, Holder, Nacked, Received, Sent},
     producer::{Claim, Outgoing, Producer, SendBatch},
     queue::{AtLimit, Queue, QueueOptions},
+    readiness::{Awaited, Readiness},
     ring::{Lag, Start},
     subscribe::{AckMode, Backoff, Subscribe},
     wait::Wait,

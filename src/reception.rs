@@ -18,16 +18,20 @@ use crate::ring::{
 };
 use crate::segment::{Access, Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
+use crate::sleeper::{Errand, Order};
 use crate::sync::{Ordering, fence};
 use crate::sys::process;
 use crate::wait::{
-    Event, Habit, Next, Pace, Patience, SLEEP_UNSURE, StandOff, Ticket, Wait, fence_before_sleep,
+    Event, Habit, Next, Pace, Patience, SLEEP_MAX, SLEEP_UNSURE, StandOff, Ticket, Wait,
+    fence_before_sleep,
 };
 
 /// Polls of the next commit word before the next thorough look: a few hundred nanoseconds.
 const POLLS_PER_LOOK: u32 = 32;
 /// How long an observer that backs off does not look: the system makes twice as much of it.
 const NAP: Duration = Duration::from_micros(50);
+/// Who polls by itself looks around once in so many looks that find nothing.
+const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
 
 /// One reader with what it needs to wait and to hand out payloads.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub(crate) struct Reception {
     stand_off: StandOff,
     habit: Habit,
     empty_looks: u32,
+    /// The last sleep that another thread was sent to, and the sequence that was next then.
+    sent: Option<(Announced, u64)>,
     segment: Arc<Segment>,
     /// Last: the reader's view is of this.
     mapping: Arc<Mapping>,
@@ -99,6 +105,7 @@ impl Reception {
             stand_off,
             habit: Habit::default(),
             empty_looks: 0,
+            sent: None,
             segment,
             mapping,
         }
@@ -458,6 +465,58 @@ impl Reception {
         Ok((!called).then_some(announced))
     }
 
+    /// Lets another thread sleep: announces that, and says what to sleep on. `None` if there is
+    /// something to receive, or to be told.
+    pub(crate) fn order_sleep(&mut self) -> Result<Option<Order>, Error> {
+        self.begin_order()?;
+        if let Some((announced, sequence)) = self.sent.take()
+            && sequence != self.next_sequence()
+        {
+            self.check_late_wake(&announced);
+        }
+        if !self.has_looked() {
+            return Ok(None);
+        }
+        let Some(mut announced) = self.announce_sleep(SLEEP_MAX) else {
+            self.look_around_next();
+            return Ok(self.may_sleep().then(|| Order::new(Vec::new(), SLEEP_UNSURE)));
+        };
+        self.confirm_sleep(&mut announced, process::global_barrier);
+        if !self.may_sleep() {
+            return Ok(None);
+        }
+        let order = Order::new(vec![self.errand(&announced)], announced.limit);
+        self.sent = Some((announced, self.next_sequence()));
+        Ok(Some(order))
+    }
+
+    /// What comes before a wait, whoever sleeps then.
+    pub(crate) fn begin_order(&mut self) -> Result<(), Error> {
+        if self.interruption.is_child() {
+            return Err(self.segment.forked());
+        }
+        self.let_go();
+        self.announce_room();
+        Ok(())
+    }
+
+    /// Whether anybody has looked for a message, and found none: what is missed before the first one is
+    /// told by a look alone.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.empty_looks != 0
+    }
+
+    /// Has another thread sleep as was announced. Should nobody call, the next receive looks around.
+    pub(crate) fn errand(&mut self, announced: &Announced) -> Errand {
+        self.note_sleep();
+        self.look_around_next();
+        let relief = match &*self.reader {
+            Reader::Shared(reader) if announced.is_full => Some(Arc::clone(reader.relief_word())),
+            _ => None,
+        };
+        Errand::new(&self.mapping, relief, announced.ticket)
+    }
+
     /// Announces that it is going to sleep, if it is allowed to. [`Self::confirm_sleep`] has to follow,
     /// then [`Self::may_sleep`], and then the sleep.
     pub(crate) fn announce_sleep(&self, limit: Duration) -> Option<Announced> {
@@ -587,9 +646,13 @@ impl Reception {
         if gone && has_nothing_left() { Err(self.segment.stale()) } else { Ok(()) }
     }
 
+    /// Has the next look that finds nothing look around.
+    fn look_around_next(&mut self) {
+        self.empty_looks = LOOKS_PER_LOOK_AROUND - 1;
+    }
+
     /// For callers that poll by themselves: the cheap part each time, the other one seldom.
     fn look_around_sometimes(&mut self) -> Result<(), Error> {
-        const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
         self.empty_looks = self.empty_looks.wrapping_add(1);
         let often = self.reader.ring().is_removed();
         if often || self.empty_looks.is_multiple_of(LOOKS_PER_LOOK_AROUND) {

@@ -50,6 +50,9 @@
 //! |-----------|----------------------------|----------------------------------------------|
 //! | INTERRUPT | change the word, fence, call | make the event odd, fence, look at the word |
 //!
+//! Another thread may sleep for whoever has announced it, fenced and looked (`sleeper.rs`): the
+//! comparison with what the word was is the kernel's, whichever thread asks for it.
+//!
 //! Every sleep ends after [`SLEEP_MAX`], to look whether the queue is still there; if it finds
 //! a message then, that is counted as a late wake, and the tests insist that there is none.
 
@@ -101,8 +104,15 @@ pub(crate) const SLEEP_UNSURE: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event<'a>(&'a AtomicU32);
 
+/// The same word, not the same value.
+impl PartialEq for Event<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.0, other.0)
+    }
+}
+
 /// What the word was when somebody announced that it will sleep.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ticket(u32);
 
 impl<'a> Event<'a> {
@@ -128,10 +138,12 @@ impl<'a> Event<'a> {
     #[cfg(not(loom))]
     pub(crate) fn was_called_since(self, ticket: Ticket) -> bool {
         const YIELDS: u32 = 1_000;
-        (0..YIELDS).any(|_| {
-            std::thread::yield_now();
-            self.0.load(Ordering::Acquire) != ticket.0
-        })
+        let was_called = || self.0.load(Ordering::Acquire) != ticket.0;
+        was_called()
+            || (0..YIELDS).any(|_| {
+                std::thread::yield_now();
+                was_called()
+            })
     }
 
     /// Whether somebody may be asleep. The caller has put a fence between its work and this.

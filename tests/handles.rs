@@ -9,7 +9,7 @@ use std::thread;
 
 use ringway::{
     Consumer, ConsumerSet, Error, JournalThread, Journaler, Lag, Message, Observer, Producer,
-    Queue, QueueOptions, Received, Sent, Start, Subscribe, Wait,
+    Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
 };
 use support::segment::header_word;
 use support::{Name, holding_members, watchdog};
@@ -333,9 +333,16 @@ fn handles_move_between_threads_and_what_is_shared_may_be() {
     moves::<ConsumerSet>();
     moves::<Journaler>();
     is_shared::<Queue>();
+    is_shared::<Readiness>();
     is_shared::<JournalThread>();
     is_shared::<Message<'_>>();
     is_shared::<Error>();
+    let _ = wait_as_task;
+}
+
+/// As runtimes with several threads ask of tasks.
+fn wait_as_task(readiness: &mut Readiness, consumer: &mut Consumer) -> impl Future + Send {
+    readiness.ready(consumer)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 27] = [
+const MODULES: [(&str, &str); 29] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
     ("names", "queue subscribe ring wait"),
@@ -15,7 +15,8 @@ const MODULES: [(&str, &str); 27] = [
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",
     ),
-    ("consumer_set", "consumer reception message outcome error wait sys"),
+    ("readiness", "consumer_set consumer sleeper error"),
+    ("consumer_set", "consumer reception message sleeper outcome error wait sys"),
     (
         "consumer",
         "acker reception membership interrupter message sharing registry history subscribe segment outcome error ring wait",
@@ -26,7 +27,7 @@ const MODULES: [(&str, &str); 27] = [
     ),
     (
         "reception",
-        "message sharing history membership interrupter segment outcome error ring wait sys sync layout",
+        "message sharing history membership interrupter sleeper segment outcome error ring wait sys sync layout",
     ),
     ("message", "sharing outcome error ring"),
     ("acker", "sharing outcome error"),
@@ -39,6 +40,7 @@ const MODULES: [(&str, &str); 27] = [
     ("history", "membership segment error ring wait sys sync layout"),
     ("membership", "segment error ring wait sys sync layout"),
     ("interrupter", "segment error wait sys sync layout"),
+    ("sleeper", "segment ring wait sys sync layout"),
     ("key", ""),
     ("subscribe", "segment error ring wait"),
     ("segment", "error ring region wait sys sync layout"),

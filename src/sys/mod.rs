@@ -1,8 +1,10 @@
-//! The operating system: files with locks, mappings, futexes, barriers, forks.
+//! The operating system: files with locks, descriptors to wait on, mappings, futexes, barriers, forks.
 //!
 //! Thin and typed: each function asks the system for one thing; what the calls are for is decided
 //! elsewhere. The model checks replace the futex and need nothing else from here.
 
+#[cfg(not(loom))]
+pub(crate) mod eventfd;
 #[cfg(not(loom))]
 pub(crate) mod file;
 #[cfg(not(loom))]

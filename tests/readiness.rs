@@ -1,0 +1,689 @@
+//! The descriptor to wait on: whatever ends the wait of a receive makes it readable.
+//!
+//! It would be readable after 0.1 s in any case. So what is to end a wait ends so many of them that the
+//! watchdog ends the test if it does not, and no call for a message may be late.
+
+#![allow(clippy::disallowed_types, reason = "what was received is counted beside the library")]
+
+mod support;
+
+use std::hint::spin_loop;
+use std::os::fd::AsRawFd;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+use std::{fs, thread};
+
+use ringway::{
+    AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Lag, Nacked, Producer, Queue,
+    QueueOptions, Readiness, Received, Start, Subscribe, Wait,
+};
+use support::{Name, Peer, Random, Watchdog, assert_message, play, say, watchdog, watchdog_of};
+
+#[test]
+fn peer() {
+    play(&[
+        ("answers", answers),
+        ("drops", drops),
+        ("forks", forks),
+        ("has no descriptors", has_no_descriptors),
+        ("sleeps on one word", sleeps_on_one_word),
+    ]);
+}
+
+/// Waits that something is to end; by time alone they would last 200 s.
+const ROUNDS: u64 = 2_000;
+
+fn watchdog_of_rounds() -> Watchdog {
+    watchdog_of(Duration::from_secs(100))
+}
+
+fn new_queue(purpose: &str) -> (Name, Queue) {
+    let name = Name::new(purpose);
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+    (name, queue)
+}
+
+fn oldest() -> Subscribe {
+    Subscribe::new().from(Start::Oldest)
+}
+
+fn workers() -> Subscribe {
+    oldest().named("workers").ack(AckMode::Manual)
+}
+
+fn is_readable_within(readiness: &Readiness, milliseconds: i32) -> bool {
+    let mut polled = libc::pollfd { fd: readiness.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the struct outlives the call.
+    let count = unsafe { libc::poll(&raw mut polled, 1, milliseconds) };
+    assert!(count >= 0, "{}", std::io::Error::last_os_error());
+    polled.revents == libc::POLLIN
+}
+
+/// Waits unless there is something; afterwards there may be.
+fn wait_for(readiness: &Readiness, awaited: &mut impl Awaited) {
+    if readiness.arm(awaited).unwrap() {
+        assert!(is_readable_within(readiness, -1));
+    }
+}
+
+/// What comes next but `Empty`.
+fn next(readiness: &Readiness, consumer: &mut Consumer) -> Result<Received<u64>, Error> {
+    loop {
+        match consumer.try_receive()?.map(|message| message.sequence()) {
+            Received::Empty => wait_for(readiness, consumer),
+            received => return Ok(received),
+        }
+    }
+}
+
+#[track_caller]
+fn assert_no_late_wake(queue: &Queue) {
+    for consumer in queue.info().unwrap().consumers {
+        assert!(consumer.sleeps > 0 && consumer.late_wakes == 0, "{consumer:?}");
+    }
+}
+
+/// Sends back what it receives, until the end.
+fn answers(arguments: &[&str]) {
+    let [from, to] = arguments else { panic!("two queues") };
+    let mut producer = Queue::open(to).unwrap().producer().unwrap();
+    let queue = Queue::open(from).unwrap();
+    let mut consumer = queue.subscribe(&oldest().wait(Wait::Park)).unwrap();
+    say("ready");
+    while let Received::Message(message) = consumer.receive().unwrap() {
+        producer.send(message.payload()).unwrap();
+    }
+    producer.close().unwrap();
+}
+
+#[test]
+fn no_answer_of_another_process_is_late() {
+    const COUNT: u64 = 20_000;
+    let _watchdog = watchdog();
+    let mut random = Random::from_environment();
+    let ((there, questions), (back, answers)) = (new_queue("there"), new_queue("back"));
+    let mut peer = Peer::start("answers", &[&there, &back]);
+    peer.await_word("ready");
+    let mut producer = questions.producer().unwrap();
+    let mut consumer = answers.subscribe(&oldest()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    for sequence in 0..COUNT {
+        producer.send(&sequence.to_le_bytes()).unwrap();
+        // So that the answer comes before the arming, in its midst, or long after.
+        (0..random.below(1_000)).for_each(|_| spin_loop());
+        assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(sequence));
+    }
+    producer.close().unwrap();
+    assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Closed);
+    peer.finish();
+    assert_no_late_wake(&answers);
+}
+
+/// A thread sends the next one when the last one was received, at any time.
+fn send_one_by_one(producers: &mut [Producer], received: &AtomicU64, count: u64) {
+    let mut random = Random::of(count);
+    for sent in 0..count {
+        while received.load(Ordering::Acquire) < sent {
+            thread::yield_now();
+        }
+        (0..random.below(3_000)).for_each(|_| spin_loop());
+        let chosen = usize::try_from(random.below(producers.len() as u64)).unwrap();
+        producers[chosen].send(&sent.to_le_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn no_message_is_late_of_many_that_come_one_by_one() {
+    const COUNT: u64 = 30_000;
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("one-by-one");
+    let mut producers = [queue.producer().unwrap()];
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    let received = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| send_one_by_one(&mut producers, &received, COUNT));
+        for sequence in 0..COUNT {
+            loop {
+                match consumer.try_receive().unwrap().map(|message| message.sequence()) {
+                    Received::Empty => {
+                        // Also of one who arms more often than it waits.
+                        for _ in 0..sequence % 3 {
+                            let _ = readiness.arm(&mut consumer).unwrap();
+                        }
+                        wait_for(&readiness, &mut consumer);
+                    }
+                    received => break assert_eq!(received, Received::Message(sequence)),
+                }
+            }
+            received.store(sequence + 1, Ordering::Release);
+        }
+    });
+    assert_no_late_wake(&queue);
+}
+
+#[test]
+fn a_set_is_told_of_whichever_queue_has_something() {
+    const COUNT: u64 = 20_000;
+    let _watchdog = watchdog();
+    let queues = [new_queue("set-0"), new_queue("set-1"), new_queue("set-2")];
+    let mut producers = [0, 1, 2].map(|number: usize| queues[number].1.producer().unwrap());
+    let options = [oldest(), oldest().on_lag(Lag::Skip), oldest().named("workers")];
+    let consumers = queues.iter().zip(&options);
+    let mut set: ConsumerSet =
+        consumers.map(|((_, queue), options)| queue.subscribe(options).unwrap()).collect();
+    let readiness = Readiness::new().unwrap();
+    let received = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            send_one_by_one(&mut producers, &received, COUNT);
+            for producer in producers {
+                producer.close().unwrap();
+            }
+        });
+        let mut next = 0_u64;
+        while !set.has_ended() {
+            let Some((_, message)) = set.try_receive() else {
+                wait_for(&readiness, &mut set);
+                continue;
+            };
+            if let Some(message) = message.unwrap().message() {
+                assert_eq!(message.payload(), next.to_le_bytes());
+                next += 1;
+                received.store(next, Ordering::Release);
+            }
+        }
+        assert_eq!(next, COUNT);
+    });
+    assert!(!readiness.arm(&mut set).unwrap(), "there is nobody to wait for");
+    for (_, queue) in &queues {
+        assert_no_late_wake(queue);
+    }
+}
+
+#[test]
+fn it_serves_one_consumer_after_the_other() {
+    const COUNT: u64 = 10_000;
+    let _watchdog = watchdog();
+    let queues = [new_queue("in-turn-0"), new_queue("in-turn-1")];
+    let mut producers = queues.each_ref().map(|(_, queue)| queue.producer().unwrap());
+    let mut consumers = queues.each_ref().map(|(_, queue)| queue.subscribe(&oldest()).unwrap());
+    let readiness = Readiness::new().unwrap();
+    let (ask, asked) = channel::<usize>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for number in asked {
+                producers[number].send(b"here").unwrap();
+            }
+        });
+        for sequence in 0..COUNT {
+            for number in [0, 1] {
+                for consumer in &mut consumers {
+                    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+                    assert!(readiness.arm(consumer).unwrap());
+                }
+                ask.send(number).unwrap();
+                let received = next(&readiness, &mut consumers[number]).unwrap();
+                assert_eq!(received, Received::Message(sequence));
+            }
+        }
+        drop(ask);
+    });
+    for (_, queue) in &queues {
+        assert_no_late_wake(queue);
+    }
+}
+
+#[test]
+fn an_end_of_the_stream_is_told() {
+    let _watchdog = watchdog_of_rounds();
+    let (_name, queue) = new_queue("close");
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    let (begin, begun) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for producer in begun {
+                Producer::close(producer).unwrap();
+            }
+        });
+        for _ in 0..ROUNDS {
+            // The last one may not be quite gone.
+            begin.send(queue.producer_timeout(Duration::MAX).unwrap()).unwrap();
+            assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Closed);
+            assert!(!readiness.arm(&mut consumer).unwrap());
+        }
+        drop(begin);
+    });
+}
+
+#[test]
+fn a_removal_is_told() {
+    const REMOVALS: u64 = 1_000;
+    let _watchdog = watchdog_of(Duration::from_secs(80));
+    let readiness = Readiness::new().unwrap();
+    for _ in 0..REMOVALS {
+        let (name, queue) = new_queue("removal");
+        let mut consumer = queue.subscribe(&oldest()).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || drop(name));
+            let told = next(&readiness, &mut consumer);
+            assert!(matches!(told, Err(Error::Stale { .. })), "{told:?}");
+        });
+    }
+}
+
+/// Nobody calls then: it is found out by a look around.
+#[test]
+fn a_removal_without_a_word_is_found_out() {
+    let _watchdog = watchdog();
+    let (name, queue) = new_queue("unlinked");
+    let mut set = ConsumerSet::from_iter([queue.subscribe(&oldest()).unwrap()]);
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let mut observer = queue.observe(Start::Newest).unwrap();
+    let readiness = Readiness::new().unwrap();
+    fs::remove_file(name.path()).unwrap();
+    assert!(matches!(next(&readiness, &mut consumer), Err(Error::Stale { .. })));
+    let told = loop {
+        match observer.try_receive() {
+            Ok(_) => wait_for(&readiness, &mut observer),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(told, Error::Stale { .. }), "{told:?}");
+    let told = loop {
+        match set.try_receive() {
+            None => wait_for(&readiness, &mut set),
+            Some((number, received)) => break (number, received.unwrap_err()),
+        }
+    };
+    assert!(matches!(told, (0, Error::Stale { .. })), "{told:?}");
+}
+
+#[test]
+fn an_interruption_is_told() {
+    let _watchdog = watchdog_of_rounds();
+    let (_name, queue) = new_queue("interrupted");
+    let readiness = Readiness::new().unwrap();
+    for options in [oldest(), workers()] {
+        let mut consumer = queue.subscribe(&options).unwrap();
+        let interrupter = consumer.interrupter();
+        let (begin, begun) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || begun.into_iter().for_each(|()| interrupter.interrupt()));
+            for _ in 0..ROUNDS {
+                begin.send(()).unwrap();
+                let told = next(&readiness, &mut consumer);
+                assert!(matches!(told, Err(Error::Interrupted { .. })), "{told:?}");
+            }
+            drop(begin);
+        });
+    }
+}
+
+#[test]
+fn what_an_acker_settles_is_told_to_who_has_as_much_as_it_may_have() {
+    let _watchdog = watchdog_of_rounds();
+    let (_name, queue) = new_queue("acker");
+    let mut producer = queue.producer().unwrap();
+    let mut consumer = queue.subscribe(&workers().prefetch(1)).unwrap();
+    let acker = consumer.acker().unwrap();
+    let readiness = Readiness::new().unwrap();
+    let (tasks, of_worker) = channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for sequence in of_worker {
+                assert_eq!(acker.ack(sequence).unwrap(), Acked::Done);
+            }
+        });
+        producer.send(b"the first").unwrap();
+        for sequence in 0..ROUNDS {
+            assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(sequence));
+            producer.send(b"one more").unwrap();
+            assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+            tasks.send(sequence).unwrap();
+        }
+        drop(tasks);
+    });
+    // With the last acker there is nothing left to wait for.
+    assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(ROUNDS));
+    producer.send(b"the last").unwrap();
+    let told = next(&readiness, &mut consumer);
+    assert!(matches!(told, Err(Error::PrefetchFull { .. })), "{told:?}");
+}
+
+#[test]
+fn a_pause_that_is_over_is_told() {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let _watchdog = watchdog_of(Duration::from_secs(60));
+    let (_name, queue) = new_queue("pause");
+    queue.producer().unwrap().send(b"again").unwrap();
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    for _ in 0..1_000 {
+        assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(0));
+        assert_eq!(consumer.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
+    }
+}
+
+#[test]
+fn what_is_there_needs_no_wait() {
+    let (name, queue) = new_queue("there");
+    let mut producer = queue.producer().unwrap();
+    let readiness = Readiness::new().unwrap();
+    let mut consumer = queue.subscribe(&oldest().on_lag(Lag::Skip)).unwrap();
+    // Nobody has looked yet.
+    assert!(!readiness.arm(&mut consumer).unwrap());
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    assert!(readiness.arm(&mut consumer).unwrap());
+    producer.send(b"here").unwrap();
+    for _ in 0..3 {
+        assert!(!readiness.arm(&mut consumer).unwrap());
+    }
+    assert_message(consumer.try_receive(), 0, b"here");
+    while producer.next_sequence() < 1_000 {
+        producer.send(&[7; 1_000]).unwrap();
+    }
+    assert!(!readiness.arm(&mut consumer).unwrap());
+    let missed = consumer.try_receive().unwrap();
+    assert!(matches!(missed, Received::Missed { from: 1, .. }), "{missed:?}");
+    while consumer.try_receive().unwrap() != Received::Empty {}
+    consumer.interrupter().interrupt();
+    assert!(!readiness.arm(&mut consumer).unwrap());
+    assert!(matches!(consumer.try_receive(), Err(Error::Interrupted { .. })));
+    let mut set = ConsumerSet::from_iter([consumer]);
+    assert!(set.try_receive().is_none());
+    assert!(readiness.arm(&mut set).unwrap());
+    producer.close().unwrap();
+    assert!(!readiness.arm(&mut set).unwrap());
+    assert!(set.try_receive().is_some() && set.has_ended());
+    drop(name);
+}
+
+/// It holds the producer no longer than a wait of its own would.
+#[test]
+fn what_was_lent_is_given_back() {
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("lent");
+    let mut producer = queue.producer().unwrap();
+    let mut workers = queue.subscribe(&oldest().named("workers")).unwrap();
+    assert_eq!(workers.try_receive().unwrap(), Received::Empty);
+    producer.send(b"work").unwrap();
+    assert_message(workers.try_receive(), 0, b"work");
+    assert_eq!(queue.info().unwrap().subscriptions[0].unacked, 1);
+    assert!(Readiness::new().unwrap().arm(&mut workers).unwrap());
+    assert_eq!(queue.info().unwrap().subscriptions[0].unacked, 0);
+}
+
+#[test]
+fn an_observer_is_told_after_a_moment() {
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("observer");
+    let mut observer = queue.observe(Start::Newest).unwrap();
+    let readiness = Readiness::new().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| queue.producer().unwrap().send(b"seen").unwrap());
+        while observer.try_receive().unwrap() == Received::Empty {
+            wait_for(&readiness, &mut observer);
+        }
+    });
+}
+
+/// How many of this process's threads are a [`Readiness`]'s.
+fn sleepers() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.trim() == "ringway-sleeper").count()
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Nothing is left of one that is dropped, whatever its thread is at.
+fn drops(_: &[&str]) {
+    let (_name, queue) = new_queue("drops");
+    let maps = || fs::read_to_string("/proc/self/maps").unwrap().matches("/ringway.").count();
+    let before = (sleepers(), descriptors(), maps());
+    for round in 0..200_u32 {
+        let mut consumer = queue.subscribe(&oldest()).unwrap();
+        let readiness = Readiness::new().unwrap();
+        if !round.is_multiple_of(4) {
+            assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+            assert!(readiness.arm(&mut consumer).unwrap());
+        }
+        (0..round * 50).for_each(|_| spin_loop());
+        // It may live longer than the consumer, or less long.
+        if round.is_multiple_of(2) {
+            drop(consumer);
+        }
+    }
+    while (sleepers(), descriptors(), maps()) != before {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn nothing_is_left_of_one_that_is_dropped() {
+    let _watchdog = watchdog();
+    Peer::start("drops", &[]).finish();
+}
+
+/// A child has no thread: it is refused, and what it drops is its own.
+fn forks(_: &[&str]) {
+    let (_name, queue) = new_queue("forks");
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    assert!(readiness.arm(&mut consumer).unwrap());
+    // SAFETY: the other threads of a peer wait, or sleep.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let mut own = Queue::open(queue.name()).unwrap().subscribe(&oldest()).unwrap();
+        let is_refused = [readiness.arm(&mut consumer), readiness.arm(&mut own)]
+            .iter()
+            .all(|armed| matches!(armed, Err(Error::Forked { .. })));
+        drop(readiness);
+        let renewed = Readiness::new().unwrap();
+        let is_empty = own.try_receive().unwrap() == Received::Empty;
+        let is_told =
+            is_empty && renewed.arm(&mut own).unwrap() && is_readable_within(&renewed, -1);
+        // SAFETY: a call without pointers. The parent's drops are not done here.
+        unsafe { libc::_exit(i32::from(!is_refused || !is_told)) };
+    }
+    let mut status = 0;
+    // SAFETY: the status outlives the call.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child failed");
+    queue.producer().unwrap().send(b"on").unwrap();
+    assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(0));
+}
+
+#[test]
+fn a_forked_child_cannot_arm_it() {
+    let _watchdog = watchdog();
+    Peer::start("forks", &[]).finish();
+}
+
+fn has_no_descriptors(_: &[&str]) {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+    let error = Readiness::new().unwrap_err();
+    assert!(matches!(error, Error::Os { .. }) && error.queue().is_empty());
+    let said = "cannot make a Readiness, which takes a file descriptor and a thread: ";
+    assert!(error.to_string().starts_with(said), "{error}");
+}
+
+#[test]
+fn one_that_cannot_be_had_is_an_error() {
+    let _watchdog = watchdog();
+    Peer::start("has no descriptors", &[]).finish();
+}
+
+/// As before Linux 5.16.
+fn sleeps_on_one_word(_: &[&str]) {
+    let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let (load, jump_if_equal, end) = (0x20, 0x15, 0x06);
+    let mut filter = [
+        step(load, 0, 0, 0),
+        step(jump_if_equal, 0, 1, u32::try_from(libc::SYS_futex_waitv).unwrap()),
+        step(end, 0, 0, refused),
+        step(end, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    // SAFETY: a call without pointers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the program and its steps outlive the call.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) }, 0);
+
+    let (_name, queue) = new_queue("one-word");
+    let mut producers = [queue.producer().unwrap()];
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    let received = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| send_one_by_one(&mut producers, &received, 200));
+        for sequence in 0..200 {
+            assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(sequence));
+            received.store(sequence + 1, Ordering::Release);
+        }
+    });
+    drop(readiness);
+    while sleepers() != 0 {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn where_nobody_can_sleep_on_several_words_it_is_told_after_a_moment() {
+    let _watchdog = watchdog();
+    Peer::start("sleeps on one word", &[]).finish();
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// An executor of as many tasks as there are, which are all polled whenever one is woken.
+fn block_on_all(mut tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        tasks.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
+        if tasks.is_empty() {
+            return;
+        }
+        thread::park();
+    }
+}
+
+async fn next_ready(readiness: &mut Readiness, consumer: &mut Consumer) -> Option<u64> {
+    loop {
+        match consumer.try_receive().unwrap() {
+            Received::Message(message) => return Some(message.sequence()),
+            Received::Closed => return None,
+            _ => readiness.ready(consumer).await.unwrap(),
+        }
+    }
+}
+
+/// Two tasks of one thread send each other one message at a time.
+#[test]
+fn tasks_are_woken() {
+    const COUNT: u64 = 10_000;
+    let _watchdog = watchdog();
+    let queues = [new_queue("task-0"), new_queue("task-1")];
+    let [one, two] = queues.each_ref().map(|(_, queue)| queue);
+    let play = async |from: &Queue, to: &Queue| {
+        let (mut producer, mut readiness) = (to.producer().unwrap(), Readiness::new().unwrap());
+        let mut consumer = from.subscribe(&oldest()).unwrap();
+        for sequence in 0..COUNT {
+            producer.send(b"your turn").unwrap();
+            assert_eq!(next_ready(&mut readiness, &mut consumer).await, Some(sequence));
+        }
+        producer.close().unwrap();
+        assert_eq!(next_ready(&mut readiness, &mut consumer).await, None);
+    };
+    block_on_all(vec![Box::pin(play(one, two)), Box::pin(play(two, one))]);
+}
+
+#[test]
+fn a_task_that_waits_for_a_set_is_woken() {
+    const COUNT: u64 = 10_000;
+    let _watchdog = watchdog();
+    let queues = [new_queue("task-set-0"), new_queue("task-set-1")];
+    let mut producers = queues.each_ref().map(|(_, queue)| queue.producer().unwrap());
+    let consumers = queues.iter().map(|(_, queue)| queue.subscribe(&oldest()).unwrap());
+    let mut set: ConsumerSet = consumers.collect();
+    let received = AtomicU64::new(0);
+    let receive = async {
+        let mut readiness = Readiness::new().unwrap();
+        while !set.has_ended() {
+            match set.try_receive() {
+                None => readiness.ready(&mut set).await.unwrap(),
+                Some((_, message)) if message.as_ref().unwrap() != &Received::Closed => {
+                    received.fetch_add(1, Ordering::Release);
+                }
+                Some(_) => {}
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            send_one_by_one(&mut producers, &received, COUNT);
+            for producer in producers {
+                producer.close().unwrap();
+            }
+        });
+        block_on_all(vec![Box::pin(receive)]);
+    });
+    assert_eq!(received.into_inner(), COUNT);
+    for (_, queue) in &queues {
+        assert_no_late_wake(queue);
+    }
+}
+
+/// Counts how often it was woken, and panics.
+struct Panics(AtomicU64);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Release);
+        panic!("as it does");
+    }
+}
+
+/// Neither a future that was dropped nor a waker that panics is the end.
+#[test]
+fn whoever_waits_next_is_told() {
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("next");
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let mut readiness = Readiness::new().unwrap();
+    let mut producer = queue.producer().unwrap();
+    let panics = Arc::new(Panics(AtomicU64::new(0)));
+    let waker = Waker::from(Arc::clone(&panics));
+    for sequence in 0..3 {
+        assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+        let pending = pin!(readiness.ready(&mut consumer)).poll(&mut Context::from_waker(&waker));
+        assert!(pending.is_pending());
+        while panics.0.load(Ordering::Acquire) == sequence {
+            thread::yield_now();
+        }
+        assert!(readiness.arm(&mut consumer).unwrap());
+        producer.send(b"here").unwrap();
+        assert!(is_readable_within(&readiness, -1));
+        assert_message(consumer.try_receive(), sequence, b"here");
+    }
+}
