@@ -33,7 +33,7 @@ use crate::sys::{file, process};
 const IDENTITY: &str = "identity";
 const INSTANCE: &str = "instance";
 /// How the names of files end that somebody died while making.
-const ASIDE: &str = "new";
+pub(super) const ASIDE: &str = "new";
 const FIRST_LINE: &str = "ringway history 1";
 /// More than any identity has.
 const IDENTITY_SIZE_MAX: u64 = 4096;
@@ -219,7 +219,7 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Has the names in a directory on the disk, if one may look at it.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         open => open?.sync_all(),
@@ -253,15 +253,20 @@ fn write_whole(
     bytes: &[u8],
     give_name: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut random = [0; 16];
-    process::random(&mut random)?;
-    // Nobody else's, also where others have process numbers of their own.
-    let aside = path.with_extension(format!("{}.{ASIDE}", hex(&random)));
+    let aside = name_aside(path)?;
     let mut file = File::create_new(&aside)?;
     let written = file.write_all(bytes).and_then(|()| give_name(&aside, path));
     // It has been renamed, or is of no use any more.
     let _ = fs::remove_file(&aside);
     written
+}
+
+/// A name for a file that is written beside another one; nobody else's, also where others have process
+/// numbers of their own.
+pub(super) fn name_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 16];
+    process::random(&mut random)?;
+    Ok(path.with_extension(format!("{}.{ASIDE}", hex(&random))))
 }
 
 /// Where a queue's messages lie on disk; `None` if it has no history directory.
@@ -356,7 +361,7 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
     const KEPT: [(&str, &[&str]); 4] = [
         ("log", &["log", "broken"]),
         ("spill", &["log"]),
-        ("dead-letters", &["letters"]),
+        ("dead-letters", &["letters", ASIDE]),
         ("subscriptions", &["checkpoint"]),
     ];
     let mut removed = Vec::new();

@@ -5,7 +5,7 @@ mod options;
 pub use self::options::{AtLimit, QueueOptions};
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::consumer::{Consumer, Observer};
@@ -42,6 +42,8 @@ use crate::wait::Wait;
 pub struct Queue {
     segment: Arc<Segment>,
     log_cut: Option<Arc<LogCut>>,
+    /// Those of which some were dropped last. What is known of their file makes the next drop short.
+    letters: Arc<Mutex<Option<Arc<DeadLetterFile>>>>,
 }
 
 impl Queue {
@@ -75,7 +77,7 @@ impl Queue {
         if let Some(adopted) = adopted {
             adopted.keep();
         }
-        Ok(Self { segment: Arc::new(segment), log_cut: log_cut.map(Arc::new) })
+        Ok(Self { log_cut: log_cut.map(Arc::new), ..Self::of(segment) })
     }
 
     /// Opens a queue of this process's user, or of root. Where the queue's mode lets the
@@ -95,7 +97,11 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn open(name: &str) -> Result<Self, Error> {
-        Ok(Self { segment: Arc::new(Segment::open(name, Owner::Trusted)?), log_cut: None })
+        Segment::open(name, Owner::Trusted).map(Self::of)
+    }
+
+    fn of(segment: Segment) -> Self {
+        Self { segment: Arc::new(segment), log_cut: None, letters: Arc::default() }
     }
 
     /// As [`open`](Self::open), but waits so long at most for somebody to make the queue, then says
@@ -145,7 +151,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn open_owned_by(name: &str, user: u32) -> Result<Self, Error> {
-        Ok(Self { segment: Arc::new(Segment::open(name, Owner::User(user))?), log_cut: None })
+        Segment::open(name, Owner::User(user)).map(Self::of)
     }
 
     /// Opens a queue, or makes it if there is none. If there is one, the options have no part
@@ -670,12 +676,19 @@ impl Queue {
         self.letter_file(directory.as_ref(), subscription)?.read()
     }
 
-    /// Marks a dead letter as dealt with: [`dead_letters`](Self::dead_letters) does not show it any
-    /// more. `id` is [`DeadLetter::id`](crate::DeadLetter::id); the directory is the queue's
-    /// history directory unless another is named. To drop a letter again changes nothing.
+    /// Drops a dead letter that was dealt with: [`dead_letters`](Self::dead_letters) does not show
+    /// it any more. `id` is [`DeadLetter::id`](crate::DeadLetter::id); the directory is the queue's
+    /// history directory unless another is named. Of several who drop a letter at the same time, one
+    /// does.
+    ///
+    /// Letters that were dropped give their space back when they are more than half of the file and
+    /// 64 KiB, or none is left: then the file is written anew without them, and needs the space of
+    /// the others once more for that time. [`drop_dead_letters`](Self::drop_dead_letters) is faster
+    /// for many.
     ///
     /// # Errors
-    /// [`Error::NoSuchDeadLetter`]; as [`dead_letters`](Self::dead_letters).
+    /// [`Error::NoSuchDeadLetter`], also if it was dropped already; as
+    /// [`dead_letters`](Self::dead_letters).
     ///
     /// ```
     /// # use ringway::{AckMode, Error, Queue, QueueOptions, Start, Subscribe};
@@ -690,7 +703,7 @@ impl Queue {
     /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
     /// queue.drop_dead_letter("workers", letter.id, None)?;
     /// assert_eq!(queue.dead_letters("workers")?.count(), 0);
-    /// let missing = queue.drop_dead_letter("workers", letter.id + 1, None);
+    /// let missing = queue.drop_dead_letter("workers", letter.id, None);
     /// assert!(matches!(missing, Err(Error::NoSuchDeadLetter { .. })));
     /// # Queue::force_remove("doc-drop-letter")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
@@ -702,11 +715,67 @@ impl Queue {
         id: u64,
         directory: Option<&Path>,
     ) -> Result<(), Error> {
+        self.letters_to_drop(subscription, directory)?.drop_letter(id)
+    }
+
+    /// As [`drop_dead_letter`](Self::drop_dead_letter), of many at once: the disk is waited for
+    /// once. Returns which of them were there; others were dropped already, or never were.
+    ///
+    /// # Errors
+    /// As [`dead_letters`](Self::dead_letters). Some may be dropped then.
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Error, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-drop-letters");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-drop-letters");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let queue = Queue::create("doc-drop-letters", &QueueOptions::new().history(&directory))?;
+    /// # let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).max_deliveries(1))?;
+    /// # queue.producer()?.send(b"poison")?;
+    /// # let _ = worker.receive()?.message().unwrap().nack()?;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let week_ago = SystemTime::now() - Duration::from_secs(7 * 24 * 3600);
+    /// let mut old = Vec::new();
+    /// for letter in queue.dead_letters("workers")? {
+    ///     let letter = letter?;
+    ///     if letter.time < week_ago {
+    ///         old.push(letter.id);
+    ///     }
+    /// }
+    /// let dropped = queue.drop_dead_letters("workers", &old, None)?;
+    /// assert_eq!(dropped, []);
+    /// assert_eq!(queue.dead_letters("workers")?.count(), 1);
+    /// # Queue::force_remove("doc-drop-letters")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn drop_dead_letters(
+        &self,
+        subscription: &str,
+        ids: &[u64],
+        directory: Option<&Path>,
+    ) -> Result<Vec<u64>, Error> {
+        self.letters_to_drop(subscription, directory)?.drop_letters(ids)
+    }
+
+    fn letters_to_drop(
+        &self,
+        subscription: &str,
+        directory: Option<&Path>,
+    ) -> Result<Arc<DeadLetterFile>, Error> {
         let Some(directory) = directory.or_else(|| self.segment.history()) else {
             let (queue, what) = (self.name().into(), "it has no history directory".into());
             return Err(Error::InvalidOption { queue, what });
         };
-        self.letter_file(directory, subscription)?.append_drop(id)
+        let mut last = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = last.as_ref().filter(|file| file.is_of(directory, subscription)) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(self.letter_file(directory, subscription)?);
+        *last = Some(Arc::clone(&file));
+        Ok(file)
     }
 
     fn letter_file(&self, directory: &Path, subscription: &str) -> Result<DeadLetterFile, Error> {

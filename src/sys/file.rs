@@ -147,7 +147,16 @@ pub(crate) fn forget(file: &File) {
 /// has a lock on one of them. The lock goes with the last copy of the opening, at the latest
 /// when the process dies (open file description locks, `fcntl(2)`).
 pub(crate) fn try_lock(file: &File, first: u64, count: u64) -> io::Result<bool> {
-    let lock = byte_range(libc::F_WRLCK, first, count);
+    try_lock_as(libc::F_WRLCK, file, first, count)
+}
+
+/// The same, with others who want no more than this.
+pub(crate) fn try_lock_shared(file: &File, first: u64, count: u64) -> io::Result<bool> {
+    try_lock_as(libc::F_RDLCK, file, first, count)
+}
+
+fn try_lock_as(kind: libc::c_int, file: &File, first: u64, count: u64) -> io::Result<bool> {
+    let lock = byte_range(kind, first, count);
     // SAFETY: the struct outlives the call.
     match check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
         Ok(_) => Ok(true),

@@ -1,28 +1,32 @@
 //! Dead letters: messages that were given up, in one file for each subscription.
 //!
 //! The file is a sequence of [records](record). A record is appended by one `write` to a file
-//! opened for appending, so that records of several members never mix, and nobody waits for
-//! anybody; it is on disk before the message is settled. If the disk is full, or a writer is
+//! opened for appending, so that records of several members never mix, and no member waits for
+//! another; it is on disk before the message is settled. If the disk is full, or a writer is
 //! killed, a part of a record may remain, with whole ones behind it: who reads looks for the next
-//! record that is whole, and tells what was passed over. Nothing is ever taken out: a letter that
-//! is dropped is followed by a record that says so.
+//! record that is whole, and tells what was passed over. A letter that is dropped is followed by a
+//! record that says so; when that pays, whoever drops letters writes the file [anew](rewriting)
+//! without them.
 
+mod file;
 mod record;
+mod rewriting;
 mod seen;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use self::record::{Head, Kind, Record, Records};
+use self::file::{FileId, Letters, Lock};
+use self::record::{Kind, Record, Records};
 use self::seen::Seen;
-use super::directory::make_directory;
+use super::directory::{make_directory, sync_directory};
 use super::fields;
 use crate::error::Error;
 
@@ -87,7 +91,7 @@ impl std::fmt::Display for Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Where its record begins in the file, which no other has.
+    /// A number that no other letter of the subscription has, or will have. It stays the same.
     pub id: u64,
     /// The queue it was sent to.
     pub queue: String,
@@ -127,6 +131,14 @@ pub(crate) struct DeadLetterFile {
     instance: [u8; 16],
     subscription: Box<str>,
     seen: Mutex<Seen>,
+    appended_to: Mutex<Acquaintance>,
+}
+
+/// What a process knows of the file that it appends to.
+#[derive(Debug, Default)]
+struct Acquaintance {
+    file: FileId,
+    shift: u64,
 }
 
 impl DeadLetterFile {
@@ -137,48 +149,109 @@ impl DeadLetterFile {
         instance: [u8; 16],
         subscription: &str,
     ) -> Self {
-        let path = directory.join("dead-letters").join(format!("{subscription}.letters"));
-        let (queue, subscription, seen) = (queue.into(), subscription.into(), Mutex::default());
-        Self { path, queue, instance, subscription, seen }
+        let path = Self::path_in(directory, subscription);
+        let (queue, subscription) = (queue.into(), subscription.into());
+        let (seen, appended_to) = (Mutex::default(), Mutex::default());
+        Self { path, queue, instance, subscription, seen, appended_to }
+    }
+
+    /// Whether it is this one.
+    pub(crate) fn is_of(&self, directory: &Path, subscription: &str) -> bool {
+        self.path == Self::path_in(directory, subscription)
+    }
+
+    fn path_in(directory: &Path, subscription: &str) -> PathBuf {
+        directory.join("dead-letters").join(format!("{subscription}.letters"))
     }
 
     /// Appends a letter. It is on disk when this returns.
     pub(crate) fn append(&self, letter: &Letter<'_>) -> Result<(), Error> {
-        let appended = self.append_record(Kind::Letter, letter);
+        let append = || {
+            let (file, record) = Letters::open_locked(
+                &self.path,
+                || self.open_to_append(),
+                |file| Ok(record::encode(self, Kind::Letter, letter, self.acquaint(file)?)),
+                Letters::lock_to_append,
+            )?;
+            append_whole(file, &record)
+        };
+        let appended = append().map_err(|error| self.failed("write to", error));
         self.seen().note(letter.sequence, appended.is_ok());
         appended
     }
 
-    /// Says that a letter was dealt with.
-    pub(crate) fn append_drop(&self, id: u64) -> Result<(), Error> {
-        if !self.has_letter_at(id)? {
+    /// Drops letters, and returns which of these there were. That is on disk when this returns; the
+    /// space that they took may be given back then, or another time.
+    pub(crate) fn drop_letters(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
+        let failed = |error| self.failed("write to", error);
+        let open = || Letters::open(&self.path, OpenOptions::new().append(true));
+        let opened =
+            Letters::open_locked(&self.path, open, |file| self.acquaint(file), Letters::lock_to_drop);
+        let (file, shift) = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened.map_err(failed)?,
+        };
+        let mut seen = self.seen();
+        self.read_on(&mut seen, &file)?;
+        let mut asked_for = HashSet::new();
+        let is_there = |id: &u64| seen.has_letter(*id) && asked_for.insert(*id);
+        let dropped: Vec<_> = ids.iter().copied().filter(is_there).collect();
+        if dropped.is_empty() {
+            return Ok(dropped);
+        }
+        self.append_drops(&file, &dropped, shift).map_err(failed)?;
+        self.read_on(&mut seen, &file)?;
+        let size = file.metadata().map_err(failed)?.len();
+        if seen.is_worth_rewriting(size) {
+            // They are dropped all the same; the next one who drops some tries again.
+            let _ = rewriting::rewrite(&self.path, &file);
+        }
+        Ok(dropped)
+    }
+
+    /// Drops one letter, which has to be there.
+    pub(crate) fn drop_letter(&self, id: u64) -> Result<(), Error> {
+        if self.drop_letters(&[id])?.is_empty() {
             let (queue, subscription) = (self.queue.clone(), self.subscription.clone());
             return Err(Error::NoSuchDeadLetter { queue, subscription, id });
         }
-        let drop = Letter {
-            sequence: id,
-            key_hash: None,
-            deliveries: 0,
-            reason: Reason::Refused,
-            payload: &[],
-        };
-        self.append_record(Kind::Dropped, &drop)
+        Ok(())
+    }
+
+    fn append_drops(&self, file: &Letters, ids: &[u64], shift: u64) -> io::Result<()> {
+        /// So many by one write.
+        const AT_ONCE: usize = 1000;
+        for ids in ids.chunks(AT_ONCE) {
+            let drop = |&id: &u64| {
+                let (reason, payload) = (Reason::Refused, &[][..]);
+                let drop = Letter { sequence: id, key_hash: None, deliveries: 0, reason, payload };
+                record::encode(self, Kind::Dropped, &drop, shift)
+            };
+            let records: Vec<u8> = ids.iter().flat_map(drop).collect();
+            file.lock_to_append()?;
+            file.append(&records)?;
+            file.unlock(Lock::Appending)?;
+        }
+        file.sync_data()
     }
 
     /// Whether a message is among the letters already, and on disk. To be asked if somebody may have
     /// died between its letter and its settling: before its letter was synced, perhaps.
     pub(crate) fn has_on_disk(&self, sequence: u64) -> Result<bool, Error> {
         let mut seen = self.seen();
-        let Some(file) = self.open_to_read()? else {
-            seen.forget();
-            return Ok(false);
+        let file = match Letters::open(&self.path, OpenOptions::new().append(true)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                seen.forget();
+                return Ok(false);
+            }
+            opened => opened.map_err(|error| self.failed("open", error))?,
         };
-        let read = seen.read_on(&file, self.instance);
-        read.map_err(|error| self.failed("read", error))?;
+        self.read_on(&mut seen, &file)?;
         if !seen.has(sequence) {
             return Ok(false);
         }
-        file.sync_data().map_err(|error| self.failed("sync", error))?;
+        let synced = self.acquaint(&file).and_then(|_| file.sync_data());
+        synced.map_err(|error| self.failed("sync", error))?;
         Ok(true)
     }
 
@@ -186,94 +259,74 @@ impl DeadLetterFile {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Looks at what the file has had since. What is half written while others append would be passed
+    /// over, and not looked at again; but nobody waits for long who was stopped in that.
+    fn read_on(&self, seen: &mut Seen, file: &Letters) -> Result<(), Error> {
+        let size = match file.settled_size() {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                file.metadata().map(|facts| facts.len())
+            }
+            size => size,
+        };
+        let read = size.and_then(|size| seen.read_on(file, self.instance, size));
+        read.map_err(|error| self.failed("read", error))
+    }
+
     /// The letters that were not dropped, in the order in which they were appended.
     pub(crate) fn read(&self) -> Result<DeadLetters, Error> {
         let (path, queue) = (self.path.clone(), self.queue.clone());
         let mut letters =
             DeadLetters { records: None, dropped: HashSet::new(), path, queue, passed_over: 0 };
-        let Some(file) = self.open_to_read()? else { return Ok(letters) };
-        let mut records = Records::new(file, 0);
+        let opened = file::open_regular(&self.path, OpenOptions::new().read(true));
+        let mut file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(letters),
+            opened => opened.map_err(|error| self.failed("open", error))?,
+        };
         let failed = |error| self.failed("read", error);
-        while let Some(head) = records.next(Head::parse).map_err(failed)? {
-            letters.dropped.extend(head.drops());
-        }
-        letters.records = Some(records.rewound().map_err(failed)?);
+        letters.dropped = record::dropped_before(&file, u64::MAX).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        letters.records = Some(Records::new(file, 0));
         Ok(letters)
     }
 
-    fn has_letter_at(&self, position: u64) -> Result<bool, Error> {
-        let Some(mut file) = self.open_to_read()? else { return Ok(false) };
-        let end = file.seek(SeekFrom::End(0)).map_err(|error| self.failed("read", error))?;
-        if position >= end {
-            return Ok(false);
-        }
-        let record = file
-            .seek(SeekFrom::Start(position))
-            .and_then(|_| Records::new(file, position).next_here(Head::parse))
-            .map_err(|error| self.failed("read", error))?;
-        Ok(record.is_some_and(|head| head.kind == Some(Kind::Letter)))
-    }
-
-    fn append_record(&self, kind: Kind, letter: &Letter<'_>) -> Result<(), Error> {
-        let record = record::encode(self, kind, letter);
-        let append = || {
-            let mut file = self.open_to_append()?;
-            // One write, so that records never mix; what is not whole after it counts for nothing.
-            let written = loop {
-                match file.write(&record) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result?,
-                }
-            };
-            if written < record.len() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            file.sync_data()
-        };
-        append().map_err(|error| self.failed("write to", error))
-    }
-
-    /// `None` if there is none.
-    fn open_to_read(&self) -> Result<Option<File>, Error> {
-        match self.open(OpenOptions::new().read(true)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("open", error)),
-        }
-    }
-
-    fn open_to_append(&self) -> io::Result<File> {
+    fn open_to_append(&self) -> io::Result<Letters> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        let file = match self.open(&mut options) {
+        match Letters::open(&self.path, &mut options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let directory = self.path.parent().unwrap_or(Path::new("."));
-                make_directory(directory)?;
-                self.open(&mut options)?
+                make_directory(self.path.parent().unwrap_or(Path::new(".")))?;
+                Letters::open(&self.path, &mut options)
             }
-            result => result?,
-        };
-        if file.metadata()?.len() == 0 {
-            // It may be new. Its name, and that of its directory, last before what is in it does.
-            for directory in self.path.ancestors().skip(1).take(2) {
-                File::open(directory)?.sync_all()?;
-            }
+            opened => opened,
         }
-        Ok(file)
     }
 
-    fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
-        // Without waiting for whoever may be at the other end of a FIFO.
-        let file = options.custom_flags(libc::O_NONBLOCK).open(&self.path)?;
-        if file.metadata()?.is_file() {
-            return Ok(file);
+    /// The shift of what is appended to a file. The first time that this process sees it, the disk gets
+    /// its name and that of its directory, last before what is appended: whoever made it, or gave it
+    /// its name, may have died before that.
+    fn acquaint(&self, file: &File) -> io::Result<u64> {
+        let mut known = self.appended_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = FileId::of(file)?;
+        if id.is_vague() || id != known.file {
+            for directory in self.path.ancestors().skip(1).take(2) {
+                sync_directory(directory)?;
+            }
+            *known = Acquaintance { file: id, shift: record::shift_of(file)? };
         }
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+        Ok(known.shift)
     }
 
     fn failed(&self, doing: &'static str, source: io::Error) -> Error {
         Error::file(&self.queue, doing, &self.path, source)
     }
+}
+
+/// Appends a record to a file that is locked for that.
+fn append_whole(file: Letters, record: &[u8]) -> io::Result<()> {
+    file.append(record)?;
+    // What the disk takes its time for keeps nobody away.
+    file.unlock(Lock::Appending)?;
+    file.sync_data()
 }
 
 /// The dead letters of a subscription, in the order in which they were given up; made by
@@ -333,7 +386,7 @@ impl Iterator for DeadLetters {
             match record {
                 Ok(None) => return None,
                 Ok(Some(record)) if record.head.kind != Some(Kind::Letter) => {}
-                Ok(Some(record)) if self.dropped.contains(&record.head.position) => {}
+                Ok(Some(record)) if self.dropped.contains(&record.head.id()) => {}
                 Ok(Some(record)) => return Some(Ok(DeadLetter::of(record))),
                 Err(source) => {
                     self.records = None;
@@ -347,7 +400,7 @@ impl Iterator for DeadLetters {
 impl DeadLetter {
     fn of(record: Record) -> Self {
         Self {
-            id: record.head.position,
+            id: record.head.id(),
             queue: record.queue,
             instance_id: record.head.instance,
             subscription: record.subscription,

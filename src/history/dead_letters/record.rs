@@ -4,22 +4,28 @@
 //!  0  magic, 8 bytes                       40  time, ns since 1970
 //!  8  length of the record, u32            48  the segment's instance, 16 bytes
 //! 12  CRC-32C of what follows, u32         64  payload length, u32
-//! 16  kind, u16: 1 letter, 2 dropped       68  length of the queue's name, u16
-//! 18  reason, u16                          70  length of the subscription's name, u16
-//! 20  deliveries, u32                      72  mask, 4 bytes
-//! 24  sequence; of a drop, where the       76  flags, u32: 1 it has a key
-//!     letter lies                          80  the two names, the payload: masked
+//! 16  kind, u16: 1 letter, 2 dropped,      68  length of the queue's name, u16
+//!     3 beginning                          70  length of the subscription's name, u16
+//! 18  reason, u16                          72  mask, 4 bytes
+//! 20  deliveries, u32                      76  flags, u32: 1 it has a key, 2 a shift
+//! 24  sequence; of a drop, the             80  the shift, u64, if it has one; the two
+//!     letter's id                              names, the payload: masked
 //! 32  key hash                             (all little-endian)
 //! ```
 //!
-//! The names and the payload are combined with the mask, by exclusive or, again and again from
-//! their first byte on. The mask is chosen so that no magic stands in the result; most of the
-//! time it is 0. So what looks like the beginning of a record is one, also where the record
-//! around it is damaged: no payload can pass for a letter.
+//! What is masked is combined with the mask, by exclusive or, again and again from its first byte
+//! on. The mask is chosen so that no magic stands in the result; most of the time it is 0. So what
+//! looks like the beginning of a record is one, also where the record around it is damaged: no
+//! payload can pass for a letter.
+//!
+//! A record's id is where it lies, plus its shift, if it has one. So an id stays when the record
+//! comes to lie elsewhere, in a file that was [rewritten](super::rewriting), and depends on nothing
+//! but the record. Such a file has a beginning, whose shift is that of all that is appended.
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use super::{DeadLetterFile, Letter, fields};
 use crate::sys::process;
@@ -28,6 +34,10 @@ pub(super) const MAGIC: [u8; 8] = *b"RWLETTER";
 pub(super) const HEADER_SIZE: usize = 80;
 const CHECKED_FROM: usize = 16;
 const HAS_KEY: u32 = 1;
+const HAS_SHIFT: u32 = 2;
+const SHIFT_SIZE: usize = 8;
+/// How long the beginning of a file is that was rewritten.
+pub(super) const BEGINNING_SIZE: usize = HEADER_SIZE + SHIFT_SIZE;
 /// No record is longer: the largest message, the names, the header.
 const RECORD_SIZE_MAX: usize = (256 << 20) + 4096;
 
@@ -37,6 +47,8 @@ pub(super) enum Kind {
     Letter,
     /// A letter was dealt with.
     Dropped,
+    /// The file was rewritten.
+    Beginning,
 }
 
 impl Kind {
@@ -44,21 +56,28 @@ impl Kind {
         match self {
             Self::Letter => 1,
             Self::Dropped => 2,
+            Self::Beginning => 3,
         }
     }
 }
 
-/// The bytes of a record.
-pub(super) fn encode(file: &DeadLetterFile, kind: Kind, letter: &Letter<'_>) -> Vec<u8> {
+/// The bytes of a record to be appended where the shift is this one.
+pub(super) fn encode(
+    file: &DeadLetterFile,
+    kind: Kind,
+    letter: &Letter<'_>,
+    shift: u64,
+) -> Vec<u8> {
     let (queue, subscription) = (file.queue.as_bytes(), file.subscription.as_bytes());
-    let length = HEADER_SIZE + queue.len() + subscription.len() + letter.payload.len();
+    let length = BEGINNING_SIZE + queue.len() + subscription.len() + letter.payload.len();
     let short = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes();
-    let long = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let flags = if letter.key_hash.is_some() { HAS_KEY } else { 0 };
+    let mut flags = if letter.key_hash.is_some() { HAS_KEY } else { 0 };
+    if shift != 0 {
+        flags |= HAS_SHIFT;
+    }
     let mut record = Vec::with_capacity(length);
     record.extend_from_slice(&MAGIC);
-    record.extend_from_slice(&long(length));
-    record.extend_from_slice(&[0; 4]);
+    record.extend_from_slice(&[0; 8]);
     record.extend_from_slice(&kind.code().to_le_bytes());
     record.extend_from_slice(&letter.reason.code().to_le_bytes());
     record.extend_from_slice(&letter.deliveries.to_le_bytes());
@@ -71,15 +90,45 @@ pub(super) fn encode(file: &DeadLetterFile, kind: Kind, letter: &Letter<'_>) -> 
     record.extend_from_slice(&short(subscription.len()));
     record.extend_from_slice(&[0; 4]);
     record.extend_from_slice(&flags.to_le_bytes());
+    if shift != 0 {
+        record.extend_from_slice(&shift.to_le_bytes());
+    }
     record.extend_from_slice(queue);
     record.extend_from_slice(subscription);
     record.extend_from_slice(letter.payload);
+    sealed(record)
+}
+
+/// The beginning of a file that was rewritten.
+pub(super) fn beginning(shift: u64) -> Vec<u8> {
+    let mut header = [0; HEADER_SIZE];
+    header[..MAGIC.len()].copy_from_slice(&MAGIC);
+    fields::put(&mut header, 16, &Kind::Beginning.code().to_le_bytes());
+    fields::put(&mut header, 40, &process::now_for_display().to_le_bytes());
+    with_shift(header, &[], shift)
+}
+
+/// A record with another shift.
+fn with_shift(mut header: [u8; HEADER_SIZE], rest: &[u8], shift: u64) -> Vec<u8> {
+    let flags = Header(&header).u32_at(76) | HAS_SHIFT;
+    fields::put(&mut header, 76, &flags.to_le_bytes());
+    sealed([&header[..], &shift.to_le_bytes(), rest].concat())
+}
+
+/// Gives a record what depends on all of it: length, mask and checksum.
+fn sealed(mut record: Vec<u8>) -> Vec<u8> {
+    let length = long(record.len());
+    fields::put(&mut record, 8, &length);
     let mask = mask_for(&record[HEADER_SIZE..]);
-    record[72..76].copy_from_slice(&mask);
+    fields::put(&mut record, 72, &mask);
     apply(mask, &mut record[HEADER_SIZE..]);
     let check = crc32c::crc32c(&record[CHECKED_FROM..]);
-    record[CHECKED_FROM - 4..CHECKED_FROM].copy_from_slice(&check.to_le_bytes());
+    fields::put(&mut record, CHECKED_FROM - 4, &check.to_le_bytes());
     record
+}
+
+fn long(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 /// The lowest mask that leaves no magic in these bytes.
@@ -107,6 +156,8 @@ fn apply(mask: [u8; 4], bytes: &mut [u8]) {
 pub(super) struct Head {
     /// Where it begins in the file.
     pub(super) position: u64,
+    pub(super) length: u64,
+    shift: u64,
     /// `None` for one that only later versions know.
     pub(super) kind: Option<Kind>,
     pub(super) sequence: u64,
@@ -122,15 +173,105 @@ impl Head {
         }
         let mut instance = [0; 16];
         instance.copy_from_slice(&header.0[48..64]);
-        let kinds = [Kind::Letter, Kind::Dropped];
-        let kind = kinds.into_iter().find(|kind| kind.code() == header.u16_at(16));
-        Some(Self { position, kind, sequence: header.u64_at(24), instance })
+        let mut shift = [0; SHIFT_SIZE];
+        if header.shift_size() > 0 {
+            shift = *bytes[HEADER_SIZE..].first_chunk()?;
+            apply(header.mask(), &mut shift);
+        }
+        let kinds = [Kind::Letter, Kind::Dropped, Kind::Beginning];
+        Some(Self {
+            position,
+            length: bytes.len() as u64,
+            shift: u64::from_le_bytes(shift),
+            kind: kinds.into_iter().find(|kind| kind.code() == header.u16_at(16)),
+            sequence: header.u64_at(24),
+            instance,
+        })
     }
 
-    /// Where the letter lies that this one drops. What comes after a drop was not meant by it.
+    /// What no other record has: of a file that is damage, or somebody's making, any number.
+    pub(super) fn id(&self) -> u64 {
+        self.position.wrapping_add(self.shift)
+    }
+
+    /// The letter that this one drops. What comes after a drop was not meant by it.
     pub(super) fn drops(&self) -> Option<u64> {
-        let is_drop = self.kind == Some(Kind::Dropped) && self.sequence < self.position;
+        let is_drop = self.kind == Some(Kind::Dropped) && self.sequence < self.id();
         is_drop.then_some(self.sequence)
+    }
+}
+
+/// The shift of what is appended to a file. It does not change.
+pub(super) fn shift_of(file: &File) -> io::Result<u64> {
+    let begin = beginning_of(file, BEGINNING_SIZE)?;
+    let first = Records::new(&begin[..], 0).next_here(Head::parse)?;
+    if let Some(head) = first.filter(|head| head.kind == Some(Kind::Beginning)) {
+        return Ok(head.shift);
+    }
+    let header = begin.first_chunk().map(Header);
+    if header.is_none_or(|header| header.is_marked() && header.shift_size() == 0) {
+        return Ok(0);
+    }
+    // The beginning is damaged, or there is none. No shift is larger than that of what was appended.
+    let mut largest = 0;
+    let mut records = Records::new(At { file, position: 0 }, 0);
+    while let Some(head) = records.next(Head::parse)? {
+        largest = largest.max(head.shift.cast_signed());
+    }
+    Ok(largest.cast_unsigned())
+}
+
+/// Which letters were dropped, by what the file has before a position.
+pub(super) fn dropped_before(file: &File, end: u64) -> io::Result<HashSet<u64>> {
+    let mut dropped = HashSet::new();
+    let mut records = Records::new(At { file, position: 0 }.take(end), 0);
+    while let Some(head) = records.next(Head::parse)? {
+        dropped.extend(head.drops());
+    }
+    Ok(dropped)
+}
+
+/// The first bytes of a file, so many if it has them.
+pub(super) fn beginning_of(file: &File, size: usize) -> io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    At { file, position: 0 }.take(size as u64).read_to_end(&mut begin)?;
+    Ok(begin)
+}
+
+/// A file as it is from a position on. Others read it elsewhere at the same time.
+#[derive(Debug)]
+pub(super) struct At<'a> {
+    pub(super) file: &'a File,
+    pub(super) position: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+/// A record with all its bytes, to be written elsewhere.
+pub(super) struct Whole {
+    pub(super) head: Head,
+    header: [u8; HEADER_SIZE],
+    rest: Vec<u8>,
+}
+
+impl Whole {
+    /// `None` unless the bytes are one whole record, all of it.
+    pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
+        let head = Head::parse(position, bytes)?;
+        let header = *bytes.first_chunk()?;
+        let rest = Header(&header).plain_rest(bytes);
+        Some(Self { head, header, rest })
+    }
+
+    /// Its bytes where it lies at another position. Its id stays.
+    pub(super) fn moved_to(self, position: u64) -> Vec<u8> {
+        with_shift(self.header, &self.rest, self.head.id().wrapping_sub(position))
     }
 }
 
@@ -152,8 +293,7 @@ impl Record {
     pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
         let head = Head::parse(position, bytes)?;
         let header = Header(bytes.first_chunk()?);
-        let mut rest = bytes[HEADER_SIZE..].to_vec();
-        apply(header.u32_at(72).to_le_bytes(), &mut rest);
+        let mut rest = header.plain_rest(bytes);
         let (queue_length, subscription_length) = header.name_lengths();
         let (queue, names_rest) = rest.split_at_checked(queue_length)?;
         let (subscription, _) = names_rest.split_at_checked(subscription_length)?;
@@ -192,13 +332,34 @@ impl Header<'_> {
         (self.u16_at(68).into(), self.u16_at(70).into())
     }
 
+    fn is_marked(&self) -> bool {
+        self.0.starts_with(&MAGIC)
+    }
+
+    fn mask(&self) -> [u8; 4] {
+        self.u32_at(72).to_le_bytes()
+    }
+
+    fn shift_size(&self) -> usize {
+        if self.u32_at(76) & HAS_SHIFT != 0 { SHIFT_SIZE } else { 0 }
+    }
+
+    /// What comes behind the header and the shift in the bytes of its record, without the mask.
+    fn plain_rest(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut rest = bytes[HEADER_SIZE..].to_vec();
+        apply(self.mask(), &mut rest);
+        rest.drain(..self.shift_size().min(rest.len()));
+        rest
+    }
+
     /// The length of the record that this is the header of, if it is one: then all of its lengths
     /// go together, so that a damaged one does not make anybody read on for long.
     fn length(&self) -> Option<usize> {
         let (queue, subscription) = self.name_lengths();
         let length = self.u32_at(8) as usize;
-        let sum = HEADER_SIZE + queue + subscription + self.u32_at(64) as usize;
-        (self.0.starts_with(&MAGIC) && length == sum && length <= RECORD_SIZE_MAX).then_some(length)
+        let names = queue + subscription;
+        let sum = HEADER_SIZE + self.shift_size() + names + self.u32_at(64) as usize;
+        (self.is_marked() && length == sum && length <= RECORD_SIZE_MAX).then_some(length)
     }
 }
 
@@ -211,14 +372,6 @@ pub(super) struct Records<F = File> {
     used: usize,
     position: u64,
     passed_over: u64,
-}
-
-impl Records {
-    /// The same from the file's beginning on.
-    pub(super) fn rewound(mut self) -> io::Result<Self> {
-        self.file.seek(SeekFrom::Start(0))?;
-        Ok(Self::new(self.file, 0))
-    }
 }
 
 impl<F: Read> Records<F> {

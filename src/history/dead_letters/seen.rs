@@ -1,24 +1,37 @@
-//! Which messages have a letter already, for whoever finds a message that somebody died with.
+//! Which letters there are, for whoever drops some, or finds a message that somebody died with.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
 
-use super::record::{Head, Kind, Records};
+use super::file::FileId;
+use super::record::{At, Head, Kind, Records};
+
+/// Not more than this is left in a file of what nobody needs, unless it is less than half of it.
+const SPENT_MAX: u64 = 64 << 10;
 
 /// What a process knows of a file of letters: it looks at each record once.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    inode: (u64, u64),
+    file: FileId,
     /// Where the last record ends that was looked at.
     end: u64,
-    /// Where the letters begin that a queue's messages have, by the messages' sequences.
-    letters: HashMap<u64, Vec<u64>>,
-    dropped: HashSet<u64>,
+    /// The letters that were not dropped, by their ids.
+    letters: HashMap<u64, Facts>,
+    /// How many of those the queue's messages have, by the messages' sequences.
+    of_messages: HashMap<u64, u32>,
+    /// Bytes of letters that were dropped, and of the records that say so.
+    spent: u64,
     /// The messages whose letters this process could not write. What stands in the file of them may
     /// be in the system's memory alone, also when a later sync succeeds.
     failed: HashSet<u64>,
+}
+
+#[derive(Debug)]
+struct Facts {
+    length: u64,
+    /// Of the queue's message; a letter of an earlier queue has none.
+    sequence: Option<u64>,
 }
 
 impl Seen {
@@ -37,29 +50,67 @@ impl Seen {
         *self = Self { failed, ..Self::default() };
     }
 
-    /// Looks at what the file has had since, for the letters of a queue's instance.
-    pub(super) fn read_on(&mut self, mut file: &File, instance: [u8; 16]) -> io::Result<()> {
-        let facts = file.metadata()?;
-        let inode = (facts.dev(), facts.ino());
-        if inode != self.inode || facts.len() < self.end {
+    /// Looks at what the file has had since, up to a position, for the letters of a queue's instance.
+    pub(super) fn read_on(
+        &mut self,
+        file: &File,
+        instance: [u8; 16],
+        size: u64,
+    ) -> io::Result<()> {
+        let id = FileId::of(file)?;
+        if id != self.file || size < self.end {
             self.forget();
-            self.inode = inode;
+            self.file = id;
         }
-        file.seek(SeekFrom::Start(self.end))?;
-        let mut records = Records::new(file, self.end);
+        let begin = At { file, position: self.end };
+        let mut records = Records::new(begin.take(size - self.end), self.end);
         while let Some(head) = records.next(Head::parse)? {
             self.end = records.position();
-            self.dropped.extend(head.drops());
-            if head.kind == Some(Kind::Letter) && head.instance == instance {
-                self.letters.entry(head.sequence).or_default().push(head.position);
+            match head.kind {
+                Some(Kind::Letter) => self.enter(&head, instance),
+                Some(Kind::Dropped) => {
+                    self.spent += head.length;
+                    if let Some(id) = head.drops() {
+                        self.strike(id);
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
     }
 
+    fn enter(&mut self, head: &Head, instance: [u8; 16]) {
+        let sequence = (head.instance == instance).then_some(head.sequence);
+        if let Some(sequence) = sequence {
+            *self.of_messages.entry(sequence).or_default() += 1;
+        }
+        self.letters.insert(head.id(), Facts { length: head.length, sequence });
+    }
+
+    fn strike(&mut self, id: u64) {
+        let Some(Facts { length, sequence }) = self.letters.remove(&id) else { return };
+        self.spent += length;
+        let count = sequence.and_then(|sequence| self.of_messages.get_mut(&sequence));
+        if let Some(count) = count {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Whether there is such a letter, as far as the file was read.
+    pub(super) fn has_letter(&self, id: u64) -> bool {
+        self.letters.contains_key(&id)
+    }
+
     /// Whether a message has a letter that was not dropped, as far as the file was read.
     pub(super) fn has(&self, sequence: u64) -> bool {
-        let letters = self.letters.get(&sequence).filter(|_| !self.failed.contains(&sequence));
-        letters.is_some_and(|all| all.iter().any(|letter| !self.dropped.contains(letter)))
+        let count = self.of_messages.get(&sequence);
+        count.is_some_and(|&count| count > 0) && !self.failed.contains(&sequence)
+    }
+
+    /// Whether it pays to write the file, which is so long, anew without what was dropped.
+    pub(super) fn is_worth_rewriting(&self, size: u64) -> bool {
+        let is_half = self.spent > SPENT_MAX && self.spent > size / 2;
+        is_half || self.letters.is_empty() && self.spent > 0
     }
 }

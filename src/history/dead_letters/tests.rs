@@ -1,9 +1,10 @@
 //! What damage does to a file of dead letters: letters may be missing, and none is ever wrong.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use super::record::{HEADER_SIZE, MAGIC, encode};
+use super::record::{BEGINNING_SIZE, HEADER_SIZE, MAGIC, encode};
 use super::*;
 
 /// A directory that goes away with the test.
@@ -172,8 +173,8 @@ fn lengths_that_cannot_be_are_no_record() {
 fn a_letter_within_a_letter_is_a_payload_and_no_more() {
     let directory = Directory::new("within");
     let file = directory.file();
-    let inner = encode(&file, Kind::Letter, &letter(17, b"never given up"));
-    let middle = encode(&file, Kind::Letter, &letter(18, &[&inner[..], &inner].concat()));
+    let inner = encode(&file, Kind::Letter, &letter(17, b"never given up"), 0);
+    let middle = encode(&file, Kind::Letter, &letter(18, &[&inner[..], &inner].concat()), 0);
     file.append(&letter(0, &middle)).unwrap();
     let (found, _) = all(&file);
     assert_eq!((found.len(), &found[0].payload), (1, &middle));
@@ -215,16 +216,17 @@ fn only_a_letter_that_is_there_can_be_dropped() {
     let (_directory, file, letters) = written("drop");
     let end = fs::metadata(&file.path).unwrap().len();
     for id in [1, letters[1].id - 1, end - 1, end, end + 500, u64::MAX] {
-        let refused = file.append_drop(id);
+        let refused = file.drop_letter(id);
         assert!(matches!(refused, Err(Error::NoSuchDeadLetter { id: of, .. }) if of == id));
     }
     assert_eq!(fs::metadata(&file.path).unwrap().len(), end, "nothing was written");
-    file.append_drop(letters[1].id).unwrap();
-    file.append_drop(letters[1].id).unwrap();
+    let four_times = [letters[1].id, 1, letters[1].id, letters[1].id];
+    assert_eq!(file.drop_letters(&four_times).unwrap(), [letters[1].id]);
+    assert_eq!(file.drop_letters(&four_times).unwrap(), []);
     let left = [&letters[..1], &letters[2..]].concat();
     assert_eq!(all(&file), (left, 0));
     // A drop is no letter.
-    assert!(matches!(file.append_drop(end), Err(Error::NoSuchDeadLetter { .. })));
+    assert!(matches!(file.drop_letter(end), Err(Error::NoSuchDeadLetter { .. })));
     // A message whose letter was dropped is not among them any more, should it fail once more.
     assert!(!file.has_on_disk(1).unwrap() && file.has_on_disk(2).unwrap());
 }
@@ -240,12 +242,12 @@ fn an_heir_finds_what_was_written_since_it_looked_whatever_became_of_the_file() 
     );
     assert!(heir.has_on_disk(3).unwrap() && !heir.has_on_disk(4).unwrap());
     file.append(&letter(4, b"since")).unwrap();
-    file.append_drop(letters[3].id).unwrap();
+    file.drop_letter(letters[3].id).unwrap();
     assert!(!heir.has_on_disk(3).unwrap() && heir.has_on_disk(4).unwrap());
     file.append(&letter(3, b"again")).unwrap();
     assert!(heir.has_on_disk(3).unwrap());
     // Half of one may be the beginning of a whole one, when the rest is there.
-    let half = encode(&file, Kind::Letter, &letter(5, b"in two parts"));
+    let half = encode(&file, Kind::Letter, &letter(5, b"in two parts"), 0);
     let mut open = OpenOptions::new().append(true).open(&file.path).unwrap();
     open.write_all(&half[..100]).unwrap();
     assert!(!heir.has_on_disk(5).unwrap());
@@ -270,7 +272,7 @@ fn a_letter_that_could_not_be_written_is_written_again_whatever_stands_in_the_fi
     file.append(&aside).unwrap_err();
     fs::remove_dir(&file.path).unwrap();
     // As after a sync that failed: all of it can be read.
-    let record = encode(&file, Kind::Letter, &aside);
+    let record = encode(&file, Kind::Letter, &aside, 0);
     fs::write(&file.path, [&before[..], &record].concat()).unwrap();
     assert!(file.has_on_disk(2).unwrap() && !file.has_on_disk(9).unwrap());
     file.append(&aside).unwrap();
@@ -284,7 +286,8 @@ fn a_drop_of_what_comes_after_it_hides_nothing() {
     let names = "orders".len() + "workers".len();
     let id = (HEADER_SIZE + names) as u64;
     let ahead = Letter { sequence: id, ..letter(0, b"") };
-    file.append_record(Kind::Dropped, &ahead).unwrap();
+    fs::create_dir_all(file.path.parent().unwrap()).unwrap();
+    fs::write(&file.path, encode(&file, Kind::Dropped, &ahead, 0)).unwrap();
     file.append(&letter(5, b"comes later")).unwrap();
     let (found, _) = all(&file);
     assert_eq!((found.len(), found[0].id, found[0].sequence), (1, id, 5));
@@ -293,7 +296,7 @@ fn a_drop_of_what_comes_after_it_hides_nothing() {
 #[test]
 fn a_damaged_drop_shows_its_letter_again() {
     let (_directory, file, letters) = written("undropped");
-    file.append_drop(letters[0].id).unwrap();
+    file.drop_letter(letters[0].id).unwrap();
     let mut bytes = fs::read(&file.path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     assert_eq!(all_of(&file, &bytes).0, letters);
@@ -316,7 +319,7 @@ fn what_is_no_file_is_an_error_and_keeps_nobody_waiting() {
     fs::create_dir(&file.path).unwrap();
     assert!(is_file_error(file.read().map(drop)));
     assert!(is_file_error(file.append(&letter(0, b"x"))));
-    assert!(is_file_error(file.append_drop(0)));
+    assert!(is_file_error(file.drop_letter(0)));
     fs::remove_dir_all(&directory.0).unwrap();
     fs::write(&directory.0, "a file where a directory should be").unwrap();
     assert!(is_file_error(file.append(&letter(0, b"x"))));
@@ -329,7 +332,7 @@ fn a_large_file_is_read_in_one_go() {
     let directory = Directory::new("large");
     let file = directory.file();
     file.append(&letter(0, b"makes the directory")).unwrap();
-    let small = encode(&file, Kind::Letter, &letter(2, b"small"));
+    let small = encode(&file, Kind::Letter, &letter(2, b"small"), 0);
     let many = small.repeat(100_000);
     // Of a large record there is the beginning alone: whoever looks for its end reads all.
     let mut torn = small.clone();
@@ -339,9 +342,249 @@ fn a_large_file_is_read_in_one_go() {
     }
     let drops: Vec<u8> = (0..50_000)
         .map(|number| Letter { sequence: (1 + number) * small.len() as u64, ..letter(0, b"") })
-        .flat_map(|drop| encode(&file, Kind::Dropped, &drop))
+        .flat_map(|drop| encode(&file, Kind::Dropped, &drop, 0))
         .collect();
     let (found, passed_over) =
         all_of(&file, &[&torn, &many, &drops].map(|part| &part[..]).concat());
     assert_eq!((found.len(), passed_over), (50_000, small.len() as u64));
+}
+
+/// Another who knows nothing yet: another process, or one after a restart.
+fn another(file: &DeadLetterFile) -> DeadLetterFile {
+    let directory = file.path.ancestors().nth(2).unwrap();
+    DeadLetterFile::new(directory, &file.queue, file.instance, &file.subscription)
+}
+
+fn size_of(file: &DeadLetterFile) -> u64 {
+    fs::metadata(&file.path).unwrap().len()
+}
+
+fn ids(letters: &[DeadLetter]) -> Vec<u64> {
+    letters.iter().map(|letter| letter.id).collect()
+}
+
+/// Letters of which more than half, and more than is left in a file, have been dropped.
+fn rewritten(purpose: &str) -> (Directory, DeadLetterFile, Vec<DeadLetter>) {
+    let (directory, file, mut letters) = written(purpose);
+    file.append(&letter(4, &[1; 70_000])).unwrap();
+    file.append(&letter(5, &MAGIC)).unwrap();
+    letters = all(&file).0;
+    file.drop_letters(&[letters[1].id, letters[4].id]).unwrap();
+    letters.remove(4);
+    letters.remove(1);
+    assert_eq!(all(&file), (letters.clone(), 0));
+    assert!(size_of(&file) < 1500, "{}", size_of(&file));
+    (directory, file, letters)
+}
+
+#[test]
+fn letters_that_were_dropped_give_their_space_back_and_ids_stay() {
+    let directory = Directory::new("space");
+    let mut file = directory.file();
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let (mut expected, mut junk, mut highest) = (Vec::<DeadLetter>::new(), 0, None);
+    let mut rewritings = 0;
+    for sequence in 0..1500 {
+        let size = usize::try_from(random(6) * random(2000)).unwrap();
+        file.append(&letter(sequence, &vec![b'R'; size])).unwrap();
+        let (found, passed_over) = all(&file);
+        let (new, others) = found.split_last().unwrap();
+        assert_eq!((others, passed_over), (&expected[..], junk));
+        assert!(highest < Some(new.id), "{highest:?} {}", new.id);
+        highest = Some(new.id);
+        expected = found;
+        if random(100) == 0 {
+            // Somebody died with half a record written.
+            let half = encode(&file, Kind::Letter, &letter(sequence, b"half"), random(2) * 1000);
+            let half = &half[..half.len() - 1];
+            OpenOptions::new().append(true).open(&file.path).unwrap().write_all(half).unwrap();
+            junk += half.len() as u64;
+        }
+        let before = size_of(&file);
+        let share = 1 + random(5);
+        let dropped: Vec<_> = match random(40) {
+            0 => ids(&expected),
+            1..10 => ids(&expected).into_iter().filter(|_| random(share) == 0).collect(),
+            _ => vec![],
+        };
+        assert_eq!(file.drop_letters(&dropped).unwrap(), dropped);
+        expected.retain(|letter| !dropped.contains(&letter.id));
+        assert_eq!(all(&file), (expected.clone(), junk));
+        rewritings += u32::from(size_of(&file) < before);
+        let needed = expected.iter().map(|letter| 150 + letter.payload.len() as u64).sum::<u64>();
+        let size = size_of(&file);
+        assert!(size <= 150 + junk + (2 * (junk + needed)).max(needed + (64 << 10)), "{size}");
+        if expected.is_empty() {
+            assert_eq!(size, BEGINNING_SIZE as u64 + junk);
+        }
+        if random(10) == 0 {
+            file = another(&file);
+        }
+    }
+    assert!(rewritings > 30, "{rewritings}");
+}
+
+#[test]
+fn a_bit_that_flips_in_a_rewritten_file_costs_one_letter_at_most_and_no_id() {
+    let (_directory, file, letters) = rewritten("bits-rewritten");
+    file.append(&letter(6, b"behind the others")).unwrap();
+    let (before, letters) = (letters, all(&file).0);
+    assert_eq!(letters[..letters.len() - 1], before);
+    let bytes = fs::read(&file.path).unwrap();
+    for (place, byte) in bytes.iter().enumerate() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[place] = byte ^ 1 << bit;
+            let (found, passed_over) = all_of(&file, &damaged);
+            assert!(passed_over > 0);
+            assert!(found.iter().all(|letter| letters.contains(letter)), "bit {bit} of {place}");
+            let missing = usize::from(place >= BEGINNING_SIZE);
+            assert_eq!(found.len(), letters.len() - missing, "bit {bit} of {place}");
+        }
+        if place % 16 == 0 {
+            // The id of what is appended now is nobody's.
+            let after = another(&file);
+            after.append(&letter(7, b"new")).unwrap();
+            let (found, _) = all(&after);
+            let (new, others) = found.split_last().unwrap();
+            assert!(others.iter().all(|other| other.id < new.id), "{place}");
+            assert_eq!(new.sequence, 7);
+        }
+    }
+}
+
+#[test]
+fn who_reads_a_file_that_is_replaced_goes_on_with_what_it_was() {
+    let (_directory, file, letters) = written("replaced");
+    let mut reading = file.read().unwrap();
+    assert_eq!(reading.next().unwrap().unwrap(), letters[0]);
+    file.drop_letters(&ids(&letters)).unwrap();
+    assert_eq!(size_of(&file), BEGINNING_SIZE as u64);
+    assert!(reading.map(Result::unwrap).eq(letters[1..].iter().cloned()));
+    assert_eq!(all(&file), (vec![], 0));
+    assert_eq!(file.drop_letters(&ids(&letters)).unwrap(), []);
+}
+
+#[test]
+fn who_waits_for_a_file_that_is_replaced_appends_to_the_new_one() {
+    let (_directory, file, letters) = written("waits");
+    let opened = std::cell::Cell::new(0);
+    let replace = |_: &Letters| {
+        opened.set(opened.get() + 1);
+        if opened.get() == 1 {
+            another(&file).drop_letters(&ids(&letters)).unwrap();
+        }
+        Ok(())
+    };
+    let (now, ()) = Letters::open_locked(
+        &file.path,
+        || file.open_to_append(),
+        replace,
+        Letters::lock_to_append,
+    )
+    .unwrap();
+    assert_eq!(opened.get(), 2);
+    assert_eq!(now.metadata().unwrap().len(), BEGINNING_SIZE as u64);
+}
+
+#[test]
+fn an_heir_knows_the_letters_of_a_rewritten_file() {
+    let (_directory, file, letters) = written("heir-rewritten");
+    let heir = another(&file);
+    assert!(heir.has_on_disk(1).unwrap());
+    file.drop_letters(&ids(&letters)).unwrap();
+    assert!(!heir.has_on_disk(1).unwrap());
+    for sequence in [9, 1] {
+        file.append(&letter(sequence, &[0; 500])).unwrap();
+        assert!(heir.has_on_disk(sequence).unwrap());
+    }
+}
+
+#[test]
+fn while_somebody_appends_a_file_is_not_replaced_and_letters_are_dropped_all_the_same() {
+    let (_directory, file, letters) = written("busy");
+    let appending = file.open_to_append().unwrap();
+    appending.lock_to_append().unwrap();
+    let before = size_of(&file);
+    assert_eq!(file.drop_letters(&ids(&letters)).unwrap(), ids(&letters));
+    assert!(size_of(&file) > before);
+    assert_eq!(all(&file), (vec![], 0));
+    drop(appending);
+    file.append(&letter(9, b"one more")).unwrap();
+    let last = all(&file).0;
+    file.drop_letter(last[0].id).unwrap();
+    assert_eq!(size_of(&file), BEGINNING_SIZE as u64);
+}
+
+#[test]
+fn what_somebody_left_beside_a_file_goes_and_other_files_stay() {
+    let (_directory, file, letters) = written("beside");
+    let beside = |name: &str| file.path.with_file_name(name);
+    let random = "0123456789abcdef".repeat(2);
+    let left = beside(&format!("workers.{random}.new"));
+    let in_use = beside(&format!("workers.1{}.new", &random[1..]));
+    let others = [format!("work.{random}.new"), "workers.new".into(), "workers.letters.new".into()];
+    let others = others.map(|name| beside(&name));
+    for path in [&left, &in_use].into_iter().chain(&others) {
+        fs::write(path, b"half").unwrap();
+    }
+    let user = Letters::open(&in_use, OpenOptions::new().write(true)).unwrap();
+    assert!(user.try_lock(Lock::Dropping).unwrap());
+    file.drop_letters(&ids(&letters)).unwrap();
+    assert_eq!(size_of(&file), BEGINNING_SIZE as u64);
+    assert!(!left.exists() && in_use.exists() && others.iter().all(|path| path.exists()));
+    assert_eq!(fs::read_dir(file.path.parent().unwrap()).unwrap().count(), 5);
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode_and_one_that_lies_elsewhere_stays_there() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (_directory, file, letters) = written("elsewhere");
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640)).unwrap();
+    file.drop_letters(&ids(&letters)).unwrap();
+    let facts = fs::metadata(&file.path).unwrap();
+    assert_eq!((facts.len(), facts.permissions().mode() & 0o777), (BEGINNING_SIZE as u64, 0o640));
+    let elsewhere = file.path.with_file_name("elsewhere");
+    fs::rename(&file.path, &elsewhere).unwrap();
+    symlink(&elsewhere, &file.path).unwrap();
+    file.append(&letter(9, b"one more")).unwrap();
+    file.drop_letter(all(&file).0[0].id).unwrap();
+    assert_eq!(all(&file), (vec![], 0));
+    assert!(fs::symlink_metadata(&file.path).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(file.path.parent().unwrap()).unwrap().count(), 2);
+}
+
+#[test]
+fn records_of_later_versions_are_kept_when_a_file_is_rewritten() {
+    let (_directory, file, letters) = written("later");
+    let mut later = encode(&file, Kind::Letter, &letter(9, b"what is this"), 0);
+    later[16] = 9;
+    let check = crc32c::crc32c(&later[16..]);
+    later[12..16].copy_from_slice(&check.to_le_bytes());
+    OpenOptions::new().append(true).open(&file.path).unwrap().write_all(&later).unwrap();
+    file.drop_letters(&ids(&letters)).unwrap();
+    assert_eq!(all(&file), (vec![], 0));
+    assert_eq!(size_of(&file), (BEGINNING_SIZE + 8 + later.len()) as u64);
+}
+
+#[test]
+fn a_file_of_any_bytes_can_be_dropped_from_and_rewritten() {
+    let (_directory, file, letters) = rewritten("any");
+    let bytes = fs::read(&file.path).unwrap();
+    let shifted = |shift: u64| encode(&file, Kind::Letter, &letter(1, b"shifted"), shift);
+    let shifts = [1, u64::MAX, 1 << 63, u64::MAX >> 1, u64::MAX - 200];
+    let made: Vec<_> = shifts.into_iter().flat_map(shifted).collect();
+    for contents in [&made[..], &[&bytes[..], &made, &bytes].concat(), &bytes[3..], &[0; 500], b""] {
+        let (found, _) = all_of(&file, contents);
+        let some = another(&file);
+        some.append(&letter(8, b"more")).unwrap();
+        some.drop_letters(&ids(&found)).unwrap();
+        some.drop_letters(&ids(&all(&some).0)).unwrap();
+        let _ = all(&some);
+    }
+    drop(letters);
 }
