@@ -313,6 +313,55 @@ fn dead_letters_lie_where_a_member_was_told_to_put_them() {
 }
 
 #[test]
+fn dead_letters_are_dropped_by_their_age_and_their_number() {
+    let _watchdog = watchdog();
+    let name = Name::new("old-letters");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "--history", directory.text(), "-q"]);
+    run_with(&["pub", &name], &numbers(5));
+    let failing = ["--max-deliveries", "1", "--exec", "exit 7", "-e"];
+    print(&[&["sub", &*name, "--as", "w", "--from", "oldest"], &failing[..]].concat());
+    let ids = || -> Vec<Value> {
+        let letters = print_json(&["dead-letters", "ls", &name, "w", "--json"]);
+        letters.as_array().unwrap().iter().map(|letter| letter["id"].clone()).collect()
+    };
+    let drop = |options: &[&str]| {
+        print_json(&[&["dead-letters", "drop", &name, "w", "--json"], options].concat())
+    };
+    let all = ids();
+    assert_eq!(all.len(), 5);
+    assert_eq!(drop(&["--older-than", "1h"]), json!([]));
+    assert_eq!(drop(&["--keep", "5"]), json!([]));
+    assert_eq!(drop(&["--keep", "3"]), json!(all[..2]));
+    assert_eq!(ids(), all[2..]);
+    let told = run(&["dead-letters", "drop", &name, "w", "--keep", "2"]);
+    assert!(said(&told).contains("dropped 1 dead letter of 'w'"), "{}", said(&told));
+    let size = || directory.path().join("dead-letters/w.letters").metadata().unwrap().len();
+    let before = size();
+    assert_eq!(drop(&["--older-than", "0s"]), json!(all[3..]));
+    assert!(size() < before, "their space is given back");
+    assert_eq!(ids(), [] as [Value; 0]);
+    // Numbers are not used again.
+    run_with(&["pub", &name], b"more\n");
+    print(&[&["sub", &*name, "--as", "w"], &failing[..]].concat());
+    assert!(ids()[0].as_u64() > all[4].as_u64(), "{:?} after {all:?}", ids());
+
+    for wrong in [
+        &["--keep", "2", "--all"][..],
+        &["--keep", "2", "0"],
+        &["--older-than", "soon"],
+        &["--older-than", "1h", "--keep", "2"],
+        &["--keep", "-1"],
+        &[],
+    ] {
+        let refused = run(&[&["dead-letters", "drop", &name, "w"], wrong].concat());
+        assert_eq!(code(&refused), 2, "{wrong:?}: {}", said(&refused));
+    }
+    assert_eq!(code(&run(&["dead-letters", "drop", &name, "v", "--keep", "2"])), 3);
+    assert_eq!(ids().len(), 1);
+}
+
+#[test]
 fn a_command_that_is_none_harms_no_message() {
     let _watchdog = watchdog();
     let name = Name::new("no-command");

@@ -17,7 +17,7 @@ use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
 
 #[test]
 fn peer() {
-    play(&[("refuse", refuse), ("write-little", write_little)]);
+    play(&[("refuse", refuse), ("drop odd ones", drop_odd_ones), ("write-little", write_little)]);
 }
 
 /// Whatever they refuse once is a dead letter.
@@ -138,6 +138,74 @@ fn members_that_are_killed_at_their_letters_lose_none() {
     assert_eq!(again, 0);
     let info = queue.info().unwrap();
     assert_eq!((info.subscriptions[0].unacked, info.subscriptions[0].lag_messages), (0, Some(0)));
+}
+
+/// Drops each letter whose message has an odd sequence, and tells its id, until it is killed.
+fn drop_odd_ones(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    loop {
+        let letters = queue.dead_letters("workers").unwrap().map(Result::unwrap);
+        let odd = letters.filter(|letter| letter.sequence % 2 == 1).map(|letter| letter.id);
+        let odd: Vec<_> = odd.collect();
+        queue.drop_dead_letters("workers", &odd, None).unwrap().into_iter().for_each(say);
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
+#[test]
+fn letters_are_dropped_and_the_dead_at_that_lose_no_other_while_members_write_more() {
+    const COUNT: u64 = 600;
+    let _alive = watchdog();
+    let mut random = Random::from_environment();
+    let name = Name::new("dropping");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    let start = |role| Peer::start(role, &[&name]);
+    let mut refusers = [start("refuse"), start("refuse")];
+    for peer in &mut refusers {
+        peer.await_word("ready");
+    }
+    let sender = {
+        let queue = queue.clone();
+        thread::spawn(move || send(&queue, COUNT))
+    };
+    let mut droppers = vec![start("drop odd ones"), start("drop odd ones")];
+    let mut told = Vec::new();
+    for _ in 0..20 {
+        thread::sleep(Duration::from_micros(random.below(20_000)));
+        let victim = usize::try_from(random.below(2)).unwrap();
+        told.extend(
+            std::mem::replace(&mut droppers[victim], start("drop odd ones")).kill_and_hear(),
+        );
+    }
+    sender.join().unwrap();
+    for mut peer in refusers {
+        peer.await_word("done");
+        peer.finish();
+    }
+    told.extend(droppers.into_iter().flat_map(Peer::kill_and_hear));
+    // A last word that was cut off.
+    told.retain(|id| !id.is_empty());
+    let count = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), count, "two have dropped the same letter");
+
+    // What is left of the odd ones nobody came to.
+    let left = queue.dead_letters("workers").unwrap().map(Result::unwrap);
+    let left: Vec<_> = left.filter(|letter| letter.sequence % 2 == 1).map(|it| it.id).collect();
+    assert!(left.iter().all(|id| !told.contains(&id.to_string())), "a letter is back");
+    assert_eq!(queue.drop_dead_letters("workers", &left, None).unwrap(), left);
+    let (times, passed_over) = letters(&queue);
+    assert!(times.into_iter().eq((0..COUNT).step_by(2).map(|sequence| (sequence, 1))));
+    assert_eq!(passed_over, 0);
+
+    let ids: Vec<_> =
+        queue.dead_letters("workers").unwrap().map(|letter| letter.unwrap().id).collect();
+    assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+    let files = fs::read_dir(directory.file("dead-letters")).unwrap().map(Result::unwrap);
+    let sizes: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
+    assert!(matches!(sizes[..], [..200]), "nothing is left of them, nor beside: {sizes:?}");
 }
 
 /// Writes with a limit to the size of files: what a full disk does, without filling one.

@@ -10,13 +10,14 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Archive, Consumer, Journal, Lag, Producer, Queue, QueueOptions, Received,
-    Start, Subscribe,
+    AckMode, Acked, Archive, Consumer, DeadLetter, Journal, Lag, Message, Nacked, Producer, Queue,
+    QueueOptions, Received, Start, Subscribe,
 };
 use support::trace::{Copy, Estate, Traced, followed, some_to_sweep, sweep};
 use support::{Directory, Name, Random, mix, play, watchdog_of};
@@ -32,7 +33,7 @@ const SIZE: usize = 1000;
 
 #[test]
 fn peer() {
-    play(&[("keep", keep)]);
+    play(&[("keep", keep), ("drop", drop_letters)]);
 }
 
 fn payload(sequence: u64) -> Vec<u8> {
@@ -320,5 +321,105 @@ fn who_dies_while_taking_a_history_over_leaves_what_was_there() {
             });
             eprintln!("{what}, {journal:?}: taken over: {swept:?}, {found:?}");
         }
+    }
+}
+
+/// What somebody drops of the letters that there are, and how large the file is at the end.
+const DROPS: [(&str, &[usize], u64); 3] =
+    [("too few to pay", &[1, 2], 80_000), ("most", &[2, 1], 2000), ("all", &[0, 1, 2, 3, 4], 88)];
+
+/// Letters as they were sent: the second makes up most of the file, if it is to be dropped for that.
+fn letters_before(what: &str) -> Vec<Vec<u8>> {
+    let large = if what == "most" { 66_000 } else { 100 };
+    let last = if what == "too few to pay" { 70_000 } else { 500 };
+    [300, large, 1, 0, last].map(|size| vec![b'x'; size]).into()
+}
+
+/// Whatever is refused once is a letter.
+fn refuse(queue: &Queue, directory: &Path, payloads: &[Vec<u8>]) {
+    let picky = Subscribe::new().named("workers").from(Start::Oldest).ack(AckMode::Manual);
+    let mut picky = queue.subscribe(&picky.max_deliveries(1).dead_letters(directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for payload in payloads {
+        producer.send(payload).unwrap();
+        assert_eq!(next_of(&mut picky).nack().unwrap(), Nacked::DeadLetter);
+    }
+}
+
+fn next_of(consumer: &mut Consumer) -> Message<'_> {
+    consumer.try_receive().unwrap().message().expect("a message")
+}
+
+fn letters_of(queue: &Queue) -> Vec<DeadLetter> {
+    let mut letters = queue.dead_letters("workers").unwrap();
+    let found = letters.by_ref().collect::<Result<_, _>>().unwrap();
+    assert_eq!(letters.passed_over(), 0);
+    found
+}
+
+fn drop_letters(arguments: &[&str]) {
+    let [what, name] = arguments else { panic!("{arguments:?}") };
+    let queue = Queue::open(name).unwrap();
+    let letters = letters_of(&queue);
+    let (_, dropped, _) = DROPS.iter().find(|(drop, ..)| drop == what).unwrap();
+    let ids: Vec<_> = dropped.iter().map(|&index| letters[index].id).collect();
+    followed(|| assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids))
+}
+
+/// The letters that are there, with which all goes on: there are more, and none has another's id, and
+/// when all of them are dropped nothing is left, nor of who was at work.
+fn check_letters(queue: &Queue, directory: &Path) -> Vec<DeadLetter> {
+    let found = letters_of(queue);
+    refuse(queue, directory, &[b"one more".into()]);
+    let more = letters_of(queue);
+    let (last, others) = more.split_last().unwrap();
+    assert_eq!((others, &last.payload[..]), (&found[..], &b"one more"[..]));
+    assert!(others.iter().all(|letter| letter.id < last.id));
+    let ids: Vec<_> = more.iter().map(|letter| letter.id).collect();
+    assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+    assert_eq!(sizes_in(directory), [88]);
+    found
+}
+
+/// How long the files in the directory for letters are.
+fn sizes_in(directory: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(directory.join("dead-letters")).unwrap();
+    entries.map(|entry| entry.unwrap().metadata().unwrap().len()).collect()
+}
+
+#[test]
+fn who_dies_after_any_instruction_of_dropping_letters_loses_no_other() {
+    let _alive = watchdog_of(PATIENCE);
+    let mut random = Random::from_environment();
+    for (what, dropped, size) in some_to_sweep(&mut random, 1, DROPS.to_vec()) {
+        let (name, before) = (Name::new("swept"), Name::new("before"));
+        let directory = Directory::new(&name);
+        let large = QueueOptions::new().capacity(1 << 20);
+        let payloads = letters_before(what);
+        refuse(&Queue::create(&before, &large).unwrap(), directory.path(), &payloads);
+        let queue = Queue::create(&name, &options(directory.path(), None)).unwrap();
+        let all = letters_of(&queue);
+        let mut left = all.clone();
+        left.retain(|letter| dropped.iter().all(|&index| letter.id != all[index].id));
+
+        let traced = Traced::start("drop", &[what, &name]);
+        let copy = Copy::new();
+        let mut was_dropped = false;
+        let swept = sweep(&name, directory.path(), &traced, |estate, is_end| {
+            let check = |queue: &Queue| {
+                let found = check_letters(queue, copy.directory.path());
+                assert!(found == all || found == left, "{found:?}");
+                found == left
+            };
+            let is_dropped = check(&copy.open(estate));
+            copy.restart(estate);
+            let options = options(copy.directory.path(), None);
+            assert_eq!(check(&Queue::create(&copy.name, &options).unwrap()), is_dropped);
+            assert!(is_dropped || !was_dropped && !is_end, "{what}");
+            was_dropped = is_dropped;
+        });
+        let [found] = sizes_in(directory.path())[..] else { panic!("{directory:?}") };
+        assert!(found.abs_diff(size) < size / 5, "{what}: {found} bytes");
+        eprintln!("{what}: {swept:?}");
     }
 }

@@ -639,8 +639,8 @@ pub enum DeadLetterAction {
     Show(SomeLetters),
     /// Send them to the queue again, or to another one, and drop them
     SendAgain(SendAgain),
-    /// Mark them as dealt with
-    Drop(SomeLetters),
+    /// Drop them, and give their space back
+    Drop(DropLetters),
 }
 
 /// The dead letters of a subscription.
@@ -669,6 +669,34 @@ pub struct SomeLetters {
     /// All of them
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway dead-letters drop jobs workers 0 1
+  ringway dead-letters drop jobs workers --older-than 7d
+  ringway dead-letters drop jobs workers --keep 1000
+
+The file is written anew without the letters that were dropped when they are more than half of it
+and 64 KiB, or none is left.")]
+#[command(group(ArgGroup::new("which")))]
+pub struct DropLetters {
+    #[command(flatten)]
+    pub of: LettersOf,
+    /// Which: numbers that `dead-letters ls` lists
+    #[arg(value_name = "ID", required_unless_present = "which", conflicts_with = "which")]
+    pub ids: Vec<u64>,
+    /// All of them
+    #[arg(long, group = "which")]
+    pub all: bool,
+    /// Those that were given up longer ago than this
+    #[arg(long, value_name = "TIME", group = "which")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+    /// All but the newest so many
+    #[arg(long, value_name = "COUNT", group = "which")]
+    pub keep: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -1,12 +1,14 @@
 //! `ringway dead-letters`: messages that a named subscription gave up.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use ringway::{ConsumerInfo, DeadLetter, Error, Queue};
+use ringway::{ConsumerInfo, DeadLetter, DeadLetters, Error, Queue};
 use serde_json::{Value, json};
 
-use crate::args::{DeadLetterAction, LettersOf, SendAgain, Sending, SomeLetters};
+use crate::args::{DeadLetterAction, DropLetters, LettersOf, SendAgain, Sending, SomeLetters};
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::Interrupt;
@@ -32,24 +34,35 @@ pub fn run(
 
 fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let found = Letters::open(of, owner)?;
-    let letters = found.read_all(console)?;
+    let mut letters = found.read()?;
+    // One after the other: what they say may be more than there is memory for.
+    let mut each = letters.by_ref().peekable();
+    let has_none = each.peek().is_none();
+    if has_none {
+        found.check_name()?;
+    }
     if of.json {
-        output::json(&letters.iter().map(as_json).collect())?;
-    } else if letters.is_empty() {
+        output::json_array(each.map(|letter| letter.map(|letter| as_json(&letter))))?;
+    } else if has_none {
         found.note_none(console);
     } else {
+        let rows = each.map(|letter| letter.map(|letter| row(&letter)));
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
         let numbers = ["ID", "SEQUENCE", "DELIVERIES", "SIZE"];
-        output::print(output::table(&HEADER, &numbers, letters.iter().map(row)))?;
+        output::print(output::table(&HEADER, &numbers, rows))?;
     }
+    note_damage(&letters, console);
     Ok(Ending::Done)
 }
 
 fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let letters = Letters::open(&some.of, owner)?.choose(some, console)?;
+    let letters = Letters::open(&some.of, owner)?;
+    let ids = letters.choose(some.which(), console)?;
     let mut stdout = io::stdout().lock();
-    for letter in &letters {
+    for letter in letters.of(&ids)? {
+        let letter = letter?;
         let written = if some.of.json {
-            let mut value = as_json(letter);
+            let mut value = as_json(&letter);
             put_payload(&mut value, &letter.payload);
             writeln!(stdout, "{value}")
         } else {
@@ -65,7 +78,7 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let SendAgain { some, into, patience } = again;
     let letters = Letters::open(&some.of, owner)?;
     // What is not there is to be known before anybody waits for a place.
-    if letters.choose(some, console)?.is_empty() {
+    if letters.choose(some.which(), console)?.is_empty() {
         letters.note_none(console);
         if some.of.json {
             output::json(&json!([]))?;
@@ -88,12 +101,14 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let sending = Sending { wait_for: 0, close: false, patience: *patience };
     let ended = sender.run(&sending, "sent", |sender| {
         // Others may have dealt with some while it waited.
-        for letter in letters.choose(some, Console::new(true))? {
+        let ids = letters.choose(some.which(), Console::new(true))?;
+        for letter in letters.of(&ids)? {
+            let letter = letter?;
             let Some(sequence) = sender.send_safely(letter.key_hash, &letter.payload)? else {
                 break;
             };
             // After it was sent, and is as safe: who dies in between sends it twice, and never not at all.
-            letters.drop(&letter)?;
+            letters.drop(&[letter.id])?;
             sent.push(json!({ "id": letter.id, "sequence": sequence }));
         }
         Ok(())
@@ -106,22 +121,47 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
 }
 
 fn drop_letters(
-    some: &SomeLetters,
+    some: &DropLetters,
     owner: Option<u32>,
     console: Console,
 ) -> Result<Ending, Failure> {
     let letters = Letters::open(&some.of, owner)?;
-    let chosen = letters.choose(some, console)?;
-    for letter in &chosen {
-        letters.drop(letter)?;
-    }
+    let chosen = letters.choose(some.which(), console)?;
+    // Others may have dropped some since.
+    let dropped = letters.drop(&chosen)?;
     if some.of.json {
-        output::json(&chosen.iter().map(|letter| letter.id).collect())?;
+        output::json(&dropped.into())?;
     } else {
-        let count = output::count(chosen.len() as u64, "dead letter");
+        let count = output::count(dropped.len() as u64, "dead letter");
         console.note(format_args!("dropped {count} of '{}'", some.of.subscription));
     }
     Ok(Ending::Done)
+}
+
+/// Which letters are meant.
+#[derive(Clone, Copy)]
+enum Which<'a> {
+    All,
+    Ids(&'a [u64]),
+    OlderThan(Duration),
+    AllButNewest(usize),
+}
+
+impl SomeLetters {
+    fn which(&self) -> Which<'_> {
+        if self.all { Which::All } else { Which::Ids(&self.ids) }
+    }
+}
+
+impl DropLetters {
+    fn which(&self) -> Which<'_> {
+        match (self.older_than, self.keep) {
+            (Some(age), _) => Which::OlderThan(age),
+            (None, Some(count)) => Which::AllButNewest(count),
+            (None, None) if self.all => Which::All,
+            (None, None) => Which::Ids(&self.ids),
+        }
+    }
 }
 
 /// The dead letters of one subscription.
@@ -137,27 +177,11 @@ impl<'a> Letters<'a> {
         Ok(Self { queue, subscription: &of.subscription, directory: of.dir.as_deref() })
     }
 
-    fn read(&self, console: Console) -> Result<Vec<DeadLetter>, Failure> {
-        let mut letters = match self.directory {
-            Some(directory) => self.queue.dead_letters_in(directory, self.subscription)?,
-            None => self.queue.dead_letters(self.subscription)?,
-        };
-        let found: Vec<_> = letters.by_ref().collect::<Result<_, _>>()?;
-        if letters.passed_over() > 0 {
-            let damaged = bytes(letters.passed_over());
-            console.note(format_args!("{damaged} of the file are no dead letters"));
+    fn read(&self) -> Result<DeadLetters, Error> {
+        match self.directory {
+            Some(directory) => self.queue.dead_letters_in(directory, self.subscription),
+            None => self.queue.dead_letters(self.subscription),
         }
-        Ok(found)
-    }
-
-    /// All of them. A subscription that is gone may have left letters; one that has none may be a slip
-    /// of the pen.
-    fn read_all(&self, console: Console) -> Result<Vec<DeadLetter>, Failure> {
-        let letters = self.read(console)?;
-        if letters.is_empty() {
-            self.check_name()?;
-        }
-        Ok(letters)
     }
 
     /// Whether there is such a subscription.
@@ -190,23 +214,58 @@ impl<'a> Letters<'a> {
         Ok((!all.is_empty()).then(|| all.join(" and ")))
     }
 
-    /// Those that were asked for, in the order of the file.
-    fn choose(&self, some: &SomeLetters, console: Console) -> Result<Vec<DeadLetter>, Failure> {
-        if some.all {
-            return self.read_all(console);
+    /// The ids of those that are meant, in the order of the file. A subscription that is gone may have
+    /// left letters; one that has none may be a slip of the pen.
+    fn choose(&self, which: Which<'_>, console: Console) -> Result<Vec<u64>, Failure> {
+        let mut letters = self.read()?;
+        let mut all = Vec::new();
+        for letter in letters.by_ref() {
+            let DeadLetter { id, time, .. } = letter?;
+            all.push((id, time));
         }
-        let mut letters = self.read(console)?;
-        let missing = some.ids.iter().find(|&&id| !letters.iter().any(|letter| letter.id == id));
-        if let Some(id) = missing {
-            let (queue, subscription) = (self.queue.name().into(), self.subscription.into());
-            return Err(Error::NoSuchDeadLetter { queue, subscription, id: *id }.into());
+        note_damage(&letters, console);
+        if all.is_empty() && !matches!(which, Which::Ids(_)) {
+            self.check_name()?;
         }
-        letters.retain(|letter| some.ids.contains(&letter.id));
-        Ok(letters)
+        match which {
+            Which::All => {}
+            Which::Ids(ids) => {
+                let there: HashSet<_> = all.iter().map(|(id, _)| *id).collect();
+                if let Some(&id) = ids.iter().find(|id| !there.contains(*id)) {
+                    let (queue, subscription) =
+                        (self.queue.name().into(), self.subscription.into());
+                    return Err(Error::NoSuchDeadLetter { queue, subscription, id }.into());
+                }
+                let ids: HashSet<_> = ids.iter().collect();
+                all.retain(|(id, _)| ids.contains(id));
+            }
+            Which::OlderThan(age) => {
+                let limit = SystemTime::now().checked_sub(age);
+                all.retain(|(_, time)| limit.is_some_and(|limit| *time < limit));
+            }
+            Which::AllButNewest(count) => all.truncate(all.len().saturating_sub(count)),
+        }
+        Ok(all.into_iter().map(|(id, _)| id).collect())
     }
 
-    fn drop(&self, letter: &DeadLetter) -> Result<(), Error> {
-        self.queue.drop_dead_letter(self.subscription, letter.id, self.directory)
+    /// Those with these ids, as far as they are there, one after the other.
+    fn of(&self, ids: &[u64]) -> Result<impl Iterator<Item = Result<DeadLetter, Error>>, Error> {
+        let ids: HashSet<_> = ids.iter().copied().collect();
+        let is_meant = move |letter: &Result<DeadLetter, Error>| {
+            letter.as_ref().map_or(true, |letter| ids.contains(&letter.id))
+        };
+        Ok(self.read()?.filter(is_meant))
+    }
+
+    fn drop(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
+        self.queue.drop_dead_letters(self.subscription, ids, self.directory)
+    }
+}
+
+fn note_damage(letters: &DeadLetters, console: Console) {
+    if letters.passed_over() > 0 {
+        let damaged = bytes(letters.passed_over());
+        console.note(format_args!("{damaged} of the file are no dead letters"));
     }
 }
 

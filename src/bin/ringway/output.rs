@@ -1,7 +1,7 @@
 //! How the program speaks: data on the standard output, everything else on the standard error.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -70,6 +70,20 @@ pub fn end_of_many(mut failures: Vec<Failure>, of: usize) -> Result<Ending, Fail
 /// Prints one value as a line of JSON.
 pub fn json(value: &Value) -> Result<(), Failure> {
     print(format_args!("{value}"))
+}
+
+/// Prints values as they come, as an array on a line of JSON.
+pub fn json_array(
+    values: impl IntoIterator<Item = Result<Value, ringway::Error>>,
+) -> Result<(), Failure> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let mut separator = "[";
+    for value in values {
+        write!(stdout, "{separator}{}", value?).map_err(Failure::Output)?;
+        separator = ",";
+    }
+    let end = if separator == "[" { "[]" } else { "]" };
+    writeln!(stdout, "{end}").and_then(|()| stdout.flush()).map_err(Failure::Output)
 }
 
 /// Prints a line, or several.

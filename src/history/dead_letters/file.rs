@@ -103,17 +103,17 @@ impl Letters {
 
     /// Keeps whoever would replace the file away.
     pub(super) fn lock_to_append(&self) -> io::Result<()> {
-        self.insist(PATIENCE, || file::try_lock_shared(&self.0, Lock::Appending.byte(), 1))
+        insist(PATIENCE, || file::try_lock_shared(&self.0, Lock::Appending.byte(), 1))
     }
 
     /// Keeps others away who drop letters.
     pub(super) fn lock_to_drop(&self) -> io::Result<()> {
-        self.insist(PATIENCE, || self.try_lock(Lock::Dropping))
+        insist(PATIENCE, || self.try_lock(Lock::Dropping))
     }
 
     /// Keeps everybody away who appends.
     pub(super) fn lock_to_replace(&self) -> io::Result<()> {
-        self.insist(SHORT_PATIENCE, || self.try_lock(Lock::Appending))
+        insist(SHORT_PATIENCE, || self.try_lock(Lock::Appending))
     }
 
     pub(super) fn try_lock(&self, lock: Lock) -> io::Result<bool> {
@@ -122,22 +122,6 @@ impl Letters {
 
     pub(super) fn unlock(&self, lock: Lock) -> io::Result<()> {
         file::unlock(&self.0, lock.byte(), 1)
-    }
-
-    fn insist(
-        &self,
-        patience: Duration,
-        take: impl Fn() -> io::Result<bool>,
-    ) -> io::Result<()> {
-        let begin = Instant::now();
-        while !take()? {
-            if begin.elapsed() > patience {
-                let what = "somebody else has it locked, and does not go on";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
-            }
-            thread::sleep(Duration::from_micros(100));
-        }
-        Ok(())
     }
 
     /// How long the file is in a moment in which nobody appends: all before that is as it will stay.
@@ -178,6 +162,19 @@ impl Drop for Letters {
             }
         }
     }
+}
+
+/// Takes a lock, waiting for others that have it.
+fn insist(patience: Duration, take: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+    let begin = Instant::now();
+    while !take()? {
+        if begin.elapsed() > patience {
+            let what = "somebody else has it locked, and does not go on";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
 }
 
 /// Opens what is a file, without waiting for whoever may be at the other end of a FIFO.

@@ -173,7 +173,7 @@ impl DeadLetterFile {
                 |file| Ok(record::encode(self, Kind::Letter, letter, self.acquaint(file)?)),
                 Letters::lock_to_append,
             )?;
-            append_whole(file, &record)
+            append_whole(&file, &record)
         };
         let appended = append().map_err(|error| self.failed("write to", error));
         self.seen().note(letter.sequence, appended.is_ok());
@@ -185,8 +185,12 @@ impl DeadLetterFile {
     pub(crate) fn drop_letters(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
         let failed = |error| self.failed("write to", error);
         let open = || Letters::open(&self.path, OpenOptions::new().append(true));
-        let opened =
-            Letters::open_locked(&self.path, open, |file| self.acquaint(file), Letters::lock_to_drop);
+        let opened = Letters::open_locked(
+            &self.path,
+            open,
+            |file| self.acquaint(file),
+            Letters::lock_to_drop,
+        );
         let (file, shift) = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             opened => opened.map_err(failed)?,
@@ -322,7 +326,7 @@ impl DeadLetterFile {
 }
 
 /// Appends a record to a file that is locked for that.
-fn append_whole(file: Letters, record: &[u8]) -> io::Result<()> {
+fn append_whole(file: &Letters, record: &[u8]) -> io::Result<()> {
     file.append(record)?;
     // What the disk takes its time for keeps nobody away.
     file.unlock(Lock::Appending)?;

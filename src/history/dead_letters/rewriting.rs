@@ -119,8 +119,7 @@ impl Aside {
     fn new(path: &Path, old: &File) -> io::Result<Self> {
         let path = name_aside(path)?;
         let mut options = OpenOptions::new();
-        let letters =
-            Letters::open(&path, options.write(true).create_new(true).mode(0o600))?;
+        let letters = Letters::open(&path, options.write(true).create_new(true).mode(0o600))?;
         let aside = Self { path, letters, has_name: false };
         aside.letters.try_lock(Lock::Dropping)?;
         let (ours, theirs) = (aside.letters.metadata()?, old.metadata()?);

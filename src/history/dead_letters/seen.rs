@@ -51,12 +51,7 @@ impl Seen {
     }
 
     /// Looks at what the file has had since, up to a position, for the letters of a queue's instance.
-    pub(super) fn read_on(
-        &mut self,
-        file: &File,
-        instance: [u8; 16],
-        size: u64,
-    ) -> io::Result<()> {
+    pub(super) fn read_on(&mut self, file: &File, instance: [u8; 16], size: u64) -> io::Result<()> {
         let id = FileId::of(file)?;
         if id != self.file || size < self.end {
             self.forget();

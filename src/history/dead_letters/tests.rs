@@ -365,10 +365,10 @@ fn ids(letters: &[DeadLetter]) -> Vec<u64> {
 
 /// Letters of which more than half, and more than is left in a file, have been dropped.
 fn rewritten(purpose: &str) -> (Directory, DeadLetterFile, Vec<DeadLetter>) {
-    let (directory, file, mut letters) = written(purpose);
-    file.append(&letter(4, &[1; 70_000])).unwrap();
+    let (directory, file, _) = written(purpose);
+    file.append(&letter(4, &vec![1; 70_000])).unwrap();
     file.append(&letter(5, &MAGIC)).unwrap();
-    letters = all(&file).0;
+    let (mut letters, _) = all(&file);
     file.drop_letters(&[letters[1].id, letters[4].id]).unwrap();
     letters.remove(4);
     letters.remove(1);
@@ -578,7 +578,8 @@ fn a_file_of_any_bytes_can_be_dropped_from_and_rewritten() {
     let shifted = |shift: u64| encode(&file, Kind::Letter, &letter(1, b"shifted"), shift);
     let shifts = [1, u64::MAX, 1 << 63, u64::MAX >> 1, u64::MAX - 200];
     let made: Vec<_> = shifts.into_iter().flat_map(shifted).collect();
-    for contents in [&made[..], &[&bytes[..], &made, &bytes].concat(), &bytes[3..], &[0; 500], b""] {
+    for contents in [&made[..], &[&bytes[..], &made, &bytes].concat(), &bytes[3..], &[0; 500], b""]
+    {
         let (found, _) = all_of(&file, contents);
         let some = another(&file);
         some.append(&letter(8, b"more")).unwrap();
