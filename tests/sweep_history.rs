@@ -19,7 +19,7 @@ use ringway::{
     AckMode, Acked, Archive, Consumer, DeadLetter, Journal, Lag, Message, Nacked, Producer, Queue,
     QueueOptions, Received, Start, Subscribe,
 };
-use support::trace::{Copy, Estate, Traced, followed, some_to_sweep, sweep};
+use support::trace::{Copy, Estate, Traced, followed, is_all_to_be_swept, some_to_sweep, sweep};
 use support::{Directory, Name, Random, mix, play, watchdog_of};
 
 /// All sweeps in a build without optimisation take minutes.
@@ -326,7 +326,7 @@ fn who_dies_while_taking_a_history_over_leaves_what_was_there() {
 
 /// What somebody drops of the letters that there are, and how large the file is at the end.
 const DROPS: [(&str, &[usize], u64); 3] =
-    [("too few to pay", &[1, 2], 80_000), ("most", &[2, 1], 1250), ("all", &[0, 1, 2, 3, 4], 88)];
+    [("all", &[0, 1, 2, 3, 4], 88), ("most", &[2, 1], 1250), ("too few to pay", &[1, 2], 80_000)];
 
 /// Letters as they were sent: the second makes up most of the file, if it is to be dropped for that.
 fn letters_before(what: &str) -> Vec<Vec<u8>> {
@@ -390,8 +390,9 @@ fn sizes_in(directory: &Path) -> Vec<u64> {
 #[test]
 fn who_dies_after_any_instruction_of_dropping_letters_loses_no_other() {
     let _alive = watchdog_of(PATIENCE);
-    let mut random = Random::from_environment();
-    for (what, dropped, size) in some_to_sweep(&mut random, 1, DROPS.to_vec()) {
+    // Those with large letters are many millions of instructions in a build without optimisation.
+    let drops = if is_all_to_be_swept() { &DROPS[..] } else { &DROPS[..1] };
+    for &(what, dropped, size) in drops {
         let (name, before) = (Name::new("swept"), Name::new("before"));
         let directory = Directory::new(&name);
         let large = QueueOptions::new().capacity(1 << 20);

@@ -191,9 +191,14 @@ impl AddAssign for Swept {
     }
 }
 
+/// Whether everything is to be swept.
+pub(crate) fn is_all_to_be_swept() -> bool {
+    std::env::var("RINGWAY_SWEEP").is_ok_and(|what| what == "all")
+}
+
 /// All of them if everything is to be swept, or else so many, at random.
 pub(crate) fn some_to_sweep<T>(random: &mut Random, count: usize, mut all: Vec<T>) -> Vec<T> {
-    if std::env::var("RINGWAY_SWEEP").is_ok_and(|what| what == "all") {
+    if is_all_to_be_swept() {
         return all;
     }
     let mut pick = || {
