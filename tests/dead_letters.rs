@@ -155,6 +155,8 @@ fn drop_odd_ones(arguments: &[&str]) {
 #[test]
 fn letters_are_dropped_and_the_dead_at_that_lose_no_other_while_members_write_more() {
     const COUNT: u64 = 600;
+    /// What a file begins with that was rewritten.
+    const EMPTY: u64 = 88;
     let _alive = watchdog();
     let mut random = Random::from_environment();
     let name = Name::new("dropping");
@@ -196,16 +198,18 @@ fn letters_are_dropped_and_the_dead_at_that_lose_no_other_while_members_write_mo
     let left: Vec<_> = left.filter(|letter| letter.sequence % 2 == 1).map(|it| it.id).collect();
     assert!(left.iter().all(|id| !told.contains(&id.to_string())), "a letter is back");
     assert_eq!(queue.drop_dead_letters("workers", &left, None).unwrap(), left);
-    let (times, passed_over) = letters(&queue);
+    let (times, _) = letters(&queue);
     assert!(times.into_iter().eq((0..COUNT).step_by(2).map(|sequence| (sequence, 1))));
-    assert_eq!(passed_over, 0);
 
     let ids: Vec<_> =
         queue.dead_letters("workers").unwrap().map(|letter| letter.unwrap().id).collect();
     assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+    // Who is killed in a write may leave the part of a record that lies before the end of a page.
+    let (times, torn) = letters(&queue);
+    assert!(times.is_empty() && torn < 22 * 4096, "{times:?}, {torn} bytes torn");
     let files = fs::read_dir(directory.file("dead-letters")).unwrap().map(Result::unwrap);
     let sizes: Vec<_> = files.map(|file| file.metadata().unwrap().len()).collect();
-    assert!(matches!(sizes[..], [..200]), "nothing is left of them, nor beside: {sizes:?}");
+    assert_eq!(sizes, [EMPTY + torn], "something else is left of them, or beside");
 }
 
 /// Writes with a limit to the size of files: what a full disk does, without filling one.
