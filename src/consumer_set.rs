@@ -457,7 +457,7 @@ impl ConsumerSet {
             is_idle &= reception.is_calm();
             is_idle &= match entry.ended_at {
                 // It may have gone on.
-                Some(end) => reception.closed_at() == Some(end) && !reception.is_something_due(),
+                Some(end) => reception.is_closed_at(end) && !reception.is_something_due(),
                 // What it has is for later.
                 None => entry.is_full || reception.may_sleep(),
             };
@@ -495,7 +495,7 @@ impl Entry {
         self.turns_off = TURNS_OFF;
         self.is_full = matches!(received, Err(Error::PrefetchFull { .. }));
         let is_closed = matches!(received, Ok(Received::Closed));
-        let ended_at = self.consumer.reception().closed_at().filter(|_| is_closed);
+        let ended_at = self.consumer.reception().ended_at().filter(|_| is_closed);
         let is_told = self.ended_at.is_some() && self.ended_at == ended_at;
         self.ended_at = ended_at;
         match &received {

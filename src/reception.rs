@@ -51,6 +51,8 @@ pub(crate) struct Reception {
     stand_off: StandOff,
     habit: Habit,
     empty_looks: u32,
+    /// Where it last found the stream closed.
+    ended_at: Option<u64>,
     /// The last sleep that another thread was sent to, and the sequence that was next then.
     sent: Option<(Announced, u64)>,
     segment: Arc<Segment>,
@@ -105,6 +107,7 @@ impl Reception {
             stand_off,
             habit: Habit::default(),
             empty_looks: 0,
+            ended_at: None,
             sent: None,
             segment,
             mapping,
@@ -291,7 +294,10 @@ impl Reception {
                     return Ok(handed.map(Received::Message));
                 }
                 Read::Missed { from, to } => return Ok(Some(Received::Missed { from, to })),
-                Read::Closed => return Ok(Some(Received::Closed)),
+                Read::Closed { end } => {
+                    self.ended_at = Some(end);
+                    return Ok(Some(Received::Closed));
+                }
                 Read::Empty => {}
             }
             if let Patience::None = *patience {
@@ -580,9 +586,14 @@ impl Reception {
         self.interruption.interrupter(access, &self.mapping, relief)
     }
 
-    /// Where its queue is closed, if it is.
-    pub(crate) fn closed_at(&self) -> Option<u64> {
-        self.reader.ring().closed_at()
+    /// Where the stream ended that was last said to be closed.
+    pub(crate) fn ended_at(&self) -> Option<u64> {
+        self.ended_at
+    }
+
+    /// Whether it is closed there still.
+    pub(crate) fn is_closed_at(&self, end: u64) -> bool {
+        self.reader.ring().closed_at() == Some(end)
     }
 
     /// What it sleeps on, and since when.

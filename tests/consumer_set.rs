@@ -151,6 +151,33 @@ fn a_queue_that_goes_on_calls_again() {
 }
 
 #[test]
+fn an_end_is_told_once_also_at_the_moment_in_which_the_queue_goes_on() {
+    const TIMES: u64 = 2_000;
+    let _watchdog = watchdog();
+    let (ends, open) = (Name::new("goes-on-now"), Name::new("open-still"));
+    let queues = [queue_of(&ends), queue_of(&open)];
+    let mut set: ConsumerSet =
+        queues.iter().map(|queue| queue.subscribe(&oldest()).unwrap()).collect();
+    set.set_wait(Wait::Spin);
+    let (again, is_told) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for () in is_told {
+                let mut producer = queues[0].producer().unwrap();
+                producer.send(b"more").unwrap();
+                producer.close().unwrap();
+            }
+        });
+        for sequence in 0..TIMES {
+            again.send(()).unwrap();
+            assert_eq!(next(&mut set), (0, sequence));
+            assert_eq!(self::ends(&mut set), Some(0));
+        }
+        drop(again);
+    });
+}
+
+#[test]
 fn the_end_of_each_queue_is_told_once_and_again_if_it_had_gone_on() {
     let _watchdog = watchdog();
     let (one, two) = (Name::new("ends-1"), Name::new("ends-2"));

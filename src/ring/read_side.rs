@@ -21,7 +21,10 @@ pub(crate) enum Read<M = Span> {
         from: u64,
         to: u64,
     },
-    Closed,
+    /// The stream ended at this position.
+    Closed {
+        end: u64,
+    },
 }
 
 impl<M> Read<M> {
@@ -30,7 +33,7 @@ impl<M> Read<M> {
             Self::Message(message) => Read::Message(make(message)),
             Self::Empty => Read::Empty,
             Self::Missed { from, to } => Read::Missed { from, to },
-            Self::Closed => Read::Closed,
+            Self::Closed { end } => Read::Closed { end },
         }
     }
 }
@@ -412,7 +415,8 @@ impl Track {
 
     /// What a boundary without a frame means.
     fn uncommitted(&self) -> Read {
-        if self.ring.closed_at() == Some(self.position()) { Read::Closed } else { Read::Empty }
+        let end = self.position();
+        if self.ring.closed_at() == Some(end) { Read::Closed { end } } else { Read::Empty }
     }
 
     fn is_caught_up(&self) -> bool {

@@ -81,8 +81,8 @@ pub(crate) enum Take {
     Taken(Extent, State),
     /// There is no message at the head.
     Empty,
-    /// Nor will there be one.
-    Closed,
+    /// Nor will there be one: the stream ended at this position.
+    Closed { end: u64 },
     /// What comes next has left the ring, and is to be had elsewhere: see [`Ring::take_stretch`].
     Behind(Head),
 }
@@ -313,7 +313,7 @@ impl Ring {
         let extent = match found? {
             Survey::Stretch(extent) => Extent { missed_from: head.place.sequence, ..extent },
             Survey::Empty => return Ok(Some(Take::Empty)),
-            Survey::Closed => return Ok(Some(Take::Closed)),
+            Survey::Closed { end } => return Ok(Some(Take::Closed { end })),
             Survey::Overtaken => return Ok(None),
         };
         let keys = keyed.then(|| self.keys_of(&extent));
@@ -385,7 +385,7 @@ impl Ring {
             }
             match frame::parse(word, place, self.capacity(), licence)? {
                 Frame::Uncommitted if self.closed_at() == Some(place.position) => {
-                    return Ok(Survey::Closed);
+                    return Ok(Survey::Closed { end: place.position });
                 }
                 Frame::Uncommitted => return Ok(Survey::Empty),
                 Frame::Padding { end } => place.position = end,
@@ -445,7 +445,7 @@ impl Ring {
         }
         Ok(match self.survey(subscription, head, 1)? {
             Survey::Empty => Read::Empty,
-            Survey::Closed => Read::Closed,
+            Survey::Closed { end } => Read::Closed { end },
             Survey::Stretch(_) | Survey::Overtaken => Read::Message(()),
         })
     }
@@ -591,7 +591,9 @@ pub(crate) fn short_key(hash: u64) -> u32 {
 enum Survey {
     Stretch(Extent),
     Empty,
-    Closed,
+    Closed {
+        end: u64,
+    },
     /// The writer was faster than a subscription that skips.
     Overtaken,
 }

@@ -272,8 +272,8 @@ impl SharedReader {
         }
         match self.look_at_head(buffer)? {
             // Nothing better to do.
-            nothing @ (Read::Empty | Read::Closed) => {
-                let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed));
+            nothing @ (Read::Empty | Read::Closed { .. }) => {
+                let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed { .. }));
                 if let Some(read) = work.look_at_others(is_closed, buffer)? {
                     return Ok(read.map(Some));
                 }
@@ -352,7 +352,10 @@ impl SharedReader {
                 let run = desk.ring.run_at_head(&desk.subscription);
                 self.run = run.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
                 self.reached = Reached::Head;
-                return Ok(if nothing == Take::Closed { Read::Closed } else { Read::Empty });
+                return Ok(match nothing {
+                    Take::Closed { end } => Read::Closed { end },
+                    _ => Read::Empty,
+                });
             }
         };
         self.reached = Reached::NotHead;
@@ -422,7 +425,7 @@ impl SharedReader {
             || match work.desk.ring.look_at_head(&work.desk.subscription) {
                 Ok(Read::Empty) => true,
                 // The end is told to whoever comes after the last message that is settled.
-                Ok(Read::Closed) => {
+                Ok(Read::Closed { .. }) => {
                     work.is_something_own_left() || !work.sights(Instant::now()).is_empty()
                 }
                 _ => false,
@@ -458,7 +461,7 @@ impl SharedReader {
         let head = self.work.desk.ring.look_at_head(&self.work.desk.subscription);
         self.is_caught_up()
             && !self.work.is_something_own_left()
-            && matches!(head, Ok(Read::Empty | Read::Closed))
+            && matches!(head, Ok(Read::Empty | Read::Closed { .. }))
     }
 
     /// Counts what is left to count, and takes from ackers what they see. The member is about to give

@@ -95,7 +95,7 @@ fn look_copied(reader: &mut CopyReader, buffer: &mut Buffer) -> Option<(u64, Rea
             Some((sequence, read))
         }
         Read::Empty => None,
-        Read::Closed => panic!("nobody closed it"),
+        Read::Closed { .. } => panic!("nobody closed it"),
     }
 }
 
@@ -253,7 +253,7 @@ fn a_stream_never_ends_before_its_last_message() {
             for _ in 0..3 {
                 match reader.look().unwrap() {
                     Read::Message(_) => received += 1,
-                    Read::Closed => {
+                    Read::Closed { .. } => {
                         assert_eq!(received, 1, "an end before the message");
                         break;
                     }

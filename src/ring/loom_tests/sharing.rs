@@ -33,7 +33,7 @@ fn take_one(ring: &Ring, subscription: &Subscription, share: ShareIndex) -> Opti
             Some(extent.begin.sequence)
         }
         Take::Empty => None,
-        Take::Closed => panic!("nobody closed it"),
+        Take::Closed { .. } => panic!("nobody closed it"),
         Take::Behind(_) => panic!("nobody spills"),
     }
 }

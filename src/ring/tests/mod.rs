@@ -125,7 +125,7 @@ fn receive(reader: &mut HeldReader) -> Option<Vec<u8>> {
             Read::Message(span) => span,
             // What it missed before its beginning, told once.
             Read::Missed { .. } => return receive(reader),
-            Read::Empty | Read::Closed => return None,
+            Read::Empty | Read::Closed { .. } => return None,
         },
     };
     Some(bytes(reader.track().run().base(), span))
@@ -181,7 +181,7 @@ fn observe_all(reader: &mut CopyReader) -> (Messages, Vec<(u64, u64)>) {
         match reader.look(&mut buffer).unwrap() {
             Read::Message(span) => messages.push((sequence, bytes(buffer.base(), span))),
             Read::Missed { from, to } => missed.push((from, to)),
-            Read::Empty | Read::Closed => return (messages, missed),
+            Read::Empty | Read::Closed { .. } => return (messages, missed),
         }
     }
 }
@@ -461,7 +461,8 @@ fn an_end_elsewhere_is_no_end_here() {
     let mut memory = Memory::new(CAPACITY, ORIGIN);
     let ring = memory.ring();
     let mut reader = hold(&ring, 0, Start::Oldest);
-    for (closed, expected) in [(1, Read::Closed), (25, Read::Empty), (0, Read::Empty)] {
+    let end = Read::Closed { end: 0 };
+    for (closed, expected) in [(1, end), (25, Read::Empty), (0, Read::Empty)] {
         ring.header64(layout::CLOSED).store(closed, Ordering::Relaxed);
         assert_eq!(reader.look(), Ok(expected));
     }
@@ -601,10 +602,11 @@ fn a_closed_stream_says_so_behind_its_last_message_and_can_go_on() {
     let mut reader = hold(&ring, 0, Start::Oldest);
     send(&mut writer, b"last").unwrap();
     writer.close();
+    let end = writer.place().position;
     assert_eq!(receive(&mut reader), Some(b"last".to_vec()));
-    assert_eq!(reader.look(), Ok(Read::Closed));
+    assert_eq!(reader.look(), Ok(Read::Closed { end }));
     let mut late = hold(&ring, 1, Start::Newest);
-    assert_eq!(late.look(), Ok(Read::Closed));
+    assert_eq!(late.look(), Ok(Read::Closed { end }));
 
     let mut writer = Writer::recover(ring.clone()).unwrap();
     writer.reopen();
