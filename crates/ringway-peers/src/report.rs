@@ -130,7 +130,7 @@ fn commit() -> Option<String> {
 
 /// The version of a package that this program was built with.
 pub(crate) fn version(package: &str) -> Option<&'static str> {
-    let lock = include_str!("../Cargo.lock");
+    let lock = include_str!("../../../Cargo.lock");
     let (_, after) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
     Some(after.split_once('"')?.0)
 }
