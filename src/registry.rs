@@ -179,13 +179,18 @@ impl<'a> Registry<'a> {
     }
 
     /// Removes those of these subscriptions that have had no member for as long as each may, and
-    /// returns their names.
+    /// returns their names; and what somebody who died left half made or half removed, which holds the
+    /// producer too and is nobody's.
     pub(crate) fn remove_expired(
         &self,
         among: impl Iterator<Item = SubscriptionIndex>,
     ) -> Result<Vec<String>, Error> {
         let mut removed = Vec::new();
         for subscription in among.filter_map(|index| self.ring.subscription(index)) {
+            if is_unfinished(&subscription) {
+                self.discard(&subscription)?;
+                continue;
+            }
             // In this order: the time begins anew when the last member is found to be dead.
             let may_expire =
                 subscription.is_in_use() && Terms::of(&subscription).expires_after.is_some();
@@ -196,9 +201,7 @@ impl<'a> Registry<'a> {
                 removed.push(name);
             }
         }
-        if !removed.is_empty() {
-            membership::announce_room(self.ring);
-        }
+        membership::announce_room(self.ring);
         Ok(removed)
     }
 
@@ -439,14 +442,19 @@ impl Terms {
     }
 }
 
-/// Whether one of these subscriptions may have [expired](Registry::remove_expired): as far as
-/// can be seen without asking the kernel who lives.
+/// Whether one of these subscriptions may have [expired](Registry::remove_expired), or be nobody's: as
+/// far as can be seen without asking the kernel who lives.
 pub(crate) fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
-    among.iter().any(|&index| {
-        let subscription = ring.subscription(index);
-        subscription.is_some_and(|it| it.is_in_use() && is_expired(&it))
-            && members_of(ring, index).next().is_none()
+    among.iter().filter_map(|&index| ring.subscription(index)).any(|subscription| {
+        let may_expire = || subscription.is_in_use() && is_expired(&subscription);
+        let is_left = || members_of(ring, subscription.index()).next().is_none();
+        is_unfinished(&subscription) || may_expire() && is_left()
     })
+}
+
+/// Whether somebody makes it or removes it; for who has the lock of the table, one who has died.
+fn is_unfinished(subscription: &Subscription) -> bool {
+    subscription.word32(word::STATE).load(Ordering::Relaxed) == UNFINISHED
 }
 
 /// Whether it has been without a member for as long as it may, if it is without one now.

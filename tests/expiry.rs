@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::Duration;
 
 use ringway::{
     AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe,
 };
-use support::segment::{CAPACITY, SUBSCRIPTIONS, new_queue};
+use support::segment::{CAPACITY, SUBSCRIPTIONS, field, new_queue, subscription_offset};
 use support::{Directory, Name, Peer, assert_message, play, watchdog};
 
 const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -133,6 +135,21 @@ fn a_new_one_takes_the_place_of_one_that_has_expired() {
     assert_eq!(names(&queue), ["s0", "workers"]);
     let full = queue.declare(&workers(HOUR).named("more")).unwrap_err();
     assert!(matches!(full, Error::SubscriptionsFull { limit: SUBSCRIPTIONS, .. }), "{full}");
+}
+
+#[test]
+fn one_that_somebody_died_over_making_or_removing_holds_nobody() {
+    const UNFINISHED: u32 = 1;
+    let _alive = watchdog();
+    let (name, queue) = new_queue("half");
+    assert!(queue.declare(&Subscribe::new().named("half")).unwrap());
+    let segment = OpenOptions::new().write(true).open(name.path()).unwrap();
+    let state = subscription_offset(&name, 0) + field("Subscription", "state").start;
+    segment.write_all_at(&UNFINISHED.to_le_bytes(), state as u64).unwrap();
+    // Nobody is shown it, and so nobody can tell who is in the way.
+    assert!(names(&queue).is_empty());
+    assert!(!is_held(&mut queue.producer().unwrap()));
+    assert_eq!(queue.info().unwrap().subscriptions_expired, 0);
 }
 
 #[test]

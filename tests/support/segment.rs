@@ -69,6 +69,14 @@ pub(crate) fn member_offset(name: &str, member: u32) -> usize {
     shares(&image).0 - (members - member as usize) * size_of_part("Member")
 }
 
+/// Where an entry of the subscription table begins, in front of the members.
+pub(crate) fn subscription_offset(name: &str, subscription: u32) -> usize {
+    let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");
+    let subscriptions = header_number(&image, "subscriptions");
+    let behind = (subscriptions - subscription as usize) * size_of_part("Subscription");
+    member_offset(name, 0) - behind
+}
+
 /// Insists that nobody has any share, and nobody's is left.
 #[track_caller]
 pub(crate) fn assert_no_share_in_use(name: &str) {
