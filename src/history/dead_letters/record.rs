@@ -209,7 +209,8 @@ pub(super) fn shift_of(file: &File) -> io::Result<u64> {
         return Ok(head.shift);
     }
     let header = begin.first_chunk().map(Header);
-    if header.is_none_or(|header| header.is_marked() && header.shift_size() == 0) {
+    // A damaged one may say that it has none; but then its lengths do not go together.
+    if header.is_none_or(|header| header.length().is_some() && header.shift_size() == 0) {
         return Ok(0);
     }
     // The beginning is damaged, or there is none. No shift is larger than that of what was appended.
