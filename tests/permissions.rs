@@ -10,8 +10,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::ptr;
+use std::time::Duration;
 
-use ringway::{AckMode, Error, Nacked, Queue, QueueOptions, Received, Start, Subscribe};
+use ringway::{
+    AckMode, Error, Journal, Lag, Nacked, Queue, QueueOptions, Received, Sent, Start, Subscribe,
+};
 use support::segment::{new_queue, options, try_to_punch_hole};
 use support::users::{NOBODY, become_nobody, check, is_root};
 use support::{Directory, Name, Peer, assert_message, play, say, stop_here, watchdog};
@@ -23,6 +26,7 @@ fn peer() {
         ("nobody's", nobodys),
         ("try everything", try_everything),
         ("lock", lock),
+        ("send", send_as_nobody),
     ]);
 }
 
@@ -229,4 +233,43 @@ fn who_may_read_can_keep_newcomers_out_while_it_lives_and_no_more() {
         assert_message(consumer.receive(), sequence, b"undisturbed");
     }
     peer.kill();
+}
+
+/// Sends until somebody is in the way, and goes on when nobody is.
+fn send_as_nobody(arguments: &[&str]) {
+    become_nobody();
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut producer = queue.producer().unwrap();
+    while producer.held_by().is_empty() {
+        let _ = producer.send_timeout(&[0; 1_000], Duration::from_millis(10)).unwrap();
+    }
+    assert_eq!(producer.try_send(&[0; 1_000]).unwrap(), Sent::Full);
+    say("held");
+    for _ in 0..200 {
+        producer.send(&[0; 1_000]).unwrap();
+    }
+    say("went on");
+}
+
+#[test]
+fn a_producer_that_may_not_remove_who_has_expired_waits_for_somebody_who_may() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let name = Name::new("expired");
+    let directory = Directory::new(&name);
+    let options = options().history(directory.path()).journal(Journal::Written).mode(0o666);
+    let queue = Queue::create(&name, &options).unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let at_once = Duration::from_nanos(1);
+    let workers = Subscribe::new().named("workers").on_lag(Lag::Hold).expires_after(at_once);
+    assert!(queue.declare(&workers).unwrap());
+    let mut peer = Peer::start("send", &[&name]);
+    peer.await_word("held");
+    assert_eq!(queue.remove_expired().unwrap(), ["workers"]);
+    peer.await_word("went on");
+    peer.finish();
+    journal.stop().unwrap();
 }
