@@ -180,29 +180,37 @@ impl<'a> Registry<'a> {
 
     /// Removes those of these subscriptions that have had no member for as long as each may, and
     /// returns their names; and what somebody who died left half made or half removed, which holds the
-    /// producer too and is nobody's.
+    /// producer too and is nobody's. One that cannot be removed keeps no other.
     pub(crate) fn remove_expired(
         &self,
         among: impl Iterator<Item = SubscriptionIndex>,
     ) -> Result<Vec<String>, Error> {
-        let mut removed = Vec::new();
+        let (mut removed, mut failed) = (Vec::new(), None);
         for subscription in among.filter_map(|index| self.ring.subscription(index)) {
-            if is_unfinished(&subscription) {
-                self.discard(&subscription)?;
-                continue;
-            }
-            // In this order: the time begins anew when the last member is found to be dead.
-            let may_expire =
-                subscription.is_in_use() && Terms::of(&subscription).expires_after.is_some();
-            if may_expire && self.count_living(&subscription)? == 0 && is_expired(&subscription) {
-                let name = subscription.name();
-                self.discard(&subscription)?;
-                self.ring.expired().fetch_add(1, Ordering::Relaxed);
-                removed.push(name);
+            match self.remove_if_expired(&subscription) {
+                Ok(name) => removed.extend(name),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         membership::announce_room(self.ring);
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
+    }
+
+    fn remove_if_expired(&self, subscription: &Subscription) -> Result<Option<String>, Error> {
+        if is_unfinished(subscription) {
+            self.discard(subscription)?;
+            return Ok(None);
+        }
+        // In this order: the time begins anew when the last member is found to be dead.
+        let may_expire =
+            subscription.is_in_use() && Terms::of(subscription).expires_after.is_some();
+        if !may_expire || self.count_living(subscription)? > 0 || !is_expired(subscription) {
+            return Ok(None);
+        }
+        let name = subscription.name();
+        self.discard(subscription)?;
+        self.ring.expired().fetch_add(1, Ordering::Relaxed);
+        Ok(Some(name))
     }
 
     fn count_living(&self, subscription: &Subscription) -> Result<u32, Error> {
@@ -249,8 +257,12 @@ impl<'a> Registry<'a> {
         let is_free = |index: &_| !self.ring.active_subscriptions().any(|taken| taken == *index);
         let free = || self.ring.subscription_indexes().find(is_free);
         let mut found = free();
-        if found.is_none() && !self.remove_expired(self.ring.active_subscriptions())?.is_empty() {
+        if found.is_none() {
+            let removed = self.remove_expired(self.ring.active_subscriptions());
             found = free();
+            if found.is_none() {
+                removed?;
+            }
         }
         found.and_then(|index| self.ring.subscription(index)).ok_or_else(|| {
             let limit = self.segment.geometry().tables().subscriptions;

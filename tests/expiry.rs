@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringway::{
     AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe,
 };
-use support::segment::{CAPACITY, SUBSCRIPTIONS, field, new_queue, subscription_offset};
+use support::segment::{CAPACITY, SUBSCRIPTIONS, field, new_queue, options, subscription_offset};
 use support::{Directory, Name, Peer, assert_message, play, watchdog};
 
 const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -193,6 +193,26 @@ fn of_a_journalled_queue_an_expired_one_is_not_there_again_and_a_restart_begins_
     Queue::force_remove(&name).unwrap();
     let queue = Queue::create(&name, &options).unwrap();
     assert!(!names(&queue).contains(&"workers".to_owned()));
+}
+
+#[test]
+fn one_that_cannot_be_removed_keeps_no_other_that_has_expired() {
+    let _alive = watchdog();
+    let name = Name::new("stuck");
+    let directory = Directory::new(&name);
+    let journalled = options().history(directory.path()).journal(Journal::Written);
+    let queue = Queue::create(&name, &journalled).unwrap();
+    let make = |name| queue.declare(&workers(AT_ONCE).named(name));
+    assert!(make("stuck").unwrap() && make("goes").unwrap());
+    let checkpoint = directory.file("subscriptions/stuck.checkpoint");
+    fs::remove_file(&checkpoint).unwrap();
+    fs::create_dir(&checkpoint).unwrap();
+    // There is a place for it.
+    assert!(make("new").unwrap());
+    assert_eq!(names(&queue), ["new", "stuck"]);
+    let failed = queue.remove_expired().unwrap_err();
+    assert!(matches!(failed, Error::File { .. }), "{failed}");
+    assert_eq!(names(&queue), ["stuck"]);
 }
 
 #[test]
