@@ -201,10 +201,14 @@ impl<'a> Registry<'a> {
             self.discard(subscription)?;
             return Ok(None);
         }
-        // In this order: the time begins anew when the last member is found to be dead.
-        let may_expire =
-            subscription.is_in_use() && Terms::of(subscription).expires_after.is_some();
-        if !may_expire || self.count_living(subscription)? > 0 || !is_expired(subscription) {
+        if !subscription.is_in_use() || Terms::of(subscription).expires_after.is_none() {
+            return Ok(None);
+        }
+        // First: the time begins anew when the last member is found to be dead. Whom others clear up
+        // after just now counts as a member: the time has not even begun, and nobody looks twice.
+        let members = || members_of(self.ring, subscription.index());
+        membership::clear_dead(self.ring, &self.lock, members())?;
+        if members().next().is_some() || !is_expired(subscription) {
             return Ok(None);
         }
         let name = subscription.name();
