@@ -13,7 +13,8 @@ use std::ptr;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Error, Journal, Lag, Nacked, Queue, QueueOptions, Received, Sent, Start, Subscribe,
+    AckMode, Error, Journal, Lag, Nacked, Producer, Queue, QueueOptions, Received, Sent, Start,
+    Subscribe,
 };
 use support::segment::{new_queue, options, try_to_punch_hole};
 use support::users::{NOBODY, become_nobody, check, is_root};
@@ -26,7 +27,8 @@ fn peer() {
         ("nobody's", nobodys),
         ("try everything", try_everything),
         ("lock", lock),
-        ("send", send_as_nobody),
+        ("send as nobody", send_as_nobody),
+        ("send as nobody any more", send_as_nobody_any_more),
     ]);
 }
 
@@ -235,11 +237,20 @@ fn who_may_read_can_keep_newcomers_out_while_it_lives_and_no_more() {
     peer.kill();
 }
 
-/// Sends until somebody is in the way, and goes on when nobody is.
 fn send_as_nobody(arguments: &[&str]) {
     become_nobody();
     let queue = Queue::open(arguments[0]).unwrap();
-    let mut producer = queue.producer().unwrap();
+    send_past_one_that_has_expired(&mut queue.producer().unwrap());
+}
+
+fn send_as_nobody_any_more(arguments: &[&str]) {
+    let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
+    become_nobody();
+    send_past_one_that_has_expired(&mut producer);
+}
+
+/// Sends until somebody is in the way, and goes on when nobody is.
+fn send_past_one_that_has_expired(producer: &mut Producer) {
     while producer.held_by().is_empty() {
         let _ = producer.send_timeout(&[0; 1_000], Duration::from_millis(10)).unwrap();
     }
@@ -251,25 +262,33 @@ fn send_as_nobody(arguments: &[&str]) {
     say("went on");
 }
 
+/// Has a producer wait that may not do what root does then.
+fn remove_for(role: &str, name: &Name, queue: &Queue) {
+    let at_once = Duration::from_nanos(1);
+    let workers = Subscribe::new().named("workers").on_lag(Lag::Hold).expires_after(at_once);
+    assert!(queue.declare(&workers).unwrap());
+    let mut peer = Peer::start(role, &[name]);
+    peer.await_word("held");
+    assert_eq!(queue.remove_expired().unwrap(), ["workers"]);
+    peer.await_word("went on");
+    peer.finish();
+}
+
 #[test]
 fn a_producer_that_may_not_remove_who_has_expired_waits_for_somebody_who_may() {
     if !is_root() {
         return eprintln!("skipped: only root can become somebody else");
     }
     let _alive = watchdog();
-    let name = Name::new("expired");
+    let name = Name::new("history-of-root");
     let directory = Directory::new(&name);
-    let options = options().history(directory.path()).journal(Journal::Written).mode(0o666);
-    let queue = Queue::create(&name, &options).unwrap();
+    let with_journal = options().history(directory.path()).journal(Journal::Written).mode(0o666);
+    let queue = Queue::create(&name, &with_journal).unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
     let journal = queue.journaler().unwrap().spawn();
-    let at_once = Duration::from_nanos(1);
-    let workers = Subscribe::new().named("workers").on_lag(Lag::Hold).expires_after(at_once);
-    assert!(queue.declare(&workers).unwrap());
-    let mut peer = Peer::start("send", &[&name]);
-    peer.await_word("held");
-    assert_eq!(queue.remove_expired().unwrap(), ["workers"]);
-    peer.await_word("went on");
-    peer.finish();
+    remove_for("send as nobody", &name, &queue);
     journal.stop().unwrap();
+    // One that may not even open the segment again.
+    let (name, queue) = new_queue("of-root");
+    remove_for("send as nobody any more", &name, &queue);
 }

@@ -909,23 +909,22 @@ impl Producer {
         self.remove_expired(&holding)
     }
 
-    /// Removes those of the subscriptions that have been without a member for too long.
+    /// Removes those of the subscriptions that have been without a member for too long. A producer that
+    /// cannot is held by them, until somebody else does it.
     fn remove_expired(&self, holding: &[SubscriptionIndex]) -> Result<(), Error> {
         let ring = self.writer.ring();
-        if registry::may_have_expired(ring, holding)
-            && let Some(registry) = Registry::try_lock(&self.segment, ring)?
-        {
-            return match registry.remove_expired(holding.iter().copied()) {
-                // The history is another user's, who can do it; until then they hold.
-                Err(Error::File { source, .. })
-                    if source.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    Ok(())
-                }
-                removed => removed.map(drop),
-            };
+        if !registry::may_have_expired(ring, holding) {
+            return Ok(());
         }
-        Ok(())
+        // Who has given up its rights since, say, cannot open the segment once more.
+        let Ok(Some(registry)) = Registry::try_lock(&self.segment, ring) else { return Ok(()) };
+        match registry.remove_expired(holding.iter().copied()) {
+            // The history is another user's.
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
     }
 
     /// WAKE: calls the consumers that sleep, if any do.
