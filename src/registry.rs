@@ -85,6 +85,8 @@ impl<'a> Registry<'a> {
             // The limit may be another's; the letters may be this member's.
             let limit = terms.deliveries_max;
             Subscribe { deliveries_max: limit, ..options.clone() }.check(self.segment)?;
+            // Whoever declares it relies on its being there, and may have come late.
+            note_idle(&subscription);
             return Ok(Found { subscription, terms, is_new: false, missed: None });
         }
         let subscription = self.free_entry(name)?;

@@ -315,9 +315,10 @@ impl Subscribe {
     /// [removed by name](crate::Queue::unsubscribe). *Of the subscription.*
     ///
     /// The time begins anew when a member leaves or is found to be dead, and when the subscription is
-    /// altered or moved. It goes on while the machine sleeps. In a queue with a journal a restart begins
-    /// it anew. Who comes back in time goes on where the last one was, also if the time was over and it
-    /// was in nobody's way; who comes later makes another subscription.
+    /// [declared](crate::Queue::declare) again, altered or moved. It goes on while the machine sleeps. In
+    /// a queue with a journal a restart begins it anew. Who comes back in time goes on where the last one
+    /// was, also if the time was over and it was in nobody's way; who comes later makes another
+    /// subscription.
     ///
     /// ```
     /// use std::time::Duration;

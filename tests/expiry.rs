@@ -87,6 +87,32 @@ fn whoever_is_in_nobodys_way_keeps_its_place_however_long() {
     assert_eq!(queue.remove_expired().unwrap(), ["skips"]);
 }
 
+/// Has the subscription in the first entry be without a member since the machine was started.
+fn forsake(name: &Name) {
+    let segment = OpenOptions::new().write(true).open(name.path()).unwrap();
+    for time in ["created_at", "left_at", "idle_since"] {
+        let place = subscription_offset(name, 0) + field("Subscription", time).start;
+        segment.write_all_at(&[0; 8], place as u64).unwrap();
+    }
+}
+
+#[test]
+fn one_that_is_declared_again_has_its_time_again() {
+    let _alive = watchdog();
+    let (name, queue) = new_queue("again");
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime = uptime.split(' ').next().unwrap().parse().unwrap();
+    let limit = Duration::from_secs_f64(uptime).div_f64(2.0);
+    assert!(queue.declare(&workers(limit)).unwrap());
+    forsake(&name);
+    let is_expired = || queue.info().unwrap().subscriptions[0].expired;
+    assert!(is_expired());
+    // Whoever declares it is told that messages wait from now on.
+    assert!(!queue.declare(&workers(limit)).unwrap());
+    assert!(!is_expired());
+    assert!(is_held(&mut queue.producer().unwrap()));
+}
+
 #[test]
 fn one_that_has_a_member_does_not_expire() {
     let _alive = watchdog();

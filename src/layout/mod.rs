@@ -319,7 +319,7 @@ part! {
         0x148 other_ack_within: u64 = "registrar" "as `ack_within`";
         0x150 expires_after: u64 = "registrar" "nanoseconds without a member after which it is removed when it is in somebody's way; 0: never";
         0x158 other_expires_after: u64 = "registrar" "as `expires_after`";
-        0x160 idle_since: u64 = "members, registrar" "nanoseconds of the machine's running (CLOCK_BOOTTIME) when it was last made, altered or moved, or a member was seen to leave";
+        0x160 idle_since: u64 = "members, registrar" "nanoseconds of the machine's running (CLOCK_BOOTTIME) when it was last made, asked for, altered or moved, or a member was seen to leave";
         0x168 _reserved_cold: [u8; 152] = "nobody" "zero";
     }
 }
