@@ -313,6 +313,40 @@ fn dead_letters_lie_where_a_member_was_told_to_put_them() {
 }
 
 #[test]
+fn dead_letters_of_another_queue_are_left_alone_unless_they_are_named() {
+    let _watchdog = watchdog();
+    let (one, other) = (Name::new("one"), Name::new("other"));
+    let directory = Directory::new(&one);
+    for name in [&one, &other] {
+        run_with(&["pub", name, "--create"], format!("for {}\n", &**name).as_bytes());
+        let member = ["sub", name, "--as", "w", "--from", "oldest", "-e", "--exec", "exit 7"];
+        let letters = ["--max-deliveries", "1", "--dead-letters", directory.text()];
+        print(&[&member[..], &letters].concat());
+    }
+    let letters = |action: &[&str]| {
+        let within = [&one, "w", "--dir", directory.text(), "--json"];
+        run(&[&["dead-letters"], action, &within].concat())
+    };
+    let queues = || {
+        let listed: Value = serde_json::from_slice(&letters(&["ls"]).stdout).unwrap();
+        let listed = listed.as_array().unwrap().iter();
+        listed.map(|letter| letter["queue"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(queues(), [&*one, &*other]);
+    let sent = letters(&["send-again", "--all"]);
+    assert_eq!(code(&sent), 0, "{}", said(&sent));
+    assert!(said(&sent).contains("1 dead letter of other queues"), "{}", said(&sent));
+    assert_eq!(queues(), [&*other]);
+    assert_eq!(text(&letters(&["drop", "--all"]).stdout), "[]\n");
+    assert_eq!(text(&letters(&["drop", "--keep", "0"]).stdout), "[]\n");
+    assert_eq!(queues(), [&*other]);
+    let listed: Value = serde_json::from_slice(&letters(&["ls"]).stdout).unwrap();
+    let id = listed[0]["id"].to_string();
+    print(&["dead-letters", "drop", &one, "w", "--dir", directory.text(), &id]);
+    assert!(queues().is_empty());
+}
+
+#[test]
 fn dead_letters_are_dropped_by_their_age_and_their_number() {
     let _watchdog = watchdog();
     let name = Name::new("old-letters");

@@ -214,16 +214,25 @@ impl<'a> Letters<'a> {
         Ok((!all.is_empty()).then(|| all.join(" and ")))
     }
 
-    /// The ids of those that are meant, in the order of the file. A subscription that is gone may have
-    /// left letters; one that has none may be a slip of the pen.
+    /// The ids of those that are meant, in the order of the file: of other queues, which may have been
+    /// given the same directory, those alone that are named. A subscription that is gone may have left
+    /// letters; one that has none may be a slip of the pen.
     fn choose(&self, which: Which<'_>, console: Console) -> Result<Vec<u64>, Failure> {
         let mut letters = self.read()?;
-        let mut all = Vec::new();
+        let (mut all, mut of_others) = (Vec::new(), 0);
         for letter in letters.by_ref() {
-            let DeadLetter { id, time, .. } = letter?;
-            all.push((id, time));
+            let DeadLetter { id, time, queue, .. } = letter?;
+            if matches!(which, Which::Ids(_)) || queue == self.queue.name() {
+                all.push((id, time));
+            } else {
+                of_others += 1;
+            }
         }
         note_damage(&letters, console);
+        if of_others > 0 {
+            let count = output::count(of_others, "dead letter");
+            console.note(format_args!("{count} of other queues left alone: their ids name them"));
+        }
         if all.is_empty() && !matches!(which, Which::Ids(_)) {
             self.check_name()?;
         }
