@@ -409,6 +409,25 @@ fn a_command_that_is_none_harms_no_message() {
     assert_eq!(print(&[&options[..], &["echo $RINGWAY_DELIVERY"]].concat()), b"2\n1\n");
 }
 
+#[test]
+fn a_command_whose_output_nobody_reads_any_more_has_not_failed() {
+    let _watchdog = watchdog();
+    let name = Name::new("abandoned");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
+    run_with(&["pub", &name], &numbers(3));
+    let go = format!("{}/go", directory.text());
+    let command = format!("while ! test -e {go}; do sleep 0.01; done; cat");
+    let sub = ["sub", &*name, "--as", "w", "--from", "oldest", "--max-deliveries", "2"];
+    let mut member = ringway(&[&sub[..], &["--exec", &command]].concat()).spawn().unwrap();
+    drop(member.stdout.take());
+    std::fs::write(&go, "").unwrap();
+    let output = member.wait_with_output().unwrap();
+    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+    assert_eq!(subscription(&name, "w")["dead_letters"], 0);
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), numbers(3));
+}
+
 /// Starts a member that is told by the test what to do with its messages.
 fn dialogue(name: &str, options: &[&str]) -> Child {
     let all = ["sub", name, "--as", "w", "--ack", "manual", "-f", "jsonl", "--from", "oldest"];

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt, parent_id};
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use ringway::{AckMode, Acked, Consumer, Message, Nacked, Queue, Subscribe};
 use crate::args::{Ack, Member, Sub};
 use crate::dialogue::Dialogue;
 use crate::failure::Failure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, is_abandoned};
 use crate::options::Backoff;
 use crate::output::Console;
 use crate::sink::{Sink, key_hash};
@@ -187,6 +188,10 @@ impl Handler for Executor<'_> {
         if let Some(code @ (126 | 127)) = status.code() {
             // By no fault of the message: it goes back as it is.
             return Err(Failure::Command { command: self.command.into(), code });
+        }
+        if is_abandoned(io::stdout().as_fd()) {
+            // Whatever it writes fails. The message goes back, and we end as we do when we write.
+            return Err(Failure::Output(ErrorKind::BrokenPipe.into()));
         }
         let is_ended_by = |signal| status.signal().is_some() || status.code() == Some(128 + signal);
         if let Some(signal) = self.interrupt.signal().filter(|&signal| is_ended_by(signal)) {
