@@ -19,6 +19,7 @@ use crate::segment::Mapping;
 use crate::sync::AtomicU32;
 use crate::sys::eventfd::EventFd;
 use crate::sys::fork::Witness;
+use crate::sys::process::Undisturbed;
 use crate::wait::{self, Event, Ticket};
 
 /// One word to sleep on, which stays mapped for as long.
@@ -99,6 +100,7 @@ impl Sleeper {
         let witness = Witness::new(1)?;
         let bed = Arc::new(Bed { descriptor, word: AtomicU32::new(0), state: Mutex::default() });
         let of_thread = Arc::clone(&bed);
+        let _signals = Undisturbed::new();
         // Nobody joins it: who drops this one need not wait, and a forked child has no such thread.
         thread::Builder::new().name("ringway-sleeper".into()).spawn(move || of_thread.sleep())?;
         Ok(Self { bed, witness })

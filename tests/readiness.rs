@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::hint::spin_loop;
 use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
@@ -18,10 +19,12 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use ringway::{
-    AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Lag, Nacked, Producer, Queue,
+    AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Journal, Lag, Nacked, Producer, Queue,
     QueueOptions, Readiness, Received, Start, Subscribe, Wait,
 };
-use support::{Name, Peer, Random, Watchdog, assert_message, play, say, watchdog, watchdog_of};
+use support::{
+    Directory, Name, Peer, Random, Watchdog, assert_message, play, say, watchdog, watchdog_of,
+};
 
 #[test]
 fn peer() {
@@ -30,6 +33,7 @@ fn peer() {
         ("drops", drops),
         ("forks", forks),
         ("has no descriptors", has_no_descriptors),
+        ("has signals", has_signals),
         ("sleeps on one word", sleeps_on_one_word),
     ]);
 }
@@ -523,6 +527,46 @@ fn has_no_descriptors(_: &[&str]) {
 fn one_that_cannot_be_had_is_an_error() {
     let _watchdog = watchdog();
     Peer::start("has no descriptors", &[]).finish();
+}
+
+/// The signals that a thread does not get, a bit for each from 1 on.
+fn blocked(task: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/self/task/{task}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
+/// One that is made before the program blocks a signal, to have it from a descriptor too, must not
+/// get it in the program's place.
+fn has_signals(_: &[&str]) {
+    let name = Name::new("signals");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().history(directory.path()).journal(Journal::Written);
+    let queue = Queue::create(&name, &options).unwrap();
+    let tasks = || -> BTreeSet<String> {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let masks =
+        |tasks: &BTreeSet<String>| -> Vec<_> { tasks.iter().map(|task| blocked(task)).collect() };
+    let others = tasks();
+    let before = masks(&others);
+    let (_readiness, _journal) = (Readiness::new().unwrap(), queue.journaler().unwrap().spawn());
+    let ours: BTreeSet<_> = tasks().difference(&others).cloned().collect();
+    assert_eq!(ours.len(), 2);
+    for mask in masks(&ours) {
+        let is_blocked = |signal: i32| mask & 1 << (signal - 1) != 0;
+        let wanted = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD, libc::SIGUSR1];
+        assert!(wanted.into_iter().all(is_blocked), "{mask:x}");
+        assert!(![libc::SIGSEGV, libc::SIGBUS].into_iter().any(is_blocked), "{mask:x}");
+    }
+    assert_eq!(masks(&others), before);
+}
+
+#[test]
+fn no_signal_of_the_program_comes_to_our_threads() {
+    let _watchdog = watchdog();
+    Peer::start("has signals", &[]).finish();
 }
 
 /// As before Linux 5.16.

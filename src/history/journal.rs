@@ -18,6 +18,7 @@ use crate::membership::announce_room;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::SharedWitness;
+use crate::sys::process::Undisturbed;
 use crate::wait::{Event, Next, Pace};
 
 /// It looks around so often: whether the queue is still there, whether files are too old, and how far
@@ -307,6 +308,7 @@ impl Journaler {
         let (witness, segment) = (self.witness.clone(), Arc::clone(&self.segment));
         let state = Arc::new(ThreadState::default());
         let theirs = Arc::clone(&state);
+        let _signals = Undisturbed::new();
         let thread = thread::spawn(move || {
             let ended = self.go_on(&theirs.stop, |failing| theirs.note(failing));
             theirs.note(ended.as_ref().err());

@@ -1,6 +1,9 @@
 //! The process itself: who it is, what time it has, and the barrier it can ask of others.
 
 use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Asks the kernel to include this process in other processes' [`global_barrier`]s; `false`
@@ -18,6 +21,44 @@ pub(crate) fn global_barrier() -> bool {
 fn membarrier(command: libc::c_int) -> bool {
     // SAFETY: a call without pointers.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// While it lives, this thread gets no signals but those of its own faults; a thread that it makes
+/// meanwhile gets no others as long as that lives. So the program's signals come to the program's
+/// own threads, which may block them to have them from a descriptor.
+pub(crate) struct Undisturbed {
+    before: libc::sigset_t,
+    /// It is this thread's.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Undisturbed {
+    const FAULTS: [libc::c_int; 6] =
+        [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV, libc::SIGSYS, libc::SIGTRAP];
+
+    pub(crate) fn new() -> Self {
+        let (mut blocked, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: the set outlives the call, which writes all of it.
+        unsafe { libc::sigfillset(blocked.as_mut_ptr()) };
+        for fault in Self::FAULTS {
+            // SAFETY: the set was written, and outlives the call.
+            unsafe { libc::sigdelset(blocked.as_mut_ptr(), fault) };
+        }
+        let (how, blocked) = (libc::SIG_SETMASK, blocked.as_ptr());
+        // SAFETY: both sets outlive the call, which reads the one and writes the other. It cannot fail.
+        unsafe { libc::pthread_sigmask(how, blocked, before.as_mut_ptr()) };
+        // SAFETY: it was written just now.
+        Self { before: unsafe { before.assume_init() }, _thread: PhantomData }
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        // SAFETY: the set outlives the call, which writes nothing.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut())
+        };
+    }
 }
 
 /// Fills `bytes` with what nobody can guess.
