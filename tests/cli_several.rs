@@ -277,3 +277,33 @@ fn answers_name_one_of_several_queues() {
     assert!(said(&output).contains("1 message without an answer went back"), "{}", said(&output));
     assert_eq!(lines_of_json(&print(&[&sub[..], &["-e"]].concat())).len(), 6);
 }
+
+#[test]
+fn what_is_refused_at_the_end_of_several_queues_comes_again() {
+    let _watchdog = watchdog();
+    for (ending, options) in [(&["--close"][..], &[][..]), (&[], &["-e"])] {
+        let [one, two] = &two_queues("refused-last", 1);
+        for name in [one, two] {
+            print(&[&["pub", &**name, "-q", "last"][..], ending].concat());
+        }
+        let sub = ["sub", one, two, "--as", "w", "--from", "oldest", "-f", "jsonl"];
+        let manual = [&sub[..], &["--ack", "manual"], options].concat();
+        let mut child = ringway(&manual).stdin(Stdio::piped()).spawn().unwrap();
+        let mut answers = child.stdin.take().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut deliveries = Vec::new();
+        for line in lines {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let name = line["queue"].as_str().unwrap().to_owned();
+            let (sequence, delivery) = (&line["sequence"], line["delivery"].as_u64().unwrap());
+            // Each is refused at first.
+            let answer = if delivery == 1 { "nack" } else { "ack" };
+            writeln!(answers, "{answer} {name} {sequence}").unwrap();
+            deliveries.push(delivery);
+        }
+        deliveries.sort_unstable();
+        assert_eq!(deliveries, [1, 1, 1, 1, 2, 2, 2, 2]);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+    }
+}

@@ -473,6 +473,27 @@ fn the_standard_input_says_what_is_acknowledged() {
 }
 
 #[test]
+fn what_is_refused_at_the_end_comes_again() {
+    let _watchdog = watchdog();
+    for (ending, options) in [(&["--close"][..], &[][..]), (&[], &["-e"])] {
+        let name = Name::new("refused-last");
+        print(&[&["pub", &*name, "--create", "-q", "last"][..], ending].concat());
+        let mut member = dialogue(&name, options);
+        let mut input = member.stdin.take().unwrap();
+        let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
+        for (delivery, answer) in [(1, "nack 0"), (2, "nack 0 1ms"), (3, "ack 0")] {
+            let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            assert_eq!(line["delivery"], delivery);
+            writeln!(input, "{answer}").unwrap();
+        }
+        assert!(lines.next().is_none());
+        let output = member.wait_with_output().unwrap();
+        assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+        assert_eq!(subscription(&name, "w")["acked_messages"], 1);
+    }
+}
+
+#[test]
 fn what_means_nothing_ends_a_dialogue() {
     let _watchdog = watchdog();
     let name = Name::new("nonsense");

@@ -54,12 +54,6 @@ impl<'a> Dialogue<'a> {
         ended.map_or(Ok(Next::Receive(SLICE)), |ended| ended.map(|()| Next::End))
     }
 
-    /// How many messages of a queue have no answer.
-    pub fn unanswered(&self, number: usize) -> u64 {
-        let state = self.answers.state();
-        state.unacked.range((number, 0)..=(number, u64::MAX)).count() as u64
-    }
-
     /// Waits for the answers that are left.
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.sink.flush()?;
@@ -87,10 +81,6 @@ impl Handler for Dialogue<'_> {
 
     fn settle(&mut self, _end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
         self.settle(was_idle)
-    }
-
-    fn unanswered(&self) -> u64 {
-        self.unanswered(0)
     }
 
     fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {

@@ -103,7 +103,7 @@ impl Handler for Writer<'_> {
         Ok(Next::Receive(SLICE))
     }
 
-    fn unanswered(&self) -> u64 {
+    fn unacked(&self) -> u64 {
         self.unacked.into()
     }
 
@@ -214,10 +214,6 @@ impl Handler for Executor<'_> {
 
     fn settle(&mut self, _end: &ReceivingEnd, _was_idle: bool) -> Result<Next, Failure> {
         Ok(Next::Receive(SLICE))
-    }
-
-    fn unanswered(&self) -> u64 {
-        0
     }
 
     fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {

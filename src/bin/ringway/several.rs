@@ -14,7 +14,9 @@ use crate::member::{self, Executor};
 use crate::options::Delimiter;
 use crate::output::Console;
 use crate::sink::{Printed, Sink};
-use crate::subscribe::{Handler, Next, SLICE, Tally, is_at_end, open_one, options};
+use crate::subscribe::{
+    Handler, Next, SLICE, SLICE_OF_ANSWERS, Tally, is_at_end, open_one, options,
+};
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     check(subscribe)?;
@@ -129,8 +131,13 @@ impl Several<'_> {
                 Some((number, Err(error))) => self.give_up(number, error),
                 Some((_, Ok(_))) => {}
                 None => {
-                    if self.set.has_ended() || (subscribe.exit_on_end && self.is_at_end()) {
+                    let has_ended = self.set.has_ended();
+                    if (has_ended || subscribe.exit_on_end) && self.is_at_end() {
                         return Ok(Ending::Done);
+                    }
+                    if has_ended {
+                        interrupt.sleep(SLICE_OF_ANSWERS)?;
+                        continue;
                     }
                     if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
                         return Ok(Ending::TimedOut);
@@ -191,11 +198,7 @@ impl Several<'_> {
         for number in 0..self.sources.len() {
             let Some(consumer) = self.set.get(number) else { continue };
             let Source { queue, unacked, .. } = &self.sources[number];
-            let unanswered = match &self.work {
-                Work::Ask(dialogue) => dialogue.unanswered(number),
-                Work::Write(_) | Work::Run(_) => (*unacked).into(),
-            };
-            match is_at_end(queue, subscription, consumer, unanswered) {
+            match is_at_end(queue, subscription, consumer, (*unacked).into()) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => self.give_up(number, error),

@@ -18,6 +18,9 @@ use crate::subscriptions;
 
 /// A signal, or that nobody reads the output any more, goes unseen for so long at most.
 pub const SLICE: Duration = Duration::from_millis(100);
+/// At the end of the stream somebody may yet refuse a message, so that it comes again. Who waits for
+/// that looks so often.
+pub const SLICE_OF_ANSWERS: Duration = Duration::from_millis(10);
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let name = match subscribe.names.as_slice() {
@@ -101,8 +104,10 @@ pub trait Handler {
     /// Does what was put off, before more is received; all of it if nothing was there.
     fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure>;
 
-    /// How many messages it has that it has neither acknowledged nor refused.
-    fn unanswered(&self) -> u64;
+    /// How many messages it has that it acknowledges when it ends.
+    fn unacked(&self) -> u64 {
+        0
+    }
 
     /// Does the rest, when no more will be received.
     fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure>;
@@ -140,10 +145,6 @@ impl Handler for Sink<'_> {
             self.flush()?;
         }
         Ok(Next::Receive(SLICE))
-    }
-
-    fn unanswered(&self) -> u64 {
-        0
     }
 
     fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
@@ -192,9 +193,15 @@ fn follow(
                 tally.missed += to - from;
                 console.note_missed(from, to);
             }
-            Received::Closed => return Ok(Ending::Done),
+            Received::Closed => {
+                if end.is_at_end(handler.unacked())? {
+                    return Ok(Ending::Done);
+                }
+                interrupt.sleep(SLICE_OF_ANSWERS)?;
+                was_idle = true;
+            }
             Received::Empty | Received::TimedOut => {
-                if subscribe.exit_on_end && end.is_at_end(handler.unanswered())? {
+                if subscribe.exit_on_end && end.is_at_end(handler.unacked())? {
                     return Ok(Ending::Done);
                 }
                 if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
@@ -255,10 +262,10 @@ impl ReceivingEnd {
     }
 
     /// Whether nothing is left, now that nothing was there to receive.
-    fn is_at_end(&self, unanswered: u64) -> Result<bool, Error> {
+    fn is_at_end(&self, unacked: u64) -> Result<bool, Error> {
         match self {
             Self::Member { consumer, queue, subscription } => {
-                is_at_end(queue, subscription, consumer, unanswered)
+                is_at_end(queue, subscription, consumer, unacked)
             }
             Self::Consumer(_) | Self::Observer(_) => Ok(true),
         }
@@ -274,12 +281,12 @@ impl ReceivingEnd {
 }
 
 /// Whether nothing of a subscription is left: but for what other members have, and what this one has
-/// and has not answered. That may keep others of its key back.
+/// and acknowledges when it ends. That may keep others of its key back.
 pub fn is_at_end(
     queue: &Queue,
     subscription: &str,
     consumer: &Consumer,
-    unanswered: u64,
+    unacked: u64,
 ) -> Result<bool, Error> {
     let info = queue.info()?;
     let Some(shared) = subscriptions::find(&info, subscription) else { return Ok(true) };
@@ -291,5 +298,5 @@ pub fn is_at_end(
         members.partition(|member| member.member == consumer.member());
     let of_others: u64 = others.iter().map(|member| member.unacked).sum();
     let own: u64 = own.iter().map(|member| member.unacked).sum();
-    Ok(shared.waiting == 0 && own <= unanswered && shared.unacked <= own + of_others)
+    Ok(shared.waiting == 0 && own <= unacked && shared.unacked <= own + of_others)
 }
