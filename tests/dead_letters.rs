@@ -212,6 +212,39 @@ fn letters_are_dropped_and_the_dead_at_that_lose_no_other_while_members_write_mo
     assert_eq!(sizes, [EMPTY + torn], "something else is left of them, or beside");
 }
 
+#[test]
+fn a_file_of_beginnings_that_all_promise_the_rest_of_it_is_read_in_one_go() {
+    const SIZE: usize = 16 << 20;
+    const HEADER_SIZE: usize = 80;
+    let _alive = watchdog();
+    let name = Name::new("promises");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    drop(queue.subscribe(&workers()).unwrap());
+    send(&queue, 1);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let nacked = worker.receive().unwrap().message().unwrap().nack().unwrap();
+    assert_eq!(nacked, Nacked::DeadLetter);
+    let path = directory.file("dead-letters").join("workers.letters");
+    let mut bytes = fs::read(&path).unwrap();
+    let length = bytes.len();
+    while bytes.len() < SIZE {
+        let payload_size = u32::try_from(SIZE - bytes.len()).unwrap();
+        let mut header = [0; HEADER_SIZE];
+        header[..8].copy_from_slice(b"RWLETTER");
+        header[8..12].copy_from_slice(&(80 + payload_size).to_le_bytes());
+        header[64..68].copy_from_slice(&payload_size.to_le_bytes());
+        bytes.extend(header);
+    }
+    bytes.extend_from_within(..length);
+    fs::write(&path, &bytes).unwrap();
+    let (times, passed_over) = letters(&queue);
+    assert_eq!(times[&0], 2);
+    assert_eq!(passed_over as usize, bytes.len() - 2 * length);
+    let ids: Vec<_> = queue.dead_letters("workers").unwrap().map(|it| it.unwrap().id).collect();
+    assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+}
+
 /// Writes with a limit to the size of files: what a full disk does, without filling one.
 fn write_little(arguments: &[&str]) {
     let [name, limit] = arguments else { panic!("{arguments:?}") };

@@ -403,7 +403,7 @@ impl<F: Read> Records<F> {
                 return Ok(None);
             }
             // To the next place where one may begin.
-            let found = rest[1..].windows(MAGIC.len()).position(|bytes| bytes == MAGIC);
+            let found = find_magic(&rest[1..]);
             let none = rest.len() - (MAGIC.len() - 1);
             self.pass_over(found.map_or(none, |distance| 1 + distance));
         }
@@ -419,7 +419,7 @@ impl<F: Read> Records<F> {
         }
         let length = self.rest().first_chunk().and_then(|header| Header(header).length());
         let Some(length) = length else { return Ok(None) };
-        if !self.fill(length)? {
+        if !self.fill_without_magic(length)? {
             return Ok(None);
         }
         let record = parse(self.position, &self.rest()[..length]);
@@ -427,6 +427,26 @@ impl<F: Read> Records<F> {
             self.use_up(length);
         }
         Ok(record)
+    }
+
+    /// Reads on until so much of a record is there; `false` if the file ends before, or another record
+    /// begins. So bytes are looked at a few times at most, also if each header promises all the rest.
+    fn fill_without_magic(&mut self, length: usize) -> io::Result<bool> {
+        let mut searched = HEADER_SIZE;
+        loop {
+            // Twice as much each time: what is there is moved each time.
+            if !self.fill(length.min(self.rest().len().max(2 * searched)))? {
+                return Ok(false);
+            }
+            let there = self.rest().len().min(length);
+            if find_magic(&self.rest()[searched..there]).is_some() {
+                return Ok(false);
+            }
+            if there == length {
+                return Ok(true);
+            }
+            searched = there - (MAGIC.len() - 1);
+        }
     }
 
     fn rest(&self) -> &[u8] {
@@ -454,4 +474,16 @@ impl<F: Read> Records<F> {
         self.use_up(count);
         self.passed_over += count as u64;
     }
+}
+
+fn find_magic(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..at + MAGIC.len()) {
+        if found == MAGIC {
+            return Some(at);
+        }
+        // None reaches beyond a byte that it does not have.
+        at += if MAGIC.contains(&found[MAGIC.len() - 1]) { 1 } else { MAGIC.len() };
+    }
+    None
 }
