@@ -45,7 +45,9 @@ pub fn run(gc: &Gc, owner: Option<u32>, console: Console) -> Result<Ending, Fail
             console.note(format_args!("{verb} {count} of queue '{queue}' ({names})"));
         }
     }
-    if cleared.iter().all(|of_one| of_one.dead.is_empty() && of_one.expired.is_empty()) {
+    let is_clear = |of_one: &Cleared<'_>| of_one.dead.is_empty() && of_one.expired.is_empty();
+    let has_looked = all || !cleared.is_empty();
+    if has_looked && cleared.iter().all(is_clear) {
         console.note("there is nothing to clear");
     }
     if all {

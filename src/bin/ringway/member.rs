@@ -146,7 +146,7 @@ impl<'a> Executor<'a> {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(self.command).stdin(Stdio::piped());
         // What asks us to end, a Ctrl-C say, lets it end by itself; what kills us ends it too, because
-        // another member has the message then.
+        // another member has the message then: the shell, that is, which most commands take the place of.
         command.process_group(0);
         let parent = process::id();
         // SAFETY: it makes system calls, and does nothing else.
