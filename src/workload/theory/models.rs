@@ -292,8 +292,12 @@ fn bounded_markov(scenario: &Scenario, places: u32) -> Prediction {
 /// M/G/c/c: nobody waits, and the loss is the same for every service of that mean.
 fn loss_system(scenario: &Scenario) -> Prediction {
     let service_ns = scenario.service().mean_ns();
-    let loss_share = erlang_b(scenario.servers(), scenario.offered());
-    let throughput_per_s = scenario.rate_per_s() * (1.0 - loss_share);
+    let (servers, offered) = (scenario.servers(), scenario.offered());
+    let loss_share = erlang_b(servers, offered);
+    // One less the loss, by the recursion, and right also when that is nearly one.
+    let blocked_before = erlang_b(servers - 1, offered);
+    let free_share = f64::from(servers) / (f64::from(servers) + offered * blocked_before);
+    let throughput_per_s = scenario.rate_per_s() * free_share;
     let in_system_mean = little(throughput_per_s, service_ns);
     Prediction {
         model: notation(scenario, Some(scenario.servers())),

@@ -402,6 +402,15 @@ fn a_bound_is_right_at_any_load() {
         assert_close(figures.loss_share, load.powi(4) / sum, 1e-12);
         assert_close(figures.throughput_per_s, served, 1e-12);
     }
+    // As much as a scenario can ask for, of servers that nobody may wait for: all of them work.
+    for servers in [1, 10_000] {
+        for service in ["exp:24h", "fixed:24h"] {
+            let scenario = scenario("poisson", service, 1e12, servers);
+            let figures = figures(&bounded(&scenario, servers, WhenFull::Reject));
+            assert_close(figures.utilisation, 1.0, 1e-9);
+            assert_close(figures.throughput_per_s * 86_400.0, f64::from(servers), 1e-9);
+        }
+    }
 }
 
 #[test]
