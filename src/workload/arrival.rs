@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rand_distr::Gamma;
+
 use crate::workload::number::{self, NS_PER_S, nanoseconds};
 use crate::workload::shape::{Sampler, Shape};
 use crate::workload::{Error, Random, Trace};
@@ -348,7 +350,7 @@ impl Gaps {
                 let mut exponential =
                     |mean_ns: f64| mean_ns * Sampler::Exponential.draw(&mut *random);
                 let mut gap = 0.0;
-                loop {
+                for _ in 0..TURNS_MAX {
                     if !*is_on {
                         gap += exponential(*off_ns);
                         *is_on = true;
@@ -362,6 +364,11 @@ impl Gaps {
                     gap += to_off;
                     *is_on = false;
                 }
+                // So many more turns, all at once: each is a time off and a race.
+                let turns = (exponential(1.0) / (*on_ns / *gap_while_on_ns).ln_1p()).floor() + 1.0;
+                let race_ns = (on_ns.recip() + gap_while_on_ns.recip()).recip();
+                *is_on = true;
+                gap + sum_of(turns, *off_ns, random) + sum_of(turns, race_ns, random)
             }
             Source::Trace { trace, next, scale } => {
                 let gaps = trace.gaps_ns();
@@ -371,4 +378,13 @@ impl Gaps {
             }
         }
     }
+}
+
+/// How often bursts come and go without a message before what is left of its gap is drawn at once:
+/// where they are far shorter than the gap, turn after turn would never end.
+const TURNS_MAX: u32 = 1000;
+
+/// So many exponential times of this mean, one at least, together.
+fn sum_of(count: f64, mean_ns: f64, random: &mut Random) -> f64 {
+    Gamma::new(count, mean_ns).map_or(count * mean_ns, |sum| random.draw(&sum))
 }

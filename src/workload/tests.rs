@@ -314,6 +314,19 @@ fn arrivals_have_the_moments_and_transforms_that_theory_takes() {
     }
 }
 
+/// Bursts that come and go a hundred million times for each message: turn after turn would take
+/// minutes for a few of them. They are as good as Poisson arrivals.
+#[test]
+fn bursts_far_shorter_than_the_gaps_have_an_end() {
+    let arrival: Arrival = "onoff:3ns,7ns".parse().unwrap();
+    let mut gaps = arrival.gaps(1.0, Random::new(SEED, 0));
+    let sample: Vec<f64> = (0..3000).map(|_| gaps.next_ns() / 1e9).collect();
+    erlang(1.0).check("onoff", &sample);
+    let beyond = sample.iter().filter(|gap| **gap > 1.0).count();
+    let (share, expected) = (float(beyond as u64) / 3000.0, (-1_f64).exp());
+    assert!((share - expected).abs() < 5.0 * (expected / 3000.0).sqrt(), "seed {SEED}: {share}");
+}
+
 #[test]
 fn intended_times_keep_to_the_rate() {
     for text in ["poisson", "fixed", "erlang:3", "hyper:4", "onoff:10us,10us"] {
