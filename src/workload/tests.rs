@@ -142,6 +142,8 @@ fn traces_are_read_with_their_line_numbers() {
         let error = Trace::from_lines("t", lines.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(words), "{lines:?}: {error}");
     }
+    let tiny = Trace::from_lines("t", "1e-200\n3e-200\n".as_bytes()).unwrap();
+    assert!((tiny.cv2() - 0.25).abs() < 1e-12, "as of 1 and 3: {}", tiny.cv2());
     assert!(matches!(
         Trace::from_lines("t", &b"1\n\xff\n"[..]),
         Err(Error::TraceUnreadable { .. })

@@ -58,8 +58,8 @@ impl Trace {
         if mean_ns.is_nan() || mean_ns <= 0.0 {
             return Err(Error::trace(name, "it has no gap above 0"));
         }
-        let variance = gaps_ns.iter().map(|gap| (gap - mean_ns).powi(2)).sum::<f64>() / count;
-        let cv2 = variance / mean_ns.powi(2);
+        // By gaps over their mean, because the squares of tiny ones would be nothing.
+        let cv2 = gaps_ns.iter().map(|gap| (gap / mean_ns - 1.0).powi(2)).sum::<f64>() / count;
         Ok(Self { name: name.into(), gaps_ns: gaps_ns.into(), mean_ns, cv2 })
     }
 
