@@ -74,6 +74,7 @@ fn run(setting: &Setting<'_>, cell: Cell, length: Length) -> Result<Trips, Failu
 }
 
 fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) -> Value {
+    let clock_ns = clock_cost_ns();
     let cpu_shares: Vec<f64> = runs.iter().map(|run| run.cpu_share).collect();
     let runs: Vec<Times> = runs.into_iter().map(|run| Times::of(run.times_ns)).collect();
     let medians = medians(&runs);
@@ -83,7 +84,7 @@ fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) 
         ("wait".into(), json!(cell.wait.to_string())),
         ("runs".into(), json!(cpu_shares.len())),
         ("round_trips".into(), json!(times.count())),
-        ("clock_ns".into(), json!(clock_cost_ns())),
+        ("clock_ns".into(), json!(clock_ns)),
         ("mean_ns".into(), json!(times.mean_ns())),
         ("max_ns".into(), json!(times.max_ns())),
         ("percentiles".into(), times.percentiles()),
@@ -93,7 +94,7 @@ fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) 
     map.extend(length.value());
     map.extend(repeated("median_ns", &medians));
     let ratio = bracket_ns.filter(|bare| *bare > 0.0).zip(map["median_ns"].as_f64());
-    let ratio = ratio.map(|(bare, median)| (median - clock_cost_ns()) / bare);
+    let ratio = ratio.map(|(bare, median)| (median - clock_ns) / bare);
     map.insert("bare_ratio".into(), json!(ratio));
     map.into()
 }
