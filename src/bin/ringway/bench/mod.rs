@@ -163,6 +163,7 @@ impl<'a> Lab<'a> {
         if self.common().hdr.is_some() {
             return Err(Failure::Usage("a stream has no times for --hdr to log".into()));
         }
+        check_least(cells.iter().map(|cell| cell.size), streams::SIZE_MIN)?;
         let mut done = Done::new(kind);
         let ends = 1 + cells.iter().map(|cell| cell.consumers).max().unwrap_or(1);
         done.warnings = self.machine_warnings(ends);
@@ -212,6 +213,7 @@ impl<'a> Lab<'a> {
             .collect();
         let Latency { duration, warm_up, runs, rate, .. } = *options;
         let length = Length { duration, warm_up, runs };
+        check_least(cells.iter().map(|cell| cell.size), trips::SIZE_MIN)?;
         self.try_sizes(cells.iter().map(|cell| cell.size))?;
         let one_ways = trips::one_ways(&self.setting, &cells, length, rate);
         one_ways.iter().try_for_each(Case::check)?;
@@ -430,6 +432,17 @@ impl<'a> Lab<'a> {
         }
         let kept = verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Kept);
         Ok(if kept { Ending::Done } else { Ending::LimitMissed })
+    }
+}
+
+/// That no message is shorter than that: it would be sent longer than it is said to be.
+fn check_least(mut sizes: impl Iterator<Item = usize>, least: usize) -> Result<(), Failure> {
+    match sizes.find(|size| *size < least) {
+        None => Ok(()),
+        Some(size) => Err(Failure::Usage(format!(
+            "the size of a message cannot be {size}: it is {least} at least, which the lab writes to \
+             itself"
+        ))),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 /// The sizes if nobody asks for others.
 pub const SIZES: [usize; 6] = [8, 64, 256, 1024, 16 << 10, 64 << 10];
 
+/// The fewest bytes that a message has: its number.
+pub const SIZE_MIN: usize = 8;
+
 /// One kind of stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {

@@ -11,6 +11,9 @@ use crate::bench::loads::{self, Case};
 use crate::bench::setting::{Length, Setting, clock_cost_ns, nanoseconds};
 use crate::failure::Failure;
 
+/// The fewest bytes of a message that goes to and fro.
+pub const SIZE_MIN: usize = 1;
+
 /// Bytes of a message, and how both ends wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
