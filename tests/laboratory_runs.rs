@@ -429,6 +429,8 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench throughput -s 8,4MiB", "4 MiB is more than an eighth of the ring, 2 MiB"),
         ("bench throughput -s 64KiB --batch 1,64", "64 messages of 64 KiB may be more than"),
         ("bench throughput -s 56 --batch 255 --capacity 64KiB", "a quarter of the ring, 16 KiB"),
+        ("bench throughput -s 3M --capacity 16M", "3 MiB is more than an eighth of the ring, 2"),
+        ("bench latency -s 8,5x", "it is a number of bytes, such as 64KiB"),
         ("bench fanout -s 1EiB", "a message of 1 EiB is more than an eighth"),
         ("bench latency -s 16KiB --capacity 64KiB", "16 KiB is more than an eighth of the ring, 8"),
         ("bench load -s 1EiB", "give a larger --capacity"),

@@ -62,7 +62,7 @@ pub struct Common {
     #[arg(long, value_name = "LIST", value_parser = options::pins)]
     pub pin: Option<Pins>,
     /// Bytes of the ring
-    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = options::size)]
     pub capacity: ByteSize,
     /// Fail with exit code 5 if a number is beyond a limit, such as `p99>20us`, `lost>0` or
     /// `wait_mean_ratio>1.1`; may be given several times. One that the run does not measure is
@@ -89,7 +89,7 @@ pub struct Pins(pub Vec<usize>);
 pub struct Throughput {
     /// Bytes of a message, a list [default: 8, 64, 256, 1KiB, 16KiB and 64KiB, as far as the ring
     /// takes them]
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = options::size)]
     pub sizes: Vec<ByteSize>,
     /// How many consumers get all messages, a list
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
@@ -122,6 +122,7 @@ pub struct Throughput {
 pub struct Latency {
     /// Bytes of a message, a list
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "8,64,1KiB")]
+    #[arg(value_parser = options::size)]
     pub sizes: Vec<ByteSize>,
     /// How the ends wait, a list
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "spin,backoff,park")]
@@ -177,7 +178,7 @@ pub struct Workload {
     #[arg(long, value_name = "HOW")]
     pub work: Option<Work>,
     /// Bytes of a message
-    #[arg(short, long, value_name = "SIZE", default_value = "64")]
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = options::size)]
     pub size: ByteSize,
     /// How consumers wait for messages
     #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::named::<Wait>())]
@@ -252,7 +253,7 @@ pub struct Fanout {
     #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
     pub consumers: Vec<u16>,
     /// Bytes of a message
-    #[arg(short, long, value_name = "SIZE", default_value = "64")]
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = options::size)]
     pub size: ByteSize,
     /// How the ends wait
     #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::named::<Wait>())]
