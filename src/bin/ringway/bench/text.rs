@@ -319,22 +319,71 @@ fn warnings(run: &Value) -> Option<String> {
 
 /// What to try next.
 fn next(run: &Value) -> Option<String> {
-    let load = run["load"].as_f64().map_or_else(|| "0.8".into(), number);
-    let service = run["service"].as_str().unwrap_or("exp:20us").replace(' ', " --service ");
+    const LOAD: &str = "ringway bench load --load 0.8 --service exp:20us";
     Some(match run["kind"].as_str()? {
         "throughput" => "ringway bench latency".into(),
         "fanout" => "ringway bench load --broadcast --consumers 2 --service exp:50us".into(),
-        "latency" => "ringway bench load --load 0.8 --service exp:20us".into(),
         "load" if run["broadcast"] == true => {
-            format!("ringway model --broadcast --service {service}: what simulation says of it")
+            let rate = number(run["target_rate_per_s"].as_f64()?);
+            format!(
+                "ringway model --rate {rate} {}: what simulation says of it",
+                workload(run, For::Model)
+            )
         }
+        // Without work there is no load that could grow.
+        "latency" => LOAD.into(),
+        "load" if run["service"] == "none" => LOAD.into(),
         "load" => format!(
-            "ringway bench sweep --service {service}, or ringway model --load {load} --service \
-             {service} --simulate"
+            "ringway bench sweep {}, or ringway model --load {} {} --simulate",
+            workload(run, For::Bench),
+            number(run["load"].as_f64()?),
+            workload(run, For::Model)
         ),
-        "sweep" => format!("ringway bench sweep --service {service} --report sweep.html"),
+        "sweep" => format!(
+            "ringway bench sweep {} --report sweep.html",
+            workload(run["points"].get(0)?, For::Bench)
+        ),
         _ => "ringway bench load --load 0.8 -d 30s, or ringway doctor".into(),
     })
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum For {
+    Bench,
+    Model,
+}
+
+/// The options that ask for the messages and the servers of a load once more, but for the rate.
+fn workload(load: &Value, command: For) -> String {
+    let mut options = Vec::new();
+    let mut give = |name: &str, value: &str| options.push(format!("--{name} {value}"));
+    if let Some(arrival) = load["arrival"].as_str().filter(|it| *it != "poisson") {
+        give("arrival", arrival);
+    }
+    let is_broadcast = load["broadcast"] == true;
+    let consumers = load["consumers"].as_u64().filter(|count| *count > 1);
+    let services = load["service"].as_str().unwrap_or("exp:20us").split(' ');
+    // A model has a consumer for each service.
+    if let Some(each) = list(load, "each").filter(|_| command == For::Model) {
+        each.iter().filter_map(|it| it["service"].as_str()).for_each(|it| give("service", it));
+    } else {
+        let is_one_for_all = services.clone().count() == 1;
+        services.for_each(|service| give("service", service));
+        if let Some(count) = consumers.filter(|_| is_one_for_all) {
+            let name = if command == For::Model { "servers" } else { "consumers" };
+            give(name, &count.to_string());
+        }
+    }
+    if let Some(places) = load["bound_places"].as_u64() {
+        give("bound", &places.to_string());
+        if load["when_full"] == "wait" && !is_broadcast {
+            give("when-full", "wait");
+        }
+    }
+    if is_broadcast {
+        options.push("--broadcast".into());
+    }
+    options.join(" ")
 }
 
 fn plain(value: &Value) -> String {
@@ -343,4 +392,38 @@ fn plain(value: &Value) -> String {
 
 fn optional(value: &Value, show: impl Fn(f64) -> String) -> String {
     value.as_f64().map_or("-".into(), show)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_to_try_next_is_about_the_same_load() {
+        let four = json!({ "kind": "load", "load": 1.2, "arrival": "onoff:1ms,9ms", "consumers": 4,
+            "service": "fixed:50us", "bound_places": 8, "when_full": "wait", "each": [] });
+        let words = "--arrival onoff:1ms,9ms --service fixed:50us --";
+        assert_eq!(
+            next(&four).unwrap(),
+            format!(
+                "ringway bench sweep {words}consumers 4 --bound 8 --when-full wait, or ringway model \
+                 --load 1.2 {words}servers 4 --bound 8 --when-full wait --simulate"
+            )
+        );
+        let sweep = json!({ "kind": "sweep", "points": [{ "service": "fixed:50us" }] });
+        assert_eq!(
+            next(&sweep).unwrap(),
+            "ringway bench sweep --service fixed:50us --report sweep.html"
+        );
+        let none = json!({ "kind": "load", "load": 0.0, "service": "none" });
+        assert_eq!(next(&none), next(&json!({ "kind": "latency" })), "it has no load to sweep");
+        let all = json!({ "kind": "load", "broadcast": true, "consumers": 2, "service": "exp:50us",
+            "target_rate_per_s": 16e3, "each": [{ "service": "exp:50us" }, { "service": "exp:50us" }] });
+        assert_eq!(
+            next(&all).unwrap(),
+            "ringway model --rate 16000 --service exp:50us --service exp:50us --broadcast: what \
+             simulation says of it"
+        );
+    }
 }
