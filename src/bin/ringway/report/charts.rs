@@ -672,11 +672,18 @@ fn byte_rate(value: f64) -> String {
     }
 }
 
-/// What all consumers together receive; none for one number of consumers.
+/// What all consumers together receive, of the first kind of cells; none for one number of
+/// consumers.
 fn by_consumers(cells: &[&Value]) -> Option<Picture> {
-    let size = cells.first()?["size_bytes"].as_u64()?;
-    let of_size = cells.iter().filter(|cell| cell["size_bytes"] == size);
-    let mut points: Vec<(f64, f64, f64)> = of_size
+    let kind = cells.first()?;
+    let (size, batch) = (kind["size_bytes"].as_u64()?, kind["batch"].as_u64().unwrap_or(1));
+    let batch = if batch > 1 { format!(", {batch} at a time") } else { String::new() };
+    let wait = kind["wait"].as_str().unwrap_or("-");
+    let is_alike =
+        |cell: &&&Value| ["size_bytes", "batch", "wait"].iter().all(|key| cell[*key] == kind[*key]);
+    let mut points: Vec<(f64, f64, f64)> = cells
+        .iter()
+        .filter(is_alike)
         .filter_map(|cell| {
             let consumers = cell["consumers"].as_f64()?;
             Some((consumers, cell["delivered_rate_per_s"].as_f64()?, cell["rate_per_s"].as_f64()?))
@@ -712,7 +719,7 @@ fn by_consumers(cells: &[&Value]) -> Option<Picture> {
     let (from, to) = (first.0, last.0.min(first.0 + 1000.0));
     picture(
         "Messages a second by consumers",
-        format!("One producer, messages of {size} B, each to every consumer."),
+        format!("One producer, messages of {size} B{batch}, each to every consumer, wait {wait}."),
         move |area, look| {
             let whole = |value: f64| {
                 if (value - value.round()).abs() > 0.01 { String::new() } else { number(value) }
@@ -722,4 +729,26 @@ fn by_consumers(cells: &[&Value]) -> Option<Picture> {
             lines_with_legend(area, look, &x, &y, &all)
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A line through cells that differ in more than their consumers would show what is not there.
+    #[test]
+    fn only_consumers_of_one_kind_of_stream_are_on_a_line() {
+        let cell = |consumers: u64, batch: u64, wait: &str| {
+            json!({ "size_bytes": 64, "consumers": consumers, "batch": batch, "wait": wait,
+                "rate_per_s": 1e6, "delivered_rate_per_s": 2e6 })
+        };
+        let picture_of = |cells: &[Value]| by_consumers(&cells.iter().collect::<Vec<_>>());
+        let dots = |picture: Picture| picture.wide.matches("<circle").count();
+        let alike = [cell(1, 1, "spin"), cell(2, 1, "spin")];
+        let mixed = [cell(1, 1, "spin"), cell(2, 64, "spin"), cell(2, 1, "park")];
+        let all: Vec<Value> = alike.iter().chain(&mixed[1..]).cloned().collect();
+        assert_eq!(picture_of(&all).map(dots), picture_of(&alike).map(dots));
+        assert!(picture_of(&alike).is_some() && picture_of(&mixed).is_none());
+    }
 }
