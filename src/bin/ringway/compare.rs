@@ -224,7 +224,8 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) ->
     let off = after - before;
     // Nothing over nothing is no change.
     let change = if off.abs() > 0.0 { off / before.abs() } else { 0.0 };
-    let worse_by = if more_is_better { -change } else { change };
+    // Not -change, which would make -0 of none.
+    let worse_by = if more_is_better { 0.0 - change } else { change };
     let by_chance = half_width.is_some_and(|half_width| off.abs() <= half_width);
     // A change from nothing has no bound, and is none of "not a number".
     let judgement = match worse_by {
@@ -367,6 +368,9 @@ mod tests {
         assert_eq!(judge(100.0, 94.0, Some(3.0), true), Judgement::Worse);
         assert_eq!(judge(100.0, 94.0, Some(5.0), true), Judgement::Unsure, "5 and 5 make 7");
         assert_eq!(judge(0.0, 0.0, None, false), Judgement::Same);
+        let rate = json!({ "rate_per_s": 5.0 });
+        let same = pair("", &rate, &rate, STREAM_NUMBERS[0], 0.05).unwrap();
+        assert_eq!(number(same.worse_by), "0", "and not -0");
         assert_eq!(judge(0.0, 1.0, None, false), Judgement::Worse, "from nothing");
         let of_load = |after| judge_without(Some(f64::INFINITY), 100.0, after, None, false);
         assert_eq!(of_load(104.0), Judgement::Same);
