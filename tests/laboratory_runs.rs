@@ -452,12 +452,14 @@ fn what_cannot_be_run_is_usage_and_named() {
     let stream =
         Temporary::of("stream.json", &json!({ "schema_version": 1, "kind": "throughput" }));
     let old = Temporary::of("old-schema.json", &json!({ "schema_version": 7, "kind": "load" }));
+    let peers = Temporary::of("peers.json", &json!({ "schema_version": 1, "kind": "peers" }));
     let list = Temporary::of("list.json", &json!([1, 2]));
     let broken = Temporary::new("broken.json");
     std::fs::write(&broken.0, "{\"kind\":").unwrap();
     for (arguments, expected, words) in [
         (format!("compare {} {}", other.path(), stream.path()), 2, "nothing to compare"),
         (format!("compare {0} {0}", other.path()), 2, "no number of the same case"),
+        (format!("compare {0} {0}", peers.path()), 2, "runs of peers are not compared"),
         (format!("report {} -o /dev/null", old.path()), 1, "its schema has version 7"),
         (format!("report {} -o /dev/null", list.path()), 1, "not what 'ringway bench --json'"),
         (format!("report {} -o /dev/null", broken.path()), 1, "is no run: EOF"),

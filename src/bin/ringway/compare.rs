@@ -18,6 +18,12 @@ pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
             after["kind"].as_str().unwrap_or("-"),
         )));
     }
+    if before["kind"] == "peers" {
+        return Err(Failure::Usage(
+            "runs of peers are not compared with each other: ringway report draws one beside the other"
+                .into(),
+        ));
+    }
     let Compared { pairs, missing, mut differences } = compared(&before, &after, compare.threshold);
     if pairs.is_empty() {
         return Err(Failure::Usage("the two runs have no number of the same case".into()));
