@@ -181,8 +181,8 @@ pub struct SubscriptionInfo {
     pub unacked: u64,
     /// Of these, refused ones that wait for their next delivery.
     pub waiting: u64,
-    /// Messages that are not acknowledged, taken or not; unknown when it is more than a ring
-    /// behind.
+    /// Messages that are not acknowledged, taken or not; unknown when it skips and is more than a
+    /// ring behind.
     pub lag_messages: Option<u64>,
     /// Bytes of frames from the first message that is not acknowledged on.
     pub lag_bytes: u64,
@@ -370,7 +370,7 @@ impl SubscriptionInfo {
             uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
         let display = |word| subscription.word64(word).load(Ordering::Relaxed);
         let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
-        let whole = terms.lag == Lag::Hold || head_position >= floor;
+        let has_all = terms.lag != Lag::Skip || head_position >= floor;
         let lag_bytes = end.position.saturating_sub(first.position);
         Self {
             name: subscription.name(),
@@ -388,7 +388,7 @@ impl SubscriptionInfo {
             head_position,
             unacked,
             waiting,
-            lag_messages: whole
+            lag_messages: has_all
                 .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
             lag_bytes,
             lag_time: age_from(ring, first.position, end),

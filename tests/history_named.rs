@@ -70,6 +70,8 @@ fn members_share_what_is_many_rings_behind() {
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 35_000);
     assert!(files(&directory, "spill").len() > 1);
+    // They are all to be had.
+    assert_eq!(queue.info().unwrap().subscriptions[0].lag_messages, Some(35_000));
     let mut seen = BTreeSet::new();
     let mut last = [None; 2];
     let mut sent = 35_000;
