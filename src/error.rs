@@ -526,7 +526,7 @@ impl fmt::Display for Error {
             ),
             Self::SequenceAhead { queue, asked, next } => write!(
                 f,
-                "queue '{queue}' has no message {asked} yet, its next is {next}; start from there or from Newest"
+                "queue '{queue}' has no message {asked} yet, its next is {next}; start from that one, or from the newest"
             ),
             Self::Stale { queue } => write!(
                 f,
