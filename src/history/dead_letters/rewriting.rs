@@ -22,6 +22,7 @@ use crate::history::directory::{ASIDE, name_aside, sync_directory};
 
 /// Puts a file without what was dropped in the place of one that is locked for dropping.
 pub(super) fn rewrite(path: &Path, old: &Letters) -> io::Result<()> {
+    check_named(path, old)?;
     remove_left_over(path)?;
     let aside = Aside::new(path, old)?;
     let settled = old.settled_size()?;
@@ -42,10 +43,7 @@ pub(super) fn rewrite(path: &Path, old: &Letters) -> io::Result<()> {
     aside.letters.sync_all()?;
 
     old.lock_to_replace()?;
-    let is_named = old.is(&fs::symlink_metadata(path)?)?;
-    if !is_named {
-        return Err(io::Error::other("it was removed, or is elsewhere"));
-    }
+    check_named(path, old)?;
     let size = old.metadata()?.len();
     if size > settled {
         copying.copy_to(size)?;
@@ -56,6 +54,14 @@ pub(super) fn rewrite(path: &Path, old: &Letters) -> io::Result<()> {
     aside.give_name(path)?;
     old.unlock(Lock::Appending)?;
     sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// That a name is the file's own, which another file can be given.
+fn check_named(path: &Path, file: &Letters) -> io::Result<()> {
+    if file.is(&fs::symlink_metadata(path)?)? {
+        return Ok(());
+    }
+    Err(io::Error::other("it was removed, or is elsewhere"))
 }
 
 struct Copying<'a> {
