@@ -458,8 +458,8 @@ impl ConsumerSet {
             is_idle &= match entry.ended_at {
                 // It may have gone on.
                 Some(end) => reception.is_closed_at(end) && !reception.is_something_due(),
-                // What it has is for later.
-                None => entry.is_full || reception.may_sleep(),
+                // What it has is for later, unless some has been settled since.
+                None => entry.is_full && reception.is_full() || reception.may_sleep(),
             };
         }
         Announcement { sleepers, limit, is_idle }

@@ -572,6 +572,14 @@ impl Reception {
         }
     }
 
+    /// Whether a member has as much as it may have by now.
+    pub(crate) fn is_full(&self) -> bool {
+        match &*self.reader {
+            Reader::Shared(reader) => reader.is_full(),
+            Reader::Held(_) | Reader::Copied(_) => false,
+        }
+    }
+
     /// Neither interrupted, nor of a forked child.
     pub(crate) fn is_calm(&self) -> bool {
         self.interruption.is_calm()

@@ -361,6 +361,24 @@ fn what_an_acker_settles_is_told_to_who_has_as_much_as_it_may_have() {
 }
 
 #[test]
+fn a_member_of_a_set_that_may_have_more_by_now_needs_no_wait() {
+    let _watchdog = watchdog();
+    let ((_name, queue), (_other_name, other)) = (new_queue("more"), new_queue("none"));
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"one").unwrap();
+    producer.send(b"one more").unwrap();
+    let full = queue.subscribe(&workers().prefetch(1)).unwrap();
+    let mut set = ConsumerSet::from_iter([full, other.subscribe(&oldest()).unwrap()]);
+    let readiness = Readiness::new().unwrap();
+    assert!(set.try_receive().unwrap().1.unwrap().message().is_some());
+    assert!(set.try_receive().is_none());
+    assert!(readiness.arm(&mut set).unwrap());
+    assert_eq!(set.get(0).unwrap().ack(0).unwrap(), Acked::Done);
+    assert!(!readiness.arm(&mut set).unwrap());
+    assert!(set.try_receive().unwrap().1.unwrap().message().is_some());
+}
+
+#[test]
 fn a_pause_that_is_over_is_told() {
     const PAUSE: Duration = Duration::from_millis(1);
     let _watchdog = watchdog_of(Duration::from_secs(60));

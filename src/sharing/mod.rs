@@ -445,6 +445,12 @@ impl SharedReader {
         is_own || sights().iter().filter_map(|sight| work.ripens_at(sight)).any(|at| at <= now)
     }
 
+    /// Whether as much is lent as may be, whoever may settle some of it.
+    pub(crate) fn is_full(&self) -> bool {
+        let _shown = self.work.hold();
+        self.work.lent() >= self.work.desk.prefetch
+    }
+
     /// What the member sleeps on while it has as much as it may have: nobody but an acker of its own
     /// can do anything about that.
     pub(crate) fn relief(&self) -> Option<Event<'_>> {
