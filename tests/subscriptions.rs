@@ -864,6 +864,35 @@ fn a_subscription_that_skips_is_told_exactly_what_it_missed() {
     assert_eq!(info(&queue, "workers").missed, missed);
 }
 
+#[test]
+fn whose_share_has_passed_on_is_not_told_to_have_missed_what_others_got() {
+    let _alive = watchdog();
+    let name = Name::new("passed");
+    let queue = queue_of(&name, 64 << 10);
+    let options = workers().on_lag(Lag::Skip).ack(AckMode::Manual);
+    let options = options.ack_within(Duration::from_millis(10)).prefetch(32);
+    let [mut late, mut heir] = [(); 2].map(|()| queue.subscribe(&options).unwrap());
+    let mut producer = queue.producer().unwrap();
+    let mut send = |count| {
+        for _ in 0..count {
+            producer.send(&payload(producer.next_sequence())).unwrap();
+        }
+    };
+    send(4);
+    assert_eq!(late.receive().unwrap().message().unwrap().sequence(), 0);
+    for sequence in 0..4 {
+        let message = heir.receive().unwrap().message().unwrap();
+        assert_eq!(message.sequence(), sequence);
+        assert_eq!(message.ack().unwrap(), Acked::Done);
+    }
+    send(10_000);
+    let received = late.try_receive().unwrap();
+    assert!(matches!(received, Received::Missed { from: 4, .. }), "{received:?}");
+    let Received::Missed { from, to } = received else { unreachable!() };
+    drop((late, heir));
+    assert_eq!(info(&queue, "workers").missed, to - from);
+}
+
 /// Handles keyed messages: each key's in order, one at a time.
 fn hold(arguments: &[&str]) {
     let [name, log] = arguments else { panic!("{arguments:?}") };

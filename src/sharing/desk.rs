@@ -367,7 +367,8 @@ impl Desk {
         true
     }
 
-    /// Settles a message as missed, and those that follow it below the sequence `to`.
+    /// Settles a message as missed, and those that follow it below the sequence `to`; none if another
+    /// member has taken the share away, which may have got them.
     pub(super) fn miss(&self, portion: &Portion, number: u32, to: u64) -> Option<Missed> {
         let in_order = bits(portion.state().unsettled() & (u32::MAX << number));
         let first = portion.extent().begin.sequence;
@@ -378,7 +379,9 @@ impl Desk {
         let messages = (((1_u64 << count) - 1) << number) as u32;
         let from = first + u64::from(number);
         let to = from + count as u64;
-        self.replace(portion, portion.state().settle(messages));
+        if !self.replace(portion, portion.state().settle(messages)) {
+            return None;
+        }
         self.note_counted(portion, messages);
         self.count(layout::MISSED, count as u64);
         self.announce_settled();
