@@ -61,6 +61,24 @@ fn who_is_many_rings_behind_misses_nothing_and_leaves_no_file() {
 }
 
 #[test]
+fn who_spills_is_told_first_and_once_what_was_gone_when_it_began() {
+    let _alive = watchdog();
+    let name = Name::new("gone-before");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 500);
+    let mut consumer = queue.subscribe(&spilling().from(Start::Sequence(10))).unwrap();
+    // What it begins with leaves the ring before it looks.
+    send_until(&mut producer, 1000);
+    let received = consumer.try_receive().unwrap();
+    let Received::Missed { from: 10, to } = received else { panic!("{received:?}") };
+    assert_eq!(consumer.next_sequence(), to);
+    receive_until(&mut consumer, 1000);
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+}
+
+#[test]
 fn two_who_are_behind_by_different_distances_both_get_everything() {
     let _alive = watchdog();
     let name = Name::new("two-behind");

@@ -161,10 +161,12 @@ impl CopyReader {
         self
     }
 
-    /// Whether what comes next has been overwritten, and is to be had elsewhere.
+    /// Whether what comes next has been overwritten, and is to be had elsewhere. What was missed before
+    /// that is told first.
     #[cfg(not(loom))]
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.track.spills && self.track.position() < self.track.ring.granted_floor()
+        let track = &self.track;
+        track.spills && track.missed_from.is_none() && track.position() < track.ring.granted_floor()
     }
 
     /// Goes elsewhere. The boundary may be overwritten by the time it looks.
