@@ -97,6 +97,8 @@ impl Consumer {
                     Reader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
                 }
                 Lag::Spill => {
+                    // In the files it needs them from where it begins there, as soon as it has them.
+                    let start = if in_files { Start::Newest } else { start };
                     let begin = ring.begin_holding(start, join).map_err(explain)?;
                     Reader::Copied(copied(begin).spilling().durable_only(only))
                 }

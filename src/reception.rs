@@ -118,6 +118,8 @@ impl Reception {
     pub(crate) fn with_past(mut self, past: Option<Past>) -> Self {
         if let Some(past) = past.as_ref().filter(|past| past.is_entered()) {
             self.reader.move_to(past.place());
+            // Who spills needs the files from there on.
+            self.let_go();
         }
         Self { past: past.map(Box::new), ..self }
     }

@@ -603,6 +603,40 @@ fn what_is_missing_between_files_is_told_exactly() {
     }
 }
 
+#[test]
+fn who_spills_and_begins_in_the_files_misses_nothing() {
+    let _alive = watchdog();
+    let name = Name::new("begins-behind");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 500);
+    let mut consumer = queue.subscribe(&spilling().from(Start::Sequence(10))).unwrap();
+    assert_eq!(consumer.next_sequence(), 10);
+    receive_until(&mut consumer, 500);
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+}
+
+#[test]
+fn what_somebody_who_spills_begins_with_stays_although_it_has_not_looked() {
+    const LIMIT: u64 = 40 << 20;
+    const BLOCK: [u8; 8000] = [7; 8000];
+    let _alive = watchdog();
+    let name = Name::new("not-looked");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written).history_max(LIMIT, AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..4_000 {
+        producer.send(&BLOCK).unwrap();
+    }
+    let mut consumer = queue.subscribe(&spilling()).unwrap();
+    while producer.try_send(&BLOCK).unwrap() != Sent::Full {
+        assert!(producer.next_sequence() < 2 * LIMIT / 8000, "a file went that it begins with");
+    }
+    assert_eq!(consumer.try_receive().unwrap().message().unwrap().sequence(), 0);
+}
+
 /// A journal of so many messages, and its only file.
 fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
     let name = Name::new(purpose);
