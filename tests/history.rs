@@ -654,6 +654,27 @@ fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
 }
 
 #[test]
+fn who_finds_the_newest_file_gone_goes_on_in_the_ring_where_it_was() {
+    // Of frames of 4096 bytes a lap has 15, and padding.
+    const SIZE: usize = 4096 - 3 * 8;
+    const FIRST_FILE: u64 = (16 << 20) / CAPACITY * 15;
+    let _alive = watchdog();
+    let name = Name::new("newest");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..FIRST_FILE + 4 {
+        producer.send(&[7; SIZE]).unwrap();
+    }
+    assert!(producer.flush(Duration::MAX).unwrap());
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    let mut next = || consumer.try_receive().unwrap().message().map(|message| message.sequence());
+    (0..FIRST_FILE).for_each(|sequence| assert_eq!(next(), Some(sequence)));
+    fs::remove_file(&files(&directory, "log")[1]).unwrap();
+    (FIRST_FILE..FIRST_FILE + 4).for_each(|sequence| assert_eq!(next(), Some(sequence)));
+}
+
+#[test]
 fn a_torn_end_is_cut_off_and_kept_wherever_it_is_torn() {
     const FRAME: u64 = 8 + 3 * 8 + 8;
     let _alive = watchdog();

@@ -91,7 +91,8 @@ impl Past {
             match self.reader.next(end)? {
                 LogRead::Message(span) => return Ok(PastRead::Message(span)),
                 LogRead::Missed { from, to } => return Ok(PastRead::Missed { from, to }),
-                LogRead::End if self.place().position >= ring.granted_floor() => {
+                // Also if somebody has taken the file away that had it too.
+                LogRead::End | LogRead::Gone if self.place().position >= ring.granted_floor() => {
                     return Ok(PastRead::Present(self.place()));
                 }
                 // They have grown meanwhile.
