@@ -840,6 +840,17 @@ fn what_has_not_quite_the_name_of_a_file_is_none() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_is_no_file() {
+    let _alive = watchdog();
+    let (_name, directory, file) = small_journal("nowhere", 10);
+    let link = file.with_file_name("00000000000000065536.log");
+    std::os::unix::fs::symlink("nowhere", link).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
+    assert_eq!(archive.messages(0).unwrap().map(Result::unwrap).count(), 10);
+    assert!(archive.verify().unwrap().is_whole());
+}
+
+#[test]
 fn a_message_that_was_half_there_when_somebody_looked_is_no_damage() {
     let _alive = watchdog();
     let (_name, directory, file) = small_journal("growing", 10);

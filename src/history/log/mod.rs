@@ -99,7 +99,8 @@ pub(crate) struct FileHeader {
 }
 
 impl Log {
-    /// The files there are, in the order of the stream. Others in the directory are left alone.
+    /// The files there are, in the order of the stream. Others in the directory are left alone, and so
+    /// is a link that leads nowhere: who looks for what comes next would find it for ever.
     pub(crate) fn files(&self) -> Result<Vec<LogFile>, Error> {
         let failed = |error| self.failed("read", &self.directory, error);
         let entries = match fs::read_dir(&self.directory) {
@@ -109,11 +110,13 @@ impl Log {
         };
         let mut files = Vec::new();
         for entry in entries {
-            let path = entry.map_err(failed)?.path();
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let base = name.strip_suffix(SUFFIX).and_then(|base| base.parse().ok());
             // Of the ways to write a number one is a file's.
-            let is_one = |&base: &u64| base < COUNT_MAX && path == self.path(base);
+            let is_file = || entry.file_type().is_ok_and(|kind| kind.is_file() || path.is_file());
+            let is_one = |&base: &u64| base < COUNT_MAX && path == self.path(base) && is_file();
             files.extend(base.filter(is_one).map(|base| LogFile { base, path }));
         }
         files.sort_unstable_by_key(|file| file.base);
