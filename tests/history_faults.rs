@@ -19,7 +19,7 @@ use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Lag, Queue
 use ringway::{Producer, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until};
 use support::namespace::{own_small_disk, own_small_memory};
-use support::segment::{field, header, member_offset};
+use support::segment::{field, header, header_word, member_offset};
 use support::{
     Directory, Name, Peer, Random, number_from, play, say, stop_here, watchdog, watchdog_of,
 };
@@ -360,6 +360,32 @@ fn what_could_not_be_written_in_front_of_the_files_hides_nothing_of_them() {
     let directory = Directory::new(&name);
     let _queue = Queue::create(&name, &options(&directory)).unwrap();
     Peer::start("fall back behind the files", &[&name, directory.text()]).finish();
+}
+
+#[test]
+fn nobody_writes_for_ever_what_is_damaged_in_front_of_the_files() {
+    let _alive = watchdog();
+    let name = Name::new("front-damage");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let _holds = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..9 {
+        assert!(matches!(producer.try_send(&[7; 504]).unwrap(), Sent::Sequence(_)));
+    }
+    let spilling = Subscribe::new().on_lag(Lag::Spill);
+    let [_lags, falls_back] = [(); 2].map(|()| queue.subscribe(&spilling).unwrap());
+    while let Sent::Sequence(_) = producer.try_send(&[7; 504]).unwrap() {}
+    assert_eq!(producer.try_send(&[7; 8000]).unwrap(), Sent::Full);
+    // It needs more than the files have, and that is not all there.
+    let file = OpenOptions::new().write(true).open(name.path()).unwrap();
+    let cursor = member_offset(&name, falls_back.member()) + field("Member", "cursor").start;
+    file.write_all_at(&512_u64.to_le_bytes(), cursor as u64).unwrap();
+    let ring = header_word(&fs::read(name.path()).unwrap(), "ring_offset");
+    file.write_all_at(&[0; 8], ring + 1024).unwrap();
+    let error = producer.try_send(&[7; 8000]).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert_eq!(files(&directory, "spill").len(), 1, "half a file would hide what is behind it");
 }
 
 /// Fills the disk that its history is on, and goes on when what is there has been read or removed.

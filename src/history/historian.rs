@@ -275,6 +275,10 @@ impl Historian {
         let mut before = LogWriter::begin(self.log().clone(), start)?;
         while before.end().position < from {
             let to = self.ring.follow(before.end(), from).map_err(|error| self.corrupt(error))?;
+            if to == before.end() {
+                // It was committed, or nobody could have read on from there.
+                return Err(self.corrupt(Corrupt { position: to.position, found: 0 }));
+            }
             before.append(&self.ring, to)?;
         }
         self.writer.count(&before);
