@@ -114,6 +114,33 @@ fn two_who_are_behind_by_different_distances_both_get_everything() {
 }
 
 #[test]
+fn who_spills_may_be_anywhere_when_the_ring_comes_round() {
+    const COUNT: u64 = 100;
+    let _alive = watchdog();
+    let name = Name::new("round");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    for behind in 0..20 {
+        let mut consumer = queue.subscribe(&spilling().from(Start::Newest)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let first = producer.next_sequence();
+        // Nearly a sector each: padding is behind one of them, first of all in its sector.
+        for _ in 0..behind {
+            producer.send(&[7; 4000]).unwrap();
+            assert!(consumer.try_receive().unwrap().message().is_some());
+        }
+        assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+        for _ in behind..COUNT {
+            producer.send(&[7; 4000]).unwrap();
+        }
+        for sequence in first + behind..first + COUNT {
+            let message = consumer.try_receive().unwrap().message().unwrap();
+            assert_eq!(message.sequence(), sequence);
+        }
+    }
+}
+
+#[test]
 fn at_the_limit_the_producer_waits_or_the_oldest_go() {
     const LIMIT: u64 = 40 << 20;
     let _alive = watchdog();

@@ -260,6 +260,9 @@ impl Writer {
         let fits_lap = head.offset + frame_size + HEADER_SIZE <= lap_size;
         let begin = if fits_lap { head.offset } else { lap_size };
         let reserved_end = head.lap + (begin + frame_size + HEADER_SIZE) as u64;
+        // Also if padding comes there, and before it is known whether there is room: a member that spills may
+        // be just here, and the historian goes by the index.
+        self.record_first(head, &mut record);
         if reserved_end > self.granted && !self.ask(reserved_end) {
             return false;
         }
@@ -269,15 +272,20 @@ impl Writer {
             self.ring.commit(Filled { offset: head.offset, end: 0, word });
             head.lap += lap_size as u64;
             head.offset = 0;
+            self.record_first(head, &mut record);
         }
+        head.limit = lap_size;
+        head.limit_to(head.recorded_until.max(reserved_end));
+        true
+    }
+
+    /// Has a first boundary of a sector recorded, if that is where a head is.
+    fn record_first(&self, head: &mut Head, mut record: impl FnMut(&Ring, Place)) {
         let place = head.place();
         if place.position >= head.recorded_until {
             record(&self.ring, place);
             head.recorded_until = self.ring.sector_end(place.position);
         }
-        head.limit = lap_size;
-        head.limit_to(head.recorded_until.max(reserved_end));
-        true
     }
 
     /// Raises the licence to cover `end`, then asks the holding members whether they mind.
