@@ -11,6 +11,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,35 @@ fn members_share_what_is_many_rings_behind() {
     drop(producer);
     drop(queue.producer().unwrap());
     assert_eq!(files(&directory, "spill"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn who_finds_nothing_far_behind_was_not_just_slower_than_others() {
+    const COUNT: u64 = 8_000;
+    const MEMBERS: usize = 4;
+    let _alive = watchdog();
+    let name = Name::new("none-left");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let members = workers().prefetch(1);
+    queue.declare(&members).unwrap();
+    send_until(&mut queue.producer().unwrap(), COUNT);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..MEMBERS {
+            let mut member = queue.subscribe(&members).unwrap();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut later = 0;
+                while let Received::Message(_) = member.try_receive().unwrap() {
+                    later += u32::from(is_over.load(Ordering::Acquire));
+                }
+                is_over.store(true, Ordering::Release);
+                // What it had taken when somebody else found nothing.
+                assert!(later <= 1, "{later} messages were there");
+            });
+        }
+    });
 }
 
 #[test]

@@ -36,6 +36,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const SIGHT_INTERVAL: Duration = Duration::from_millis(1);
 /// A member looks at the clock for that once in so many looks for a message.
 const LOOKS_PER_CLOCK: u32 = 16;
+/// A share that others are faster to take is tried for again so often.
+const TURNS_MAX: u32 = 100;
 /// A message whose dead letter could not be written is tried again after so long.
 const LETTER_RETRY: Duration = Duration::from_secs(1);
 
@@ -647,6 +649,27 @@ impl Work {
 
     /// Takes a share from a head that is not in the ring any more.
     fn take_behind(&self, head: Head, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
+        let (desk, mut head) = (&*self.desk, head);
+        for _ in 0..TURNS_MAX {
+            if let Some(take) = self.try_take_behind(head, index, count_max)? {
+                return Ok(take);
+            }
+            let take = desk.ring.take(&desk.subscription, index, count_max, desk.terms.keyed);
+            match take.map_err(|corrupt| desk.segment.corrupt(corrupt))? {
+                Take::Behind(moved) => head = moved,
+                take => return Ok(take),
+            }
+        }
+        Ok(Take::Empty)
+    }
+
+    /// [`Self::take_behind`]; nothing if somebody was faster.
+    fn try_take_behind(
+        &self,
+        head: Head,
+        index: ShareIndex,
+        count_max: u32,
+    ) -> Result<Option<Take>, Error> {
         let desk = &*self.desk;
         let corrupt = |corrupt| desk.segment.corrupt(corrupt);
         let (ring, subscription) = (&desk.ring, &desk.subscription);
@@ -660,11 +683,11 @@ impl Work {
             Stretch::InFiles(extent, keys) => {
                 let keys = keyed.then_some(&keys);
                 let taken = ring.take_stretch(subscription, index, head, extent, keys);
-                taken.map_or(Take::Empty, |state| Take::Taken(extent, state))
+                taken.map(|state| Take::Taken(extent, state))
             }
             Stretch::Present(place) => {
                 let take = ring.try_take(subscription, index, head, place, count_max, keyed);
-                take.map_err(corrupt)?.unwrap_or(Take::Empty)
+                take.map_err(corrupt)?
             }
         })
     }
