@@ -374,15 +374,14 @@ impl Reception {
     }
 
     fn look(&mut self) -> Result<Read<Option<Handed>>, Error> {
-        let read = match self.look_at_past()? {
-            Some(read) => read,
-            None => match &mut *self.reader {
-                Reader::Held(reader) => reader.look(),
-                Reader::Copied(reader) => reader.look(&mut self.buffer),
-                Reader::Shared(reader) => return reader.look(&mut self.buffer),
-            }
-            .map_err(|corrupt| self.segment.corrupt(corrupt))?,
-        };
+        if let Reader::Shared(reader) = &mut *self.reader {
+            return reader.look(&mut self.buffer);
+        }
+        let mut read = self.look_for_own()?;
+        if read == Read::Empty && self.is_overtaken() {
+            // Just now: it has left the ring, and is to be had all the same.
+            read = self.look_for_own()?;
+        }
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
             // Relaxed: only this consumer stores it, and others only show it.
             let missed = member.word64(layout::MISSED);
@@ -392,6 +391,24 @@ impl Reception {
         let sequence = self.reader.run().sequence().wrapping_sub(1);
         let is_copy = !matches!(&*self.reader, Reader::Held(_));
         Ok(read.map(|span| Some(Handed { span, sequence, delivery: 1, is_copy })))
+    }
+
+    /// [`Self::look`], of one who is no member of a named subscription.
+    fn look_for_own(&mut self) -> Result<Read, Error> {
+        if let Some(read) = self.look_at_past()? {
+            return Ok(read);
+        }
+        let read = match &mut *self.reader {
+            Reader::Held(reader) => reader.look(),
+            Reader::Copied(reader) => reader.look(&mut self.buffer),
+            Reader::Shared(_) => Ok(Read::Empty),
+        };
+        read.map_err(|corrupt| self.segment.corrupt(corrupt))
+    }
+
+    /// Whether what comes next of one who spills has left the ring.
+    fn is_overtaken(&self) -> bool {
+        matches!(&*self.reader, Reader::Copied(reader) if reader.is_overtaken())
     }
 
     /// What comes next, if it has left the ring and is to be had all the same.

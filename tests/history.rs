@@ -1,13 +1,16 @@
 //! What is kept on disk: messages that a consumer has not read when they leave the ring, and all of
 //! them in a queue with a journal.
 
+#![allow(clippy::disallowed_types, reason = "what was sent is counted beside the library")]
+
 mod support;
 
 use std::fs;
+use std::hint::spin_loop;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -76,6 +79,38 @@ fn who_spills_is_told_first_and_once_what_was_gone_when_it_began() {
     assert_eq!(consumer.next_sequence(), to);
     receive_until(&mut consumer, 1000);
     assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+}
+
+#[test]
+fn who_is_overtaken_in_the_middle_of_a_look_does_not_find_nothing() {
+    const COUNT: u64 = 30_000;
+    const RING: u64 = CAPACITY / 4096;
+    let _alive = watchdog();
+    let name = Name::new("overtaken");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let mut consumer = queue.subscribe(&spilling()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let sent = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for sequence in 0..COUNT {
+                producer.send(&[7; 4000]).unwrap();
+                sent.store(sequence + 1, Ordering::Release);
+            }
+        });
+        while consumer.next_sequence() < COUNT {
+            // About to be overtaken.
+            let next = consumer.next_sequence();
+            let there = sent.load(Ordering::Acquire);
+            if there < COUNT && there < next + RING - 2 {
+                spin_loop();
+                continue;
+            }
+            let received = consumer.try_receive().unwrap().map(|message| message.sequence());
+            assert_eq!(received, Received::Message(next));
+        }
+    });
 }
 
 #[test]
