@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::iter;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -386,6 +387,46 @@ fn nobody_writes_for_ever_what_is_damaged_in_front_of_the_files() {
     let error = producer.try_send(&[7; 8000]).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     assert_eq!(files(&directory, "spill").len(), 1, "half a file would hide what is behind it");
+}
+
+/// Zeroes the word that is at a position of the first lap.
+fn zero_word(name: &Name, position: u64) {
+    let file = OpenOptions::new().write(true).open(name.path()).unwrap();
+    let ring = header_word(&fs::read(name.path()).unwrap(), "ring_offset");
+    file.write_all_at(&[0; 8], ring + position).unwrap();
+}
+
+#[test]
+fn nobody_waits_for_ever_for_what_is_damaged_to_be_in_the_files() {
+    // Frames of 512 bytes, also with a time and a checksum.
+    const BLOCK: [u8; 488] = [7; 488];
+    let _alive = watchdog();
+    for journal in [None, Some(Journal::Written)] {
+        let name = Name::new("damaged-end");
+        let directory = Directory::new(&name);
+        let options = options(&directory);
+        let options = journal.map_or(options.clone(), |journal| options.journal(journal));
+        let queue = Queue::create(&name, &options).unwrap();
+        let _lags = queue.subscribe(&Subscribe::new().on_lag(Lag::Spill)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        for _ in 0..10 {
+            producer.send(&BLOCK).unwrap();
+        }
+        zero_word(&name, 0);
+        let is_corrupt = |error: &Error| matches!(error, Error::Corrupt { .. });
+        if journal.is_some() {
+            let flushed = producer.flush(Duration::ZERO);
+            assert!(flushed.as_ref().is_err_and(is_corrupt), "{flushed:?}");
+        }
+        let mut send = || producer.try_send(&BLOCK);
+        let sent = iter::repeat_with(&mut send).find(|sent| !matches!(sent, Ok(Sent::Sequence(_))));
+        assert!(sent.as_ref().unwrap().as_ref().is_err_and(is_corrupt), "{sent:?}");
+        if journal.is_some() {
+            let journal = queue.journaler().unwrap().spawn();
+            assert!(is_corrupt(&await_error(&journal)));
+            assert!(is_corrupt(&journal.stop().unwrap_err()));
+        }
+    }
 }
 
 /// Fills the disk that its history is on, and goes on when what is there has been read or removed.

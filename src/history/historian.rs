@@ -107,9 +107,14 @@ impl Historian {
         self.writer.end()
     }
 
-    /// Has the files go up to the first boundary at or after `until`, as far as somebody needs it
-    /// and it is committed.
+    /// Has the files go up to the first boundary at or after `until`, as far as somebody needs it. All
+    /// before `until` is committed.
     pub(crate) fn keep(&mut self, until: u64) -> Result<Kept, Error> {
+        self.go_on(until, until)
+    }
+
+    /// [`Self::keep`], where no more than what is before `committed` is known to be committed.
+    fn go_on(&mut self, until: u64, committed: u64) -> Result<Kept, Error> {
         if self.ring.has_journal_failed() {
             return Err(Error::JournalFailed { queue: self.segment.name().into() });
         }
@@ -124,6 +129,10 @@ impl Historian {
             let piece_end = until.min(from.position + PIECE_SIZE);
             let to = self.ring.follow(from, piece_end).map_err(|error| self.corrupt(error))?;
             if to == from {
+                if from.position < committed {
+                    // Its word is gone: whoever waits for what comes behind it would do so for ever.
+                    return Err(self.corrupt(Corrupt { position: from.position, found: 0 }));
+                }
                 break;
             }
             if !self.make_space(to.position - from.position)? {
@@ -148,7 +157,8 @@ impl Historian {
 
     /// Appends what is committed, a ring of it at most.
     pub(super) fn catch_up(&mut self) -> Result<Kept, Error> {
-        self.keep(self.end().position + self.ring.capacity())
+        let newest = self.ring.newest().map_err(|error| self.corrupt(error))?;
+        self.go_on(self.end().position + self.ring.capacity(), newest.position)
     }
 
     /// Appends what is committed by now.
