@@ -29,6 +29,7 @@ fn peer() {
         ("lock", lock),
         ("send as nobody", send_as_nobody),
         ("send as nobody any more", send_as_nobody_any_more),
+        ("flush as nobody any more", flush_as_nobody_any_more),
     ]);
 }
 
@@ -291,4 +292,27 @@ fn a_producer_that_may_not_remove_who_has_expired_waits_for_somebody_who_may() {
     // One that may not even open the segment again.
     let (name, queue) = new_queue("of-root");
     remove_for("send as nobody any more", &name, &queue);
+}
+
+fn flush_as_nobody_any_more(arguments: &[&str]) {
+    let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
+    become_nobody();
+    for sequence in 0..1_000 {
+        assert_eq!(producer.send_durable(&[0; 1_000]).unwrap(), sequence);
+    }
+}
+
+#[test]
+fn a_producer_that_may_not_write_the_journal_leaves_it_to_who_does() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let name = Name::new("journal-of-root");
+    let directory = Directory::new(&name);
+    let options = options().history(directory.path()).journal(Journal::Written);
+    let queue = Queue::create(&name, &options).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    Peer::start("flush as nobody any more", &[&name]).finish();
+    journal.stop().unwrap();
 }

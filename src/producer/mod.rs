@@ -839,7 +839,10 @@ impl Producer {
         let now = Instant::now();
         let refused_lately = |last| now.duration_since(last) < CLEAR_INTERVAL_MAX;
         if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
-            self.historian = Historian::take(&self.segment, self.writer.ring())?;
+            // Who cannot open its files, without its rights say, has no need to where another one lives.
+            if !self.segment.historian_lives() {
+                self.historian = Historian::take(&self.segment, self.writer.ring())?;
+            }
             self.refused_at = self.historian.is_none().then_some(now);
         }
         Ok(self.historian.as_mut())
