@@ -875,6 +875,18 @@ fn polls(mut poll: impl FnMut() -> Result<(), Error>) -> Option<u32> {
 }
 
 #[test]
+fn no_message_is_sent_behind_a_claim_that_the_removal_came_into() {
+    let _watchdog = watchdog();
+    let (name, queue) = new_queue("claimed");
+    let mut producer = queue.producer().unwrap();
+    // The first one asks for room.
+    let claim = producer.claim(8).unwrap();
+    lose(&name, Loss::Removed);
+    claim.commit().unwrap();
+    assert!(matches!(producer.send(b"x"), Err(Error::Stale { .. })));
+}
+
+#[test]
 fn who_waits_when_the_queue_is_lost_is_told() {
     let _watchdog = watchdog();
     for loss in LOSSES {

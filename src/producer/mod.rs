@@ -794,10 +794,12 @@ impl Producer {
         Ok(true)
     }
 
-    /// Behind a message for which room had to be asked for: has the next one find it.
+    /// Behind a message for which room had to be asked for: has the next one find it, unless that is to
+    /// find out that the queue was removed.
     fn prepare(&mut self, last: Shape) {
         let sector_size = self.segment.geometry().sector_size();
-        if last.frame_size() as u64 <= sector_size / PREPARED_PER_SECTOR {
+        let is_small = last.frame_size() as u64 <= sector_size / PREPARED_PER_SECTOR;
+        if is_small && !self.writer.ring().is_removed() {
             self.writer.prepare(last);
         }
     }
