@@ -913,6 +913,18 @@ fn a_link_that_leads_nowhere_is_no_file() {
 }
 
 #[test]
+fn a_link_that_cannot_be_followed_may_be_a_file() {
+    let _alive = watchdog();
+    let (_name, directory, file) = small_journal("no-way", 10);
+    let link = file.with_file_name("00000000000000065536.log");
+    // To itself: nobody is told that there is nothing.
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
+    assert!(matches!(archive.verify(), Err(Error::File { .. })));
+    assert!(matches!(archive.messages(0), Err(Error::File { .. })));
+}
+
+#[test]
 fn a_message_that_was_half_there_when_somebody_looked_is_no_damage() {
     let _alive = watchdog();
     let (_name, directory, file) = small_journal("growing", 10);
