@@ -79,34 +79,34 @@ impl Consumer {
             Reader::Shared(Box::new(SharedReader::new(segment, &mapping, index, found, options)?))
         } else {
             let (lag, only) = (options.lag.unwrap_or_default(), options.durable_only);
+            let join = |place: Place| ring.join(index, lag, place.position);
+            let mut begin = match lag {
+                Lag::Hold | Lag::Spill => ring.begin_holding(start, join),
+                Lag::Skip => ring.begin(start).inspect(|begin| {
+                    join(begin.place);
+                }),
+            }
+            .map_err(explain)?;
+            // Only then: what has left the ring by now is in the files.
             past = look_back(segment, ring, start, (lag == Lag::Hold).then_some(index))?;
             let in_files = past.as_ref().is_some_and(Past::is_entered);
             past = past.filter(|_| in_files || lag == Lag::Spill);
             past = past.map(|past| past.durable_only(only));
-            let join = |place: Place| ring.join(index, lag, place.position);
+            if in_files {
+                begin.missed_from = None;
+            }
+            if in_files && lag == Lag::Hold {
+                // Holds nobody before it is in the ring.
+                ring.join(index, Lag::Skip, begin.place.position);
+            }
             let copied = |begin| CopyReader::new(ring.clone(), Some(ring.member(index)), begin);
             match lag {
-                Lag::Hold if in_files => {
-                    // Holds nobody before it is in the ring.
-                    let begin = ring.begin(Start::Newest).map_err(explain)?;
-                    ring.join(index, Lag::Skip, begin.place.position);
-                    Reader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
-                }
                 Lag::Hold => {
-                    let begin = ring.begin_holding(start, join).map_err(explain)?;
                     Reader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
                 }
-                Lag::Spill => {
-                    // In the files it needs them from where it begins there, as soon as it has them.
-                    let start = if in_files { Start::Newest } else { start };
-                    let begin = ring.begin_holding(start, join).map_err(explain)?;
-                    Reader::Copied(copied(begin).spilling().durable_only(only))
-                }
-                Lag::Skip => {
-                    let begin = ring.begin(start).map_err(explain)?;
-                    join(begin.place);
-                    Reader::Copied(copied(begin).durable_only(only))
-                }
+                // In the files it needs them from where it begins there, as soon as it has them.
+                Lag::Spill => Reader::Copied(copied(begin).spilling().durable_only(only)),
+                Lag::Skip => Reader::Copied(copied(begin).durable_only(only)),
             }
         };
         let member = Some(ring.member(index));

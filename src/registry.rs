@@ -129,10 +129,10 @@ impl<'a> Registry<'a> {
     /// Moves the head of a subscription without members; its shares are forgotten.
     pub(crate) fn seek(&self, name: &str, start: Start) -> Result<(), Error> {
         let subscription = self.find_idle(name)?;
-        let begin = match self.begin_in_files(Terms::of(&subscription).lag, start)? {
-            Some(begin) => begin,
-            None => self.ring.begin(start).map_err(|error| self.segment.start_error(error))?,
-        };
+        let in_ring = self.ring.begin(start).map_err(|error| self.segment.start_error(error))?;
+        // Only then: what has left the ring by now is in the files.
+        let in_files = self.begin_in_files(Terms::of(&subscription).lag, start)?;
+        let begin = in_files.unwrap_or(in_ring);
         let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
         subscription.word64(word::MOVES_TO).store(sequence, Ordering::Relaxed);
         // Release: who finds it being moved finds where to.
@@ -296,17 +296,17 @@ impl<'a> Registry<'a> {
         start: Start,
     ) -> Result<Begin, Error> {
         let place_head = |place| self.ring.place_head(subscription, place);
-        if let Some(begin) = self.begin_in_files(lag, start)? {
-            place_head(begin.place);
-            return Ok(begin);
-        }
         let begin = match lag {
             Lag::Hold | Lag::Spill => self.ring.begin_holding(start, place_head),
             Lag::Skip => self.ring.begin(start).inspect(|begin| {
                 place_head(begin.place);
             }),
         };
-        begin.map_err(|error| self.segment.start_error(error))
+        let begin = begin.map_err(|error| self.segment.start_error(error))?;
+        // Only then: what has left the ring by now is in the files.
+        let Some(begin) = self.begin_in_files(lag, start)? else { return Ok(begin) };
+        place_head(begin.place);
+        Ok(begin)
     }
 
     /// Where a subscription begins, if that is in the files of a journal. One that holds is never

@@ -699,6 +699,41 @@ fn what_somebody_who_spills_begins_with_stays_although_it_has_not_looked() {
     assert_eq!(consumer.try_receive().unwrap().message().unwrap().sequence(), 0);
 }
 
+#[test]
+fn who_begins_with_what_leaves_the_ring_at_that_moment_misses_nothing() {
+    const RING: u64 = CAPACITY / 1024;
+    let _alive = watchdog();
+    let name = Name::new("leaves");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    let queue = Queue::create(&name, &options.history_max(80 << 20, AtLimit::DropOldest)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let (sent, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                sent.store(1 + producer.send(&[7; 1000]).unwrap(), Ordering::Release);
+            }
+        });
+        while sent.load(Ordering::Acquire) < RING {
+            spin_loop();
+        }
+        let begin = |round: u64| {
+            let from = sent.load(Ordering::Acquire).saturating_sub(RING - round % 16);
+            let lag = if round.is_multiple_of(3) { Lag::Hold } else { Lag::Spill };
+            let options = Subscribe::new().on_lag(lag).from(Start::Sequence(from));
+            let mut consumer = queue.subscribe(&options).unwrap();
+            let received = consumer.try_receive().unwrap().map(|message| message.sequence());
+            (lag, from, received)
+        };
+        let rounds: Vec<_> = (0..1_000).map(begin).collect();
+        is_over.store(true, Ordering::Relaxed);
+        for (lag, from, received) in rounds {
+            assert!(received == Received::Message(from), "{lag}: {received:?}, not {from}");
+        }
+    });
+}
+
 /// A journal of so many messages, and its only file.
 fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
     let name = Name::new(purpose);
