@@ -114,13 +114,13 @@ impl Log {
             let path = entry.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let base = name.strip_suffix(SUFFIX).and_then(|base| base.parse().ok());
-            // Of the ways to write a number one is a file's.
             // What cannot be looked at is for who opens it to tell.
             let leads_to_one = || match fs::metadata(&path) {
                 Ok(facts) => facts.is_file(),
                 Err(error) => error.kind() != io::ErrorKind::NotFound,
             };
             let is_file = || entry.file_type().is_ok_and(|kind| kind.is_file()) || leads_to_one();
+            // Of the ways to write a number one is a file's.
             let is_one = |&base: &u64| base < COUNT_MAX && path == self.path(base) && is_file();
             files.extend(base.filter(is_one).map(|base| LogFile { base, path }));
         }
