@@ -260,8 +260,9 @@ impl Writer {
         let fits_lap = head.offset + frame_size + HEADER_SIZE <= lap_size;
         let begin = if fits_lap { head.offset } else { lap_size };
         let reserved_end = head.lap + (begin + frame_size + HEADER_SIZE) as u64;
-        // Also if padding comes there, and before it is known whether there is room: a member that spills may
-        // be just here, and the historian goes by the index.
+        // Also if padding comes there, and before it is known whether there is room: a member that
+        // spills may be just here, and the historian goes by the index. What a head comes to has been
+        // granted, so the entry that this replaces, of a lap before, is nobody's any more.
         self.record_first(head, &mut record);
         if reserved_end > self.granted && !self.ask(reserved_end) {
             return false;
