@@ -666,7 +666,7 @@ pub struct SomeLetters {
     /// Which: numbers that `dead-letters ls` lists
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     pub ids: Vec<u64>,
-    /// All of them
+    /// All of this queue; those of others in the same directory are taken by their numbers alone
     #[arg(long)]
     pub all: bool,
 }
@@ -687,7 +687,7 @@ pub struct DropLetters {
     /// Which: numbers that `dead-letters ls` lists
     #[arg(value_name = "ID", required_unless_present = "which", conflicts_with = "which")]
     pub ids: Vec<u64>,
-    /// All of them
+    /// All of this queue; those of others in the same directory are taken by their numbers alone
     #[arg(long, group = "which")]
     pub all: bool,
     /// Those that were given up longer ago than this
