@@ -565,19 +565,23 @@ fn has_signals(_: &[&str]) {
         let tasks = fs::read_dir("/proc/self/task").unwrap();
         tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
     };
-    let masks =
-        |tasks: &BTreeSet<String>| -> Vec<_> { tasks.iter().map(|task| blocked(task)).collect() };
+    let is_blocked = |mask: u64, signal: i32| mask & 1 << (signal - 1) != 0;
+    let is_deaf = |mask| [libc::SIGSEGV, libc::SIGBUS].iter().any(|&fault| is_blocked(mask, fault));
+    // Who makes a thread, or has just been made, gets none at all for a moment.
+    let masks = |tasks: &BTreeSet<String>| -> Vec<u64> {
+        loop {
+            let masks: Vec<_> = tasks.iter().map(|task| blocked(task)).collect();
+            if !masks.iter().copied().any(is_deaf) {
+                return masks;
+            }
+            thread::yield_now();
+        }
+    };
     let others = tasks();
     let before = masks(&others);
     let (_readiness, _journal) = (Readiness::new().unwrap(), queue.journaler().unwrap().spawn());
     let ours: BTreeSet<_> = tasks().difference(&others).cloned().collect();
     assert_eq!(ours.len(), 2);
-    let is_blocked = |mask: u64, signal: i32| mask & 1 << (signal - 1) != 0;
-    let is_deaf = |mask| [libc::SIGSEGV, libc::SIGBUS].iter().any(|&fault| is_blocked(mask, fault));
-    // One that has just been made gets none at all.
-    while masks(&ours).into_iter().any(is_deaf) {
-        thread::yield_now();
-    }
     for mask in masks(&ours) {
         let wanted = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD, libc::SIGUSR1];
         assert!(wanted.iter().all(|&signal| is_blocked(mask, signal)), "{mask:x}");
