@@ -145,7 +145,7 @@ impl Offer {
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     pub fn size(self, size: usize) -> Result<Self, Error> {
-        let bounds = "24 at least, which the lab writes to itself";
+        let bounds = "24 bytes at least, for what the laboratory writes into each message";
         if size < Self::SIZE_MIN {
             return Err(Error::bounds("the size of a message", size, bounds));
         }

@@ -85,6 +85,22 @@ pub struct Common {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins(pub Vec<usize>);
 
+/// How long runs are, and how many there are of each cell.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Length {
+    /// How long each run is
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
+    pub duration: Duration,
+    /// How long to run before that, uncounted
+    #[arg(short, long, value_name = "TIME", default_value = "100ms")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
+    /// How often to repeat each, interleaved
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    pub runs: u16,
+}
+
 #[derive(Debug, Args)]
 pub struct Throughput {
     /// Bytes of a message, a list [default: 8, 64, 256, 1KiB, 16KiB and 64KiB, as far as the ring
@@ -103,17 +119,8 @@ pub struct Throughput {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "backoff")]
     #[arg(value_parser = options::named::<Wait>())]
     pub wait: Vec<Wait>,
-    /// How long each run is
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
-    pub duration: Duration,
-    /// How long to run before that, uncounted
-    #[arg(short, long, value_name = "TIME", default_value = "100ms")]
-    #[arg(value_parser = humantime::parse_duration)]
-    pub warm_up: Duration,
-    /// How often to repeat each, interleaved
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
-    pub runs: u16,
+    #[command(flatten)]
+    pub length: Length,
     #[command(flatten)]
     pub common: Common,
 }
@@ -132,17 +139,8 @@ pub struct Latency {
     #[arg(short, long, value_name = "NUMBER", default_value = "10000")]
     #[arg(value_parser = options::rate)]
     pub rate: f64,
-    /// How long each run is
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
-    pub duration: Duration,
-    /// How long to run before that, uncounted
-    #[arg(short, long, value_name = "TIME", default_value = "100ms")]
-    #[arg(value_parser = humantime::parse_duration)]
-    pub warm_up: Duration,
-    /// How often to repeat each, interleaved
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
-    pub runs: u16,
+    #[command(flatten)]
+    pub length: Length,
     #[command(flatten)]
     pub common: Common,
 }
@@ -258,13 +256,8 @@ pub struct Fanout {
     /// How the ends wait
     #[arg(long, value_name = "HOW", default_value = "backoff", value_parser = options::named::<Wait>())]
     pub wait: Wait,
-    /// How long each run is
-    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = options::length)]
-    pub duration: Duration,
-    /// How often to repeat each, interleaved
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
-    pub runs: u16,
+    #[command(flatten)]
+    pub length: Length,
     #[command(flatten)]
     pub common: Common,
 }

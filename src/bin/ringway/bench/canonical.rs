@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringway::Wait;
 
 use super::{Done, Lab, streams, trips, usual_workload};
-use crate::bench::setting::Length;
+use crate::bench::args::Length;
 use crate::failure::{Ending, Failure};
 
 const LOADS: [f64; 8] = [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];

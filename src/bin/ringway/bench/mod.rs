@@ -23,12 +23,12 @@ use ringway::workload::{Arrival, Bound, Offer, Service, WhenFull};
 use serde_json::{Value, json};
 
 use crate::bench::args::{
-    Bench, BenchCommand, Common, Fanout, Latency, Load, Sweep, Throughput, Work, Workload,
+    Bench, BenchCommand, Common, Fanout, Latency, Length, Load, Sweep, Throughput, Work, Workload,
 };
 use crate::bench::done::Done;
 use crate::bench::limits::{Part, Verdict};
 use crate::bench::loads::{Case, Outcome};
-use crate::bench::setting::{Length, Setting};
+use crate::bench::setting::Setting;
 use crate::bench::trial::Trial;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
@@ -125,12 +125,10 @@ impl<'a> Lab<'a> {
                 }
             }
         }
-        let Throughput { duration, warm_up, runs, .. } = *options;
-        self.streams("throughput", cells, by_default, Length { duration, warm_up, runs })
+        self.streams("throughput", cells, by_default, options.length)
     }
 
     fn fanout(&self, options: &Fanout) -> Result<Ending, Failure> {
-        const WARM_UP: Duration = Duration::from_millis(100);
         let mut consumers = options.consumers.clone();
         if consumers.is_empty() {
             let free = self.setting.processors().saturating_sub(1).clamp(2, 64);
@@ -148,8 +146,7 @@ impl<'a> Lab<'a> {
                 wait: options.wait,
             })
             .collect();
-        let Fanout { duration, runs, .. } = *options;
-        self.streams("fanout", cells, false, Length { duration, warm_up: WARM_UP, runs })
+        self.streams("fanout", cells, false, options.length)
     }
 
     /// The name of what is measured is the kind of the run, too.
@@ -211,13 +208,12 @@ impl<'a> Lab<'a> {
                 options.sizes.iter().map(|size| trips::Cell { size: bytes(*size), wait: *wait })
             })
             .collect();
-        let Latency { duration, warm_up, runs, rate, .. } = *options;
-        let length = Length { duration, warm_up, runs };
+        let Latency { length, rate, .. } = *options;
         check_least(cells.iter().map(|cell| cell.size), trips::SIZE_MIN)?;
         self.try_sizes(cells.iter().map(|cell| cell.size))?;
         let one_ways = trips::one_ways(&self.setting, &cells, length, rate);
         one_ways.iter().try_for_each(Case::check)?;
-        self.check_samples(&one_ways, runs)?;
+        self.check_samples(&one_ways, length.runs)?;
         let before = self.setting.bracket_ns()?;
         let round_trips = trips::round_trips(&self.setting, &cells, length, before, &mut done)?;
         let one_way = trips::one_way(&self.setting, &one_ways, length, &mut done)?;
@@ -440,8 +436,8 @@ fn check_least(mut sizes: impl Iterator<Item = usize>, least: usize) -> Result<(
     match sizes.find(|size| *size < least) {
         None => Ok(()),
         Some(size) => Err(Failure::Usage(format!(
-            "the size of a message cannot be {size}: it is {least} at least, which the lab writes to \
-             itself"
+            "the size of a message cannot be {size}: it takes {least} bytes at least, for what the \
+             laboratory writes into each message"
         ))),
     }
 }

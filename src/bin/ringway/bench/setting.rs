@@ -6,7 +6,7 @@ use ringway::Wait;
 use ringway::workload::{Clock, Machine, MachineClock, processors};
 use serde_json::{Map, Value};
 
-use crate::bench::args::{Common, Pins};
+use crate::bench::args::{Common, Length, Pins};
 use crate::bench::crew::{self, Heard, Names, Role, Stage, Task};
 use crate::bench::document::{Times, float};
 use crate::failure::Failure;
@@ -21,14 +21,6 @@ pub struct Setting<'a> {
     pub machine: Machine,
     console: Console,
     available: Vec<usize>,
-}
-
-/// How long runs are, and how many there are of each cell.
-#[derive(Clone, Copy, Debug)]
-pub struct Length {
-    pub duration: Duration,
-    pub warm_up: Duration,
-    pub runs: u16,
 }
 
 impl Length {

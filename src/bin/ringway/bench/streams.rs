@@ -3,10 +3,11 @@
 use ringway::Wait;
 use serde_json::{Map, Value, json};
 
+use crate::bench::args::Length;
 use crate::bench::crew::{Answer, Role};
 use crate::bench::document::{float, repeated};
 use crate::bench::done::Done;
-use crate::bench::setting::{Length, Setting, nanoseconds};
+use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 
 /// The sizes if nobody asks for others.

@@ -4,11 +4,12 @@ use ringway::Wait;
 use ringway::workload::{Arrival, Offer, Record, Service};
 use serde_json::{Map, Value, json};
 
+use crate::bench::args::Length;
 use crate::bench::crew::Role;
 use crate::bench::document::{Times, float, repeated};
 use crate::bench::done::Done;
 use crate::bench::loads::{self, Case};
-use crate::bench::setting::{Length, Setting, clock_cost_ns, nanoseconds};
+use crate::bench::setting::{Setting, clock_cost_ns, nanoseconds};
 use crate::failure::Failure;
 
 /// The fewest bytes of a message that goes to and fro.
