@@ -61,10 +61,10 @@ use crate::sharing::DeskPart;
 /// refuse from then on comes by another receive.
 ///
 /// While there is an acker, a consumer that has as many messages as it may have
-/// ([`prefetch`](crate::Subscribe::prefetch)) is not told [`Error::PrefetchFull`]: to
+/// ([`prefetch`](crate::Subscribe::prefetch)) is not told [`Error::PrefetchFull`]:
 /// [`receive`](crate::Consumer::receive) waits until one of them is settled, and the other ways to
 /// receive have nothing until then. So an acker that the consumer's own thread keeps for itself may
-/// have it wait for ever. When the last acker is gone, it is told.
+/// make it wait for ever. When the last acker is gone, it is told.
 #[derive(Clone)]
 pub struct Acker {
     desk: DeskPart,
@@ -152,7 +152,7 @@ impl Acker {
         self.desk.settler().nack(sequence, None)
     }
 
-    /// Refuses a message for so long, as [`Message::nack_after`](crate::Message::nack_after).
+    /// Refuses a message for a time, as [`Message::nack_after`](crate::Message::nack_after).
     ///
     /// # Errors
     /// As [`Message::nack`](crate::Message::nack).

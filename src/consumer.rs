@@ -137,7 +137,8 @@ impl Consumer {
     /// and [`Error::File`], if a message of the dead is due to
     /// become a dead letter and that cannot be written: the next receive goes on, and the letter is
     /// tried again in a second. To whoever reads what has left the ring also [`Error::File`] and
-    /// [`Error::LogDamaged`].
+    /// [`Error::LogDamaged`]. [`Error::Interrupted`] if an [interrupter](Self::interrupter) ended the
+    /// wait.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -175,7 +176,7 @@ impl Consumer {
         self.reception.receive(Patience::None)
     }
 
-    /// Waits so long for the next message, then says [`Received::TimedOut`].
+    /// Waits up to `time` for the next message, then says [`Received::TimedOut`].
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -200,7 +201,7 @@ impl Consumer {
     /// comes to them. The producer is kept from overwriting any of them until the next call.
     ///
     /// A member's batch is of what it has taken at one time: 32 messages at most, and one alone if
-    /// its payloads are copied ([`Lag::Skip`], [`ack_within`](Subscribe::ack_within)).
+    /// its payloads are copied ([`Lag::Skip`], [`Lag::Spill`], [`ack_within`](Subscribe::ack_within)).
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -241,7 +242,7 @@ impl Consumer {
         self.reception.receive_batch(count_max, Patience::None)
     }
 
-    /// As [`receive_batch`](Self::receive_batch), but waits so long at most for the first
+    /// As [`receive_batch`](Self::receive_batch), but waits up to `time` for the first
     /// message, then says [`Received::TimedOut`].
     ///
     /// # Errors
@@ -340,7 +341,7 @@ impl Consumer {
         self.reception.work()?.map_or(Ok(Nacked::Late), |work| work.settler().nack(sequence, None))
     }
 
-    /// Refuses a message by its sequence, for so long, as [`Message::nack_after`].
+    /// Refuses a message by its sequence, for a time, as [`Message::nack_after`].
     ///
     /// # Errors
     /// As [`Message::nack`].

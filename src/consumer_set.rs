@@ -299,7 +299,7 @@ impl ConsumerSet {
         self.receive_within(Patience::None)
     }
 
-    /// As [`receive`](Self::receive), but `None` also if there is nothing for so long:
+    /// As [`receive`](Self::receive), but `None` also if nothing comes within `time`:
     /// [`has_ended`](Self::has_ended) tells.
     ///
     /// ```

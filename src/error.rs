@@ -311,7 +311,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The queue that the error is about.
+    /// The queue that the error is about; empty if it is about none.
     ///
     /// ```
     /// let error = ringway::Queue::open("no-such-queue").unwrap_err();
@@ -441,7 +441,7 @@ impl fmt::Display for Error {
                 "the wait for queue '{queue}' was interrupted, as was asked for; nothing is lost, and the next call goes on"
             ),
             Self::InvalidOption { queue, what } => {
-                write!(f, "an option for queue '{queue}' cannot be had: {what}")
+                write!(f, "not possible with queue '{queue}': {what}")
             }
             Self::InvalidSubscription { queue, name, reason } => write!(
                 f,

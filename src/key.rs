@@ -5,7 +5,8 @@
 ///
 /// FNV-1a of 64 bits (Fowler, Noll, Vo), whose bits the finaliser of `MurmurHash3` (Appleby)
 /// then mixes, so that every part of it depends on all of the key. It is no defence against
-/// whoever chooses keys to collide; keys that do wait for each other needlessly, and no more.
+/// whoever chooses keys to collide; messages of keys that collide wait for
+/// each other needlessly, and no more.
 ///
 /// ```
 /// use ringway::key_hash;

@@ -50,7 +50,7 @@
 //!   messages or wait, but nothing in the segment makes them panic or read out of bounds. Whoever
 //!   cuts its file short kills its users by `SIGBUS`.
 //! - **What ends with the machine.** The messages lie in memory: a restart loses them, unless the
-//!   queue has a [journal](QueueOptions::journal), but not the dead letters.
+//!   queue has a [journal](QueueOptions::journal). Dead letters are files, and stay.
 //!
 //! # Linux only, 64 bits, little-endian
 //!

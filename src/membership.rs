@@ -161,7 +161,7 @@ fn end(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
         subscription.word64(to).fetch_add(count, Ordering::Relaxed);
     }
     let left_at = subscription.word64(layout::subscription::LEFT_AT);
-    left_at.store(process::now_for_display(), Ordering::Relaxed);
+    left_at.store(process::time_of_day(), Ordering::Relaxed);
     let idle_since = subscription.word64(layout::subscription::IDLE_SINCE);
     idle_since.store(process::now_since_start(), Ordering::Relaxed);
     ring.leave(index);
@@ -196,7 +196,7 @@ fn introduce(ring: &Ring, index: MemberIndex) {
     let member = ring.member(index);
     member.word32(layout::SUBSCRIPTION).store(0, Ordering::Relaxed);
     member.word32(layout::PID).store(std::process::id(), Ordering::Relaxed);
-    member.word64(layout::SINCE).store(process::now_for_display(), Ordering::Relaxed);
+    member.word64(layout::SINCE).store(process::time_of_day(), Ordering::Relaxed);
     member.word64(layout::MISSED).store(0, Ordering::Relaxed);
     member.word64(layout::SLEEPS).store(0, Ordering::Relaxed);
     for count in [layout::DELIVERED, layout::REDELIVERED, layout::ACKED, layout::DEAD_LETTERS] {

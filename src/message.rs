@@ -183,8 +183,8 @@ impl<'a> Message<'a> {
         self.time.map(|time| SystemTime::UNIX_EPOCH + Duration::from_nanos(time))
     }
 
-    /// How often it has been delivered, this time included: 1 is the first. From 256 on, at least
-    /// so often. Only members of named subscriptions get a message more than once.
+    /// How often it has been delivered, this time included: 1 is the first. 256 means at
+    /// least that often. Only members of named subscriptions get a message more than once.
     ///
     /// ```
     /// # use ringway::{AckMode, Queue, QueueOptions, Start, Subscribe};

@@ -97,7 +97,7 @@ impl<'a> Registry<'a> {
         terms.write_fixed(&subscription);
         subscription.word32(word::TERMS).store(0, Ordering::Relaxed);
         terms.write_alterable(&subscription, &word::ALTERABLE[0]);
-        subscription.word64(word::CREATED_AT).store(process::now_for_display(), Ordering::Relaxed);
+        subscription.word64(word::CREATED_AT).store(process::time_of_day(), Ordering::Relaxed);
         note_idle(&subscription);
         for count in [
             word::LEFT_AT,
@@ -483,7 +483,7 @@ pub(crate) fn is_expired(subscription: &Subscription) -> bool {
     Terms::of(subscription).expires_after.is_some_and(|limit| {
         // By two clocks: one may be set, the other may be a container's own.
         passed(process::now_since_start(), time(word::IDLE_SINCE)) >= limit
-            && passed(process::now_for_display(), last_seen) >= limit
+            && passed(process::time_of_day(), last_seen) >= limit
     })
 }
 

@@ -100,7 +100,7 @@ impl Segment {
             geometry,
             minor: layout::MINOR,
             instance: birth.instance,
-            created_at: process::now_for_display(),
+            created_at: process::time_of_day(),
             first_sequence: birth.first_sequence,
             first_position: birth.first_position,
             keeping: birth.keeping,
@@ -219,7 +219,7 @@ impl Segment {
 
     /// A word that a handle's users look at first: 0 in forked children.
     pub(crate) fn witness(&self, value: u32) -> Result<Witness, Error> {
-        Witness::new(value).map_err(|source| Error::os(&self.name, "guard against forks", source))
+        Witness::new(value).map_err(|source| Error::os(&self.name, "guard a handle of", source))
     }
 
     /// An error about what lies in the segment.
@@ -478,11 +478,9 @@ impl Object {
         match self.file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let size = self.facts.size();
-                let expected = layout::CAPACITY_MIN;
-                return Err(match size {
+                return Err(match self.facts.size() {
                     0 => Error::Unfinished { queue },
-                    _ => Error::Truncated { queue, size, expected },
+                    _ => Error::Foreign { queue, what: "a file too short to be a segment".into() },
                 });
             }
             Err(error) => return Err(Error::os(&self.name, "read", error)),
@@ -676,7 +674,7 @@ impl Mapping {
             whole.slice(ring, self.size() - ring),
             geometry,
         )
-        .with_clock(process::now_for_display)
+        .with_clock(process::time_of_day)
     }
 
     fn region(&self) -> Region {

@@ -107,7 +107,7 @@ impl Default for Prefetch {
 pub struct Backoff {
     /// After the first delivery.
     pub first: Duration,
-    /// Each time so many times as long; kept to the thousandth.
+    /// How many times as long each pause is as the one before; kept to the thousandth.
     pub factor: f64,
     /// But no longer than this.
     pub max: Duration,
@@ -154,8 +154,8 @@ impl Subscribe {
         Self { wait, ..self }
     }
 
-    /// Makes the consumer a member of the subscription of that name: up to 64 letters, digits,
-    /// dots, dashes and underscores of ASCII.
+    /// Makes the consumer a member of the subscription of that name: 1 to 64 letters, digits,
+    /// dots, dashes and underscores of ASCII, of which the first is neither a dot nor a dash.
     ///
     /// ```
     /// use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -189,7 +189,7 @@ impl Subscribe {
 
     /// How many messages a member may have that it has not acknowledged, 1 to 1024; 32 until set.
     /// A member takes up to 32 messages at a time for itself: fewer spread the work more evenly,
-    /// more cost less. With [`AckMode::Manual`] it gets no further message while it has so many
+    /// more cost less. With [`AckMode::Manual`] it gets no further message while it has as many
     /// ([`Error::PrefetchFull`]), whether it would be a new one or one that comes again; while there
     /// is an [`Acker`](crate::Acker) it waits for that one to settle some.
     ///
@@ -245,7 +245,7 @@ impl Subscribe {
         Self { keyed: Some(true), ..self }
     }
 
-    /// Gives a message up as a dead letter when it was delivered so often, 1 to 250, and not
+    /// Gives a message up as a dead letter when it was delivered this often, 1 to 250, and not
     /// acknowledged. Without this it is delivered again for ever. *Of the subscription.*
     ///
     /// Dead letters go to the queue's [history directory](crate::QueueOptions::history), or to
@@ -276,7 +276,7 @@ impl Subscribe {
     }
 
     /// Passes what a member took at a time, up to 32 messages that follow each other, on to others
-    /// when there was no progress with them for so long: none of them acknowledged, refused or handed
+    /// when there was no progress with them for this long: none of them acknowledged, refused or handed
     /// out, and no [`extend`](crate::Message::extend). What it does with others is no progress with
     /// these. For members that may hang without dying; those that die pass on what they had anyway.
     /// *Of the subscription.*
@@ -308,7 +308,7 @@ impl Subscribe {
         Self { ack_within: Some(time), ..self }
     }
 
-    /// Has the subscription removed when it is in somebody's way and has had no member for so long: by
+    /// Has the subscription removed when it is in somebody's way and has had no member for this long: by
     /// a producer that it holds, when a new one finds no place in the table, or by
     /// [`Queue::remove_expired`](crate::Queue::remove_expired). Until set a subscription that everybody has
     /// left keeps its place, and with it the messages that nobody has acknowledged, until it is

@@ -73,7 +73,7 @@ use crate::sys::futex;
 pub enum Wait {
     /// Polls for as long as it takes. The shortest latency, and a processor for it alone. In a
     /// stream in which that is faster, a consumer that has caught up rests for up to 128 us before
-    /// the first poll; who is sent one message at a time is not kept from it so.
+    /// the first poll; one that is sent one message at a time never rests so.
     Spin,
     /// Polls, then pauses that grow, then lets others run between polls; after a millisecond of
     /// that it sleeps, as with `Park`.

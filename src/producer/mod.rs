@@ -116,7 +116,7 @@ impl Producer {
         let epoch = ring.header64(layout::EPOCH);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
-        ring.header64(layout::PRODUCED_SINCE).store(process::now_for_display(), Ordering::Relaxed);
+        ring.header64(layout::PRODUCED_SINCE).store(process::time_of_day(), Ordering::Relaxed);
         let interruption = Interruption::new(segment)?;
         let fences = Fences::new(segment, check.is_some(), registered)?;
         fences.tell(ring);
@@ -187,7 +187,8 @@ impl Producer {
     /// [`Error::MessageTooLarge`], [`Error::Forked`], [`Error::Stale`]. In a queue with a history also
     /// [`Error::File`] or [`Error::LogDamaged`] if what is about to be overwritten has to be on disk
     /// and cannot be written (the message was not sent, and the next send tries again), and
-    /// [`Error::JournalFailed`], which cannot be mended.
+    /// [`Error::JournalFailed`], which cannot be mended. [`Error::Interrupted`] if an
+    /// [interrupter](Self::interrupter) ended the wait; nothing was sent.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -232,7 +233,7 @@ impl Producer {
         Ok(sent.map_or(Sent::Full, Sent::Sequence))
     }
 
-    /// Sends a message, waiting so long at most for room, then says [`Sent::TimedOut`].
+    /// Sends a message, waiting up to `time` for room, then says [`Sent::TimedOut`].
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -392,7 +393,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
-    /// [`Error::Stale`].
+    /// [`Error::Stale`]; [`Error::Interrupted`] if an [interrupter](Self::interrupter) ended the wait.
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};
@@ -628,7 +629,7 @@ impl Producer {
         if self.check.is_none() {
             return extensions;
         }
-        Extensions { time: Some(process::now_for_display()), check: self.check, ..extensions }
+        Extensions { time: Some(process::time_of_day()), check: self.check, ..extensions }
     }
 
     fn shape(&self, extensions: Extensions, size: usize) -> Shape {

@@ -49,6 +49,9 @@ pub struct Queue {
 impl Queue {
     /// Makes a queue. All its memory is reserved now, so that nobody runs out of it later.
     ///
+    /// A name has 1 to 200 letters, digits, dots, dashes and underscores of ASCII, and begins with
+    /// neither a dot nor a dash.
+    ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::InvalidName`], [`Error::InvalidOption`],
     /// [`Error::NoSpace`]; with a history [`Error::ForeignHistory`], [`Error::LogDamaged`],
@@ -104,7 +107,7 @@ impl Queue {
         Self { segment: Arc::new(segment), log_cut: None, letters: Arc::default() }
     }
 
-    /// As [`open`](Self::open), but waits so long at most for somebody to make the queue, then says
+    /// As [`open`](Self::open), but waits up to `time` for somebody to make the queue, then says
     /// [`Error::NotFound`]. It looks every 5 ms.
     ///
     /// # Errors
@@ -190,8 +193,8 @@ impl Queue {
         }
     }
 
-    /// Takes a queue's name away, unless a producer or consumer lives there. Its memory is freed
-    /// when the last process has let go of it.
+    /// Takes a queue's name away, unless a producer, a consumer or a journaler lives there. Its memory
+    /// is freed when the last process has let go of it.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::NotFound`], [`Error::PermissionDenied`]; [`Error::Foreign`]
@@ -298,7 +301,7 @@ impl Queue {
         Producer::take_over(&self.segment)
     }
 
-    /// As [`producer`](Self::producer), but waits so long at most for the one that there is to end or
+    /// As [`producer`](Self::producer), but waits up to `time` for the one that there is to end or
     /// die, then says [`Error::ProducerAlive`]: for a standby. It asks the kernel every 5 ms, which
     /// costs the producer nothing; of several that wait, one gets the place, whichever asks first.
     ///
@@ -427,7 +430,7 @@ impl Queue {
     }
 
     /// Looks on, in nobody's way. Waits with [`Wait::Backoff`];
-    /// [`observe_with`](Self::observe_with) lets choose.
+    /// [`observe_with`](Self::observe_with) lets you choose.
     ///
     /// # Errors
     /// [`Error::SequenceAhead`], [`Error::Corrupt`], [`Error::Truncated`].
@@ -505,8 +508,8 @@ impl Queue {
     }
 
     /// Removes named subscriptions that have been without a member for longer than they
-    /// [may](Subscribe::expires_after), and returns their names. Whose way they are in does that too;
-    /// this is for whoever wants the table clean.
+    /// [may](Subscribe::expires_after), and returns their names. Whoever they are in the way of
+    /// removes them too; this is for whoever wants the table clean.
     ///
     /// # Errors
     /// [`Error::PermissionDenied`], [`Error::Truncated`]; in a queue with a journal [`Error::File`] if

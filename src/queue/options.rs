@@ -108,8 +108,8 @@ impl QueueOptions {
 
     /// A directory for what the queue keeps on disk: messages that consumers with
     /// [`Lag::Spill`](crate::Lag::Spill) have not read, and dead letters. It is made if it is not
-    /// there, for this user alone, and belongs to queues of this name from then on; so are the files
-    /// in it, whatever the queue's [`mode`](Self::mode). Members of other users have to name [a
+    /// there, and belongs to queues of this name from then on. It and its files are for this user
+    /// alone, whatever the queue's [`mode`](Self::mode). Members of other users have to name [a
     /// directory of their own](crate::Subscribe::dead_letters) for their dead letters.
     ///
     /// ```

@@ -43,7 +43,7 @@
 //! | KEEP    | historian: store of `written`            | writer, readers of files: load of `written` | the end of the historian's loads; what is in the files |
 //! | PASS    | owner or heir: the share's state        | heir or owner: the share's state    | what was done with the messages |
 //!
-//! Sleeping and waking have two more pairs, stated in [`crate::wait`].
+//! Sleeping, waking and interrupting have pairs of their own, stated in [`crate::wait`].
 //!
 //! All acquire loads of what may be mapped read-only are relaxed loads with an acquire fence: the
 //! language defines no others there.

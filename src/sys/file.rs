@@ -1,4 +1,4 @@
-//! The files under a directory of shared memory: their birth and their locks.
+//! Files: their birth, their locks, and the calls that the standard library has not.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};

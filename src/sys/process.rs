@@ -97,8 +97,9 @@ pub(super) fn clock(id: libc::clockid_t) -> Option<Duration> {
     (result == 0).then(|| Duration::new(seconds, nanoseconds))
 }
 
-/// Nanoseconds since 1970 by the system's clock, which may jump: for display only.
-pub(crate) fn now_for_display() -> u64 {
+/// Nanoseconds since 1970 by the system's clock, which may jump. By it alone nothing is decided but
+/// where [`Start::Time`](crate::Start::Time) begins.
+pub(crate) fn time_of_day() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -22,7 +22,8 @@ Exit codes:
   0    done; also when whoever read the output has gone
   1    failed
   2    wrong usage
-  3    no such queue, subscription or history, or no permission to use it
+  3    no such queue, subscription, dead letter or history; not one of ours, or gone meanwhile; or
+       no permission to use it
   4    messages were missed, or lost, doubled or disordered in a run; a queue or journal is damaged
   5    a limit was missed: of time, of --fail-if, or of a comparison
   130  interrupted (Ctrl-C); 143 by SIGTERM";
@@ -78,7 +79,7 @@ pub struct Global {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Trust this user's queues, by number; else only one's own and root's
+    /// Trust the queues of the user with this number; by default only your own and root's are trusted
     #[arg(long, global = true, value_name = "UID")]
     pub owner: Option<u32>,
 }
@@ -177,7 +178,7 @@ pub struct Create {
     /// How many named subscriptions there can be
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     pub subscriptions: u32,
-    /// If there is such a queue already, leave it as it is, whatever is asked for, and be content
+    /// If there is such a queue already, leave it as it is, whatever is asked for, and succeed
     #[arg(long)]
     pub if_missing: bool,
     /// Permissions: who may read can observe, who may write can do everything
@@ -203,8 +204,8 @@ pub struct History {
     /// as every:100ms, or always
     #[arg(long, value_name = "WHEN", requires = "directory", value_parser = options::journal)]
     pub journal: Option<Journal>,
-    /// Bytes that the messages there may take; then the oldest files go. Files go whole, so it
-    /// should be several times 16MiB, and several capacities. Dead letters do not count
+    /// Bytes that the messages there may take; --at-limit says what gives way then. Files go whole,
+    /// so it should be several times 16MiB, and several capacities. Dead letters do not count
     #[arg(long = "history-max", value_name = "SIZE", requires = "directory")]
     #[arg(value_parser = options::size)]
     pub size_max: Option<ByteSize>,
@@ -213,7 +214,7 @@ pub struct History {
     #[arg(long, value_name = "WHAT", default_value = "hold", requires = "size_max")]
     #[arg(value_parser = options::named::<AtLimit>())]
     pub at_limit: AtLimit,
-    /// Remove files of the journal that were last written to so long ago, such as 7d
+    /// Remove files of the journal last written to longer ago than this, such as 7d
     #[arg(long, value_name = "TIME", requires = "journal", value_parser = options::time)]
     pub keep: Option<Duration>,
 }
@@ -262,10 +263,10 @@ pub struct Metrics {
     /// The queues; all if none is named
     #[arg(value_name = "QUEUE")]
     pub names: Vec<String>,
-    /// Write them to this file, in whose place it comes when it is whole
+    /// Write them to this file, which is replaced only once the new text is complete
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write the file again and again, each time after such a time, until interrupted
+    /// Write the file again and again, each time after this time, until interrupted
     #[arg(long, value_name = "TIME", requires = "output", value_parser = options::time)]
     pub every: Option<Duration>,
 }
@@ -356,7 +357,7 @@ pub struct Pub {
     /// Messages a second at most
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
     pub rate: Option<f64>,
-    /// End after so many messages
+    /// End after this many messages
     #[arg(short = 'n', long, value_name = "NUMBER")]
     pub count: Option<u64>,
     /// Give every message this key
@@ -375,7 +376,7 @@ pub struct Pub {
 /// What comes before the first message and after the last one.
 #[derive(Debug, Args)]
 pub struct Sending {
-    /// Wait for so many consumers before the first message
+    /// Wait for this many consumers before the first message
     #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
     pub wait_for: usize,
     /// End the stream after the last message: consumers end when they have received it
@@ -388,10 +389,10 @@ pub struct Sending {
 /// How long to wait for a place as the producer, and for room.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Patience {
-    /// Wait so long for the place of another producer, if there is one
+    /// Wait up to this long for the place of another producer, if there is one
     #[arg(long, value_name = "TIME", value_parser = options::time)]
     pub standby: Option<Duration>,
-    /// Give up when there has been no room for a message for so long
+    /// Give up when there has been no room for a message for this long
     #[arg(short, long, value_name = "TIME", value_parser = options::time)]
     pub timeout: Option<Duration>,
 }
@@ -425,7 +426,7 @@ pub struct Sub {
     #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
     #[arg(value_parser = options::start)]
     pub from: Start,
-    /// End after so many messages, of all queues together
+    /// End after this many messages, of all queues together
     #[arg(short = 'n', long, value_name = "NUMBER")]
     pub count: Option<u64>,
     /// End when there is no message left in any of them
@@ -458,7 +459,7 @@ pub struct Sub {
     /// or asleep at once until called
     #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::named::<Wait>())]
     pub wait: Wait,
-    /// End when nothing has come for so long, with exit code 5
+    /// End when nothing has come for this long, with exit code 5
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
     /// Make the queue if there is none
@@ -494,7 +495,7 @@ pub struct Member {
     /// Hand messages of one key to one member at a time, in order
     #[arg(long, requires = "subscription")]
     pub keyed: bool,
-    /// Make a message a dead letter that was delivered so often in vain
+    /// Make a message a dead letter after this many deliveries without an acknowledgement
     #[arg(long, value_name = "NUMBER", requires = "subscription")]
     pub max_deliveries: Option<u32>,
     /// Pause before a refused message is delivered again: the first pause, the factor from each
@@ -502,12 +503,12 @@ pub struct Member {
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]", requires = "subscription")]
     #[arg(value_parser = options::backoff)]
     pub backoff: Option<Backoff>,
-    /// Pass messages on to others if a member shows no progress for so long
+    /// Pass messages on to others if a member shows no progress for this long
     #[arg(long, value_name = "TIME", requires = "subscription")]
     #[arg(value_parser = humantime::parse_duration)]
     pub ack_within: Option<Duration>,
     /// Remove the subscription when it is in somebody's way, the producer's say, and has had no member
-    /// for so long
+    /// for this long
     #[arg(long, value_name = "TIME", requires = "subscription")]
     #[arg(value_parser = humantime::parse_duration)]
     pub expires_after: Option<Duration>,
@@ -590,17 +591,17 @@ pub struct Alter {
 /// The terms of a named subscription that can be altered.
 #[derive(Debug, Args)]
 pub struct Terms {
-    /// Make a message a dead letter that was delivered so often in vain; or none: no limit
+    /// Make a message a dead letter after this many deliveries without an acknowledgement; or none: no limit
     #[arg(long, value_name = "NUMBER", value_parser = options::or_none(options::count))]
     pub max_deliveries: Option<Term<u32>>,
     /// Pause before a refused message is delivered again; as for `ringway sub`, or none
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]")]
     #[arg(value_parser = options::or_none(options::backoff))]
     pub backoff: Option<Term<Backoff>>,
-    /// Pass messages on to others if a member shows no progress for so long; or none
+    /// Pass messages on to others if a member shows no progress for this long; or none
     #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
     pub ack_within: Option<Term<Duration>>,
-    /// Remove it when it is in somebody's way and has had no member for so long; or none
+    /// Remove it when it is in somebody's way and has had no member for this long; or none
     #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
     pub expires_after: Option<Term<Duration>>,
 }
@@ -694,7 +695,7 @@ pub struct DropLetters {
     #[arg(long, value_name = "TIME", group = "which")]
     #[arg(value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
-    /// All but the newest so many
+    /// All but this many of the newest
     #[arg(long, value_name = "COUNT", group = "which")]
     pub keep: Option<usize>,
 }
@@ -706,8 +707,8 @@ Examples:
   ringway dead-letters send-again jobs workers --all --into mended
 
 All who receive from the queue get what is sent to it, also those who had it before; the program
-says how many. With --into only those get it who receive from that queue. A letter is dropped when its message was sent, and is durable
-if the queue that it was sent to has a journal.")]
+says how many. With --into only those who receive from that queue get it. A letter is dropped when its
+message was sent, and is durable if the queue that it was sent to has a journal.")]
 pub struct SendAgain {
     #[command(flatten)]
     pub some: SomeLetters,
@@ -816,10 +817,10 @@ pub struct Repair {
 pub struct Prune {
     /// The history directory
     pub directory: PathBuf,
-    /// Remove files until the rest has so many bytes at most
+    /// Remove files until the rest has this many bytes at most
     #[arg(long = "max-size", value_name = "SIZE", value_parser = options::size)]
     pub size_max: Option<ByteSize>,
-    /// Remove files that were last written to so long ago, such as 7d
+    /// Remove files last written to longer ago than this, such as 7d
     #[arg(long = "older-than", value_name = "TIME", value_parser = options::time)]
     pub age_max: Option<Duration>,
     /// Print JSON
@@ -841,7 +842,7 @@ pub struct Replay {
     /// The queue
     #[arg(long, value_name = "NAME")]
     pub into: String,
-    /// How fast: so many times as fast as they were sent, or as fast as it goes
+    /// How fast: a multiple of how fast they were sent, such as 2x, or max
     #[arg(long, value_name = "SPEED", default_value = "1x", value_parser = options::speed)]
     pub speed: Speed,
     #[command(flatten)]
@@ -893,11 +894,11 @@ pub struct Model {
     #[arg(long, value_name = "PLACES")]
     #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
     pub bound: Option<u32>,
-    /// What a message does that finds all places taken: it is lost, or waits with the producer
+    /// What happens to a message that finds all places taken: it is lost, or waits with the producer
     #[arg(long, value_name = "WHAT", default_value = "reject", requires = "bound")]
     #[arg(value_parser = options::when_full())]
     pub when_full: WhenFull,
-    /// Give each message one of so many keys; those of one key are served in order, one at a time
+    /// Give each message one of this many keys; those of one key are served in order, one at a time
     #[arg(long, value_name = "COUNT")]
     #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
     pub keys: Option<u32>,

@@ -20,11 +20,11 @@ use super::record;
 use crate::sys::file;
 use crate::sys::fork::OwnFile;
 
-/// So long is waited for others, who are done in much less: unless one was stopped.
+/// How long to wait for others, who need far less unless one was stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// And so long for a moment in which nobody appends, by whom that does not matter much.
+/// How long to wait for a moment in which nobody appends, where it matters little if there is none.
 const SHORT_PATIENCE: Duration = Duration::from_millis(300);
-/// So often a file is opened that is replaced again and again.
+/// How often a file is opened that is replaced again and again.
 const TRIES: u32 = 100;
 
 /// Which file it is. The number of one that is gone may be another's; how that begins tells them

@@ -83,7 +83,7 @@ pub(super) fn encode(
     record.extend_from_slice(&letter.deliveries.to_le_bytes());
     record.extend_from_slice(&letter.sequence.to_le_bytes());
     record.extend_from_slice(&letter.key_hash.unwrap_or(0).to_le_bytes());
-    record.extend_from_slice(&process::now_for_display().to_le_bytes());
+    record.extend_from_slice(&process::time_of_day().to_le_bytes());
     record.extend_from_slice(&file.instance);
     record.extend_from_slice(&long(letter.payload.len()));
     record.extend_from_slice(&short(queue.len()));
@@ -104,7 +104,7 @@ pub(super) fn beginning(shift: u64) -> Vec<u8> {
     let mut header = [0; HEADER_SIZE];
     header[..MAGIC.len()].copy_from_slice(&MAGIC);
     fields::put(&mut header, 16, &Kind::Beginning.code().to_le_bytes());
-    fields::put(&mut header, 40, &process::now_for_display().to_le_bytes());
+    fields::put(&mut header, 40, &process::time_of_day().to_le_bytes());
     with_shift(header, &[], shift)
 }
 

@@ -226,7 +226,7 @@ impl FileHeader {
             queue: log.queue.clone(),
             capacity: log.capacity,
             begin,
-            time: process::now_for_display(),
+            time: process::time_of_day(),
             checked: log.check.is_some(),
             synced: begin.position,
         }
