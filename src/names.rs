@@ -49,7 +49,7 @@ impl fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-/// Gives a type the names of its values.
+/// Gives a type the names of its values, as texts and from them.
 macro_rules! names {
     ($type:ident, $what:literal, $($name:literal $value:ident),+) => {
         /// By the name that its text is; else an error that says which there are.
@@ -64,6 +64,14 @@ macro_rules! names {
                 }
             }
         }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$value => $name,)+
+                })
+            }
+        }
     };
 }
 
@@ -71,24 +79,6 @@ names!(Wait, "way to wait", "spin" Spin, "backoff" Backoff, "park" Park);
 names!(Lag, "lag policy", "hold" Hold, "skip" Skip, "spill" Spill);
 names!(AtLimit, "choice of what gives way", "hold" Hold, "drop-oldest" DropOldest);
 names!(AckMode, "way to acknowledge", "auto" Auto, "manual" Manual);
-
-impl fmt::Display for AtLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hold => "hold",
-            Self::DropOldest => "drop-oldest",
-        })
-    }
-}
-
-impl fmt::Display for AckMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Manual => "manual",
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {

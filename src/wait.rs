@@ -85,16 +85,6 @@ pub enum Wait {
     Park,
 }
 
-impl core::fmt::Display for Wait {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Spin => "spin",
-            Self::Backoff => "backoff",
-            Self::Park => "park",
-        })
-    }
-}
-
 /// The longest sleep without a look around.
 pub(crate) const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// The longest sleep by somebody who could not make sure to be called.

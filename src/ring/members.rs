@@ -53,16 +53,6 @@ impl Lag {
     }
 }
 
-impl core::fmt::Display for Lag {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Hold => "hold",
-            Self::Skip => "skip",
-            Self::Spill => "spill",
-        })
-    }
-}
-
 /// The number of a line in the member table of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MemberIndex(u32);
