@@ -52,5 +52,5 @@ fn main() -> Result<(), Error> {
         }
     }
     println!("It received {received}, up to {last}.");
-    Queue::force_remove("late-joiner")
+    Queue::remove("late-joiner")
 }

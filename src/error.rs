@@ -170,7 +170,7 @@ pub enum Error {
         /// The queue.
         queue: Box<str>,
         /// How many places there are.
-        members: u32,
+        limit: u32,
     },
     /// A message larger than an eighth of the ring.
     MessageTooLarge {
@@ -475,9 +475,9 @@ impl fmt::Display for Error {
                 "the log of queue '{queue}' is damaged: {} at byte {offset}: {what}; look at it with `ringway log verify`, mend it with `ringway log repair`",
                 path.display()
             ),
-            Self::MembersFull { queue, members } => write!(
+            Self::MembersFull { queue, limit } => write!(
                 f,
-                "all {members} places for consumers of queue '{queue}' are taken; create it with more members"
+                "all {limit} places for consumers of queue '{queue}' are taken; create it with more members"
             ),
             Self::MessageTooLarge { queue, size, limit } => write!(
                 f,

@@ -12,6 +12,7 @@ use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
 use crate::subscribe::Backoff;
 use crate::sync::{Ordering, load_acquire};
+use crate::sys::process;
 
 /// All that a segment tells, as [`Queue::info`](crate::Queue::info) found it.
 ///
@@ -46,10 +47,10 @@ pub struct Info {
     pub sector_size: u64,
     /// The largest message, bytes.
     pub message_size_max: u64,
-    /// Bytes of shared memory in all.
-    pub segment_size: u64,
+    /// Bytes of memory that it takes.
+    pub memory_size: u64,
     /// How many consumers there can be.
-    pub members: u32,
+    pub members_max: u32,
     /// How many named subscriptions there can be.
     pub subscriptions_max: u32,
     /// How many have been removed because they had had no member
@@ -281,7 +282,7 @@ impl Info {
             alive: segment.producer_lives(),
             pid: ring.header32(layout::PRODUCER_PID).load(Ordering::Relaxed),
             epoch,
-            since: time(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
+            since: process::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
         });
         let journal = identity.keeping.journal;
         Ok(Self {
@@ -291,8 +292,8 @@ impl Info {
             capacity: geometry.capacity(),
             sector_size: geometry.sector_size(),
             message_size_max: geometry.message_size_max(),
-            segment_size: geometry.memory_size(),
-            members: geometry.tables().members,
+            memory_size: geometry.memory_size(),
+            members_max: geometry.tables().members,
             subscriptions_max: geometry.tables().subscriptions,
             subscriptions_expired: ring.expired().load(Ordering::Relaxed),
             history: segment.history().map(Into::into),
@@ -303,7 +304,7 @@ impl Info {
             history_range: ring.written_from().min(ring.written())..ring.written(),
             owner,
             mode,
-            created_at: time(identity.created_at),
+            created_at: process::moment(identity.created_at),
             creator_pid: identity.creator_pid,
             producer,
             closed: ring.closed_at() == Some(end.position),
@@ -381,9 +382,9 @@ impl SubscriptionInfo {
             ack_within: terms.ack_within,
             expires_after: terms.expires_after,
             expired: members.is_empty() && is_expired(subscription),
-            created_at: time(display(word::CREATED_AT)),
+            created_at: process::moment(display(word::CREATED_AT)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
-            left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(time),
+            left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(process::moment),
             head_sequence,
             head_position,
             unacked,
@@ -432,7 +433,7 @@ impl ConsumerInfo {
             member: index.get(),
             alive: segment.member_lives(index),
             pid: member.word32(layout::PID).load(Ordering::Relaxed),
-            since: time(member.word64(layout::SINCE).load(Ordering::Relaxed)),
+            since: process::moment(member.word64(layout::SINCE).load(Ordering::Relaxed)),
             lag,
             position,
             lag_bytes,
@@ -453,7 +454,7 @@ impl ConsumerInfo {
 /// How old what begins at a position is at most, if there is something, and the ring still tells.
 fn age_from(ring: &Ring, position: u64, end: Place) -> Option<Duration> {
     let recorded_at = (position < end.position).then(|| ring.recorded_at(position))??;
-    SystemTime::now().duration_since(time(recorded_at)).ok()
+    SystemTime::now().duration_since(process::moment(recorded_at)).ok()
 }
 
 /// A member's cursor, and the sequence there if the frame was whole when it was read.
@@ -479,8 +480,4 @@ fn whereabouts(ring: &Ring, member: &Member, lag: Lag, end: Place) -> (u64, Opti
         }
     }
     (position, None)
-}
-
-fn time(nanoseconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)
 }

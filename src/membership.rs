@@ -50,7 +50,7 @@ impl Membership {
         }
         let Some(index) = index else {
             let members = segment.geometry().tables().members;
-            return Err(Error::MembersFull { queue: segment.name().into(), members });
+            return Err(Error::MembersFull { queue: segment.name().into(), limit: members });
         };
         if ring.is_active(index) {
             // A dead one's. What is corrupt about its shares is reported by who meets it.

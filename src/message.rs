@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::outcome::{Acked, Nacked};
 use crate::ring::{CopyReader, ExtensionSet, HeldReader, Run, Span};
 use crate::sharing::{Handed, SharedReader, Work};
+use crate::sys::process;
 
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
@@ -180,7 +181,7 @@ impl<'a> Message<'a> {
     #[inline]
     #[must_use]
     pub fn time(&self) -> Option<SystemTime> {
-        self.time.map(|time| SystemTime::UNIX_EPOCH + Duration::from_nanos(time))
+        self.time.map(process::moment)
     }
 
     /// How often it has been delivered, this time included: 1 is the first. 256 means at

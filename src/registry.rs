@@ -399,8 +399,7 @@ impl Terms {
 
     fn write_alterable(&self, subscription: &Subscription, set: &Alterable) {
         let nanoseconds = |word, time: Duration| {
-            let count = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            subscription.word64(word).store(count, Ordering::Relaxed);
+            subscription.word64(word).store(process::nanoseconds(time), Ordering::Relaxed);
         };
         let number = |word, value: u32| {
             subscription.word32(word).store(value, Ordering::Relaxed);

@@ -224,13 +224,7 @@ impl Segment {
 
     /// An error about what lies in the segment.
     pub(crate) fn corrupt(&self, corrupt: crate::ring::Corrupt) -> Error {
-        let crate::ring::Corrupt { position, found } = corrupt;
-        let what = if found == layout::NO_POSITION {
-            format!("its sector index leads to no frame above position {position}")
-        } else {
-            format!("at position {position} stands {found:#018x}, which is not the frame due there")
-        };
-        Error::Corrupt { queue: self.name.clone(), what: what.into() }
+        Error::Corrupt { queue: self.name.clone(), what: corrupt.to_string().into() }
     }
 
     /// Why somebody cannot begin where it wanted to.

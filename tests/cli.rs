@@ -332,7 +332,7 @@ fn queues_are_made_listed_shown_and_removed() {
     let _watchdog = watchdog();
     let name = Name::new("operate");
     let made = print_json(&["create", &name, "--capacity", "1MiB", "--members", "7", "--json"]);
-    assert_eq!((&made["capacity_bytes"], &made["members"]), (&(1 << 20).into(), &7.into()));
+    assert_eq!((&made["capacity_bytes"], &made["members_max"]), (&(1 << 20).into(), &7.into()));
     run_with(&["pub", &name], b"a\nb\nc\n");
     let queue = Queue::open(&name).unwrap();
     let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Last(1))).unwrap();

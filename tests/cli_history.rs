@@ -438,7 +438,7 @@ fn who_wants_durable_messages_gets_no_others() {
     assert_eq!((print(&arguments), print(&durable)), (b"a\n".to_vec(), vec![]));
     let text = String::from_utf8(print(&["info", &name])).unwrap();
     assert!(text.contains("1 message from 0 on not durable yet"), "{text}");
-    assert!(producer.flush(Duration::from_secs(60)).unwrap());
+    assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
     assert_eq!(print(&durable), b"a\n");
 }
 

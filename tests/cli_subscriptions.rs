@@ -568,7 +568,7 @@ fn subscriptions_are_listed_moved_and_removed() {
     let name = Name::new("looked-after");
     let made = print_json(&["create", &name, "--subscriptions", "2", "--members", "8", "--json"]);
     assert_eq!(made["subscriptions"], 2);
-    let size = made["segment_size_bytes"].as_u64().unwrap();
+    let size = made["memory_size_bytes"].as_u64().unwrap();
     assert!(size > made["capacity_bytes"].as_u64().unwrap());
     run_with(&["pub", &name], &numbers(10));
     for subscription in ["one", "two"] {

@@ -147,7 +147,7 @@ fn drop_odd_ones(arguments: &[&str]) {
         let letters = queue.dead_letters("workers").unwrap().map(Result::unwrap);
         let odd = letters.filter(|letter| letter.sequence % 2 == 1).map(|letter| letter.id);
         let odd: Vec<_> = odd.collect();
-        queue.drop_dead_letters("workers", &odd, None).unwrap().into_iter().for_each(say);
+        queue.drop_dead_letters("workers", &odd).unwrap().into_iter().for_each(say);
         thread::sleep(Duration::from_micros(100));
     }
 }
@@ -197,13 +197,13 @@ fn letters_are_dropped_and_the_dead_at_that_lose_no_other_while_members_write_mo
     let left = queue.dead_letters("workers").unwrap().map(Result::unwrap);
     let left: Vec<_> = left.filter(|letter| letter.sequence % 2 == 1).map(|it| it.id).collect();
     assert!(left.iter().all(|id| !told.contains(&id.to_string())), "a letter is back");
-    assert_eq!(queue.drop_dead_letters("workers", &left, None).unwrap(), left);
+    assert_eq!(queue.drop_dead_letters("workers", &left).unwrap(), left);
     let (times, _) = letters(&queue);
     assert!(times.into_iter().eq((0..COUNT).step_by(2).map(|sequence| (sequence, 1))));
 
     let ids: Vec<_> =
         queue.dead_letters("workers").unwrap().map(|letter| letter.unwrap().id).collect();
-    assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+    assert_eq!(queue.drop_dead_letters("workers", &ids).unwrap(), ids);
     // Who is killed in a write may leave the part of a record that lies before the end of a page.
     let (times, torn) = letters(&queue);
     assert!(times.is_empty() && torn < 22 * 4096, "{times:?}, {torn} bytes torn");
@@ -242,7 +242,7 @@ fn a_file_of_beginnings_that_all_promise_the_rest_of_it_is_read_in_one_go() {
     assert_eq!(times[&0], 2);
     assert_eq!(passed_over, (bytes.len() - 2 * length) as u64);
     let ids: Vec<_> = queue.dead_letters("workers").unwrap().map(|it| it.unwrap().id).collect();
-    assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+    assert_eq!(queue.drop_dead_letters("workers", &ids).unwrap(), ids);
 }
 
 /// Writes with a limit to the size of files: what a full disk does, without filling one.
@@ -385,7 +385,7 @@ fn a_message_that_fails_again_after_its_letter_was_dropped_has_another_letter() 
     assert_eq!(next_of(&mut consumer).nack().unwrap(), Nacked::DeadLetter);
     drop(consumer);
     let id = queue.dead_letters("workers").unwrap().next().unwrap().unwrap().id;
-    queue.drop_dead_letter("workers", id, None).unwrap();
+    queue.drop_dead_letter("workers", id).unwrap();
     queue.seek("workers", Start::Oldest).unwrap();
     // Whoever has it goes away with it.
     let mut consumer = queue.subscribe(&workers()).unwrap();

@@ -582,7 +582,7 @@ const ROUNDS: usize = 1000;
 fn forks_all_the_time(_: &[&str]) {
     let (_one_place, consumers) = new_queue("places");
     let (_one_producer, producers) = new_queue("producers");
-    let members = consumers.info().unwrap().members;
+    let members = consumers.info().unwrap().members_max;
     let _others: Vec<_> =
         (1..members).map(|_| consumers.subscribe(&Subscribe::new()).unwrap()).collect();
     let done = AtomicBool::new(false);

@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::hint::spin_loop;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -346,7 +347,7 @@ fn everything_that_was_sent_is_in_the_journal() {
         assert!(matches!(queue.journaler(), Err(Error::JournalerAlive { .. })));
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, 5000);
-        assert!(producer.flush(Duration::from_secs(60)).unwrap());
+        assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
         assert_eq!(queue.durable_sequence(), Some(5000));
         send_until(&mut producer, 5010);
         thread.stop().unwrap();
@@ -474,7 +475,7 @@ fn a_flush_is_synced_at_once_however_seldom_that_is_done_otherwise() {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(queue.durable_sequence(), Some(round - 1));
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         assert_eq!(queue.durable_sequence(), Some(round));
     }
     thread.stop().unwrap();
@@ -524,7 +525,7 @@ fn a_queue_that_is_made_anew_goes_on_where_its_journal_ends() {
         assert_eq!((message.sequence(), message.payload()), (3, &payload(3)[..]));
         let mut consumer = queue.subscribe(&spilling()).unwrap();
         receive_until(&mut consumer, end);
-        assert!(producer.flush(Duration::from_secs(60)).unwrap());
+        assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
         assert_eq!(queue.durable_sequence(), Some(end));
         Queue::force_remove(&name).unwrap();
     }
@@ -586,7 +587,7 @@ fn who_wants_durable_messages_sees_no_others() {
         for consumer in &mut consumers {
             assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
         }
-        assert!(producer.flush(Duration::from_secs(60)).unwrap());
+        assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
         for consumer in &mut consumers {
             receive_until(consumer, end);
         }
@@ -639,7 +640,7 @@ fn what_is_missing_between_files_is_told_exactly() {
         time = SystemTime::now();
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, end);
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         drop(producer);
         // The next one begins a file of its own.
         Queue::remove(&name).unwrap();
@@ -648,7 +649,7 @@ fn what_is_missing_between_files_is_told_exactly() {
     fs::remove_file(&files(&directory, "log")[1]).unwrap();
     let verified = Archive::open(directory.path()).unwrap().verify().unwrap();
     assert!(!verified.is_whole() && verified.damage.is_none(), "{verified:?}");
-    assert_eq!((verified.messages, verified.gaps.as_slice()), (200, &[(100, 200)][..]));
+    assert_eq!((verified.messages, verified.gaps), (200, vec![Range { start: 100, end: 200 }]));
     let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
     receive_until(&mut consumer, 100);
     assert_eq!(consumer.try_receive().unwrap(), Received::Missed { from: 100, to: 200 });
@@ -743,7 +744,7 @@ fn small_journal(purpose: &str, messages: u64) -> (Name, Directory, PathBuf) {
     for sequence in 0..messages {
         producer.message().key_hash(sequence).send(&[7; 5]).unwrap();
     }
-    assert!(producer.flush(Duration::from_secs(60)).unwrap());
+    assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
     drop(producer);
     Queue::remove(&name).unwrap();
     let file = files(&directory, "log").remove(0);
@@ -763,7 +764,7 @@ fn who_finds_the_newest_file_gone_goes_on_in_the_ring_where_it_was() {
     for _ in 0..FIRST_FILE + 4 {
         producer.send(&[7; SIZE]).unwrap();
     }
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
     let mut next = || consumer.try_receive().unwrap().message().map(|message| message.sequence());
     (0..FIRST_FILE).for_each(|sequence| assert_eq!(next(), Some(sequence)));
@@ -809,7 +810,7 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
         let queue = Queue::create(&name, &options).unwrap();
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, end);
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         drop(producer);
         Queue::remove(&name).unwrap();
     }
@@ -829,7 +830,7 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
     change(&files[2], &|bytes| bytes.extend(b"half of it"));
     let archive = Archive::open(directory.path()).unwrap();
     let verified = archive.verify().unwrap();
-    let [(whole, 200)] = verified.gaps[..] else { panic!("{verified:?}") };
+    let [Range { start: whole, end: 200 }] = verified.gaps[..] else { panic!("{verified:?}") };
     assert!((1..100).contains(&whole), "{verified:?}");
     assert_eq!((verified.messages, verified.next_sequence), (whole + 100, 300));
     assert_eq!((verified.torn_size, verified.damage.is_some()), (10, true));
@@ -837,7 +838,8 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
     assert_eq!(archive.repair().unwrap().len(), 3);
     let verified = archive.verify().unwrap();
     assert!(verified.damage.is_none() && verified.torn_size == 0, "{verified:?}");
-    assert_eq!((verified.messages, &verified.gaps[..]), (whole + 100, &[(whole, 200)][..]));
+    let gap = Range { start: whole, end: 200 };
+    assert_eq!((verified.messages, verified.gaps), (whole + 100, vec![gap]));
     let queue = Queue::create(&name, &options).unwrap();
     assert_eq!(queue.producer().unwrap().next_sequence(), 300);
     let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
@@ -931,7 +933,7 @@ fn what_has_not_quite_the_name_of_a_file_is_none() {
     let queue = Queue::create(&name, &options).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 3000);
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     // The first one has gone, and these are nobody's.
     assert!(!file.exists() && others.iter().all(|other| other.exists()));
 }
@@ -1005,7 +1007,7 @@ fn what_is_no_part_of_a_journal_is_not_taken_for_it() {
         let queue = Queue::create(&name, &options).unwrap();
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, end);
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         drop(producer);
         Queue::remove(&name).unwrap();
     }

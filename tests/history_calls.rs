@@ -78,7 +78,7 @@ fn go_on(name: &str, directory: &Path) -> Result<(), Error> {
             let sequence = producer.next_sequence();
             producer.send(&block(sequence))?;
         }
-        if producer.flush(Duration::MAX)? {
+        if producer.flush_timeout(Duration::MAX)? {
             say(format_args!("durable {}", producer.next_sequence()));
         }
         for _ in 0..5 {
@@ -100,7 +100,7 @@ fn template(name: &str, directory: &Path) {
     for sequence in 0..BEFORE {
         producer.send(&block(sequence)).unwrap();
     }
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     let near_the_end = workers().from(Start::Sequence(BEFORE - 10));
     drop(queue.subscribe(&near_the_end).unwrap());
     Queue::force_remove(name).unwrap();
@@ -170,7 +170,7 @@ fn check(name: &str, directory: &Path, words: &[String], what: &str) {
     }
     assert_eq!(next.unwrap_or(end), end, "{what}");
     producer.send(&block(end)).unwrap();
-    assert!(producer.flush(Duration::MAX).unwrap(), "{what}");
+    assert!(producer.flush_timeout(Duration::MAX).unwrap(), "{what}");
     drop((producer, worker));
     Queue::force_remove(name).unwrap();
     let archive = Archive::open(directory).unwrap();

@@ -124,7 +124,7 @@ fn kill_those_who_write(kills: u64, random: &mut Random) {
         } else {
             assert!(queue.info().unwrap().next_sequence >= durable);
             let mut producer = queue.producer().unwrap();
-            assert!(producer.flush(Duration::MAX).unwrap());
+            producer.flush().unwrap();
             assert_whole(&directory, producer.next_sequence());
         }
     }
@@ -187,7 +187,7 @@ fn run_into_a_limit(arguments: &[&str]) {
     assert!(producer.send(&payload(sent)).is_err());
     if has_journal {
         let durable = queue.durable_sequence().unwrap();
-        assert!(producer.flush(Duration::from_millis(10)).is_err());
+        assert!(producer.flush_timeout(Duration::from_millis(10)).is_err());
         assert!(queue.durable_sequence().unwrap() >= durable);
         // Whoever could not write keeps nobody from it.
         drop(queue.journaler().unwrap());
@@ -200,7 +200,7 @@ fn run_into_a_limit(arguments: &[&str]) {
     if let Some(slow) = &mut slow {
         receive_until(slow, sent + 500);
     } else {
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
     }
 }
 
@@ -287,7 +287,7 @@ fn a_thread_whose_journal_cannot_be_mended_ends_and_says_so() {
     let journal = queue.journaler().unwrap().spawn();
     let mut producer = queue.producer().unwrap();
     producer.send(b"a").unwrap();
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     assert!(journal.error().is_none());
     fs::remove_dir_all(directory.file("log")).unwrap();
     producer.send(b"b").unwrap();
@@ -415,7 +415,7 @@ fn nobody_waits_for_ever_for_what_is_damaged_to_be_in_the_files() {
         zero_word(&name, 0);
         let is_corrupt = |error: &Error| matches!(error, Error::Corrupt { .. });
         if journal.is_some() {
-            let flushed = producer.flush(Duration::ZERO);
+            let flushed = producer.flush_timeout(Duration::ZERO);
             assert!(flushed.as_ref().is_err_and(is_corrupt), "{flushed:?}");
         }
         let mut send = || producer.try_send(&BLOCK);
@@ -456,7 +456,7 @@ fn fill_a_small_disk(arguments: &[&str]) {
         receive_until(slow, sent + 2000);
     } else {
         let durable = queue.durable_sequence().unwrap();
-        assert!(producer.flush(Duration::from_millis(10)).is_err());
+        assert!(producer.flush_timeout(Duration::from_millis(10)).is_err());
         assert!(queue.durable_sequence().unwrap() >= durable);
         // Nothing goes from a journal that nobody lets go.
         assert!(producer.send(&payload(sent)).is_err());
@@ -526,10 +526,10 @@ fn run_out_of_files(arguments: &[&str]) {
         send_until(&mut producer, end);
         let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
         limit(u64::try_from(next).unwrap() + spare);
-        let flushed = producer.flush(Duration::MAX);
+        let flushed = producer.flush_timeout(Duration::MAX);
         limit(1024);
         assert!(!matches!(flushed, Err(Error::JournalFailed { .. })), "{flushed:?}");
-        assert!(producer.flush(Duration::MAX).unwrap(), "with {spare} files, {flushed:?}");
+        assert!(producer.flush_timeout(Duration::MAX).unwrap(), "with {spare} files, {flushed:?}");
         if flushed.is_ok() {
             return;
         }
@@ -687,11 +687,11 @@ fn a_journal_whose_directory_is_gone_is_not_said_to_be_durable() {
             let thread = has_journaler.then(|| queue.journaler().unwrap().spawn());
             let mut producer = queue.producer().unwrap();
             send_until(&mut producer, 10);
-            assert!(producer.flush(Duration::MAX).unwrap());
+            producer.flush().unwrap();
             fs::remove_dir_all(directory.path()).unwrap();
             send_until(&mut producer, 20);
             // By the journaler too, which ends then.
-            let error = producer.flush(Duration::MAX).unwrap_err();
+            let error = producer.flush().unwrap_err();
             let is_told = matches!(error, Error::File { .. } | Error::JournalFailed { .. });
             assert!(is_told, "{error:?}");
             assert_eq!(queue.durable_sequence(), Some(10));
@@ -714,13 +714,13 @@ fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
         // A file that ends early is there before.
         let before = Queue::create(&name, &options).unwrap();
         send_until(&mut before.producer().unwrap(), 10);
-        assert!(before.producer().unwrap().flush(Duration::MAX).unwrap());
+        before.producer().unwrap().flush().unwrap();
         Queue::remove(&name).unwrap();
         let queue = Queue::create(&name, &options).unwrap();
         let base = queue.info().unwrap().position;
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, 100);
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         let begin = queue.info().unwrap().position - base + 4096;
         let mut journaler = Peer::start("keep a journal", &[&name]);
         journaler.await_word("begins");
@@ -737,14 +737,14 @@ fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
         if is_lost {
             let file = OpenOptions::new().write(true).open(log).unwrap();
             file.write_all_at(&[0; 512], begin + 20_000).unwrap();
-            let error = producer.flush(Duration::MAX).unwrap_err();
+            let error = producer.flush().unwrap_err();
             assert!(matches!(error, Error::JournalFailed { .. }), "{error:?}");
             assert!(queue.info().unwrap().journal_failed);
             assert_eq!(queue.durable_sequence(), Some(100));
             continue;
         }
         let before = fs::metadata(&log).unwrap().modified().unwrap();
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         assert!(fs::metadata(&log).unwrap().modified().unwrap() > before);
         let mut failed = [1; 4];
         segment.read_exact_at(&mut failed, word).unwrap();
@@ -764,7 +764,7 @@ fn no_flip_in_a_large_journal_changes_a_message() {
     let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 30_000);
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     let logs = files(&directory, "log");
     assert_eq!(logs.len(), 2, "more than one file");
     let archive = Archive::open(directory.path()).unwrap();
@@ -803,7 +803,7 @@ fn a_file_that_was_just_begun_when_power_went_is_no_damage() {
         let queue = Queue::create(&name, &options).unwrap();
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, end);
-        assert!(producer.flush(Duration::MAX).unwrap());
+        producer.flush().unwrap();
         drop(producer);
         Queue::remove(&name).unwrap();
     }
@@ -837,11 +837,11 @@ fn what_was_synced_survives_whatever_is_lost_behind_it() {
     let queue = Queue::create(&name, &options).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 20);
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     let file = files(&directory, "log").remove(0);
     let synced = fs::read(&file).unwrap();
     send_until(&mut producer, 40);
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     let whole = fs::read(&file).unwrap();
     drop(producer);
     let boundary = synced.len();

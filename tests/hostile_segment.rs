@@ -429,7 +429,7 @@ fn a_gap_before_a_large_ring_is_no_hole() {
     let queue = Queue::create(&name, &options().capacity(4 << 20)).unwrap();
     let file = OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
     let facts = file.metadata().unwrap();
-    let memory = queue.info().unwrap().segment_size;
+    let memory = queue.info().unwrap().memory_size;
     assert!(memory < facts.len(), "{memory} of {} bytes", facts.len());
     assert_eq!(facts.blocks() * 512, memory);
     Queue::open(&name).expect("it is whole");
@@ -642,7 +642,7 @@ fn cramped(_: &[&str]) {
     assert_eq!(fs::read_dir("/dev/shm").unwrap().count(), 0);
 
     let queue = create("small", CAPACITY).expect("room for a small one");
-    let used = queue.info().unwrap().segment_size;
+    let used = queue.info().unwrap().memory_size;
     let left = no_space(create("large", all).unwrap_err()).1;
     assert!(left <= available - used, "{left} of {available} are left after {used}");
 

@@ -227,7 +227,7 @@ fn a_flush_that_nobody_serves_ends() {
         let interrupter = producer.interrupter();
         producer.send(b"one").unwrap();
         thread::scope(|scope| {
-            scope.spawn(|| assert_interrupted(producer.flush(Duration::MAX)));
+            scope.spawn(|| assert_interrupted(producer.flush_timeout(Duration::MAX)));
             thread::sleep(Duration::from_millis(5));
             interrupter.interrupt();
         });

@@ -558,7 +558,7 @@ fn the_places_of_the_dead_are_given_to_others() {
     let mut peers: Vec<_> = (0..MEMBERS).map(|_| start_member("idle", &[&name, "hold"])).collect();
     let refuses = || {
         let error = queue.subscribe(&Subscribe::new()).unwrap_err();
-        assert!(matches!(error, Error::MembersFull { members: MEMBERS, .. }), "{error}");
+        assert!(matches!(error, Error::MembersFull { limit: MEMBERS, .. }), "{error}");
     };
     for round in 0..12 {
         refuses();

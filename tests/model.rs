@@ -691,9 +691,9 @@ impl<'a> Play<'a> {
             }
         };
         let end = match joined {
-            Err(Error::MembersFull { members, .. }) => {
+            Err(Error::MembersFull { limit, .. }) => {
                 prop_assert!(full && lag.is_some());
-                prop_assert_eq!(members, self.members);
+                prop_assert_eq!(limit, self.members);
                 self.seen.note("members full");
                 return Ok(());
             }
@@ -833,7 +833,7 @@ impl<'a> Play<'a> {
     fn inform(&self) -> Outcome {
         let (info, model) = (self.info(), &self.model);
         let next = model.next();
-        prop_assert_eq!((info.capacity, info.members), (model.capacity, self.members));
+        prop_assert_eq!((info.capacity, info.members_max), (model.capacity, self.members));
         prop_assert_eq!((info.next_sequence, info.closed), (next, model.closed));
         prop_assert_eq!(info.floor, info.licence.saturating_sub(info.capacity));
         prop_assert!(info.position <= info.licence && info.floor <= info.position);

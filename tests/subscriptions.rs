@@ -513,7 +513,7 @@ fn what_is_refused_comes_again_after_its_pause_and_ends_as_a_dead_letter() {
         (letter.reason, letter.key_hash),
         (Reason::Refused, Some(ringway::key_hash(b"bad")))
     );
-    queue.drop_dead_letter("workers", letter.id, None).unwrap();
+    queue.drop_dead_letter("workers", letter.id).unwrap();
     assert_eq!(queue.dead_letters("workers").unwrap().count(), 0);
 }
 

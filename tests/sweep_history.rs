@@ -101,7 +101,7 @@ fn queue_before(what: &str, journal: Option<Journal>, name: &Name, directory: &D
     (0..count).for_each(|_| send_one(&mut producer));
     if journal.is_some() {
         if what != "flush" {
-            assert!(producer.flush(Duration::MAX).unwrap());
+            producer.flush().unwrap();
         }
         (count..COUNT).for_each(|_| send_one(&mut producer));
     }
@@ -134,7 +134,7 @@ fn keep(arguments: &[&str]) {
         "take over" => followed(|| drop(queue.producer().unwrap())),
         "flush" | "flush more" => {
             let mut producer = queue.producer().unwrap();
-            followed(|| assert!(producer.flush(Duration::MAX).unwrap()))
+            followed(|| producer.flush().unwrap())
         }
         "keep a journal" => {
             let mut journaler = queue.journaler().unwrap();
@@ -249,7 +249,7 @@ fn check_after_death(copy: &Copy, estate: &Estate, journal: Option<Journal>) -> 
             altered_after_restart: altered,
         };
     }
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     assert_whole(&copy.directory, end + FULL + 2);
     drop(producer);
 
@@ -262,7 +262,7 @@ fn check_after_death(copy: &Copy, estate: &Estate, journal: Option<Journal>) -> 
     send_one(&mut producer);
     let first_after_restart = receive_all(&queue, kept + 1);
     assert!(first_after_restart <= first, "{first} was not acknowledged");
-    assert!(producer.flush(Duration::MAX).unwrap());
+    producer.flush().unwrap();
     assert_whole(&copy.directory, kept + 1);
     Found { end, durable, first, first_after_restart, altered, altered_after_restart }
 }
@@ -362,7 +362,7 @@ fn drop_letters(arguments: &[&str]) {
     let letters = letters_of(&queue);
     let (_, dropped, _) = DROPS.iter().find(|(drop, ..)| drop == what).unwrap();
     let ids: Vec<_> = dropped.iter().map(|&index| letters[index].id).collect();
-    followed(|| assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids))
+    followed(|| assert_eq!(queue.drop_dead_letters("workers", &ids).unwrap(), ids))
 }
 
 /// The letters that are there, with which all goes on: there are more, and none has another's id, and
@@ -375,7 +375,7 @@ fn check_letters(queue: &Queue, directory: &Path) -> Vec<DeadLetter> {
     assert_eq!((others, &last.payload[..]), (&found[..], &b"one more"[..]));
     assert!(others.iter().all(|letter| letter.id < last.id));
     let ids: Vec<_> = more.iter().map(|letter| letter.id).collect();
-    assert_eq!(queue.drop_dead_letters("workers", &ids, None).unwrap(), ids);
+    assert_eq!(queue.drop_dead_letters("workers", &ids).unwrap(), ids);
     assert_eq!(sizes_in(directory), [88]);
     found
 }

@@ -1,6 +1,7 @@
 //! A journal without its queue: reading, checking and mending what lies on disk.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::layout::COUNT_MAX;
 use crate::ring::Place;
 use crate::segment::{Owner, Segment};
+use crate::sys::process;
 
 /// The journal of a history directory, as it lies on disk: to be read without the queue, checked,
 /// mended and shortened. The queue may be in use meanwhile, unless something is to be changed.
@@ -131,9 +133,8 @@ pub struct Verified {
     pub first_sequence: u64,
     /// One more than the last one's.
     pub next_sequence: u64,
-    /// Messages that are missing between others, first and one more than the last: their files are
-    /// gone, or damaged.
-    pub gaps: Vec<(u64, u64)>,
+    /// Messages that are missing between others: their files are gone, or damaged.
+    pub gaps: Vec<Range<u64>>,
     /// Bytes behind the last whole message that are part of one: an append that is not finished, or
     /// never was.
     pub torn_size: u64,
@@ -155,7 +156,7 @@ impl Verified {
     /// queue.producer()?.send_durable(b"to be kept")?;
     /// let mut verified = Archive::open(&directory)?.verify()?;
     /// assert!(verified.is_whole());
-    /// verified.gaps.push((0, 1));
+    /// verified.gaps.push(0..1);
     /// assert!(!verified.is_whole());
     /// # Queue::force_remove("doc-is-whole")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
@@ -276,7 +277,7 @@ impl Archive {
                 position: file.base,
                 first_sequence: header.begin.sequence,
                 size,
-                begun_at: SystemTime::UNIX_EPOCH + Duration::from_nanos(header.time),
+                begun_at: process::moment(header.time),
             });
         }
         Ok(files)
@@ -364,7 +365,7 @@ impl Archive {
                     if !is_begun {
                         verified.first_sequence = begin.sequence;
                     } else if verified.next_sequence < begin.sequence {
-                        verified.gaps.push((verified.next_sequence, begin.sequence));
+                        verified.gaps.push(verified.next_sequence..begin.sequence);
                     }
                     is_begun = true;
                     verified.next_sequence = begin.sequence;
@@ -691,10 +692,9 @@ impl Iterator for ArchivedMessages {
                     if sequence < self.from {
                         continue;
                     }
-                    let time = Duration::from_nanos(reader.time(span).unwrap_or(0));
                     return Some(Ok(ArchivedMessage {
                         sequence,
-                        time: SystemTime::UNIX_EPOCH + time,
+                        time: process::moment(reader.time(span).unwrap_or(0)),
                         key_hash: reader.key_hash(span),
                         payload: reader.payload(span).to_vec(),
                     }));
@@ -747,7 +747,7 @@ impl Walk {
         loop {
             match self.next()? {
                 LogRead::Message(_) => verified.messages += 1,
-                LogRead::Missed { from, to } => verified.gaps.push((from, to)),
+                LogRead::Missed { from, to } => verified.gaps.push(from..to),
                 LogRead::End | LogRead::Gone => return Ok(()),
             }
             verified.next_sequence = self.reader.place().sequence;

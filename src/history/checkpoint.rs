@@ -41,8 +41,6 @@ const ENTRY_OFFSET: usize = 48;
 const SLOT_BYTES: usize = ENTRY_OFFSET + word::SIZE;
 /// Where the slots are that are written in turn.
 const SLOTS: [usize; 2] = [0, 4096];
-/// And where the second one was before it had a page of its own. It is read, and not written any more.
-const FORMER_SLOT: usize = 1024;
 const SUFFIX: &str = "checkpoint";
 
 /// An entry of the subscription table.
@@ -374,8 +372,7 @@ fn is_name(name: &str) -> bool {
 fn whole_slots(file: &File) -> io::Result<Vec<Whole>> {
     let mut bytes = [0; SLOTS[1] + SLOT_BYTES];
     let read = super::log::read_up_to(file, &mut bytes, 0)?;
-    let offsets = [SLOTS[0], SLOTS[1], FORMER_SLOT].into_iter();
-    Ok(offsets.filter_map(|offset| Slot::parse(&bytes[..read], offset)).collect())
+    Ok(SLOTS.into_iter().filter_map(|offset| Slot::parse(&bytes[..read], offset)).collect())
 }
 
 fn newest_of(slots: Vec<Whole>) -> Option<Whole> {

@@ -13,7 +13,7 @@
 //! queue that belongs to it, from before it looks at what is there until the queue has its name. In
 //! between it says in `instance` which queue that is. So a queue of the same name that lives
 //! elsewhere, in a container with a `/dev/shm` of its own, finds when it wants to append that it has
-//! been succeeded. A directory without that file was made before there was one, and is anybody's.
+//! been succeeded. A directory without that file is nobody's yet, and anybody's to take.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

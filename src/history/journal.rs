@@ -18,7 +18,7 @@ use crate::membership::announce_room;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::SharedWitness;
-use crate::sys::process::Undisturbed;
+use crate::sys::process::{self, Undisturbed};
 use crate::wait::{Event, Next, Pace};
 
 /// It looks around so often: whether the queue is still there, whether files are too old, and how far
@@ -57,10 +57,7 @@ impl Journal {
     pub(crate) fn code(self) -> JournalCode {
         match self {
             Self::Written => JournalCode::Written,
-            Self::SyncedEvery(every) => {
-                let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
-                JournalCode::SyncedEvery(every)
-            }
+            Self::SyncedEvery(every) => JournalCode::SyncedEvery(process::nanoseconds(every)),
             Self::SyncedAlways => JournalCode::SyncedAlways,
         }
     }
@@ -102,7 +99,7 @@ impl std::fmt::Display for Journal {
 /// let journal = queue.journaler()?.spawn();
 /// let mut producer = queue.producer()?;
 /// let sequence = producer.send(b"to be kept")?;
-/// assert!(producer.flush(Duration::from_secs(60))?);
+/// assert!(producer.flush_timeout(Duration::from_secs(60))?);
 /// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
 /// journal.stop()?;
 /// # drop(producer);
@@ -239,18 +236,19 @@ impl Journaler {
             while failed_at.elapsed() < RETRY_INTERVAL && !stop.load(FlagOrdering::Relaxed) {
                 thread::sleep(LOOK_INTERVAL);
             }
-            journaler = Self::attach_patiently(&segment);
+            journaler = Self::attach_within(&segment, PLACE_PATIENCE);
         }
     }
 
-    fn attach_patiently(segment: &Arc<Segment>) -> Result<Self, Error> {
+    /// [`Self::attach`], up to a time after there is another one.
+    pub(crate) fn attach_within(segment: &Arc<Segment>, time: Duration) -> Result<Self, Error> {
         let begin = Instant::now();
         loop {
             match Self::attach(segment) {
-                Err(Error::JournalerAlive { .. }) if begin.elapsed() < PLACE_PATIENCE => {}
+                Err(Error::JournalerAlive { .. }) if begin.elapsed() < time => {}
                 result => return result,
             }
-            thread::sleep(PLACE_INTERVAL);
+            thread::sleep(PLACE_INTERVAL.min(time.saturating_sub(begin.elapsed())));
         }
     }
 

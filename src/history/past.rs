@@ -7,6 +7,7 @@ use super::log::{LogRead, LogReader};
 use crate::error::Error;
 use crate::ring::{MemberIndex, Place, Ring, Span, Start};
 use crate::segment::Segment;
+use crate::sys::process;
 
 /// A reader's way through the files, for as long as it is there.
 #[derive(Debug)]
@@ -155,8 +156,7 @@ impl Past {
     /// The sequence of the first message that was sent at a time or later, or the next one's.
     fn sequence_since(&mut self, time: SystemTime, ring: &Ring) -> Result<u64, Error> {
         const ATTEMPTS_MAX: u32 = 100;
-        let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let time = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+        let time = process::since_1970(time);
         if self.reader.go_to_file(|header| header.time <= time)?.is_some() {
             loop {
                 match self.reader.next(ring.written())? {

@@ -147,15 +147,10 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[inline]
     pub fn try_push(&mut self, payload: &[u8]) -> Result<bool, Error> {
-        while !self.push_now(Extensions::NONE, payload)
-            && !self.push_stamped_now(Extensions::NONE, payload)
-        {
-            let shape = self.producer.shape(Extensions::NONE, payload.len());
-            if !self.make_room(shape, Patience::None)? {
-                return Ok(false);
-            }
+        if self.push_now(Extensions::NONE, payload) {
+            return Ok(true);
         }
-        Ok(true)
+        self.push_in_time(Extensions::NONE, payload, Patience::None)
     }
 
     /// How many messages were pushed.
@@ -232,11 +227,23 @@ impl<'a> SendBatch<'a> {
     #[cold]
     #[inline(never)]
     fn push_patiently(&mut self, extensions: Extensions, payload: &[u8]) -> Result<(), Error> {
+        self.push_in_time(extensions, payload, Patience::Endless).map(drop)
+    }
+
+    #[inline(never)]
+    fn push_in_time(
+        &mut self,
+        extensions: Extensions,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<bool, Error> {
         let shape = self.producer.shape(extensions, payload.len());
         while !self.push_stamped_now(extensions, payload) && !self.push_now(extensions, payload) {
-            self.make_room(shape, Patience::Endless)?;
+            if !self.make_room(shape, patience)? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn make_room(&mut self, shape: Shape, patience: Patience) -> Result<bool, Error> {

@@ -386,10 +386,9 @@ impl Producer {
         Outgoing::new(self)
     }
 
-    /// Waits until everything that was sent is durable, so long at most; `false` if the time came
-    /// first. A journaler that syncs now and then does so now; where none lives, this writes itself.
-    /// Where a history of limited size is full, and a named subscription holds it, this waits for that
-    /// too.
+    /// Waits until everything that was sent is durable. A journaler that syncs now and then does so
+    /// now; where none lives, this writes itself. Where a history of limited size is full, and a named
+    /// subscription holds it, this waits for that too.
     ///
     /// # Errors
     /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
@@ -397,7 +396,6 @@ impl Producer {
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};
-    /// # use std::time::Duration;
     /// # let _ = Queue::force_remove("doc-flush");
     /// # let directory = std::env::temp_dir().join("ringway-doc-flush");
     /// # let _ = std::fs::remove_dir_all(&directory);
@@ -406,14 +404,46 @@ impl Producer {
     /// let mut producer = queue.producer()?;
     /// producer.send(b"one")?;
     /// producer.send(b"two")?;
-    /// assert!(producer.flush(Duration::from_secs(60))?);
+    /// producer.flush()?;
     /// assert_eq!(queue.durable_sequence(), Some(2));
     /// # drop(producer);
     /// # Queue::force_remove("doc-flush")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn flush(&mut self, timeout: Duration) -> Result<bool, Error> {
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.flush_within(Patience::Endless).map(drop)
+    }
+
+    /// As [`flush`](Self::flush), but waits up to `time`; `false` if that was over first. What is not
+    /// durable by then may be so at any moment after.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-flush-timeout");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-flush-timeout");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// # let queue = Queue::create("doc-flush-timeout", &options)?;
+    /// # let mut producer = queue.producer()?;
+    /// producer.send(b"one")?;
+    /// if !producer.flush_timeout(Duration::from_secs(60))? {
+    ///     eprintln!("the disk is slow");
+    /// }
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-flush-timeout")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn flush_timeout(&mut self, time: Duration) -> Result<bool, Error> {
+        self.flush_within(Patience::Lasting(time))
+    }
+
+    fn flush_within(&mut self, patience: Patience) -> Result<bool, Error> {
         let fences = self.check_process()?;
         if self.check.is_none() {
             return Err(Error::NoJournal { queue: self.queue_name().into() });
@@ -424,7 +454,7 @@ impl Producer {
             self.writer.ring().ask_to_flush(end);
             self.call_sleepers(fences);
         }
-        let mut pace = Pace::for_message(self.wait, Patience::Lasting(timeout).begin());
+        let mut pace = Pace::for_message(self.wait, patience.begin());
         loop {
             if !is_durable(self) {
                 self.write_journal(end)?;
@@ -641,7 +671,7 @@ impl Producer {
             return Err(Error::NoJournal { queue: self.queue_name().into() });
         }
         let sequence = self.send_patiently(extensions, payload)?;
-        while !self.flush(Duration::MAX)? {}
+        self.flush()?;
         Ok(sequence)
     }
 

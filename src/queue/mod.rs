@@ -650,11 +650,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn dead_letters(&self, subscription: &str) -> Result<DeadLetters, Error> {
-        let Some(directory) = self.segment.history() else {
-            let (queue, what) = (self.name().into(), "it has no history directory".into());
-            return Err(Error::InvalidOption { queue, what });
-        };
-        self.dead_letters_in(directory, subscription)
+        self.dead_letters_in(self.history_or_refuse()?, subscription)
     }
 
     /// As [`dead_letters`](Self::dead_letters), in a directory that members were given.
@@ -680,9 +676,8 @@ impl Queue {
     }
 
     /// Drops a dead letter that was dealt with: [`dead_letters`](Self::dead_letters) does not show
-    /// it any more. `id` is [`DeadLetter::id`](crate::DeadLetter::id); the directory is the queue's
-    /// history directory unless another is named. Of several who drop a letter at the same time, one
-    /// does.
+    /// it any more. `id` is [`DeadLetter::id`](crate::DeadLetter::id). Of several who drop a letter at
+    /// the same time, one does.
     ///
     /// Letters that were dropped give their space back when they are more than half of the file and
     /// 64 KiB, or none is left: then the file is written anew without them, and needs the space of
@@ -704,21 +699,16 @@ impl Queue {
     /// # queue.producer()?.send(b"poison")?;
     /// # let _ = worker.receive()?.message().unwrap().nack()?;
     /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
-    /// queue.drop_dead_letter("workers", letter.id, None)?;
+    /// queue.drop_dead_letter("workers", letter.id)?;
     /// assert_eq!(queue.dead_letters("workers")?.count(), 0);
-    /// let missing = queue.drop_dead_letter("workers", letter.id, None);
+    /// let missing = queue.drop_dead_letter("workers", letter.id);
     /// assert!(matches!(missing, Err(Error::NoSuchDeadLetter { .. })));
     /// # Queue::force_remove("doc-drop-letter")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn drop_dead_letter(
-        &self,
-        subscription: &str,
-        id: u64,
-        directory: Option<&Path>,
-    ) -> Result<(), Error> {
-        self.letters_to_drop(subscription, directory)?.drop_letter(id)
+    pub fn drop_dead_letter(&self, subscription: &str, id: u64) -> Result<(), Error> {
+        self.letters_to_drop(self.history_or_refuse()?, subscription)?.drop_letter(id)
     }
 
     /// As [`drop_dead_letter`](Self::drop_dead_letter), of many at once: the disk is waited for
@@ -747,31 +737,52 @@ impl Queue {
     ///         old.push(letter.id);
     ///     }
     /// }
-    /// let dropped = queue.drop_dead_letters("workers", &old, None)?;
+    /// let dropped = queue.drop_dead_letters("workers", &old)?;
     /// assert_eq!(dropped, []);
     /// assert_eq!(queue.dead_letters("workers")?.count(), 1);
     /// # Queue::force_remove("doc-drop-letters")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn drop_dead_letters(
+    pub fn drop_dead_letters(&self, subscription: &str, ids: &[u64]) -> Result<Vec<u64>, Error> {
+        self.drop_dead_letters_in(self.history_or_refuse()?, subscription, ids)
+    }
+
+    /// As [`drop_dead_letters`](Self::drop_dead_letters), in a directory that members were given.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-drop-letters-in");
+    /// # let queue = Queue::create("doc-drop-letters-in", &QueueOptions::new())?;
+    /// let dropped = queue.drop_dead_letters_in("/var/lib/nobody", "workers", &[0, 1])?;
+    /// assert_eq!(dropped, []);
+    /// # Queue::force_remove("doc-drop-letters-in")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn drop_dead_letters_in(
         &self,
+        directory: impl AsRef<Path>,
         subscription: &str,
         ids: &[u64],
-        directory: Option<&Path>,
     ) -> Result<Vec<u64>, Error> {
-        self.letters_to_drop(subscription, directory)?.drop_letters(ids)
+        self.letters_to_drop(directory.as_ref(), subscription)?.drop_letters(ids)
+    }
+
+    fn history_or_refuse(&self) -> Result<&Path, Error> {
+        self.segment.history().ok_or_else(|| {
+            let (queue, what) = (self.name().into(), "it has no history directory".into());
+            Error::InvalidOption { queue, what }
+        })
     }
 
     fn letters_to_drop(
         &self,
+        directory: &Path,
         subscription: &str,
-        directory: Option<&Path>,
     ) -> Result<Arc<DeadLetterFile>, Error> {
-        let Some(directory) = directory.or_else(|| self.segment.history()) else {
-            let (queue, what) = (self.name().into(), "it has no history directory".into());
-            return Err(Error::InvalidOption { queue, what });
-        };
         let mut last = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = last.as_ref().filter(|file| file.is_of(directory, subscription)) {
             return Ok(Arc::clone(file));
@@ -826,6 +837,34 @@ impl Queue {
         Journaler::attach(&self.segment)
     }
 
+    /// As [`journaler`](Self::journaler), but waits up to `time` for the one that there is to end or
+    /// die, then says [`Error::JournalerAlive`]: for a standby. A producer that writes by itself is one
+    /// for a moment, so that also who expects to be alone had better wait for some tenths of a second.
+    ///
+    /// # Errors
+    /// As [`journaler`](Self::journaler).
+    ///
+    /// ```
+    /// # use ringway::{Error, Journal, Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-journaler-timeout");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-journaler-timeout");
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-journaler-timeout", &options)?;
+    /// let journal = queue.journaler()?.spawn();
+    /// let standby = queue.journaler_timeout(Duration::from_millis(1));
+    /// assert!(matches!(standby, Err(Error::JournalerAlive { .. })));
+    /// journal.stop()?;
+    /// let standby = queue.journaler_timeout(Duration::from_secs(60))?;
+    /// # drop(standby);
+    /// # Queue::force_remove("doc-journaler-timeout")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn journaler_timeout(&self, time: Duration) -> Result<Journaler, Error> {
+        Journaler::attach_within(&self.segment, time)
+    }
+
     /// The sequence of the first message that is not durable yet, at this moment; `None` in a
     /// queue without a journal, or if the segment cannot be read any more.
     ///
@@ -839,7 +878,7 @@ impl Queue {
     /// let mut producer = queue.producer()?;
     /// let sequence = producer.send(b"to be kept")?;
     /// assert_eq!(queue.durable_sequence(), Some(sequence));
-    /// producer.flush(std::time::Duration::from_secs(60))?;
+    /// producer.flush_timeout(std::time::Duration::from_secs(60))?;
     /// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
     /// # Queue::force_remove("doc-durable-sequence")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::history::{self, Adopted, Journal, LogCut, Recovered};
 use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables};
 use crate::segment::{Birth, new_instance};
+use crate::sys::process;
 
 /// What a queue is made with.
 ///
@@ -270,7 +271,7 @@ impl QueueOptions {
             size_max: self.history_max,
             drops_oldest: self.at_limit == AtLimit::DropOldest,
             journal: self.journal.map(Journal::code),
-            keep_for: u64::try_from(self.keep_for.as_nanos()).unwrap_or(u64::MAX),
+            keep_for: process::nanoseconds(self.keep_for),
         };
         let birth = Birth {
             instance,

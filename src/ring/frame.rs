@@ -147,12 +147,15 @@ impl Check {
         }
         let (head, payload) = frame.split_at(shape.payload_offset() / HEADER_SIZE);
         let Some((found, words)) = head.split_last() else { return false };
-        // SAFETY: any words are bytes, and those of a slice lie side by side.
-        let bytes =
-            unsafe { core::slice::from_raw_parts(payload.as_ptr().cast(), size_of_val(payload)) };
-        let payload: &[u8] = bytes;
-        self.sum(place, words.iter().copied(), &payload[..shape.size]) == *found
+        let payload = &bytes_of(payload)[..shape.size];
+        self.sum(place, words.iter().copied(), payload) == *found
     }
+}
+
+/// The bytes of words, which are little-endian as all of the stream.
+pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: any words are bytes, and those of a slice lie side by side.
+    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
 /// What a message's frame is made of.

@@ -159,6 +159,16 @@ pub(crate) struct Corrupt {
     pub(crate) found: u64,
 }
 
+impl core::fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { position, found } = self;
+        if *found == layout::NO_POSITION {
+            return write!(f, "its sector index leads to no frame above position {position}");
+        }
+        write!(f, "at position {position} stands {found:#018x}, which is not the frame due there")
+    }
+}
+
 /// A view of the three regions. Every access through it is in bounds: [`Ring::new`] checks that
 /// the regions are as large as the geometry says, and each method stays within its region.
 #[derive(Clone, Debug)]

@@ -19,15 +19,15 @@ pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
         created => created?,
     };
     let info = queue.info()?;
-    let besides = info.segment_size - queue.capacity();
+    let besides = info.memory_size - queue.capacity();
     if *json {
         let mut value = json!({
             "name": queue.name(),
             "instance_id": output::hex(&queue.instance_id()),
             "capacity_bytes": queue.capacity(),
             "message_size_max_bytes": queue.message_size_max(),
-            "segment_size_bytes": info.segment_size,
-            "members": members,
+            "memory_size_bytes": info.memory_size,
+            "members_max": members,
             "subscriptions": subscriptions,
             "history": queue.history().map(output::path),
             "mode": format!("{mode:04o}"),

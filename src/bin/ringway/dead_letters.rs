@@ -267,7 +267,10 @@ impl<'a> Letters<'a> {
     }
 
     fn drop(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
-        self.queue.drop_dead_letters(self.subscription, ids, self.directory)
+        match self.directory {
+            Some(directory) => self.queue.drop_dead_letters_in(directory, self.subscription, ids),
+            None => self.queue.drop_dead_letters(self.subscription, ids),
+        }
     }
 }
 

@@ -48,8 +48,8 @@ pub fn as_json(info: &Info) -> Value {
         "capacity_bytes": info.capacity,
         "sector_size_bytes": info.sector_size,
         "message_size_max_bytes": info.message_size_max,
-        "segment_size_bytes": info.segment_size,
-        "members": info.members,
+        "memory_size_bytes": info.memory_size,
+        "members_max": info.members_max,
         "subscriptions_max": info.subscriptions_max,
         "history": info.history.as_deref().map(output::path),
         "history_range": { "from": info.history_range.start, "to": info.history_range.end },
@@ -113,7 +113,7 @@ pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
                 "{}, messages up to {}; {} of shared memory in all",
                 bytes(info.capacity),
                 bytes(info.message_size_max),
-                bytes(info.segment_size)
+                bytes(info.memory_size)
             ),
         ),
         ("access", format!("user {}, mode {:04o}", info.owner, info.mode)),
@@ -123,7 +123,7 @@ pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
         ("licence", format!("{}, floor {}", info.licence, info.floor)),
         ("history", history_text(info)),
         ("journal", journal_text(info)),
-        ("consumers", format!("{} of {}", info.consumers.len(), info.members)),
+        ("consumers", format!("{} of {}", info.consumers.len(), info.members_max)),
         ("named", named_text(info)),
     ];
     if let Some(rates) = rates {

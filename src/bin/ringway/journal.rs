@@ -1,14 +1,15 @@
 //! `ringway journal`: writes a queue's journal, for producers that have better to do.
 
-use std::time::{Duration, Instant};
-
-use ringway::{Error, Journaler, Queue};
+use std::time::Duration;
 
 use crate::args::WriteJournal;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console};
+
+/// A producer that writes by itself is a journaler for a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub fn run(
     journal: &WriteJournal,
@@ -18,7 +19,7 @@ pub fn run(
     let name = &journal.name;
     let queue = open(name, owner)?;
     let interrupt = Interrupt::catch()?;
-    let journaler = attach(&queue, &interrupt)?;
+    let journaler = queue.journaler_timeout(PATIENCE)?;
     let before = queue.durable_sequence().unwrap_or_default();
     if let Some(directory) = queue.history() {
         let directory = directory.display();
@@ -43,20 +44,4 @@ pub fn run(
     };
     console.note(summary);
     Err(error.into())
-}
-
-/// Becomes the journaler. A producer that writes by itself is one for a moment, so that this is
-/// tried for a while.
-fn attach(queue: &Queue, interrupt: &Interrupt) -> Result<Journaler, Failure> {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const INTERVAL: Duration = Duration::from_millis(20);
-    let begin = Instant::now();
-    loop {
-        match queue.journaler() {
-            Err(Error::JournalerAlive { .. })
-                if begin.elapsed() < PATIENCE && interrupt.signal().is_none() => {}
-            result => return Ok(result?),
-        }
-        interrupt.sleep(INTERVAL)?;
-    }
 }

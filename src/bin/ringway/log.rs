@@ -45,7 +45,7 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
         None => "none".into(),
         Some(range) => format!("{}: {range}", verified.messages),
     };
-    let gaps: Vec<_> = verified.gaps.iter().map(|&(from, to)| output::range(from, to)).collect();
+    let gaps: Vec<_> = verified.gaps.iter().map(|gap| output::range(gap.start, gap.end)).collect();
     let or_none = |text: String| if text.is_empty() { "none".into() } else { text };
     let torn = match verified.torn_size {
         0 => String::new(),
@@ -85,7 +85,7 @@ fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
         "messages": verified.messages,
         "first_sequence": verified.first_sequence,
         "next_sequence": verified.next_sequence,
-        "missing": verified.gaps.iter().map(|&(from, to)| range(from, to)).collect::<Value>(),
+        "missing": verified.gaps.iter().map(|gap| range(gap.start, gap.end)).collect::<Value>(),
         "torn_size_bytes": verified.torn_size,
         "damage": verified.damage.as_ref().map(damage_as_json),
         "whole": verified.is_whole(),

@@ -171,7 +171,7 @@ impl<'a> Sender<'a> {
         if !self.send(key_hash, payload, Instant::now(), Duration::ZERO)? {
             return Ok(None);
         }
-        while self.has_journal && !self.producer.flush(SLICE)? {
+        while self.has_journal && !self.producer.flush_timeout(SLICE)? {
             if self.interrupt.signal().is_some() {
                 return Ok(None);
             }
@@ -247,7 +247,7 @@ impl<'a> Sender<'a> {
         let journalled = self.journal.take().map_or(Ok(()), JournalThread::stop);
         let begin = Instant::now();
         let mut noted = false;
-        while !self.producer.flush(SLICE)? {
+        while !self.producer.flush_timeout(SLICE)? {
             let is_to_end = self.timed_out || self.interrupt.signal().is_some();
             if is_to_end && begin.elapsed() >= UNREMARKABLE {
                 return Ok(false);

@@ -21,7 +21,7 @@ use std::io::{self, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use self::file::{FileId, Letters, Lock};
 use self::record::{Kind, Record, Records};
@@ -29,6 +29,7 @@ use self::seen::Seen;
 use super::directory::{make_directory, sync_directory};
 use super::fields;
 use crate::error::Error;
+use crate::sys::process;
 
 /// Why a message was given up.
 ///
@@ -412,7 +413,7 @@ impl DeadLetter {
             key_hash: record.key_hash,
             deliveries: record.deliveries,
             reason: Reason::of_code(record.reason),
-            time: SystemTime::UNIX_EPOCH + Duration::from_nanos(record.time),
+            time: process::moment(record.time),
             payload: record.payload,
         }
     }

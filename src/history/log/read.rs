@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{FileHeader, HEADER_SIZE, Log, LogFile};
 use crate::error::Error;
-use crate::ring::frame::{self, Frame};
+use crate::ring::frame::{self, Frame, bytes_of};
 use crate::ring::{Buffer, Corrupt, ExtensionSet, Place, Shape, Span};
 
 /// Bytes that are read at a time.
@@ -155,14 +155,12 @@ impl LogReader {
     }
 
     pub(crate) fn payload(&self, span: Span) -> &[u8] {
-        &bytes_of_const(&self.chunk)[span.offset..span.offset + span.size]
+        &bytes_of(&self.chunk)[span.offset..span.offset + span.size]
     }
 
-    /// An error about what lies in the segment.
+    /// An error about what the index of the segment says.
     pub(crate) fn corrupt(&self, corrupt: Corrupt) -> Error {
-        let Corrupt { position, found } = corrupt;
-        let what = format!("at position {position} stands {found:#018x}").into();
-        Error::Corrupt { queue: self.log.queue.clone(), what }
+        Error::Corrupt { queue: self.log.queue.clone(), what: corrupt.to_string().into() }
     }
 
     /// The next message below the position `end`, a frame boundary up to which the log is known to
@@ -256,7 +254,7 @@ impl LogReader {
         let wanted = size.max(CHUNK_SIZE).min(open.limit.min(end) - from);
         let words = wanted.div_ceil(WORD_SIZE) as usize;
         self.chunk.resize(self.chunk.len().max(words), 0);
-        let bytes: &mut [u8] = bytes_of(&mut self.chunk[..words]);
+        let bytes: &mut [u8] = bytes_of_mut(&mut self.chunk[..words]);
         let bytes = &mut bytes[..wanted as usize];
         let read = read_up_to(&open.file, bytes, from - open.base + HEADER_SIZE);
         (self.chunk_begin, self.chunk_size) = (from, 0);
@@ -339,16 +337,11 @@ impl LogReader {
     }
 }
 
-/// The bytes of words, which are little-endian as all of the stream.
-pub(super) fn bytes_of(words: &mut [u64]) -> &mut [u8] {
+/// [`bytes_of`], to be written.
+pub(super) fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
     let size = size_of_val(words);
     // SAFETY: any bytes are words, any words bytes, and those of a slice lie side by side.
     unsafe { core::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size) }
-}
-
-fn bytes_of_const(words: &[u64]) -> &[u8] {
-    // SAFETY: as in `bytes_of`.
-    unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
 pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::read::{bytes_of, read_up_to};
+use super::read::{bytes_of_mut, read_up_to};
 use super::{HEADER_SIZE, Log, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::ring::frame::{self, Frame};
@@ -149,7 +149,7 @@ impl Log {
         size: u64,
     ) -> Result<Vec<u64>, Error> {
         let mut words = vec![0_u64; (size - offset).div_ceil(8) as usize];
-        let bytes = &mut bytes_of(&mut words)[..(size - offset) as usize];
+        let bytes = &mut bytes_of_mut(&mut words)[..(size - offset) as usize];
         let read = read_up_to(open, bytes, offset);
         read.map_err(|error| self.failed("read", &file.path, error))?;
         Ok(words)

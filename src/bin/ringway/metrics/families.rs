@@ -77,7 +77,7 @@ const OF_QUEUE: &[Family<()>] = &[
     ),
     gauge("queue_capacity_bytes", "Bytes of the ring", |queue, ()| some(queue.capacity)),
     gauge("queue_segment_bytes", "Bytes of shared memory in all", |queue, ()| {
-        some(queue.segment_size)
+        some(queue.memory_size)
     }),
     gauge("queue_message_max_bytes", "Bytes that a message can have", |queue, ()| {
         some(queue.message_size_max)
@@ -105,7 +105,7 @@ const OF_QUEUE: &[Family<()>] = &[
         some(queue.consumers.iter().filter(|consumer| !consumer.alive).count() as u64)
     }),
     gauge("queue_consumers_max", "How many consumers there can be", |queue, ()| {
-        some(u64::from(queue.members))
+        some(u64::from(queue.members_max))
     }),
     gauge("queue_subscriptions", "Named subscriptions", |queue, ()| {
         some(queue.subscriptions.len() as u64)
