@@ -6,13 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::history::Journal;
-use crate::layout::{self, Word64, subscription as word};
+use crate::layout::{self, Word64, subscription as word, time};
 use crate::registry::{Terms, is_expired};
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
 use crate::subscribe::Backoff;
 use crate::sync::{Ordering, load_acquire};
-use crate::sys::process;
 
 /// All that a segment tells, as [`Queue::info`](crate::Queue::info) found it.
 ///
@@ -282,7 +281,7 @@ impl Info {
             alive: segment.producer_lives(),
             pid: ring.header32(layout::PRODUCER_PID).load(Ordering::Relaxed),
             epoch,
-            since: process::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
+            since: time::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
         });
         let journal = identity.keeping.journal;
         Ok(Self {
@@ -304,7 +303,7 @@ impl Info {
             history_range: ring.written_from().min(ring.written())..ring.written(),
             owner,
             mode,
-            created_at: process::moment(identity.created_at),
+            created_at: time::moment(identity.created_at),
             creator_pid: identity.creator_pid,
             producer,
             closed: ring.closed_at() == Some(end.position),
@@ -382,9 +381,9 @@ impl SubscriptionInfo {
             ack_within: terms.ack_within,
             expires_after: terms.expires_after,
             expired: members.is_empty() && is_expired(subscription),
-            created_at: process::moment(display(word::CREATED_AT)),
+            created_at: time::moment(display(word::CREATED_AT)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
-            left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(process::moment),
+            left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(time::moment),
             head_sequence,
             head_position,
             unacked,
@@ -433,7 +432,7 @@ impl ConsumerInfo {
             member: index.get(),
             alive: segment.member_lives(index),
             pid: member.word32(layout::PID).load(Ordering::Relaxed),
-            since: process::moment(member.word64(layout::SINCE).load(Ordering::Relaxed)),
+            since: time::moment(member.word64(layout::SINCE).load(Ordering::Relaxed)),
             lag,
             position,
             lag_bytes,
@@ -454,7 +453,7 @@ impl ConsumerInfo {
 /// How old what begins at a position is at most, if there is something, and the ring still tells.
 fn age_from(ring: &Ring, position: u64, end: Place) -> Option<Duration> {
     let recorded_at = (position < end.position).then(|| ring.recorded_at(position))??;
-    SystemTime::now().duration_since(process::moment(recorded_at)).ok()
+    SystemTime::now().duration_since(time::moment(recorded_at)).ok()
 }
 
 /// A member's cursor, and the sequence there if the frame was whole when it was read.

@@ -4,10 +4,10 @@ use core::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
+use crate::layout::time;
 use crate::outcome::{Acked, Nacked};
 use crate::ring::{CopyReader, ExtensionSet, HeldReader, Run, Span};
 use crate::sharing::{Handed, SharedReader, Work};
-use crate::sys::process;
 
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
@@ -181,7 +181,7 @@ impl<'a> Message<'a> {
     #[inline]
     #[must_use]
     pub fn time(&self) -> Option<SystemTime> {
-        self.time.map(process::moment)
+        self.time.map(time::moment)
     }
 
     /// How often it has been delivered, this time included: 1 is the first. 256 means at
@@ -503,6 +503,8 @@ impl<'a> Batch<'a> {
     /// A member's message, and up to `left` more of the same share.
     pub(crate) fn of_shared(first: Message<'a>, reader: &'a mut SharedReader, left: usize) -> Self {
         let (run, work) = reader.split();
+        // Anew: what it was lent with is over by the borrow above.
+        let first = Message { work: Some(work), ..first };
         let (run, reader) = (run.clone(), ReaderOf::Shared(run, work));
         Self { first: Some(first), run, left, has_caught_up: false, reader }
     }

@@ -472,9 +472,11 @@ impl Object {
         match self.file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(match self.facts.size() {
+                let size = self.facts.size();
+                let expected = layout::CAPACITY_MIN;
+                return Err(match size {
                     0 => Error::Unfinished { queue },
-                    _ => Error::Foreign { queue, what: "a file too short to be a segment".into() },
+                    _ => Error::Truncated { queue, size, expected },
                 });
             }
             Err(error) => return Err(Error::os(&self.name, "read", error)),

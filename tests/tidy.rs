@@ -29,7 +29,7 @@ const MODULES: [(&str, &str); 29] = [
         "reception",
         "message sharing history membership interrupter sleeper segment outcome error ring wait sys sync layout",
     ),
-    ("message", "sharing outcome error ring"),
+    ("message", "sharing outcome error ring layout"),
     ("acker", "sharing outcome error"),
     (
         "sharing",

@@ -8,10 +8,9 @@ use std::time::{Duration, SystemTime};
 use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
 use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader};
 use crate::error::Error;
-use crate::layout::COUNT_MAX;
+use crate::layout::{COUNT_MAX, time};
 use crate::ring::Place;
 use crate::segment::{Owner, Segment};
-use crate::sys::process;
 
 /// The journal of a history directory, as it lies on disk: to be read without the queue, checked,
 /// mended and shortened. The queue may be in use meanwhile, unless something is to be changed.
@@ -277,7 +276,7 @@ impl Archive {
                 position: file.base,
                 first_sequence: header.begin.sequence,
                 size,
-                begun_at: process::moment(header.time),
+                begun_at: time::moment(header.time),
             });
         }
         Ok(files)
@@ -694,7 +693,7 @@ impl Iterator for ArchivedMessages {
                     }
                     return Some(Ok(ArchivedMessage {
                         sequence,
-                        time: process::moment(reader.time(span).unwrap_or(0)),
+                        time: time::moment(reader.time(span).unwrap_or(0)),
                         key_hash: reader.key_hash(span),
                         payload: reader.payload(span).to_vec(),
                     }));

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use super::directory::log_of;
 use super::log::{LogRead, LogReader};
 use crate::error::Error;
+use crate::layout::time;
 use crate::ring::{MemberIndex, Place, Ring, Span, Start};
 use crate::segment::Segment;
-use crate::sys::process;
 
 /// A reader's way through the files, for as long as it is there.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl Past {
     /// The sequence of the first message that was sent at a time or later, or the next one's.
     fn sequence_since(&mut self, time: SystemTime, ring: &Ring) -> Result<u64, Error> {
         const ATTEMPTS_MAX: u32 = 100;
-        let time = process::since_1970(time);
+        let time = time::since_1970(time);
         if self.reader.go_to_file(|header| header.time <= time)?.is_some() {
             loop {
                 match self.reader.next(ring.written())? {

@@ -17,6 +17,7 @@
 //! of the format: raise [`MAJOR`] when an older build must not attach, [`MINOR`] when it may.
 
 mod identity;
+pub(crate) mod time;
 
 use core::mem::{offset_of, size_of};
 
@@ -360,7 +361,7 @@ part! {
         0x38 subscription: u32 = "owner" "1 + its entry in the subscription table";
         0x3c count: u32 = "owner" "messages, 32 at most";
         0x40 waiting: u32 = "owner" "messages (a bit each) that wait to be delivered again";
-        0x44 _reserved_waiting: u32 = "nobody" "zero";
+        0x44 progress: u32 = "owner" "how often the owner has shown others that it is at work";
         0x48 retries: [u8; 32] = "owner" "deliveries of each message beside the one that the state counts";
         0x68 _reserved_share: [u8; 24] = "nobody" "zero";
         0x80 keys: [u8; 128] = "owner" "lower half of each key's hash (32 bits), in a keyed subscription; 0: no key";
@@ -510,6 +511,7 @@ pub(crate) mod share {
     pub(crate) const SUBSCRIPTION: Word32 = Word32(offset_of!(Share, subscription));
     pub(crate) const COUNT: Word32 = Word32(offset_of!(Share, count));
     pub(crate) const WAITING: Word32 = Word32(offset_of!(Share, waiting));
+    pub(crate) const PROGRESS: Word32 = Word32(offset_of!(Share, progress));
 
     /// The word that has the byte of message `index`.
     pub(crate) const fn retries(index: u32) -> Word64 {

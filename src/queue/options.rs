@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::Queue;
 use crate::error::Error;
 use crate::history::{self, Adopted, Journal, LogCut, Recovered};
-use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables};
+use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables, time};
 use crate::segment::{Birth, new_instance};
-use crate::sys::process;
 
 /// What a queue is made with.
 ///
@@ -271,7 +270,7 @@ impl QueueOptions {
             size_max: self.history_max,
             drops_oldest: self.at_limit == AtLimit::DropOldest,
             journal: self.journal.map(Journal::code),
-            keep_for: process::nanoseconds(self.keep_for),
+            keep_for: time::nanoseconds(self.keep_for),
         };
         let birth = Birth {
             instance,

@@ -84,7 +84,7 @@ pub(crate) fn effective_user() -> u32 {
 /// Nanoseconds since the machine was started, sleep included: the same for all its processes, and
 /// nobody sets it.
 pub(crate) fn now_since_start() -> u64 {
-    nanoseconds(clock(libc::CLOCK_BOOTTIME).unwrap_or_default())
+    nanoseconds_of(clock(libc::CLOCK_BOOTTIME).unwrap_or_default())
 }
 
 /// What one of the system's clocks shows.
@@ -99,20 +99,9 @@ pub(super) fn clock(id: libc::clockid_t) -> Option<Duration> {
 /// Nanoseconds since 1970 by the system's clock, which may jump. By it alone nothing is decided but
 /// where [`Start::Time`](crate::Start::Time) begins.
 pub(crate) fn time_of_day() -> u64 {
-    since_1970(SystemTime::now())
+    nanoseconds_of(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Nanoseconds from 1970 to a moment; 0 for one before.
-pub(crate) fn since_1970(moment: SystemTime) -> u64 {
-    nanoseconds(moment.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-/// The moment so many nanoseconds after 1970 began.
-pub(crate) fn moment(since_1970: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_nanos(since_1970)
-}
-
-/// A time that segments and files have as a number; one too long for that is as long as can be.
-pub(crate) fn nanoseconds(time: Duration) -> u64 {
+fn nanoseconds_of(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -29,7 +29,7 @@ use self::seen::Seen;
 use super::directory::{make_directory, sync_directory};
 use super::fields;
 use crate::error::Error;
-use crate::sys::process;
+use crate::layout::time;
 
 /// Why a message was given up.
 ///
@@ -413,7 +413,7 @@ impl DeadLetter {
             key_hash: record.key_hash,
             deliveries: record.deliveries,
             reason: Reason::of_code(record.reason),
-            time: process::moment(record.time),
+            time: time::moment(record.time),
             payload: record.payload,
         }
     }
