@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::history::{Checkpoints, Past};
-use crate::layout::SUBSCRIPTION_NAME_SIZE;
 use crate::layout::subscription::{self as word, Alterable, FREE, IN_USE, MOVING, UNFINISHED};
+use crate::layout::{SUBSCRIPTION_NAME_SIZE, time};
 use crate::membership;
-use crate::ring::{Begin, Lag, MemberIndex, Ring, Start, Subscription, SubscriptionIndex};
+use crate::ring::{Begin, Lag, MemberIndex, Place, Ring, Start, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::subscribe::{Backoff, Subscribe};
 use crate::sync::{Ordering, load_acquire32};
@@ -109,7 +109,7 @@ impl<'a> Registry<'a> {
         ] {
             subscription.word64(count).store(0, Ordering::Relaxed);
         }
-        let placed = self.place_head(&subscription, terms.lag, options.start);
+        let placed = self.place_head(&subscription, terms.lag, options.start, None);
         let made = placed.and_then(|begin| self.note(&subscription).map(|()| begin));
         match made {
             Ok(begin) => {
@@ -277,10 +277,12 @@ impl<'a> Registry<'a> {
     }
 
     fn finish_moving(&self, subscription: &Subscription) -> Result<(), Error> {
-        self.forget_shares(subscription);
         let sequence = subscription.word64(word::MOVES_TO).load(Ordering::Relaxed);
         let lag = Terms::of(subscription).lag;
-        self.place_head(subscription, lag, Start::Sequence(sequence))?;
+        // A damaged one needs nothing that could be found.
+        let needed = self.ring.settled(subscription).ok().map(|(place, _)| place);
+        self.place_head(subscription, lag, Start::Sequence(sequence), needed)?;
+        self.forget_shares(subscription);
         note_idle(subscription);
         self.note(subscription)?;
         // Release: as when it was made.
@@ -289,23 +291,27 @@ impl<'a> Registry<'a> {
         Ok(())
     }
 
+    /// Puts the head where it is to begin. Until that is found, in the files perhaps, what was
+    /// `needed` from some place on is kept for it too.
     fn place_head(
         &self,
         subscription: &Subscription,
         lag: Lag,
         start: Start,
+        needed: Option<Place>,
     ) -> Result<Begin, Error> {
-        let place_head = |place| self.ring.place_head(subscription, place);
-        let begin = match lag {
-            Lag::Hold | Lag::Spill => self.ring.begin_holding(start, place_head),
-            Lag::Skip => self.ring.begin(start).inspect(|begin| {
-                place_head(begin.place);
-            }),
+        let hold = |place: Place| {
+            let needed = needed.filter(|needed| needed.position < place.position);
+            self.ring.place_head(subscription, needed.unwrap_or(place))
         };
-        let begin = begin.map_err(|error| self.segment.start_error(error))?;
+        let in_ring = match lag {
+            Lag::Hold | Lag::Spill => self.ring.begin_holding(start, hold),
+            Lag::Skip => self.ring.begin(start),
+        };
+        let in_ring = in_ring.map_err(|error| self.segment.start_error(error))?;
         // Only then: what has left the ring by now is in the files.
-        let Some(begin) = self.begin_in_files(lag, start)? else { return Ok(begin) };
-        place_head(begin.place);
+        let begin = self.begin_in_files(lag, start)?.unwrap_or(in_ring);
+        self.ring.place_head(subscription, begin.place);
         Ok(begin)
     }
 
@@ -399,7 +405,7 @@ impl Terms {
 
     fn write_alterable(&self, subscription: &Subscription, set: &Alterable) {
         let nanoseconds = |word, time: Duration| {
-            subscription.word64(word).store(process::nanoseconds(time), Ordering::Relaxed);
+            subscription.word64(word).store(time::nanoseconds(time), Ordering::Relaxed);
         };
         let number = |word, value: u32| {
             subscription.word32(word).store(value, Ordering::Relaxed);

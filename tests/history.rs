@@ -1193,3 +1193,28 @@ fn a_history_is_removed_for_the_queue_that_had_it_last() {
     archive.remove_of(made[1]).unwrap();
     assert!(!directory.path().exists());
 }
+
+#[test]
+fn a_journaler_that_is_stopped_tells_what_a_full_history_has_not() {
+    let _alive = watchdog();
+    let name = Name::new("not-all");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written).history_max(1 << 20, AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    let workers = Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Spill);
+    queue.declare(&workers).unwrap();
+    let mut producer = queue.producer().unwrap();
+    while producer.try_send(&[7; 1000]).unwrap() != Sent::Full {}
+    for is_removed in [false, true] {
+        let journal = queue.journaler().unwrap().spawn();
+        if is_removed {
+            Queue::force_remove(&name).unwrap();
+        }
+        let error = journal.stop().unwrap_err();
+        assert!(
+            matches!(&error, Error::File { source, .. } if source.kind() == ErrorKind::StorageFull)
+        );
+        assert!(error.to_string().contains("as large as it may be"), "{error}");
+    }
+    assert!(queue.durable_sequence().unwrap() < producer.next_sequence());
+}

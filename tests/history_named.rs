@@ -16,8 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
-use ringway::{Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
+use ringway::{Producer, Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, send_for_ever, send_until};
+use support::segment::{field, subscription_offset};
 use support::users::{become_nobody, is_root};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
 
@@ -837,4 +838,128 @@ fn whoever_is_killed_every_message_is_worked_on() {
         let unheard = (0..end).filter(|sequence| !done.contains(sequence)).count() as u64;
         assert!(unheard <= 2 * kills(), "{unheard} of {end} messages were never worked on");
     }
+}
+
+#[test]
+fn who_died_moving_a_subscription_has_not_moved_its_checkpoint() {
+    /// As the segment's format has it.
+    const MOVING: u32 = 3;
+    let _alive = watchdog();
+    let name = Name::new("died-moving");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 500);
+    producer.flush().unwrap();
+    drop(producer);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    for number in 0..100 {
+        assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), number);
+    }
+    worker.close().unwrap();
+    // As it is once the head was put into the ring, and is still looked for in the files.
+    let others = Subscribe::new().named("others").on_lag(Lag::Spill);
+    let other = queue.subscribe(&others).unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
+    let [moved, newest] = [0, 1].map(|index| subscription_offset(&name, index) as u64);
+    let at = |field_name| field("Subscription", field_name).start as u64;
+    for word in ["head_position", "head_sequence"] {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, newest + at(word)).unwrap();
+        file.write_all_at(&bytes, moved + at(word)).unwrap();
+    }
+    file.write_all_at(&MOVING.to_le_bytes(), moved + at("state")).unwrap();
+    other.close().unwrap();
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), (100..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_subscription_needs_stays_in_the_files_while_it_is_moved() {
+    const TARGET: u64 = 2000;
+    let _alive = watchdog();
+    let name = Name::new("needed");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory).history_max(40 << 20, AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    queue.declare(&workers()).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let mut producer = queue.producer().unwrap();
+    let block = [7; 8000];
+    let is_full = |producer: &mut Producer| {
+        producer.send_timeout(&block, Duration::from_millis(300)).unwrap() == Sent::TimedOut
+    };
+    while !is_full(&mut producer) {}
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Waits for room, with whoever keeps the journal.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = producer.send_timeout(&block, Duration::from_millis(20)).unwrap();
+            }
+        });
+        let moved = queue.seek("workers", Start::Sequence(TARGET));
+        let first = queue.subscribe(&workers()).map(|mut worker| {
+            let received = worker.receive().unwrap();
+            received.message().map(|message| message.sequence())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        moved.unwrap();
+        assert_eq!(first.unwrap(), Some(TARGET));
+    });
+    drop(journal.stop());
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_in_the_way_of_no_other() {
+    let _alive = watchdog();
+    let name = Name::new("one-of-two");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let named = |name: &str| workers().named(name);
+    queue.declare(&named("first")).unwrap();
+    queue.declare(&named("second")).unwrap();
+    let checkpoint = directory.file("subscriptions/first.checkpoint");
+    fs::remove_file(&checkpoint).unwrap();
+    fs::create_dir(&checkpoint).unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    send_until(&mut queue.producer().unwrap(), 10);
+    let close = |name: &str| {
+        let mut worker = queue.subscribe(&named(name)).unwrap();
+        assert_eq!(receive_all(&mut worker).len(), 10);
+        worker.close()
+    };
+    let error = close("first").unwrap_err();
+    assert!(error.to_string().contains("first.checkpoint"), "{error}");
+    close("second").unwrap();
+    while journal.error().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!journal.is_finished());
+    send_until(&mut queue.producer().unwrap(), 20);
+    // All of it is durable; what is not, is said.
+    assert!(matches!(journal.stop(), Err(Error::File { .. })));
+    assert_eq!(queue.durable_sequence(), Some(20));
+    fs::remove_dir(&checkpoint).unwrap();
+    Queue::remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut worker = queue.subscribe(&named("second")).unwrap();
+    assert_eq!(receive_all(&mut worker), (10..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_history_that_was_taken_away_does_not_come_back_by_a_checkpoint() {
+    let _alive = watchdog();
+    let name = Name::new("taken-away");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    send_until(&mut queue.producer().unwrap(), 1);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    fs::remove_dir_all(directory.path()).unwrap();
+    assert!(worker.receive().unwrap().message().is_some());
+    assert!(matches!(worker.close(), Err(Error::File { .. })));
+    Queue::remove(&name).unwrap();
+    drop(Queue::create(&name, &journalled(&directory)).unwrap());
 }

@@ -30,7 +30,7 @@ use super::log::{Log, LogRead, LogReader, hex};
 use crate::error::Error;
 use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
-use crate::ring::{Lag, Place, Ring, Subscription};
+use crate::ring::{Lag, Place, Ring, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::sys::process;
 
@@ -88,24 +88,35 @@ impl Checkpoints {
     }
 
     /// Writes those that have changed, unless somebody else changes the subscription table, or writes
-    /// them, for so long.
-    pub(crate) fn write_all(&mut self, ring: &Ring, patience: Duration) -> Result<(), Error> {
+    /// them, for that long. One that cannot be written is in the way of no other, and told to those
+    /// whose it is: to its own members, and to who asks for none.
+    pub(crate) fn write_all(
+        &mut self,
+        ring: &Ring,
+        own: Option<SubscriptionIndex>,
+        patience: Duration,
+    ) -> Result<(), Error> {
         let lock = self.segment.lock_file()?;
         if !lock.wait_for(patience, Lock::try_registry)? {
             return Ok(());
         }
-        for index in ring.active_subscriptions() {
-            if let Some(subscription) = ring.subscription(index)
-                && subscription.is_in_use()
-            {
-                match self.write(ring, &subscription, false) {
-                    // That is for its members to tell, and no reason to keep no journal.
-                    Err(Error::Corrupt { .. }) => {}
-                    written => written?,
+        let mut written = Ok(());
+        for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
+        {
+            // One that is being moved, by somebody who died over it, is nowhere: where it was counts.
+            if !subscription.is_settled() {
+                continue;
+            }
+            match self.write(ring, &subscription, false) {
+                // That is for its members to tell, and no reason to keep no journal.
+                Err(Error::Corrupt { .. }) => {}
+                Err(error) if own.is_none_or(|own| own == subscription.index()) => {
+                    written = written.and(Err(error));
                 }
+                Ok(()) | Err(_) => {}
             }
         }
-        Ok(())
+        written
     }
 
     /// Writes one, for one who has the lock of the subscription table.
@@ -269,7 +280,12 @@ impl Files {
     }
 
     fn try_write(&self, path: &Path, slot: &Slot, is_synced: bool) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        match DirBuilder::new().mode(0o700).create(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Not the history itself: one that somebody took away is not to come back without whose
+            // it is.
+            created => created?,
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path)?;

@@ -4,7 +4,8 @@
 //! one sync is under way messages gather for the next (group commit). A message is *durable* once
 //! it is as safe as the queue was made to have it.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering as FlagOrdering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,12 +14,12 @@ use std::time::{Duration, Instant};
 use super::checkpoint::Checkpoints;
 use super::historian::{Historian, Kept};
 use crate::error::Error;
-use crate::layout::{self, JournalCode};
+use crate::layout::{self, JournalCode, time};
 use crate::membership::announce_room;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::SharedWitness;
-use crate::sys::process::{self, Undisturbed};
+use crate::sys::process::Undisturbed;
 use crate::wait::{Event, Next, Pace};
 
 /// It looks around so often: whether the queue is still there, whether files are too old, and how far
@@ -57,7 +58,7 @@ impl Journal {
     pub(crate) fn code(self) -> JournalCode {
         match self {
             Self::Written => JournalCode::Written,
-            Self::SyncedEvery(every) => JournalCode::SyncedEvery(process::nanoseconds(every)),
+            Self::SyncedEvery(every) => JournalCode::SyncedEvery(time::nanoseconds(every)),
             Self::SyncedAlways => JournalCode::SyncedAlways,
         }
     }
@@ -154,7 +155,9 @@ impl Journaler {
     ///
     /// # Errors
     /// [`Error::File`] if something cannot be written: nothing more is durable then, and the
-    /// journaler can be made anew. [`Error::JournalFailed`] if a sync has failed: that cannot be
+    /// journaler can be made anew. Also if, in the end, the history is as large as it
+    /// [may be](crate::QueueOptions::history_max), and what is in the ring alone is left; or if how far
+    /// a subscription has come cannot be written, which is in the way of nothing else. [`Error::JournalFailed`] if a sync has failed: that cannot be
     /// mended. [`Error::Corrupt`], [`Error::Forked`].
     ///
     /// ```
@@ -172,7 +175,7 @@ impl Journaler {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), Error> {
-        self.run_noting(stop, &mut || {})
+        self.run_noting(stop, &mut |_| {})
     }
 
     /// [`run`](Self::run) that goes on after errors that can pass, trying again every second: a full
@@ -219,15 +222,15 @@ impl Journaler {
             let is_last = stop.load(FlagOrdering::Relaxed);
             // It ends with this, for a producer, which may be able to write before it is.
             let ended = journaler.and_then(|mut journaler| {
-                journaler.run_noting(stop, &mut || {
-                    if is_failing {
-                        is_failing = false;
-                        note(None);
+                journaler.run_noting(stop, &mut |failing| {
+                    if is_failing || failing.is_some() {
+                        is_failing = failing.is_some();
+                        note(failing);
                     }
                 })
             });
             let error = match ended {
-                Err(error) if can_pass(&error) && !is_last => error,
+                Err(error) if can_pass(&error) && !is_last && !segment.is_stale() => error,
                 ended => return ended,
             };
             is_failing = true;
@@ -252,19 +255,21 @@ impl Journaler {
         }
     }
 
-    /// [`Self::run`], with a word whenever all that was there has been written.
+    /// [`Self::run`], noting whenever all that was there has been written, or what of it has not.
     fn run_noting(
         &mut self,
         stop: &AtomicBool,
-        has_written: &mut dyn FnMut(),
+        note: &mut dyn FnMut(Option<&Error>),
     ) -> Result<(), Error> {
         if self.witness.value() == 0 {
             return Err(self.segment.forked());
         }
+        // No reason to keep no journal.
+        let mut checkpointed = Ok(());
         // Relaxed: a flag alone.
         while !stop.load(FlagOrdering::Relaxed) && !self.historian.ring().is_removed() {
             self.write()?;
-            has_written();
+            note(checkpointed.as_ref().err());
             if self.looked_at.elapsed() >= LOOK_INTERVAL {
                 self.looked_at = Instant::now();
                 if self.segment.is_stale() {
@@ -272,17 +277,28 @@ impl Journaler {
                     break;
                 }
                 self.historian.remove_old()?;
-                self.checkpoint()?;
+                checkpointed = self.checkpoint();
             }
             self.wait(stop);
         }
         // Others may go on sending for ever.
-        self.historian.keep_all()?;
+        let kept = self.historian.keep_all()?;
         announce_room(self.historian.ring());
-        self.checkpoint()?;
         self.make_durable()?;
-        has_written();
+        self.checkpoint()?;
+        if kept == Kept::Full {
+            return Err(self.too_small());
+        }
+        note(None);
         Ok(())
+    }
+
+    /// Why what is left has not been written.
+    fn too_small(&self) -> Error {
+        let why = "it is as large as it may be, and somebody needs all of it";
+        let source = io::Error::new(ErrorKind::StorageFull, why);
+        let directory = self.segment.history().unwrap_or(Path::new(""));
+        Error::file(self.segment.name(), "write the rest of the journal to", directory, source)
     }
 
     /// [`run_on`](Self::run_on) in a thread of its own, until that is stopped or dropped.
@@ -332,7 +348,7 @@ impl Journaler {
     /// Has it in files how far the named subscriptions have come.
     fn checkpoint(&mut self) -> Result<(), Error> {
         let ring = self.historian.ring();
-        self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring, Duration::ZERO))
+        self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring, None, Duration::ZERO))
     }
 
     fn is_sync_due(&self) -> bool {

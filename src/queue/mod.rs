@@ -605,7 +605,8 @@ impl Queue {
     }
 
     /// Moves a named subscription without members elsewhere in the stream. What its members left
-    /// undone is forgotten.
+    /// undone is forgotten. Where a sequence is gone it is moved to the oldest message that is there;
+    /// nobody is told what lay between.
     ///
     /// # Errors
     /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`]; [`Error::NoJournal`] for a

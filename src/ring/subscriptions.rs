@@ -14,6 +14,10 @@ use crate::layout::{self, COUNT_MAX, subscription as word};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire, load_acquire32};
 
+/// Looks at a head are begun anew so often while others move it. It takes a preemption in the middle
+/// of each to get here, or a hostile writer.
+const LOOKS_MAX: u32 = 10_000;
+
 /// The number of an entry in the subscription table of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionIndex(u32);
@@ -130,7 +134,7 @@ impl Ring {
 
     /// The head, with nobody's turn under way.
     pub(crate) fn head(&self, subscription: &Subscription) -> Result<Head, Corrupt> {
-        for _ in 0..super::ATTEMPTS_MAX {
+        for _ in 0..LOOKS_MAX {
             let turn = subscription.load_turn();
             if turn.share().is_some() {
                 self.finish(subscription, turn)?;
@@ -212,6 +216,12 @@ impl Subscription {
     }
 
     /// Whether the entry is a subscription, wholly made.
+    /// Whether it is in use, and not being moved.
+    pub(crate) fn is_settled(&self) -> bool {
+        // Acquire: who finds it in use finds all of it.
+        load_acquire32(self.word32(word::STATE)) == word::IN_USE
+    }
+
     pub(crate) fn is_in_use(&self) -> bool {
         // Acquire: whoever finds it finished finds all of it.
         matches!(load_acquire32(self.word32(word::STATE)), word::IN_USE | word::MOVING)

@@ -303,14 +303,14 @@ impl SharedReader {
             // From here on the short way leads nowhere.
             self.run.stop();
             let number = portion.state().handed();
-            match work.desk.find(portion, number, buffer)? {
-                Whereabouts::Message { span, is_copy } if work.hand_out_next(portion) => {
+            match work.desk.find_own(portion, number, buffer)? {
+                Some(Whereabouts::Message { span, is_copy }) if work.hand_out_next(portion) => {
                     let sequence = portion.extent().begin.sequence + u64::from(number);
                     let handed = Handed { span, sequence, delivery: 1, is_copy };
                     return Ok(Some(Read::Message(handed)));
                 }
-                Whereabouts::Message { .. } => {}
-                Whereabouts::Gone { to } => {
+                Some(Whereabouts::Message { .. }) | None => {}
+                Some(Whereabouts::Gone { to }) => {
                     let _held = work.hold();
                     missed = work.desk.miss(portion, number, to).map(Read::from);
                 }
@@ -580,7 +580,8 @@ impl Work {
         // Others who leave at once write too, each for some milliseconds.
         const PATIENCE: Duration = Duration::from_millis(300);
         let checkpoints = Checkpoints::of(&self.desk.segment);
-        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring, PATIENCE))
+        let own = Some(self.desk.subscription.index());
+        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring, own, PATIENCE))
     }
 
     fn portions(&self) -> impl Iterator<Item = &Arc<Portion>> {
@@ -710,16 +711,14 @@ impl Work {
         if self.lent() < self.desk.prefetch {
             return Ok(true);
         }
-        let Some(_shown) = self.hold() else {
-            // The last acker may have settled something just before it went.
-            let has_settled = self.lent() < self.desk.prefetch;
-            return if has_settled { Ok(true) } else { Err(self.prefetch_full()) };
-        };
+        let shown = self.hold();
         if self.desk.has_lease() {
             // Nobody tells it what has passed to others meanwhile.
             self.portions().for_each(|portion| portion.look_after());
         }
-        Ok(self.lent() < self.desk.prefetch)
+        // Anew: the last acker may have settled something just before it went.
+        let may_have_more = self.lent() < self.desk.prefetch;
+        if may_have_more || shown.is_some() { Ok(may_have_more) } else { Err(self.prefetch_full()) }
     }
 
     fn prefetch_full(&self) -> Error {
@@ -820,7 +819,8 @@ impl Work {
             }
             {
                 let _shown = self.hold();
-                if portion.is_lost() {
+                // First: what others have by now is not to be given up here.
+                if portion.is_lost() || !desk.show_progress(portion) {
                     break;
                 }
                 // Nobody leaves the share to others meanwhile.
@@ -831,11 +831,12 @@ impl Work {
                 let gone = desk.write_letter(portion, number, Reason::Unacknowledged);
                 gone.map(|gone| gone.map(|to| Whereabouts::Gone { to }))
             } else {
-                desk.find(portion, number, buffer).map(Some)
+                desk.find_own(portion, number, buffer)
             };
             let mut shown = self.hold();
             portion.set_busy(number, false);
             let found = match found {
+                Err(_) if is_last && !desk.show_progress(portion) => break,
                 Err(error) if is_last => {
                     let _ = portion.set_pause(number, Some(LETTER_RETRY));
                     portion.retry_at(number, Instant::now() + LETTER_RETRY);
@@ -852,10 +853,11 @@ impl Work {
                     desk.miss(portion, number, to);
                     continue;
                 }
-                None => {
+                None if is_last => {
                     desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
                     continue;
                 }
+                None => break,
             };
             if !desk.show_progress(portion) {
                 break;
