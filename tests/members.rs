@@ -5,11 +5,11 @@ mod support;
 
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringway::{
-    AckMode, Acked, Consumer, Error, Journal, Lag, Message, Producer, Queue, QueueOptions, Reason,
-    Received, Start, Subscribe, Wait,
+    AckMode, Acked, Consumer, Error, Journal, Lag, Message, Nacked, Producer, Queue, QueueOptions,
+    Reason, Received, Start, Subscribe, Wait,
 };
 use support::{Directory, Name, watchdog};
 
@@ -457,4 +457,155 @@ fn what_was_done_when_its_member_closed_does_not_come_again_after_a_restart() {
     assert!(info.consumers.is_empty() && info.subscriptions[0].unacked == 0);
     let mut worker = queue.subscribe(&workers()).unwrap();
     assert_eq!(worker.try_receive().unwrap(), Received::Empty);
+}
+
+/// Members of a lease that is over soon.
+fn lessees() -> Subscribe {
+    workers().ack(AckMode::Manual).ack_within(Duration::from_millis(20))
+}
+
+/// A member takes over what others are too slow with, and is done with so many messages.
+fn settle(heir: &mut Consumer, count: usize) {
+    let mut settled = 0;
+    while settled < count {
+        if let Received::Message(message) = heir.receive().unwrap() {
+            settled += usize::from(message.ack().unwrap() == Acked::Done);
+        }
+    }
+}
+
+/// Sends a whole ring, which a member is done with.
+fn go_round(producer: &mut Producer, worker: &mut Consumer) {
+    let end = producer.next_sequence() + CAPACITY / 1000;
+    while producer.next_sequence() < end {
+        let _ = producer.try_send(&[7; 1000]).unwrap();
+        while let Received::Message(message) = worker.try_receive().unwrap() {
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+        }
+    }
+}
+
+#[test]
+fn what_was_lost_to_others_and_overwritten_is_no_damage() {
+    let _watchdog = watchdog();
+    for is_inherited in [false, true] {
+        let name = Name::new("lost-and-overwritten");
+        let (queue, mut producer) = queue_of(&name);
+        producer.batch_of(8);
+        if is_inherited {
+            let mut dies = queue.subscribe(&lessees()).unwrap();
+            for number in 0..4 {
+                assert_eq!(next(&mut dies).sequence(), number);
+            }
+        }
+        let mut slow = queue.subscribe(&lessees()).unwrap();
+        assert_eq!(next(&mut slow).sequence(), 0);
+        let mut other = queue.subscribe(&lessees()).unwrap();
+        settle(&mut other, 8);
+        go_round(&mut producer, &mut other);
+        for _ in 0..3 {
+            assert_eq!(slow.try_receive().unwrap(), Received::Empty);
+        }
+    }
+}
+
+#[test]
+fn what_others_are_done_with_becomes_no_dead_letter() {
+    let _watchdog = watchdog();
+    for can_be_written in [true, false] {
+        let name = Name::new("no-letter");
+        let (queue, mut producer) = queue_of(&name);
+        let directory = Directory::new(&name);
+        if !can_be_written {
+            std::fs::remove_dir_all(directory.path()).unwrap();
+            std::fs::write(directory.path(), b"no directory").unwrap();
+        }
+        let lease = Duration::from_millis(300);
+        let terms = lessees().ack_within(lease).max_deliveries(3).dead_letters(directory.path());
+        let place = queue.subscribe(&terms).unwrap();
+        let mut slow = queue.subscribe(&terms).unwrap();
+        drop(place);
+        // In front of the other one in the table: it looks for free shares from there on.
+        let mut other = queue.subscribe(&terms).unwrap();
+        assert_eq!((other.member(), slow.member()), (0, 1));
+        producer.batch_of(2);
+        assert_eq!((next(&mut slow).sequence(), next(&mut slow).sequence()), (0, 1));
+        assert!(matches!(slow.nack_after(0, Duration::from_millis(1)).unwrap(), Nacked::Retry(_)));
+        settle(&mut other, 2);
+        assert_eq!(other.try_receive().unwrap(), Received::Empty);
+        // What was its share has others by now, the first of which was delivered as often as can be.
+        for _ in 0..2 {
+            producer.batch_of(2);
+            next(&mut other);
+            next(&mut other);
+        }
+        for _ in 0..2 {
+            assert_ne!(other.nack(4).unwrap(), Nacked::Late);
+            assert_eq!(next(&mut other).sequence(), 4);
+        }
+        let waiting = || queue.info().unwrap().subscriptions[0].waiting;
+        let before = waiting();
+        assert_eq!(slow.try_receive().unwrap(), Received::Empty);
+        assert_eq!(waiting(), before);
+        if can_be_written {
+            assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 0);
+        } else {
+            std::fs::remove_file(directory.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_lost_to_others_does_not_count_as_unacknowledged() {
+    let _watchdog = watchdog();
+    let name = Name::new("lost-count");
+    let (queue, mut producer) = queue_of(&name);
+    producer.batch_of(2);
+    let mut slow = queue.subscribe(&lessees().prefetch(2)).unwrap();
+    next(&mut slow);
+    next(&mut slow);
+    let mut other = queue.subscribe(&lessees()).unwrap();
+    settle(&mut other, 2);
+    drop(other);
+    producer.send(b"for whoever is free").unwrap();
+    assert_eq!(next(&mut slow).payload(), b"for whoever is free");
+}
+
+#[test]
+fn who_extends_shows_that_it_is_at_work_however_often_it_does() {
+    /// After so many the state of a share is what it was.
+    const GENERATIONS: u32 = 2048;
+    let _watchdog = watchdog();
+    let name = Name::new("extends");
+    let (queue, mut producer) = queue_of(&name);
+    let lease = Duration::from_millis(200);
+    let terms = lessees().ack_within(lease);
+    loop {
+        let (mut one, mut other) =
+            (queue.subscribe(&terms).unwrap(), queue.subscribe(&terms).unwrap());
+        producer.send(b"").unwrap();
+        let sequence = next(&mut one).sequence();
+        let look = |other: &mut Consumer| {
+            // An idle member looks at others now and then.
+            (0..40).any(|_| matches!(other.try_receive().unwrap(), Received::Message(_)))
+        };
+        assert!(!look(&mut other));
+        let (begin, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+        while begin.elapsed() < lease * 3 / 2 {
+            for _ in 0..GENERATIONS {
+                let _ = one.extend(sequence).unwrap();
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+        }
+        let is_taken = look(&mut other);
+        // The machine may have kept it from extending for as long as the lease is.
+        if longest.max(last.elapsed()) < lease / 2 {
+            assert!(!is_taken);
+            assert_eq!(one.ack(sequence).unwrap(), Acked::Done);
+            return;
+        }
+        drop((one, other));
+        queue.unsubscribe("workers").unwrap();
+    }
 }

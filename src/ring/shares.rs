@@ -278,6 +278,7 @@ impl Ring {
             let head = self.head(subscription)?;
             if self.has_left(subscription.lag(), head.place.position) {
                 if subscription.is_still(head.turn) {
+                    self.check_granted()?;
                     return Ok(Take::Behind(head));
                 }
                 continue;
@@ -696,6 +697,11 @@ impl Share {
 
     pub(crate) fn subscription(&self) -> Option<SubscriptionIndex> {
         SubscriptionIndex::of_code(self.word32(word::SUBSCRIPTION).load(Ordering::Relaxed))
+    }
+
+    /// How often the owner has shown that it is at work. Only the owner stores it.
+    pub(crate) fn progress(&self) -> &AtomicU32 {
+        self.word32(word::PROGRESS)
     }
 
     /// Messages that wait to be delivered again, a bit each. Only the owner stores it.

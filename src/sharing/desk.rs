@@ -202,7 +202,11 @@ impl Desk {
     /// Lets those who watch a share see that its member is at work; `false` if they have taken it
     /// away.
     pub(super) fn show_progress(&self, portion: &Portion) -> bool {
-        !self.has_lease() || self.replace(portion, portion.state().owned_by(Some(self.index)))
+        if !self.has_lease() {
+            return true;
+        }
+        portion.count_progress();
+        self.replace(portion, portion.state().owned_by(Some(self.index)))
     }
 
     /// Changes a share's state; `false` if another member has taken it away.
@@ -222,8 +226,26 @@ impl Desk {
         self.backlog.is_some() && self.ring.has_left(Some(self.terms.lag), begin)
     }
 
+    /// [`Self::find`]; nothing if that failed because the share has passed on to another member
+    /// meanwhile, so that the writer need not keep its messages any more.
+    pub(super) fn find_own(
+        &self,
+        portion: &Portion,
+        number: u32,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Whereabouts>, Error> {
+        let found = self.find(portion, number, buffer);
+        if found.is_err() && self.has_lease() {
+            portion.look_after();
+            if portion.is_lost() {
+                return Ok(None);
+            }
+        }
+        found.map(Some)
+    }
+
     /// Looks for a message of a share, wherever it is by now.
-    pub(super) fn find(
+    fn find(
         &self,
         portion: &Portion,
         number: u32,

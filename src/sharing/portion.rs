@@ -47,6 +47,7 @@ pub(super) struct Sight {
     ticket: u64,
     pub(super) state: State,
     pub(super) waiting: u32,
+    progress: u32,
     pub(super) since: Instant,
 }
 
@@ -155,6 +156,13 @@ impl Portion {
         if self.share.load_state() != self.state() {
             self.lose();
         }
+    }
+
+    /// Has it look other than before, however often: the state's generation comes round.
+    pub(super) fn count_progress(&self) {
+        let progress = self.share.progress();
+        // Relaxed: others only compare it with what it was some time ago.
+        progress.store(progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Whether every message was handed out once.
@@ -297,7 +305,8 @@ impl Portion {
     /// How it looks to others, since a time.
     pub(super) fn sight(&self, since: Instant) -> Sight {
         let (ticket, waiting) = (self.share.load_ticket(), self.waiting());
-        Sight { index: self.index, ticket, state: self.state(), waiting, since }
+        let progress = self.share.progress().load(Ordering::Relaxed);
+        Sight { index: self.index, ticket, state: self.state(), waiting, progress, since }
     }
 
     pub(super) fn is_blocked_at_all(&self) -> bool {
@@ -373,18 +382,20 @@ impl Sight {
         let (ticket, state) = (share.load_ticket(), share.load_state());
         let of_it = share.subscription() == Some(subscription.index());
         let waiting = share.waiting().load(Ordering::Relaxed);
+        let progress = share.progress().load(Ordering::Relaxed);
         (of_it && share.is_passed() && state.unsettled() != 0).then_some(Self {
             index,
             ticket,
             state,
             waiting,
+            progress,
             since: now,
         })
     }
 
     /// Whether nothing has happened between two sights.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let facts = |sight: &Self| (sight.index, sight.ticket, sight.state, sight.waiting);
+        let facts = |it: &Self| (it.index, it.ticket, it.state, it.waiting, it.progress);
         facts(self) == facts(other)
     }
 }
