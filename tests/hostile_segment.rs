@@ -22,7 +22,9 @@ use support::segment::{
     CAPACITY, MEMBERS, REGION_ALIGN, header, header_word, new_image, new_queue, options, punch_hole,
 };
 use support::users::{NOBODY, become_nobody, check, is_root, user};
-use support::{Name, Peer, assert_message, number_from, play, say, watchdog, watchdog_of};
+use support::{
+    Directory, Name, Peer, assert_message, number_from, play, say, watchdog, watchdog_of,
+};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -952,4 +954,21 @@ fn a_queue_in_use_is_removed_only_by_force() {
     assert_error!(observer.receive(), Error::Stale { .. });
     assert_error!(Queue::remove(&name), Error::NotFound { .. });
     assert_error!(Queue::force_remove(&name), Error::NotFound { .. });
+}
+
+#[test]
+fn more_granted_than_was_ever_asked_for_is_corrupt() {
+    let _watchdog = watchdog();
+    let spilling = Subscribe::new().on_lag(Lag::Spill).from(Start::Oldest);
+    for subscribe in [spilling.clone(), spilling.named("workers")] {
+        let name = Name::new("granted");
+        let directory = Directory::new(&name);
+        let queue = Queue::create(&name, &options().history(directory.path())).unwrap();
+        queue.producer().unwrap().send(b"there").unwrap();
+        let mut consumer = queue.subscribe(&subscribe).unwrap();
+        let file = OpenOptions::new().write(true).open(name.path()).unwrap();
+        let granted = header("granted").start as u64;
+        file.write_all_at(&(1_u64 << 40).to_le_bytes(), granted).unwrap();
+        assert!(matches!(consumer.receive(), Err(Error::Corrupt { .. })));
+    }
 }

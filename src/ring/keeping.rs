@@ -41,6 +41,17 @@ impl Ring {
         self.floor(self.header64(layout::GRANTED).load(Ordering::Relaxed))
     }
 
+    /// That no more is granted than was ever asked for. Who spills waits for the files to have what is
+    /// granted, and for what nobody writes that would be without an end.
+    pub(super) fn check_granted(&self) -> Result<(), Corrupt> {
+        let granted = self.header64(layout::GRANTED).load(Ordering::Relaxed);
+        // Acquire: LICENCE. What is granted was asked for before the writer's fence.
+        fence(Ordering::Acquire);
+        let licence = self.licence().load(Ordering::Relaxed);
+        let corrupt = Corrupt { position: licence, found: granted };
+        if granted <= licence { Ok(()) } else { Err(corrupt) }
+    }
+
     /// Nobody has objected to a licence.
     pub(super) fn grant(&self, licence: u64) {
         let granted = self.header64(layout::GRANTED);

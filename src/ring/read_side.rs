@@ -219,6 +219,7 @@ impl CopyReader {
             if self.track.position() < self.track.floor(licence) {
                 // LICENCE: whatever the word is, it is not of this frame.
                 if self.track.spills {
+                    self.track.ring.check_granted()?;
                     return Ok(Read::Empty);
                 }
                 if let Some(missed) = self.track.skip()? {
