@@ -121,9 +121,11 @@ impl<'a> SendBatch<'a> {
         if fences == STAMPED {
             return payloads.try_for_each(|payload| self.push(payload.as_ref()));
         }
-        while let Some(refused) =
-            self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
-        {
+        loop {
+            let Self { producer, staging } = self;
+            let is_ours = || producer.fences.value() >= BY_SLEEPERS;
+            let ring = producer.writer.ring();
+            let Some(refused) = staging.try_append_all(ring, &mut payloads, is_ours) else { break };
             self.push_patiently(Extensions::NONE, refused.as_ref())?;
         }
         Ok(())

@@ -458,22 +458,29 @@ impl Staging {
 
     /// Writes messages for as long as there are any and there is room without asking; the first
     /// for which there is none comes back. The head stays in registers meanwhile: from one
-    /// [`Self::try_append`] to the next it goes through memory.
+    /// [`Self::try_append`] to the next it goes through memory. `is_ours` is asked after each time that
+    /// the caller's code has run, which may have forked.
     #[inline(always)]
     pub(crate) fn try_append_all<P: AsRef<[u8]>>(
         &mut self,
         ring: &Ring,
         payloads: &mut impl Iterator<Item = P>,
+        is_ours: impl Fn() -> bool,
     ) -> Option<P> {
         if self.first.is_none() {
             let payload = payloads.next()?;
-            if !self.try_append(ring, Extensions::NONE, payload.as_ref()) {
+            let bytes = payload.as_ref();
+            if !is_ours() || !self.try_append(ring, Extensions::NONE, bytes) {
                 return Some(payload);
             }
         }
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            match head.fill(ring, Extensions::NONE, By::Vectors, payload.as_ref()) {
+            let bytes = payload.as_ref();
+            if !is_ours() {
+                return Some(payload);
+            }
+            match head.fill(ring, Extensions::NONE, By::Vectors, bytes) {
                 Some(filled) => {
                     crash_point();
                     // Relaxed: as in `try_append`.
