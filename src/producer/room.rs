@@ -1,0 +1,200 @@
+//! Room for messages: what has to be on disk before it is overwritten, who is in the way, and waiting
+//! for them.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::Producer;
+use crate::error::Error;
+use crate::history::{Historian, Kept};
+use crate::layout::{self, Word32};
+use crate::membership;
+use crate::registry::{self, Registry};
+use crate::ring::{Shape, SubscriptionIndex, Writer};
+use crate::sync::{Ordering, fence};
+use crate::wait::{Event, Next, Pace, Patience};
+
+/// A producer that is held looks whether those who hold it still live: at the first sign, and again
+/// after as long as it has been held, within these limits.
+const CLEAR_INTERVAL_MIN: Duration = Duration::from_millis(1);
+pub(super) const CLEAR_INTERVAL_MAX: Duration = Duration::from_millis(50);
+/// Asking the kernel after many may take long; so many times as long passes until the next time.
+const CLEAR_COST_FACTOR: u32 = 100;
+/// Room for a message is asked for ahead if so many like it fill a sector: the licence, and with it
+/// what readers that are not held for lose, is further on by one.
+const PREPARED_PER_SECTOR: u64 = 16;
+
+impl Producer {
+    /// Has `reserve` make room, and waits for it as long as the patience lasts; `false` if it
+    /// came to an end.
+    #[cold]
+    pub(super) fn make_room(
+        &mut self,
+        shape: Shape,
+        patience: Patience,
+        mut reserve: impl FnMut(&mut Writer, Shape) -> bool,
+    ) -> Result<bool, Error> {
+        self.check_size(shape.size)?;
+        self.check_process()?;
+        self.look_around_sometimes()?;
+        let patience = patience.begin();
+        while !reserve(&mut self.writer, shape) {
+            if self.keep()? {
+                continue;
+            }
+            self.held_since.get_or_insert_with(Instant::now);
+            if !self.wait_for_room(patience)? {
+                return Ok(false);
+            }
+        }
+        self.held_since = None;
+        self.fences.note_sector(self.writer.ring(), self.writer.next_sequence());
+        if let Some(historian) = &mut self.historian {
+            // Refused is the message for which there is room by now.
+            historian.tidy().inspect_err(|_| self.writer.confine())?;
+            if !historian.has_files() {
+                // Its directory is for whoever makes the next queue, however long this one idles.
+                self.historian = None;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Behind a message for which room had to be asked for: has the next one find it, unless that is to
+    /// find out that the queue was removed.
+    pub(super) fn prepare(&mut self, last: Shape) {
+        let sector_size = self.segment.geometry().sector_size();
+        let is_small = last.frame_size() as u64 <= sector_size / PREPARED_PER_SECTOR;
+        if is_small && !self.writer.ring().is_removed() {
+            self.writer.prepare(last);
+        }
+    }
+
+    /// Has what is about to be overwritten in the history, if anybody needs it; `false` if that was
+    /// not what was missing, or cannot be done now.
+    fn keep(&mut self) -> Result<bool, Error> {
+        if self.writer.must_keep().is_none() {
+            return Ok(false);
+        }
+        self.clear_dead_holders()?;
+        let Some(until) = self.writer.must_keep() else { return Ok(true) };
+        let has_journal = self.check.is_some();
+        let Some(historian) = self.historian()? else { return Ok(false) };
+        let kept = historian.keep(until);
+        if has_journal {
+            // For a journaler that is about to come.
+            self.historian = None;
+        }
+        Ok(kept? == Kept::Done && self.writer.must_keep().is_none())
+    }
+
+    /// Has the journal go as far as that, if nobody else writes it and as far as there is space.
+    pub(super) fn write_journal(&mut self, until: u64) -> Result<(), Error> {
+        if self.writer.ring().has_journal_failed() {
+            return Err(Error::JournalFailed { queue: self.queue_name().into() });
+        }
+        if let Some(historian) = self.historian()? {
+            let written = historian.keep(until).and_then(|_| historian.make_durable());
+            // For a journaler that is about to come.
+            self.historian = None;
+            written?;
+        }
+        Ok(())
+    }
+
+    /// Who appends to the history, if that can be the producer.
+    fn historian(&mut self) -> Result<Option<&mut Historian>, Error> {
+        let now = Instant::now();
+        let refused_lately = |last| now.duration_since(last) < CLEAR_INTERVAL_MAX;
+        if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
+            // Who cannot open its files, without its rights say, has no need to where another one lives.
+            if !self.segment.historian_lives() {
+                self.historian = Historian::take(&self.segment, self.writer.ring())?;
+            }
+            self.refused_at = self.historian.is_none().then_some(now);
+        }
+        Ok(self.historian.as_mut())
+    }
+
+    fn wait_for_room(&mut self, patience: Patience) -> Result<bool, Error> {
+        let sector_size = self.segment.geometry().sector_size();
+        let mut pace = Pace::for_room(self.wait, patience, sector_size);
+        loop {
+            self.clear_dead_holders()?;
+            self.keep()?;
+            if self.writer.has_room() {
+                return Ok(true);
+            }
+            if let Patience::None = patience {
+                return Ok(false);
+            }
+            self.interruption.check(&self.segment)?;
+            match pace.next() {
+                Next::Look if pace.looks_around() => self.look_around()?,
+                Next::Look => {}
+                Next::Sleep(limit) => {
+                    let until_clear = self.clear_at.map(|at| at.duration_since(Instant::now()));
+                    let limit = limit.min(until_clear.unwrap_or(CLEAR_INTERVAL_MIN));
+                    self.sleep(layout::ROOM_EVENT, limit, |producer| !producer.writer.has_room())?;
+                }
+                Next::TimedOut => return Ok(false),
+            }
+        }
+    }
+
+    /// Sleeps until the event is called, so long at most, if the last look says so.
+    pub(super) fn sleep(
+        &self,
+        event: Word32,
+        limit: Duration,
+        has_to_wait: impl FnOnce(&Self) -> bool,
+    ) -> Result<(), Error> {
+        let event = Event::new(self.writer.ring().control32(event));
+        let ticket = event.announce();
+        // SeqCst: ROOM; WAKE where it is a journaler that calls.
+        fence(Ordering::SeqCst);
+        if has_to_wait(self) && self.interruption.is_calm() {
+            event.sleep(ticket, limit);
+        }
+        self.look_around()
+    }
+
+    /// Ends the membership of those who hold the producer and have died, if it is time to ask the
+    /// kernel about them.
+    fn clear_dead_holders(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.clear_at.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        let ring = self.writer.ring();
+        let holding: Vec<_> = self.writer.holding_subscriptions().collect();
+        let members = ring.active_members().filter(|&index| {
+            ring.member(index).subscription().is_some_and(|of| holding.contains(&of))
+        });
+        let cleared =
+            membership::clear_dead(ring, &self.lock, self.writer.holding_members().chain(members));
+        let held = self.held_since.map_or(CLEAR_INTERVAL_MAX, |since| now.duration_since(since));
+        let interval = held.max(now.elapsed() * CLEAR_COST_FACTOR);
+        self.clear_at = Some(now + interval.clamp(CLEAR_INTERVAL_MIN, CLEAR_INTERVAL_MAX));
+        cleared?;
+        self.remove_expired(&holding)
+    }
+
+    /// Removes those of the subscriptions that have been without a member for too long. A producer that
+    /// cannot is held by them, until somebody else does it.
+    fn remove_expired(&self, holding: &[SubscriptionIndex]) -> Result<(), Error> {
+        let ring = self.writer.ring();
+        if !registry::may_have_expired(ring, holding) {
+            return Ok(());
+        }
+        // Who has given up its rights since, say, cannot open the segment once more.
+        let Ok(Some(registry)) = Registry::try_lock(&self.segment, ring) else { return Ok(()) };
+        match registry.remove_expired(holding.iter().copied()) {
+            // The history is another user's.
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
+    }
+}
