@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use ringway::{Queue, QueueOptions, Start, Subscribe};
 use serde_json::Value;
@@ -288,6 +289,8 @@ fn what_is_there_need_not_be_made() {
     assert_eq!((code(&again), said(&again).contains("is there")), (0, true));
     assert_eq!(print_json(&["info", &name, "--json"])["instance_id"], made["instance_id"]);
     assert_eq!(code(&run(&["create", &name])), 1);
+    let again = print_json(&["create", &name, "-c", "2M", "--if-missing", "--json"]);
+    assert_eq!((&again["made"], &again["capacity_bytes"]), (&false.into(), &(1 << 20).into()));
 }
 
 #[test]
@@ -380,6 +383,44 @@ fn a_consumer_of_a_removed_queue_ends() {
     let output = consumer.wait_with_output().unwrap();
     assert_eq!(code(&output), 3);
     assert!(said(&output).contains("was removed"), "{}", said(&output));
+}
+
+#[test]
+fn a_producer_whose_queue_is_removed_while_it_idles_sends_no_more() {
+    let _watchdog = watchdog();
+    let name = Name::new("removed-idle");
+    let mut producer = ringway(&["pub", &name, "--create"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    input.write_all(b"first\n").unwrap();
+    let mut consumer =
+        ringway(&["sub", &name, "--create", "--from", "oldest", "-n", "1"]).spawn().unwrap();
+    assert!(consumer.wait().unwrap().success());
+    print(&["rm", "-f", &name]);
+    // It looks before a message, but not before each.
+    std::thread::sleep(Duration::from_millis(150));
+    input.write_all(b"second\n").unwrap();
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(said(&output).contains("sent 1 message "), "{}", said(&output));
+
+    print(&["create", &name, "-q"]);
+    let mut waits = ringway(&["pub", &name, "--wait-for", "1", "x"]).spawn().unwrap();
+    await_words(&mut waits, "0 of 1 are there");
+    print(&["rm", "-f", &name]);
+    assert_eq!(waits.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_what_does_not_ignore_it() {
+    let _watchdog = watchdog();
+    let name = Name::new("hangup");
+    run_with(&["pub", &name, "--create"], b"a\n");
+    let mut consumer = ringway(&["sub", &name, "--from", "oldest"]).spawn().unwrap();
+    consumer.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    signal(&consumer, libc::SIGHUP);
+    let output = consumer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 129);
+    assert!(said(&output).contains("received 1 message "), "{}", said(&output));
 }
 
 #[test]

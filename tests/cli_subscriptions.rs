@@ -613,6 +613,54 @@ fn subscriptions_are_listed_moved_and_removed() {
 }
 
 #[test]
+fn where_a_subscription_begins_instead_of_a_message_that_is_gone_is_said() {
+    let _watchdog = watchdog();
+    let name = Name::new("gone");
+    run_with(&["pub", &name, "--create", "--capacity", "64KiB"], &numbers(50_000));
+    for command in [&["declare", &name, "work", "--from", "5"][..], &["seek", &name, "work", "7"]] {
+        let done = run(command);
+        assert_eq!(code(&done), 0, "{}", said(&done));
+        assert!(said(&done).contains("are gone"), "{}", said(&done));
+    }
+}
+
+#[test]
+fn a_member_with_messages_of_a_removed_queue_is_told() {
+    let _watchdog = watchdog();
+    let name = Name::new("removed-member");
+    run_with(&["pub", &name, "--create"], &numbers(3));
+    let arguments = ["sub", &name, "--as", "w", "--from", "oldest", "--prefetch", "2"];
+    let mut member = ringway(&arguments);
+    let mut member = member.args(["--ack", "manual"]).stdin(Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(member.stdout.as_mut().unwrap(), &mut [0; 4]).unwrap();
+    print(&["rm", "-f", &name]);
+    let output = member.wait_with_output().unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(said(&output).contains("was removed"), "{}", said(&output));
+}
+
+#[test]
+fn who_waits_for_a_command_to_end_says_so() {
+    let _watchdog = watchdog();
+    let name = Name::new("waits-for-command");
+    run_with(&["pub", &name, "--create"], b"x\n");
+    // It begins by writing, and ends when nobody keeps its directory.
+    let directory = Directory::new(&name);
+    let busy = directory.file("busy");
+    std::fs::create_dir_all(&busy).unwrap();
+    let command = format!("echo begun; while [ -d {} ]; do sleep 0.05; done", busy.display());
+    let arguments = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
+    let mut member = ringway(&arguments).spawn().unwrap();
+    std::io::Read::read_exact(member.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
+    signal(&member, libc::SIGTERM);
+    await_words(&mut member, "waiting for the command of message 0");
+    std::fs::remove_dir(&busy).unwrap();
+    assert_eq!(member.wait().unwrap().code(), Some(128 + libc::SIGTERM));
+    // It was acknowledged.
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"");
+}
+
+#[test]
 fn wrong_wishes_for_a_subscription_are_refused() {
     let _watchdog = watchdog();
     let name = Name::new("wishes");

@@ -339,6 +339,24 @@ impl Queue {
         result
     }
 
+    /// Whether the queue's name was taken away since this handle was opened, or is another queue's by
+    /// now: whatever is sent from then on nobody receives but who is there already. A producer finds
+    /// that out by itself when it needs room. It is one short system call.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-is-removed");
+    /// let queue = Queue::create("doc-is-removed", &QueueOptions::new())?;
+    /// assert!(!queue.is_removed());
+    /// Queue::remove("doc-is-removed")?;
+    /// assert!(queue.is_removed());
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.segment.is_stale()
+    }
+
     /// Whether the queue has a producer at this moment, in whichever process. The kernel says so,
     /// by the producer's lock: one that was killed is dead at once, one that is stopped lives. It is
     /// one short system call. `true` also if it cannot be asked, and while somebody removes the

@@ -24,9 +24,10 @@ Exit codes:
   2    wrong usage
   3    no such queue, subscription, dead letter or history; not one of ours, or gone meanwhile; or
        no permission to use it
-  4    messages were missed, or lost, doubled or disordered in a run; a queue or journal is damaged
+  4    messages were missed (but by --observe and --lag skip, which ask for it), or lost, doubled
+       or disordered in a run; a queue or journal is damaged
   5    a limit was missed: of time, of --fail-if, or of a comparison
-  130  interrupted (Ctrl-C); 143 by SIGTERM";
+  130  interrupted (Ctrl-C); 143 by SIGTERM, 129 by SIGHUP";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -429,7 +430,8 @@ pub struct Sub {
     /// End after this many messages, of all queues together
     #[arg(short = 'n', long, value_name = "NUMBER")]
     pub count: Option<u64>,
-    /// End when there is no message left in any of them
+    /// End when there is no message left in any of them. What other members have and have not
+    /// acknowledged does not count, though it may yet come back
     #[arg(short, long)]
     pub exit_on_end: bool,
     /// What to put behind each message: a character, '\n', '\0', or len32, the length before it
@@ -488,7 +490,9 @@ pub struct Member {
     #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
     pub ack: Ack,
     /// Run a command for each message instead of writing it: the payload is its input; it
-    /// acknowledges by exiting with 0, and refuses by anything else
+    /// acknowledges by exiting with 0, and refuses by anything else. The first Ctrl-C or SIGTERM lets
+    /// it end, the second one does not wait. If this program is killed, so is the shell, but not what
+    /// that has started: `exec` it
     #[arg(long, value_name = "COMMAND", requires = "subscription")]
     #[arg(conflicts_with_all = ["ack", "format", "delimiter"])]
     pub exec: Option<OsString>,
@@ -744,7 +748,8 @@ pub enum LogAction {
     Dump(Dump),
     /// Cut it off where it is damaged or torn. Says what goes, and asks first
     Repair(Repair),
-    /// Remove its oldest files, never the last one
+    /// Remove its oldest files, never the last one. Subscriptions that have not read them are told what
+    /// they missed
     Prune(Prune),
     /// Remove the directory with all that is kept there: journal, spilt messages, dead letters. Asks
     /// first; `ringway rm --history` does the same while the queue is there

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Create, History};
 use crate::failure::{Ending, Failure};
+use crate::info::{self, open};
 use crate::output::{self, Console, bytes};
 
 pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
@@ -13,6 +14,12 @@ pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
     let options = options.members(*members).subscriptions(*subscriptions);
     let queue = match Queue::create(name, &with_history(options, history)) {
         Err(Error::AlreadyExists { .. }) if *if_missing => {
+            let queue = open(name, None)?;
+            if *json {
+                let mut value = info::as_json(&queue.info()?);
+                value["made"] = false.into();
+                output::json(&value)?;
+            }
             console.note(format_args!("queue '{name}' is there"));
             return Ok(Ending::Done);
         }
@@ -23,6 +30,7 @@ pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
     if *json {
         let mut value = json!({
             "name": queue.name(),
+            "made": true,
             "instance_id": output::hex(&queue.instance_id()),
             "capacity_bytes": queue.capacity(),
             "message_size_max_bytes": queue.message_size_max(),

@@ -1,13 +1,14 @@
-//! Ctrl-C: the first one asks the program to end in order, the second one ends it.
+//! Ctrl-C and its like: the first one asks the program to end in order, the second one ends it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
 use crate::failure::Failure;
@@ -32,7 +33,9 @@ impl Interrupt {
         waker.set_nonblocking(true)?;
         let signal_seen = Arc::new(AtomicUsize::new(0));
         let seen = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        // A terminal that is closed sends one too, unless it was told not to (`nohup`).
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             // In this order: the second signal finds what the first one left, and who finds the
             // flag set finds which signal it was.
             flag::register_conditional_default(signal, Arc::clone(&seen))?;
@@ -68,6 +71,20 @@ impl Interrupt {
         Ok(false)
     }
 
+    /// Waits until a child has ended; `false` if a signal came first, or where that cannot be waited
+    /// for.
+    pub fn await_end(&self, child: &Child) -> io::Result<bool> {
+        let pid = libc::pid_t::try_from(child.id()).unwrap_or(-1);
+        // SAFETY: it takes numbers alone.
+        let made = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let Some(fd) = RawFd::try_from(made).ok().filter(|&fd| fd >= 0) else {
+            return Ok(self.signal().is_none());
+        };
+        // SAFETY: a descriptor that was just made, and is nobody else's.
+        let ended = unsafe { OwnedFd::from_raw_fd(fd) };
+        self.await_readable(ended.as_fd())
+    }
+
     /// Waits until something can be written, or nobody reads it any more; `false` if a signal came, and
     /// it cannot for a while from then on.
     pub fn await_writable(&self, output: BorrowedFd<'_>) -> io::Result<bool> {
@@ -92,6 +109,14 @@ impl Interrupt {
     fn waker(&self) -> (BorrowedFd<'_>, i16) {
         (self.wakeup.as_fd(), libc::POLLIN)
     }
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel writes there what is done about the signal, and changes nothing.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: of zeros, or what the kernel wrote.
+    asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 /// Whether whoever reads the output of a pipe has gone.

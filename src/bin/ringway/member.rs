@@ -161,6 +161,14 @@ impl<'a> Executor<'a> {
             // Dropped at once, which is the end of the input.
             input.write_all(message.payload())
         });
+        let is_over = self.interrupt.await_end(&child)?;
+        if !is_over {
+            let sequence = message.sequence();
+            self.console.note(format_args!(
+                "waiting for the command of message {sequence}{} to end; a second signal does not wait",
+                self.of
+            ));
+        }
         let status = child.wait()?;
         match written {
             // It need not read all of it.

@@ -3,15 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use ringway::{Error, JournalThread, Producer, Queue, Sent, Wait};
+use ringway::{Error, Holder, Info, JournalThread, Lag, Producer, Queue, Sent, Wait};
 
 use crate::args::{Patience, Sending};
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console};
+use crate::subscriptions::find;
 
 /// How long a signal goes unseen at most.
 const SLICE: Duration = Duration::from_millis(100);
+/// How often to look whether the queue is still there, while messages are sent or waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// To wait for longer is worth a word.
 const UNREMARKABLE: Duration = Duration::from_secs(1);
 
@@ -25,6 +28,7 @@ pub struct Sender<'a> {
     /// How long there may be no room for a message, and whether that time was over.
     timeout: Option<Duration>,
     timed_out: bool,
+    looked_at: Instant,
     interrupt: &'a Interrupt,
     pub console: Console,
     pub sent: u64,
@@ -52,6 +56,7 @@ impl<'a> Sender<'a> {
             journal,
             timeout: patience.timeout,
             timed_out: false,
+            looked_at: Instant::now(),
             interrupt,
             console,
             sent: 0,
@@ -119,6 +124,7 @@ impl<'a> Sender<'a> {
         const INTERVAL: Duration = Duration::from_millis(20);
         let mut noted = false;
         while consumers > 0 && self.interrupt.signal().is_none() {
+            self.check_queue()?;
             let all = self.queue.info()?.consumers;
             let found = all.iter().filter(|consumer| consumer.alive).count();
             if found >= consumers {
@@ -153,6 +159,10 @@ impl<'a> Sender<'a> {
         if self.interrupt.signal().is_some() {
             return Ok(false);
         }
+        if self.looked_at.elapsed() >= LOOK_INTERVAL {
+            self.looked_at = Instant::now();
+            self.check_queue()?;
+        }
         let sent = match self.try_send(key_hash, payload, Duration::ZERO)? {
             Sent::Full | Sent::TimedOut => self.send_when_there_is_room(key_hash, payload)?,
             Sent::Sequence(_) => true,
@@ -177,6 +187,12 @@ impl<'a> Sender<'a> {
             }
         }
         Ok(Some(self.producer.next_sequence() - 1))
+    }
+
+    /// Nobody who comes now would receive what is sent to a queue that was removed.
+    fn check_queue(&self) -> Result<(), Error> {
+        let stale = || Error::Stale { queue: self.queue.name().into() };
+        if self.queue.is_removed() { Err(stale()) } else { Ok(()) }
     }
 
     fn try_send(
@@ -225,9 +241,16 @@ impl<'a> Sender<'a> {
     fn note_who_holds(&self) {
         let Some(time) = self.producer.held_for() else { return };
         let (name, time) = (self.queue.name(), output::duration(time));
-        let holders: Vec<_> = self.producer.held_by().iter().map(ToString::to_string).collect();
-        if !holders.is_empty() {
-            let holders = holders.join("; ");
+        let holders = self.producer.held_by();
+        let of_files = self.queue.info().is_ok_and(|info| {
+            !holders.is_empty() && holders.iter().all(|holder| spills(&info, holder))
+        });
+        let holders = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if of_files {
+            self.console.note(format_args!(
+                "held at '{name}' for {time}: its history has the size that it may have, and is needed by {holders}"
+            ));
+        } else if !holders.is_empty() {
             self.console
                 .note(format_args!("held at '{name}' for {time}, a ring ahead of {holders}"));
         } else if self.queue.history().is_some() {
@@ -299,4 +322,16 @@ fn stand_by(
             producer => return Ok(producer?),
         }
     }
+}
+
+/// Whether it is by what it needs of the files that somebody holds a producer.
+fn spills(info: &Info, holder: &Holder) -> bool {
+    let lag = match holder {
+        Holder::Consumer { member, .. } => {
+            info.consumers.iter().find(|consumer| consumer.member == *member).map(|one| one.lag)
+        }
+        Holder::Subscription { name, .. } => find(info, name).map(|one| one.lag),
+        _ => None,
+    };
+    lag == Some(Lag::Spill)
 }

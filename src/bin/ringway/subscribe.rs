@@ -169,7 +169,7 @@ fn follow(
         let received = match handler.settle(end, was_idle)? {
             Next::Receive(time) if was_idle => end.receive_timeout(time),
             Next::Receive(_) => end.try_receive(),
-            Next::End => return Ok(Ending::Done),
+            Next::End => return end.check_queue().map(|()| Ending::Done).map_err(Into::into),
         };
         was_idle = false;
         let received = match received {
@@ -201,6 +201,7 @@ fn follow(
                 was_idle = true;
             }
             Received::Empty | Received::TimedOut => {
+                end.check_queue()?;
                 if subscribe.exit_on_end && end.is_at_end(handler.unacked())? {
                     return Ok(Ending::Done);
                 }
@@ -258,6 +259,16 @@ impl ReceivingEnd {
         match self {
             Self::Consumer(consumer) | Self::Member { consumer, .. } => consumer.next_sequence(),
             Self::Observer(observer) => observer.next_sequence(),
+        }
+    }
+
+    /// What a member has of a queue that was removed goes back to nobody. Others are told by receiving.
+    fn check_queue(&self) -> Result<(), Error> {
+        match self {
+            Self::Member { queue, .. } if queue.is_removed() => {
+                Err(Error::Stale { queue: queue.name().into() })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::options::{Backoff, Term};
 use crate::output::{self, Console};
+use crate::seek::note_gone;
 use crate::subscriptions::{find, one_as_json};
 
 pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
@@ -18,9 +19,13 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
     if *keyed {
         options = options.keyed();
     }
-    let is_new = open(name, owner)?.declare(&terms.put_on(options, None))?;
+    let queue = open(name, owner)?;
+    let is_new = queue.declare(&terms.put_on(options, None))?;
     let what = if is_new { "is made" } else { "is there already" };
     console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
+    if let Some(made) = find(&queue.info()?, subscription).filter(|_| is_new) {
+        note_gone(*from, made.head_sequence, console);
+    }
     Ok(Ending::Done)
 }
 

@@ -421,6 +421,7 @@ impl<'a> Lab<'a> {
             }
         }
         if let Some(signal) = done.interrupted {
+            self.console.note("interrupted; this is what was measured until then");
             return Ok(Ending::Interrupted(signal));
         }
         if done.faults > 0 {
