@@ -275,10 +275,14 @@ impl Info {
         let oldest = ring.oldest().map_err(corrupt)?;
         let end = ring.end().map_err(corrupt)?;
         let licence = ring.licence().load(Ordering::Relaxed);
-        let subscriptions = SubscriptionInfo::all(segment, &ring, end);
         let epoch = ring.header64(layout::EPOCH).load(Ordering::Relaxed);
+        let alive = epoch > 0 && segment.producer_lives();
+        let must_keep = ring.header64(layout::MUST_KEEP).load(Ordering::Relaxed);
+        let holding =
+            Holding { floor: ring.floor(licence), must_keep: if alive { must_keep } else { 0 } };
+        let subscriptions = SubscriptionInfo::all(segment, &ring, end, holding);
         let producer = (epoch > 0).then(|| ProducerInfo {
-            alive: segment.producer_lives(),
+            alive,
             pid: ring.header32(layout::PRODUCER_PID).load(Ordering::Relaxed),
             epoch,
             since: time::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
@@ -315,7 +319,7 @@ impl Info {
             floor: ring.floor(licence),
             consumers: consumers
                 .into_iter()
-                .map(|index| ConsumerInfo::of(segment, &ring, index, end, &subscriptions))
+                .map(|index| ConsumerInfo::of(segment, &ring, index, end, holding, &subscriptions))
                 .collect(),
             subscriptions,
         })
@@ -323,15 +327,22 @@ impl Info {
 }
 
 impl SubscriptionInfo {
-    fn all(segment: &Segment, ring: &Ring, end: Place) -> Vec<Self> {
+    fn all(segment: &Segment, ring: &Ring, end: Place, holding: Holding) -> Vec<Self> {
         let found = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
         let in_use = found.filter(Subscription::is_in_use);
-        let mut all: Vec<_> = in_use.map(|found| Self::of(segment, ring, &found, end)).collect();
+        let of = |found| Self::of(segment, ring, &found, end, holding);
+        let mut all: Vec<_> = in_use.map(of).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
 
-    fn of(segment: &Segment, ring: &Ring, subscription: &Subscription, end: Place) -> Self {
+    fn of(
+        segment: &Segment,
+        ring: &Ring,
+        subscription: &Subscription,
+        end: Place,
+        holding: Holding,
+    ) -> Self {
         let terms = Terms::of(subscription);
         // The head before the shares: what is in neither has been acknowledged meanwhile.
         let head_position = load_acquire(subscription.head_position());
@@ -369,8 +380,7 @@ impl SubscriptionInfo {
         let (delivered, acked) =
             uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
         let display = |word| subscription.word64(word).load(Ordering::Relaxed);
-        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
-        let has_all = terms.lag != Lag::Skip || head_position >= floor;
+        let has_all = terms.lag != Lag::Skip || head_position >= holding.floor;
         let lag_bytes = end.position.saturating_sub(first.position);
         Self {
             name: subscription.name(),
@@ -392,7 +402,7 @@ impl SubscriptionInfo {
                 .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
             lag_bytes,
             lag_time: age_from(ring, first.position, end),
-            holds_producer: terms.lag == Lag::Hold && first.position < floor,
+            holds_producer: holding.is_by(terms.lag, first.position),
             delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
             redelivered: count(word::REDELIVERED, layout::REDELIVERED),
             acked: count(word::ACKED, layout::ACKED).wrapping_add(acked),
@@ -408,6 +418,7 @@ impl ConsumerInfo {
         ring: &Ring,
         index: MemberIndex,
         end: Place,
+        holding: Holding,
         subscriptions: &[SubscriptionInfo],
     ) -> Self {
         let member = ring.member(index);
@@ -425,7 +436,6 @@ impl ConsumerInfo {
         };
         let states = ring.used_shares().map(|index| ring.share(index).load_state());
         let owned = states.filter(|state| state.owner() == Some(index));
-        let floor = ring.floor(ring.licence().load(Ordering::Relaxed));
         let (delivered, acked) = ring.uncounted(index);
         let counted = |word| member.word64(word).load(Ordering::Relaxed);
         Self {
@@ -441,11 +451,31 @@ impl ConsumerInfo {
             unacked: owned.map(|state| u64::from(state.unsettled().count_ones())).sum(),
             delivered: counted(layout::DELIVERED).wrapping_add(delivered),
             acked: counted(layout::ACKED).wrapping_add(acked),
-            holds_producer: subscription.is_none() && lag == Lag::Hold && position < floor,
+            holds_producer: subscription.is_none() && holding.is_by(lag, position),
             subscription,
             missed: member.word64(layout::MISSED).load(Ordering::Relaxed),
             sleeps: member.word64(layout::SLEEPS).load(Ordering::Relaxed),
             late_wakes: member.word32(layout::LATE_WAKES).load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What a producer that waits for room waits for.
+#[derive(Clone, Copy)]
+struct Holding {
+    /// What is below is to be overwritten, once nobody holds it.
+    floor: u64,
+    /// What is below has to be in the files first, which have no place for it.
+    must_keep: u64,
+}
+
+impl Holding {
+    /// Whether it is somebody who needs what lies at a position.
+    fn is_by(self, lag: Lag, position: u64) -> bool {
+        match lag {
+            Lag::Hold => position < self.floor,
+            Lag::Spill => position < self.must_keep,
+            Lag::Skip => false,
         }
     }
 }

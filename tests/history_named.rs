@@ -262,6 +262,7 @@ fn at_the_limit_named_ones_are_waited_for_or_told_what_they_missed() {
                     panic!("{holders:?}")
                 };
                 assert_eq!(&**name, "workers");
+                assert!(queue.info().unwrap().subscriptions[0].holds_producer);
                 if journal.is_some() {
                     // Nor does this wait for longer than it is told to.
                     assert!(!producer.flush_timeout(Duration::from_millis(5)).unwrap());
@@ -284,6 +285,7 @@ fn at_the_limit_named_ones_are_waited_for_or_told_what_they_missed() {
                 }
             }
             assert_eq!(producer.try_send(&block).unwrap(), Sent::Sequence(sent));
+            assert!(!queue.info().unwrap().subscriptions[0].holds_producer);
         }
     }
 }

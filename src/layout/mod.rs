@@ -246,7 +246,8 @@ part! {
         0x194 producer_pid: u32 = "producer" "for display";
         0x198 produced_since: u64 = "producer" "nanoseconds since 1970 when it took over, for display";
         0x1a0 flush_to: u64 = "producer" "position up to which it wants the journal durable now";
-        0x1a8 _reserved_state: [u8; 88] = "nobody" "zero";
+        0x1a8 must_keep: u64 = "producer" "position up to which the history has to have the stream before the producer, which waits for that, can go on; 0: it does not wait";
+        0x1b0 _reserved_state: [u8; 80] = "nobody" "zero";
         0x200 written: u64 = "historian" "position up to which the history has the stream";
         0x208 written_from: u64 = "historian" "position from which on it has it, without a gap";
         0x210 durable: u64 = "historian" "position up to which the journal is as safe as was asked for";
@@ -382,6 +383,7 @@ pub(crate) const CLOSED: Word64 = Word64(offset_of!(Header, closed));
 pub(crate) const BARRIER: Word32 = Word32(offset_of!(Header, barrier));
 pub(crate) const PRODUCER_PID: Word32 = Word32(offset_of!(Header, producer_pid));
 pub(crate) const PRODUCED_SINCE: Word64 = Word64(offset_of!(Header, produced_since));
+pub(crate) const MUST_KEEP: Word64 = Word64(offset_of!(Header, must_keep));
 pub(crate) const FLUSH_TO: Word64 = Word64(offset_of!(Header, flush_to));
 
 /// The position of the sector index's entry `sector`.

@@ -105,6 +105,7 @@ impl Producer {
         let epoch = ring.header64(layout::EPOCH);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
+        ring.header64(layout::MUST_KEEP).store(0, Ordering::Relaxed);
         ring.header64(layout::PRODUCED_SINCE).store(process::time_of_day(), Ordering::Relaxed);
         let interruption = Interruption::new(segment)?;
         let fences = Fences::new(segment, check.is_some(), registered)?;

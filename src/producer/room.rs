@@ -43,11 +43,14 @@ impl Producer {
                 continue;
             }
             self.held_since.get_or_insert_with(Instant::now);
+            self.tell_what_is_missing(self.writer.must_keep());
             if !self.wait_for_room(patience)? {
                 return Ok(false);
             }
         }
-        self.held_since = None;
+        if self.held_since.take().is_some() {
+            self.tell_what_is_missing(None);
+        }
         self.fences.note_sector(self.writer.ring(), self.writer.next_sequence());
         if let Some(historian) = &mut self.historian {
             // Refused is the message for which there is room by now.
@@ -68,6 +71,12 @@ impl Producer {
         if is_small && !self.writer.ring().is_removed() {
             self.writer.prepare(last);
         }
+    }
+
+    /// For who asks why the producer waits.
+    fn tell_what_is_missing(&self, in_files: Option<u64>) {
+        let word = self.writer.ring().header64(layout::MUST_KEEP);
+        word.store(in_files.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Has what is about to be overwritten in the history, if anybody needs it; `false` if that was
