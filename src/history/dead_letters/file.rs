@@ -10,13 +10,13 @@
 //! A lock is of use only if the name still leads to the file when it is had. Whoever dies gives it up.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::record;
+use super::record::{self, Head, Records};
 use crate::sys::file;
 use crate::sys::fork::OwnFile;
 
@@ -132,8 +132,8 @@ impl Letters {
         Ok(facts?.len())
     }
 
-    /// Appends by one write, so that nobody else's falls within; what is not whole after it counts
-    /// for nothing.
+    /// Appends by one write, so that nobody else's falls within, to a file that is locked for that;
+    /// what is not whole after it counts for nothing.
     pub(super) fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let written = loop {
             match (&*self.0).write(bytes) {
@@ -141,7 +141,30 @@ impl Letters {
                 result => break result?,
             }
         };
-        if written < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if written == bytes.len() {
+            return Ok(());
+        }
+        // It is told all the same. If the rest stays, it is passed over.
+        let _ = self.cut_torn(&bytes[..written]);
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    /// Cuts off what is not whole of what this one appended last, unless somebody has appended behind
+    /// it: each further try on a full disk would leave more. What is whole stays: somebody may have
+    /// looked at it. Whoever keeps others from replacing the file keeps on, so that none of them has
+    /// seen it end there.
+    pub(super) fn cut_torn(&self, written: &[u8]) -> io::Result<()> {
+        let mut records = Records::new(written, 0);
+        let mut whole = 0;
+        while records.next(Head::parse)?.is_some() {
+            whole = records.position();
+        }
+        self.lock_to_replace()?;
+        let end = (&*self.0).stream_position()?;
+        if self.0.metadata()?.len() == end {
+            self.0.set_len(end - (written.len() as u64 - whole))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! The file is a sequence of [records](record). A record is appended by one `write` to a file
 //! opened for appending, so that records of several members never mix, and no member waits for
-//! another; it is on disk before the message is settled. If the disk is full, or a writer is
-//! killed, a part of a record may remain, with whole ones behind it: who reads looks for the next
-//! record that is whole, and tells what was passed over. A letter that is dropped is followed by a
-//! record that says so; when that pays, whoever drops letters writes the file [anew](rewriting)
-//! without them.
+//! another; it is on disk before the message is settled. If a writer is killed, or others append
+//! when the disk is full, a part of a record may remain, with whole ones behind it: who reads looks
+//! for the next record that is whole, and tells what was passed over. A letter that is dropped is
+//! followed by a record that says so; when that pays, whoever drops letters writes the file
+//! [anew](rewriting) without them.
 
 mod file;
 mod record;

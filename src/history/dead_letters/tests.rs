@@ -264,6 +264,32 @@ fn an_heir_finds_what_was_written_since_it_looked_whatever_became_of_the_file() 
 }
 
 #[test]
+fn what_a_write_left_torn_is_cut_off_unless_somebody_has_appended_behind_it() {
+    let (_directory, file, letters) = written("short");
+    let whole = size_of(&file);
+    let drop = |id| Letter { sequence: id, ..letter(0, b"") };
+    let record = encode(&file, Kind::Dropped, &drop(letters[0].id), 0);
+    let bytes = [&record[..], &record[..50]].concat();
+    let appending = file.open_to_append().unwrap();
+    for (behind, left) in [(&b""[..], record.len()), (b"behind", bytes.len() + 6)] {
+        OpenOptions::new().write(true).open(&file.path).unwrap().set_len(whole).unwrap();
+        appending.lock_to_append().unwrap();
+        appending.append(&bytes).unwrap();
+        OpenOptions::new().append(true).open(&file.path).unwrap().write_all(behind).unwrap();
+        appending.cut_torn(&bytes).unwrap();
+        assert_eq!(size_of(&file), whole + left as u64);
+    }
+    // Nor while others append, who may be behind it in a moment.
+    let other = file.open_to_append().unwrap();
+    appending.lock_to_append().unwrap();
+    other.lock_to_append().unwrap();
+    let before = size_of(&file);
+    appending.append(&bytes).unwrap();
+    assert_eq!(appending.cut_torn(&bytes).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(size_of(&file), before + bytes.len() as u64);
+}
+
+#[test]
 fn a_letter_that_could_not_be_written_is_written_again_whatever_stands_in_the_file() {
     let (_directory, file, _) = written("failed");
     let (before, aside) = (fs::read(&file.path).unwrap(), letter(9, b"not on disk"));
