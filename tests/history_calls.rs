@@ -45,6 +45,8 @@ fn peer() {
     play(&[
         ("send, flush and work", send_flush_and_work),
         ("begin in new directories", begin_in_new_directories),
+        ("reject and end", reject_and_end),
+        ("inherit", inherit),
     ]);
 }
 
@@ -238,6 +240,51 @@ fn the_names_of_all_directories_that_are_made_are_synced() {
     for within in ["", "/a", "/a/b", "/a/b/c", "/d", "/d/e", "/d/e/f"] {
         assert!(text.contains(&format!("<{}{within}>)", directory.text())), "{within}: {text}");
     }
+}
+
+fn giving_up() -> Subscribe {
+    workers().on_lag(Lag::Hold).max_deliveries(1)
+}
+
+/// Ends as a program does that meets an error: the message is left to an heir.
+fn reject_and_end(arguments: &[&str]) {
+    let mut worker = Queue::open(arguments[0]).unwrap().subscribe(&giving_up()).unwrap();
+    let rejected = worker.receive().unwrap().message().unwrap().reject();
+    assert!(matches!(rejected, Err(Error::File { .. })), "{rejected:?}");
+    std::process::exit(0);
+}
+
+fn inherit(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut worker = queue.subscribe(&giving_up()).unwrap();
+    while queue.info().unwrap().subscriptions[0].dead_letters == 0 {
+        assert_eq!(worker.try_receive().unwrap(), Received::Empty);
+    }
+}
+
+/// The system counts as written what it could not write, once it has told somebody.
+#[test]
+#[ignore = "needs strace"]
+fn a_letter_whose_sync_failed_is_written_again_by_the_heir_before_it_is_synced() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls-heir");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &QueueOptions::new().history(directory.path())).unwrap();
+    queue.declare(&giving_up()).unwrap();
+    queue.producer().unwrap().send(b"poison").unwrap();
+    let fails = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"];
+    let strace = [&["strace", "-f", "-qq"], &fails[..]].concat();
+    Peer::start_by(&strace, "reject and end", &[&name]).expect("strace").finish();
+    let trace = directory.file("trace");
+    let calls = ["-y", "-o", trace.to_str().unwrap(), "-e", "trace=pwrite64,fdatasync"];
+    let strace = [&["strace", "-f", "-qq"], &calls[..]].concat();
+    Peer::start_by(&strace, "inherit", &[&name]).expect("strace").finish();
+    let text = fs::read_to_string(&trace).unwrap();
+    let calls: Vec<_> = text.lines().filter(|line| line.contains("workers.letters>")).collect();
+    assert_eq!(calls.len(), 2, "{text}");
+    assert!(calls[0].contains("pwrite64(") && calls[0].contains("RWLETTER"), "{text}");
+    assert!(calls[1].contains("fdatasync("), "{text}");
+    assert_eq!(queue.dead_letters("workers").unwrap().map(Result::unwrap).count(), 1);
 }
 
 #[test]

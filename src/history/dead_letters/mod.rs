@@ -18,7 +18,7 @@ mod tests;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -241,10 +241,13 @@ impl DeadLetterFile {
     }
 
     /// Whether a message is among the letters already, and on disk. To be asked if somebody may have
-    /// died between its letter and its settling: before its letter was synced, perhaps.
+    /// died between its letter and its settling: before its letter was synced, perhaps, or after that
+    /// had failed. Then the system takes for written what it has in memory alone, so that a sync would
+    /// not write it: the letter is written once more in its place. If the file is replaced meanwhile,
+    /// the other one has it, and was synced.
     pub(crate) fn has_on_disk(&self, sequence: u64) -> Result<bool, Error> {
         let mut seen = self.seen();
-        let file = match Letters::open(&self.path, OpenOptions::new().append(true)) {
+        let file = match Letters::open(&self.path, OpenOptions::new().write(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 seen.forget();
                 return Ok(false);
@@ -252,11 +255,14 @@ impl DeadLetterFile {
             opened => opened.map_err(|error| self.failed("open", error))?,
         };
         self.read_on(&mut seen, &file)?;
-        if !seen.has(sequence) {
-            return Ok(false);
-        }
-        let synced = self.acquaint(&file).and_then(|_| file.sync_data());
-        synced.map_err(|error| self.failed("sync", error))?;
+        let Some(place) = seen.place_of(sequence) else { return Ok(false) };
+        let begin = place.start;
+        let bytes = record::bytes_at(&file, place).map_err(|error| self.failed("read", error))?;
+        // The disk may have given back what it had before that.
+        let Some(bytes) = bytes else { return Ok(false) };
+        let written = file.write_all_at(&bytes, begin);
+        let synced = written.and_then(|()| self.acquaint(&file)).and_then(|_| file.sync_data());
+        synced.map_err(|error| self.failed("write to", error))?;
         Ok(true)
     }
 

@@ -25,6 +25,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::{DeadLetterFile, Letter, fields};
@@ -237,6 +238,15 @@ pub(super) fn beginning_of(file: &File, size: usize) -> io::Result<Vec<u8>> {
     let mut begin = Vec::new();
     At { file, position: 0 }.take(size as u64).read_to_end(&mut begin)?;
     Ok(begin)
+}
+
+/// The bytes of the record that was found at a place, if it is whole still.
+pub(super) fn bytes_at(file: &File, place: Range<u64>) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let begin = At { file, position: place.start };
+    begin.take(place.end - place.start).read_to_end(&mut bytes)?;
+    let found = Records::new(&bytes[..], place.start).next_here(Head::parse)?;
+    Ok(found.map(|_| bytes))
 }
 
 /// A file as it is from a position on. Others read it elsewhere at the same time.

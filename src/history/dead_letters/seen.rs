@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 
 use super::file::FileId;
 use super::record::{At, Head, Kind, Records};
@@ -29,6 +30,7 @@ pub(super) struct Seen {
 
 #[derive(Debug)]
 struct Facts {
+    position: u64,
     length: u64,
     /// Of the queue's message; a letter of an earlier queue has none.
     sequence: Option<u64>,
@@ -80,11 +82,12 @@ impl Seen {
         if let Some(sequence) = sequence {
             *self.of_messages.entry(sequence).or_default() += 1;
         }
-        self.letters.insert(head.id(), Facts { length: head.length, sequence });
+        let Head { position, length, .. } = *head;
+        self.letters.insert(head.id(), Facts { position, length, sequence });
     }
 
     fn strike(&mut self, id: u64) {
-        let Some(Facts { length, sequence }) = self.letters.remove(&id) else { return };
+        let Some(Facts { length, sequence, .. }) = self.letters.remove(&id) else { return };
         self.spent += length;
         let count = sequence.and_then(|sequence| self.of_messages.get_mut(&sequence));
         if let Some(count) = count {
@@ -97,10 +100,15 @@ impl Seen {
         self.letters.contains_key(&id)
     }
 
-    /// Whether a message has a letter that was not dropped, as far as the file was read.
-    pub(super) fn has(&self, sequence: u64) -> bool {
+    /// Where a letter of a message lies that was not dropped, as far as the file was read.
+    pub(super) fn place_of(&self, sequence: u64) -> Option<Range<u64>> {
         let count = self.of_messages.get(&sequence);
-        count.is_some_and(|&count| count > 0) && !self.failed.contains(&sequence)
+        if count.is_none_or(|&count| count == 0) || self.failed.contains(&sequence) {
+            return None;
+        }
+        let mut letters = self.letters.values();
+        let letter = letters.find(|letter| letter.sequence == Some(sequence))?;
+        Some(letter.position..letter.position + letter.length)
     }
 
     /// Whether it pays to write the file, which is so long, anew without what was dropped.

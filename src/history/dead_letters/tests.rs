@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 
 use super::record::{BEGINNING_SIZE, HEADER_SIZE, MAGIC, encode};
 use super::*;
@@ -261,6 +260,20 @@ fn an_heir_finds_what_was_written_since_it_looked_whatever_became_of_the_file() 
     assert!(!heir.has_on_disk(0).unwrap());
     fs::write(&file.path, [&half[..], &half, &whole].concat()).unwrap();
     assert!(heir.has_on_disk(5).unwrap() && heir.has_on_disk(0).unwrap());
+}
+
+#[test]
+fn a_letter_that_was_seen_and_is_not_there_any_more_is_not_on_disk() {
+    let (_directory, file, letters) = written("lost");
+    let heir = another(&file);
+    assert!(heir.has_on_disk(1).unwrap());
+    // As after a sync that failed, when the system has dropped what it had in memory.
+    let disk = OpenOptions::new().write(true).open(&file.path).unwrap();
+    let zeros = vec![0; usize::try_from(letters[2].id - letters[1].id).unwrap()];
+    disk.write_all_at(&zeros, letters[1].id).unwrap();
+    let before = fs::read(&file.path).unwrap();
+    assert!(!heir.has_on_disk(1).unwrap() && heir.has_on_disk(2).unwrap());
+    assert_eq!(fs::read(&file.path).unwrap(), before);
 }
 
 #[test]
