@@ -215,6 +215,28 @@ fn a_file_is_synced_before_a_message_is_in_it() {
     assert!(headers > 1 && unsynced.is_empty(), "{text}");
 }
 
+/// So that power that goes then cannot take both.
+#[test]
+#[ignore = "needs strace"]
+fn what_is_cut_off_is_kept_on_the_disk_before_it_is_cut() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls-cut");
+    let directory = Directory::new(&name);
+    template(&name, directory.path());
+    let trace = directory.path().with_extension("trace");
+    let options = ["-y", "-o", trace.to_str().unwrap(), "-e", "trace=write,fsync,ftruncate"];
+    let (status, _) = traced(&options, &name, directory.path()).ending_and_words();
+    assert!(status.success());
+    let text = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(&trace).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let is_kept = |line: &&str| line.contains("fsync(") && line.contains(".broken>");
+    let kept = lines.iter().position(is_kept).unwrap();
+    assert!(lines[kept - 1].contains("write(") && lines[kept - 1].contains(".broken>"), "{text}");
+    assert!(lines[kept + 1].contains("fsync(") && lines[kept + 1].contains("/log>"), "{text}");
+    assert!(lines[kept + 2].contains("ftruncate("), "{text}");
+}
+
 /// Makes a queue, and a dead letter, in directories that are not there.
 fn begin_in_new_directories(arguments: &[&str]) {
     let (name, directory) = (arguments[0], Path::new(arguments[1]));

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::iter;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
@@ -38,6 +38,7 @@ fn peer() {
         ("fill a small disk", fill_a_small_disk),
         ("run out of files", run_out_of_files),
         ("make what does not fit", make_what_does_not_fit),
+        ("cut without room", cut_without_room),
         ("send a text", send_a_text),
         ("write a text down", write_a_text_down),
         ("share a text", share_a_text),
@@ -510,6 +511,39 @@ fn a_queue_that_could_not_be_made_leaves_its_history_to_whoever_has_it() {
     // A directory that was made before there was such a file has none.
     fs::remove_file(directory.file("instance")).unwrap();
     queue.producer().unwrap().send_durable(b"three").unwrap();
+}
+
+/// Tries to cut off a torn end that there is no room to keep, and has room in the end.
+fn cut_without_room(arguments: &[&str]) {
+    let [name, directory] = arguments else { panic!("{arguments:?}") };
+    let options = QueueOptions::new().history(directory).journal(Journal::Written);
+    limit_files(100_000);
+    for _ in 0..3 {
+        let error = Queue::create(name, &options).unwrap_err();
+        let Error::File { path, .. } = &error else { panic!("{error:?}") };
+        assert!(!path.exists(), "a part of what was to be kept is left in {}", path.display());
+    }
+    limit_files(libc::RLIM_INFINITY);
+    let queue = Queue::create(name, &options).unwrap();
+    say(queue.log_cut().unwrap().kept_in.display());
+}
+
+#[test]
+fn a_cut_that_there_is_no_room_to_keep_leaves_all_as_it_was() {
+    let _alive = watchdog();
+    let name = Name::new("cut");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
+    queue.producer().unwrap().send_durable(b"to be kept").unwrap();
+    Queue::remove(&name).unwrap();
+    let torn = vec![0xa5; 200_000];
+    let log = files(&directory, "log").remove(0);
+    fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(&torn).unwrap();
+    let mut peer = Peer::start("cut without room", &[&name, directory.text()]);
+    let kept_in = PathBuf::from(peer.hear());
+    peer.finish();
+    assert_eq!(files(&directory, "log"), [kept_in.clone(), log]);
+    assert_eq!(fs::read(kept_in).unwrap(), torn);
 }
 
 /// Has all but no files left to be opened when a journal begins a file, and has them again then.

@@ -193,15 +193,25 @@ impl Log {
             kept_in = path.with_file_name(format!("{name}-{offset}-{count}.broken"));
         }
         let open = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
-        copy_out(&open, *offset, &kept_in).map_err(|error| self.failed("make", &kept_in, error))?;
+        if let Err(error) = copy_out(&open, *offset, &kept_in) {
+            // Each further try would leave another one.
+            let _ = fs::remove_file(&kept_in);
+            return Err(self.failed("make", &kept_in, error));
+        }
+        // The copy has its name on the disk before there is no other.
+        self.sync_directory()?;
         if *offset == 0 {
             fs::remove_file(path).map_err(failed("remove"))?;
+            self.sync_directory()?;
         } else {
             open.set_len(*offset).and_then(|()| open.sync_all()).map_err(failed("cut"))?;
         }
-        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| self.failed("sync", &self.directory, error))?;
         Ok(LogCut { path: path.clone(), offset: *offset, size: *size, kept_in })
+    }
+
+    fn sync_directory(&self) -> Result<(), Error> {
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| self.failed("sync", &self.directory, error))
     }
 }
 
