@@ -877,6 +877,63 @@ fn a_repair_that_leaves_no_message_leaves_where_the_sequence_goes_on() {
 }
 
 #[test]
+fn a_file_from_a_backup_is_believed_up_to_where_the_next_one_begins() {
+    let _alive = watchdog();
+    let name = Name::new("backup");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    let send = |payload: &[u8], count: u64| {
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        for _ in 0..count {
+            producer.send(payload).unwrap();
+        }
+        producer.flush().unwrap();
+        drop(producer);
+        Queue::remove(&name).unwrap();
+    };
+    // More than three laps.
+    send(&[7; 1000], 200);
+    let first = files(&directory, "log").remove(0);
+    let backup = fs::read(&first).unwrap();
+    for (kept, count) in [(10, 20), (5, 100)] {
+        // Power goes, with what was not synced, and messages are sent in the place of those.
+        for other in &files(&directory, "log")[1..] {
+            fs::remove_file(other).unwrap();
+        }
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&first)
+            .unwrap()
+            .set_len(4096 + kept * 1024)
+            .unwrap();
+        send(&[8; 500], count);
+        fs::write(&first, &backup).unwrap();
+        let archive = Archive::open(directory.path()).unwrap();
+        let mut messages = archive.messages(0).unwrap().map(Result::unwrap);
+        for sequence in 0..kept + count {
+            let message = messages.next().unwrap();
+            let size = if sequence < kept { 1000 } else { 500 };
+            assert_eq!((message.sequence, message.payload.len()), (sequence, size));
+        }
+        assert!(messages.next().is_none());
+        let verified = archive.verify().unwrap();
+        assert!(verified.is_whole() && verified.torn_size == 0, "{verified:?}");
+        assert_eq!((verified.messages, verified.next_sequence), (kept + count, kept + count));
+        assert!(archive.repair().unwrap().is_empty());
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+        for sequence in 0..kept + count {
+            let message = consumer.try_receive().unwrap().message().unwrap();
+            assert_eq!(message.sequence(), sequence);
+        }
+        assert_eq!(queue.producer().unwrap().next_sequence(), kept + count);
+        drop(consumer);
+        Queue::remove(&name).unwrap();
+    }
+}
+
+#[test]
 fn a_queue_that_would_pass_over_what_was_asked_for_is_refused() {
     let _alive = watchdog();
     let (name, directory, _) = small_journal("passed-over", 10);

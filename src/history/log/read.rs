@@ -44,17 +44,44 @@ pub(crate) struct LogReader {
 struct Open {
     file: File,
     path: PathBuf,
-    /// The positions of its first byte, and where it ends at the latest.
+    /// The position of its first byte.
     base: u64,
-    limit: u64,
+    /// Where it ends at the latest.
+    limit: Place,
     /// Of the ring that its frames were in.
     capacity: u64,
 }
 
 impl Open {
-    fn new(path: &Path, (file, header): (File, FileHeader)) -> Self {
-        let (base, capacity) = (header.begin.position, header.capacity);
-        Self { file, path: path.into(), base, limit: super::limit(capacity, base), capacity }
+    /// Opens a file; nothing if it is gone. It ends where the next one begins: what it has beyond that,
+    /// as one from a backup may, was gone when that was begun, and so was what it has of the messages
+    /// that are in the next one.
+    fn new(
+        log: &Log,
+        file: &LogFile,
+        next: Option<&LogFile>,
+    ) -> Result<Option<(Self, Place)>, Error> {
+        let Some((open, header)) = log.open(file)? else { return Ok(None) };
+        let FileHeader { begin, capacity, .. } = header;
+        let mut limit =
+            Place { position: super::limit(capacity, begin.position), sequence: u64::MAX };
+        if let Some(next) = next {
+            limit.position = limit.position.min(next.base);
+            let size_max = HEADER_SIZE + (next.base - begin.position);
+            // What is wrong with the next one is for whoever reads that far.
+            if open.metadata().is_ok_and(|facts| facts.len() > size_max)
+                && let Ok(Some((_, next))) = log.open(next)
+            {
+                limit.sequence = next.begin.sequence;
+            }
+        }
+        let path = file.path.clone();
+        Ok(Some((Self { file: open, path, base: begin.position, limit, capacity }, begin)))
+    }
+
+    /// Whether what comes at a place may be in it.
+    fn may_have(&self, place: Place) -> bool {
+        place.position < self.limit.position && place.sequence < self.limit.sequence
     }
 }
 
@@ -170,7 +197,7 @@ impl LogReader {
             if self.place.position >= end {
                 return Ok(LogRead::End);
             }
-            if self.file.as_ref().is_none_or(|open| self.place.position >= open.limit) {
+            if self.file.as_ref().is_none_or(|open| !open.may_have(self.place)) {
                 match self.find_file()? {
                     Some(found) => return Ok(found),
                     // It may begin further on.
@@ -251,7 +278,7 @@ impl LogReader {
             return Ok(());
         }
         let Some(open) = &self.file else { return Err(Fault::EndOfFile) };
-        let wanted = size.max(CHUNK_SIZE).min(open.limit.min(end) - from);
+        let wanted = size.max(CHUNK_SIZE).min(open.limit.position.min(end) - from);
         let words = wanted.div_ceil(WORD_SIZE) as usize;
         self.chunk.resize(self.chunk.len().max(words), 0);
         let bytes: &mut [u8] = bytes_of_mut(&mut self.chunk[..words]);
@@ -276,26 +303,24 @@ impl LogReader {
         let files = self.log.files()?;
         let after = files.partition_point(|file| file.base <= self.place.position);
         if let Some(file) = after.checked_sub(1).map(|index| &files[index])
-            && let Some(opened) = self.log.open(file)?
+            && let Some((open, begin)) = Open::new(&self.log, file, files.get(after))?
         {
-            let begin = opened.1.begin;
             if begin.position == self.place.position && begin.sequence != self.place.sequence {
                 return Err(self.out_of_order(&file.path));
             }
-            let open = Open::new(&file.path, opened);
-            if self.place.position < open.limit {
+            if open.may_have(self.place) {
                 self.file = Some(open);
                 return Ok(None);
             }
         }
-        for file in &files[after..] {
-            let Some(opened) = self.log.open(file)? else { continue };
-            let (from, begin) = (self.place.sequence, opened.1.begin);
+        for (file, next) in with_next(&files[after..]) {
+            let Some((open, begin)) = Open::new(&self.log, file, next)? else { continue };
+            let from = self.place.sequence;
             if begin.sequence < from {
                 return Err(self.out_of_order(&file.path));
             }
             self.place = begin;
-            self.file = Some(Open::new(&file.path, opened));
+            self.file = Some(open);
             let to = begin.sequence;
             return Ok((from < to).then_some(LogRead::Missed { from, to }));
         }
@@ -307,8 +332,8 @@ impl LogReader {
     fn go_to_next_file(&mut self) -> Result<Option<LogRead>, Error> {
         let files = self.log.files()?;
         let base = self.file.as_ref().map_or(0, |open| open.base);
-        let is_next = |file: &&LogFile| file.base > base && file.base >= self.place.position;
-        let Some(next) = files.iter().find(is_next) else {
+        let is_next = |file: &LogFile| file.base > base && file.base >= self.place.position;
+        let Some((next, after)) = with_next(&files).find(|(file, _)| is_next(file)) else {
             let Place { position, sequence } = self.log.resumed_at;
             if position > self.place.position && sequence == self.place.sequence {
                 // Nothing has been appended since.
@@ -317,17 +342,17 @@ impl LogReader {
             }
             return Err(self.damaged("the file ends before the log does"));
         };
-        let Some(opened) = self.log.open(next)? else {
+        let Some((open, begin)) = Open::new(&self.log, next, after)? else {
             // Removed just now, as was what we have read.
             self.file = None;
             return Ok(None);
         };
-        let (from, begin) = (self.place.sequence, opened.1.begin);
+        let from = self.place.sequence;
         if begin.sequence < from {
             return Err(self.out_of_order(&next.path));
         }
         self.place = begin;
-        (self.file, self.chunk_size) = (Some(Open::new(&next.path, opened)), 0);
+        (self.file, self.chunk_size) = (Some(open), 0);
         let to = begin.sequence;
         Ok((from < to).then_some(LogRead::Missed { from, to }))
     }
@@ -335,6 +360,11 @@ impl LogReader {
     fn out_of_order(&self, path: &Path) -> Error {
         self.log.damaged(path, 0, "its first message is not the one that follows the file before")
     }
+}
+
+/// Files, each with the one after it.
+fn with_next(files: &[LogFile]) -> impl Iterator<Item = (&LogFile, Option<&LogFile>)> {
+    files.iter().zip(files.iter().skip(1).map(Some).chain([None]))
 }
 
 /// [`bytes_of`], to be written.
