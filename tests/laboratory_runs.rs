@@ -408,7 +408,10 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench load --broadcast --bound 4 --when-full reject", "for sharing"),
         ("bench load --consumers 4 --bound 2", "from 4, the number of servers"),
         ("bench load -s 8", "the size of a message cannot be 8"),
-        ("bench throughput -s 64,4", "the size of a message cannot be 4: it takes 8 bytes at least"),
+        (
+            "bench throughput -s 64,4",
+            "the size of a message cannot be 4: it takes 8 bytes at least",
+        ),
         ("bench fanout -s 0", "the size of a message cannot be 0: it takes 8 bytes at least"),
         ("bench latency -s 0", "the size of a message cannot be 0: it takes 1 bytes at least"),
         ("bench load -d 1ms", "it is from 10ms to 1h"),

@@ -437,8 +437,9 @@ fn check_least(mut sizes: impl Iterator<Item = usize>, least: usize) -> Result<(
     match sizes.find(|size| *size < least) {
         None => Ok(()),
         Some(size) => Err(Failure::Usage(format!(
-            "the size of a message cannot be {size}: it takes {least} bytes at least, for what the \
-             laboratory writes into each message"
+            "the size of a message cannot be {size}: it takes {} at least, for what the \
+             laboratory writes into each message",
+            output::count(least as u64, "byte")
         ))),
     }
 }
