@@ -1,0 +1,551 @@
+//! What a member has taken: what of it to hand out next, and what to give back.
+
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::Handed;
+use super::desk::{Desk, DeskPart, Missed, Shown, Whereabouts};
+use super::portion::{Portion, Sight, bit, bits};
+use crate::error::Error;
+use crate::history::{Checkpoints, Reason, Stretch};
+use crate::layout;
+use crate::membership::{self, announce_messages, announce_room};
+use crate::ring::{Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, Take};
+use crate::subscribe::AckMode;
+use crate::sync::{Ordering, fence};
+
+/// How often a member looks whether others have died.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// And, while it has nothing to do, how often at what they do.
+const SIGHT_INTERVAL: Duration = Duration::from_millis(1);
+/// How often a share that others are faster to take is tried for again.
+const TURNS_MAX: u32 = 100;
+/// How long until a message whose dead letter could not be written is tried again.
+const LETTER_RETRY: Duration = Duration::from_secs(1);
+
+/// What a member has taken and not settled, as its receiver has it. Its messages refer to it while
+/// they are lent, from whatever thread; but for a batch that goes on, and for ackers, all else happens
+/// while none is lent.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// What it has in common with ackers, which have a part in it each.
+    pub(super) desk: Arc<Desk>,
+    /// Whether messages are lent where they lie, and acknowledged by the next receive, for which
+    /// nobody waits. Then there are no ackers.
+    pub(super) is_plain: bool,
+    /// [`Desk::copies`], at hand.
+    pub(super) copies: bool,
+    /// The share that is worked through in order, and those of which there is something left, in
+    /// the order of the stream.
+    pub(super) current: Option<Arc<Portion>>,
+    pub(super) left: Vec<Arc<Portion>>,
+    /// One that is done with, to take the next share with.
+    pub(super) spare: Option<Arc<Portion>>,
+    /// The sequences that were missed before the first message.
+    pub(super) missed: Option<(u64, u64)>,
+    /// What there was of others' shares at the last look at them.
+    pub(super) seen: Vec<Sight>,
+    pub(super) seen_at: Option<Instant>,
+    pub(super) watched_at: Option<Instant>,
+    pub(super) looks: u32,
+    /// When there will be something to do without a message from the producer.
+    pub(super) due_at: Option<Instant>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // A forked child has a copy of this, but not the place.
+        if self.desk.lock.is_own() {
+            // Without it more comes again when the queue is made anew, but nothing is lost.
+            let _ = self.checkpoint();
+        }
+    }
+}
+
+/// Whether there are ackers. There will not be more of them than none while the receiver is at work:
+/// the first one is made by whoever has borrowed that, and others of others.
+#[inline(always)]
+pub(super) fn is_shared(desk: &Arc<Desk>) -> bool {
+    let is_shared = Arc::strong_count(desk) > 1;
+    // Acquire: what the last of them has done, before it went.
+    fence(Ordering::Acquire);
+    is_shared
+}
+
+/// The lock, if there is anybody to keep away by it.
+#[inline(always)]
+pub(super) fn hold(desk: &Arc<Desk>) -> Option<MutexGuard<'_, Shown>> {
+    is_shared(desk).then(|| desk.shown())
+}
+
+impl Work {
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// A part in what the member has in common with ackers.
+    pub(crate) fn share_desk(&self) -> Result<DeskPart, Error> {
+        self.desk.check_own()?;
+        if self.desk.mode == AckMode::Auto {
+            let queue = self.desk.segment.name().into();
+            let what = "a member whose messages are acknowledged by the next receive has no acker; make it with AckMode::Manual";
+            return Err(Error::InvalidOption { queue, what: what.into() });
+        }
+        let mut shown = self.desk.shown();
+        if !is_shared(&self.desk) {
+            shown.show_all(self.portions());
+        }
+        Ok(DeskPart::new(&self.desk))
+    }
+
+    /// The next message of the current share, as a part of a batch.
+    #[inline]
+    pub(crate) fn next_in_batch(&self, run: &mut Run) -> Option<Span> {
+        let (span, end) = run.peek()?;
+        let portion = self.current.as_ref()?;
+        self.desk.check_own().ok()?;
+        // Those before it are lent, and may be settled meanwhile.
+        let _shown = self.desk.shown();
+        portion.hand_out();
+        run.advance(end);
+        Some(span)
+    }
+
+    /// Whether payloads are copied out before they are lent.
+    #[inline(always)]
+    pub(crate) fn copies(&self) -> bool {
+        self.copies
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.desk.ring
+    }
+
+    /// Has it in files how far the subscription has come, in a queue with a journal.
+    pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        // Others who leave at once write too, each for some milliseconds.
+        const PATIENCE: Duration = Duration::from_millis(300);
+        let checkpoints = Checkpoints::of(&self.desk.segment);
+        let own = Some(self.desk.subscription.index());
+        checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring, own, PATIENCE))
+    }
+
+    pub(super) fn portions(&self) -> impl Iterator<Item = &Arc<Portion>> {
+        self.current.iter().chain(&self.left)
+    }
+
+    #[inline(always)]
+    pub(super) fn hold(&self) -> Option<MutexGuard<'_, Shown>> {
+        hold(&self.desk)
+    }
+
+    /// Settles what was lent before, if that goes without saying, and lends the next message in
+    /// order; `false` if another member has taken the share away.
+    #[inline(always)]
+    pub(super) fn hand_out_next(&self, portion: &Portion) -> bool {
+        if is_shared(&self.desk) {
+            return self.hand_out_beside_ackers(portion);
+        }
+        self.hand_out(portion)
+    }
+
+    #[cold]
+    pub(super) fn hand_out_beside_ackers(&self, portion: &Portion) -> bool {
+        let mut shown = self.desk.shown();
+        let done = self.hand_out(portion);
+        if done {
+            self.show_lent(&mut shown, portion);
+        }
+        done
+    }
+
+    #[inline(always)]
+    pub(super) fn hand_out(&self, portion: &Portion) -> bool {
+        let desk = &*self.desk;
+        let before = if desk.mode == AckMode::Auto { portion.lent() } else { 0 };
+        let state = portion.state();
+        let done = desk.replace(portion, state.settle(before).hand_out());
+        if done {
+            portion.set_lent(portion.lent() & !before | bit(state.handed()));
+            if desk.terms.keyed && before != 0 {
+                announce_messages(&desk.ring);
+            }
+        }
+        done
+    }
+
+    /// Shows where a message was lent from.
+    pub(super) fn show_lent(&self, shown: &mut Shown, portion: &Portion) {
+        shown.lent_from = (!self.copies()).then(|| portion.index());
+    }
+
+    /// Takes a share from the head, wherever that is.
+    #[inline(always)]
+    pub(super) fn take(&self, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
+        let desk = &*self.desk;
+        let take = desk.ring.take(&desk.subscription, index, count_max, desk.terms.keyed);
+        let take = take.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
+        if let Take::Behind(head) = take {
+            return self.take_behind(head, index, count_max);
+        }
+        if let Some(mut backlog) = desk.backlog() {
+            backlog.close();
+        }
+        Ok(take)
+    }
+
+    /// Takes a share from a head that is not in the ring any more.
+    pub(super) fn take_behind(
+        &self,
+        head: Head,
+        index: ShareIndex,
+        count_max: u32,
+    ) -> Result<Take, Error> {
+        let (desk, mut head) = (&*self.desk, head);
+        for _ in 0..TURNS_MAX {
+            if let Some(take) = self.try_take_behind(head, index, count_max)? {
+                return Ok(take);
+            }
+            let take = desk.ring.take(&desk.subscription, index, count_max, desk.terms.keyed);
+            match take.map_err(|corrupt| desk.segment.corrupt(corrupt))? {
+                Take::Behind(moved) => head = moved,
+                take => return Ok(take),
+            }
+        }
+        Ok(Take::Empty)
+    }
+
+    /// [`Self::take_behind`]; nothing if somebody was faster.
+    pub(super) fn try_take_behind(
+        &self,
+        head: Head,
+        index: ShareIndex,
+        count_max: u32,
+    ) -> Result<Option<Take>, Error> {
+        let desk = &*self.desk;
+        let corrupt = |corrupt| desk.segment.corrupt(corrupt);
+        let (ring, subscription) = (&desk.ring, &desk.subscription);
+        let Some(mut backlog) = desk.backlog() else {
+            // Nobody overwrites what such a subscription needs.
+            let Place { position, sequence: found } = head.place;
+            return Err(corrupt(Corrupt { position, found }));
+        };
+        let keyed = desk.terms.keyed;
+        Ok(match backlog.survey(head.place, count_max)? {
+            Stretch::InFiles(extent, keys) => {
+                let keys = keyed.then_some(&keys);
+                let taken = ring.take_stretch(subscription, index, head, extent, keys);
+                taken.map(|state| Take::Taken(extent, state))
+            }
+            Stretch::Present(place) => {
+                let take = ring.try_take(subscription, index, head, place, count_max, keyed);
+                take.map_err(corrupt)?
+            }
+        })
+    }
+
+    /// How many messages more the member may take; `None` while it has as many as it may have.
+    pub(super) fn room(&self) -> Option<u32> {
+        let own = self.portions().filter(|portion| !portion.is_lost());
+        let taken: u32 = own.map(|portion| portion.in_work().count_ones()).sum();
+        self.desk.prefetch.checked_sub(taken).filter(|&room| room > 0)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let _shown = self.hold();
+        self.room().is_some()
+    }
+
+    /// Whether more may be lent, wherever it comes from. Where nobody but the receiver could settle
+    /// something it is an error if not.
+    pub(super) fn may_have_more(&self) -> Result<bool, Error> {
+        if self.lent() < self.desk.prefetch {
+            return Ok(true);
+        }
+        let shown = self.hold();
+        if self.desk.has_lease() {
+            // Nobody tells it what has passed to others meanwhile.
+            self.portions().for_each(|portion| portion.look_after());
+        }
+        // Anew: the last acker may have settled something just before it went.
+        let may_have_more = self.lent() < self.desk.prefetch;
+        if may_have_more || shown.is_some() { Ok(may_have_more) } else { Err(self.prefetch_full()) }
+    }
+
+    pub(super) fn prefetch_full(&self) -> Error {
+        Error::PrefetchFull { queue: self.desk.segment.name().into(), unacked: self.lent() }
+    }
+
+    pub(super) fn lent(&self) -> u32 {
+        let own = self.portions().filter(|portion| !portion.is_lost());
+        own.map(|portion| portion.lent().count_ones()).sum()
+    }
+
+    /// Keeps what is left of the current share for later, gives back what is done with, and leaves to
+    /// whoever is free what waits.
+    pub(super) fn put_aside(&mut self, run: &mut Run) {
+        let Self { desk, current, left, spare, seen, .. } = self;
+        if current.is_none() && left.is_empty() {
+            return;
+        }
+        let mut shown = hold(desk);
+        let mut put_back = |portion: Arc<Portion>| {
+            if let Some(shown) = &mut shown {
+                shown.hide(&portion);
+            }
+            if portion.is_lost() {
+                return;
+            }
+            if portion.state().unsettled() != 0 {
+                if desk.open(&portion) {
+                    seen.push(portion.sight(Instant::now()));
+                }
+                return;
+            }
+            portion.retire();
+            if spare.is_none() {
+                *spare = Some(portion);
+            } else {
+                desk.replace(&portion, portion.state().owned_by(None));
+                // Somebody may have waited for a share to be free.
+                announce_messages(&desk.ring);
+            }
+            announce_room(&desk.ring);
+        };
+        if let Some(portion) = current.take() {
+            run.stop();
+            desk.count_handed(&portion);
+            if portion.is_to_keep() {
+                keep(left, portion);
+            } else {
+                put_back(portion);
+            }
+        }
+        let mut place = 0;
+        while let Some(portion) = left.get(place) {
+            if portion.is_to_keep() {
+                place += 1;
+            } else {
+                put_back(left.remove(place));
+            }
+        }
+    }
+
+    pub(super) fn keep(&mut self, portion: Arc<Portion>) {
+        keep(&mut self.left, portion);
+    }
+
+    /// Hands out a message of what is left of shares, if there is one whose time has come.
+    pub(super) fn pick(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
+        let mut due_at = self.due_at;
+        let picked = self
+            .left
+            .iter()
+            .find_map(|portion| self.pick_of(portion, &mut due_at, buffer).transpose());
+        self.due_at = due_at;
+        picked.transpose()
+    }
+
+    pub(super) fn pick_of(
+        &self,
+        portion: &Portion,
+        due_at: &mut Option<Instant>,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Read<Handed>>, Error> {
+        let desk = &*self.desk;
+        let candidates = {
+            let _shown = self.hold();
+            portion.state().unsettled() & !portion.lent()
+        };
+        for number in bits(candidates) {
+            if portion.is_lost() {
+                break;
+            }
+            if let Some(at) = portion.waits_until(number) {
+                note_due(due_at, at);
+                continue;
+            }
+            if portion.is_blocked(number, &desk.ring) {
+                continue;
+            }
+            {
+                let _shown = self.hold();
+                // First: what others have by now is not to be given up here.
+                if portion.is_lost() || !desk.show_progress(portion) {
+                    break;
+                }
+                // Nobody leaves the share to others meanwhile.
+                portion.set_busy(number, true);
+            }
+            let is_last = desk.is_last_delivery(portion.deliveries(number));
+            let found = if is_last {
+                let gone = desk.write_letter(portion, number, Reason::Unacknowledged);
+                gone.map(|gone| gone.map(|to| Whereabouts::Gone { to }))
+            } else {
+                desk.find_own(portion, number, buffer)
+            };
+            let mut shown = self.hold();
+            portion.set_busy(number, false);
+            let found = match found {
+                Err(_) if is_last && !desk.show_progress(portion) => break,
+                Err(error) if is_last => {
+                    let _ = portion.set_pause(number, Some(LETTER_RETRY));
+                    portion.retry_at(number, Instant::now() + LETTER_RETRY);
+                    return Err(error);
+                }
+                found => found?,
+            };
+            let (span, is_copy) = match found {
+                Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
+                Some(Whereabouts::Gone { to }) if !is_last => {
+                    return Ok(desk.miss(portion, number, to).map(Read::from));
+                }
+                Some(Whereabouts::Gone { to }) => {
+                    desk.miss(portion, number, to);
+                    continue;
+                }
+                None if is_last => {
+                    desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                    continue;
+                }
+                None => break,
+            };
+            if !desk.show_progress(portion) {
+                break;
+            }
+            portion.hand_out_again(number);
+            if let Some(shown) = &mut shown {
+                self.show_lent(shown, portion);
+            }
+            let delivery = portion.deliveries(number);
+            desk.count(layout::DELIVERED, 1);
+            desk.count(layout::REDELIVERED, u64::from(delivery > 1));
+            let sequence = portion.extent().begin.sequence + u64::from(number);
+            return Ok(Some(Read::Message(Handed { span, sequence, delivery, is_copy })));
+        }
+        Ok(None)
+    }
+
+    /// Looks after what other members left, and hands out a message of that. Each look takes lines
+    /// away from members at work, so that an idle one does that now and then.
+    pub(super) fn look_at_others(
+        &mut self,
+        at_once: bool,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Read<Handed>>, Error> {
+        let now = Instant::now();
+        if self.is_to_watch(now) {
+            self.watched_at = Some(now);
+            let Desk { ring, index: own, subscription, lock, .. } = &*self.desk;
+            let members = ring.active_members().filter(|index| {
+                let of = ring.member(*index).subscription();
+                index != own && of == Some(subscription.index())
+            });
+            membership::clear_dead(ring, lock, members)?;
+        }
+        let since = |at: Instant| now.duration_since(at);
+        let has_opened = self.desk.take_opened();
+        if at_once || has_opened || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
+            self.seen = self.sights(now);
+            self.seen_at = Some(now);
+        }
+        let mut ripe = None;
+        for sight in &self.seen {
+            match self.ripens_at(sight) {
+                Some(at) if at <= now => ripe = ripe.or(Some(*sight)),
+                Some(at) => note_due(&mut self.due_at, at),
+                None => {}
+            }
+        }
+        let Some(sight) = ripe else { return Ok(None) };
+        let desk = &*self.desk;
+        let portion = Portion::inherited(&desk.ring, &sight, desk.index, desk.terms.keyed);
+        match portion.map_err(|corrupt| desk.segment.corrupt(corrupt))? {
+            Some(portion) => {
+                for number in bits(portion.waiting()) {
+                    let pause = self.pause_of(&sight, number);
+                    portion.retry_at(number, sight.since + pause);
+                }
+                let portion = Arc::new(portion);
+                if let Some(mut shown) = self.hold() {
+                    shown.show(&portion);
+                }
+                self.keep(portion);
+                self.pick(buffer)
+            }
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn is_to_watch(&self, now: Instant) -> bool {
+        self.watched_at.is_none_or(|at| now.duration_since(at) >= WATCH_INTERVAL)
+    }
+
+    /// The unsettled shares of the subscription that are not this member's, and since when they
+    /// have been as they are.
+    pub(super) fn sights(&self, now: Instant) -> Vec<Sight> {
+        let Desk { ring, index: own, subscription, .. } = &*self.desk;
+        let found =
+            ring.used_shares().filter_map(|index| Sight::of(ring, index, subscription, now));
+        let of_others = found.filter(|sight| sight.state.owner() != Some(*own));
+        let known = |sight: Sight| self.seen.iter().find(|seen| seen.is_same(&sight)).copied();
+        of_others.map(|sight| known(sight).unwrap_or(sight)).collect()
+    }
+
+    /// When a share of another member's can be taken over, if nothing happens to it before.
+    pub(super) fn ripens_at(&self, sight: &Sight) -> Option<Instant> {
+        if !sight.state.is_open() {
+            return self.desk.terms.ack_within.map(|time| sight.since + time);
+        }
+        if sight.state.unsettled() & !sight.waiting != 0 {
+            return Some(sight.since);
+        }
+        let waiting = bits(sight.waiting & sight.state.unsettled());
+        let pauses = waiting.map(|number| self.pause_of(sight, number));
+        pauses.min().map(|pause| sight.since + pause)
+    }
+
+    /// How long a message that waits does so.
+    pub(super) fn pause_of(&self, sight: &Sight, number: u32) -> Duration {
+        let share = self.desk.ring.share(sight.index);
+        let usual = || self.desk.pause_after(share.deliveries(number, sight.state));
+        share.pause(number).unwrap_or_else(usual)
+    }
+
+    /// Whether there are messages that somebody may yet have to be given.
+    pub(super) fn is_something_left(&self) -> bool {
+        self.is_something_own_left() || !self.seen.is_empty()
+    }
+
+    pub(super) fn is_something_own_left(&self) -> bool {
+        self.portions().any(|portion| portion.state().unsettled() & !portion.lent() != 0)
+    }
+
+    /// Whether something of what is left of shares can be handed out.
+    pub(super) fn is_something_ready(&self) -> bool {
+        self.left.iter().any(|portion| {
+            let is_ready = |number| {
+                portion.waits_until(number).is_none()
+                    && !portion.is_blocked(number, &self.desk.ring)
+            };
+            !portion.is_lost() && bits(portion.state().unsettled() & !portion.lent()).any(is_ready)
+        })
+    }
+}
+
+/// Puts a share among others, in the order of the stream.
+pub(super) fn keep(left: &mut Vec<Arc<Portion>>, portion: Arc<Portion>) {
+    let position = portion.extent().begin.position;
+    let place = left.partition_point(|other| other.extent().begin.position < position);
+    left.insert(place, portion);
+}
+
+impl From<Missed> for Read<Handed> {
+    fn from(Missed { from, to }: Missed) -> Self {
+        Self::Missed { from, to }
+    }
+}
+
+pub(super) fn note_due(due_at: &mut Option<Instant>, at: Instant) {
+    *due_at = Some(due_at.map_or(at, |due_at| due_at.min(at)));
+}
