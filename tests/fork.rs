@@ -28,7 +28,6 @@ fn peer() {
         ("has no journal thread", has_no_journal_thread),
         ("has no open claim", has_no_open_claim),
         ("has no open batch", has_no_open_batch),
-        ("is forked while it extends", is_forked_while_it_extends),
         ("drops all", drops_all),
         ("keeps numbers", keeps_numbers),
         ("dies before its child", dies_before_its_child),
@@ -354,38 +353,6 @@ fn has_no_open_batch(_: &[&str]) {
 #[test]
 fn a_forked_child_has_no_open_batch() {
     play_alone("has no open batch");
-}
-
-fn is_forked_while_it_extends(_: &[&str]) {
-    const COUNT: u8 = 8;
-    let mut ends = Ends::open("extends");
-    let is_committed = Signal::new();
-    let (mut child, mut is_child) = (None, false);
-    let mut batch = ends.producer.batch();
-    let extended = batch.extend((0..COUNT).map(|number| {
-        if number == 3 {
-            child = fork();
-            is_child = child.is_none();
-            if is_child {
-                is_committed.take();
-            }
-        }
-        [if is_child { u8::MAX } else { number }; 64]
-    }));
-    let Some(child) = child else { end(|| assert_forked(extended)) };
-    extended.unwrap();
-    assert_eq!(batch.commit().unwrap(), 2..2 + u64::from(COUNT));
-    is_committed.give();
-    child.finish();
-    ends.assert_next(1, b"before");
-    for number in 0..COUNT {
-        ends.assert_next(2 + u64::from(number), &[number; 64]);
-    }
-}
-
-#[test]
-fn a_child_that_is_forked_while_a_batch_is_extended_adds_nothing() {
-    play_alone("is forked while it extends");
 }
 
 fn drops_all(_: &[&str]) {

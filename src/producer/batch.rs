@@ -95,7 +95,8 @@ impl<'a> SendBatch<'a> {
         }
     }
 
-    /// Adds messages, as one [`push`](Self::push) after the other would, and faster.
+    /// Adds messages, as one [`push`](Self::push) after the other would, and faster. The iterator must
+    /// not fork the process: what a child adds then stands in its parent's messages.
     ///
     /// # Errors
     /// As [`push`](Self::push); what came before the message that failed is in the batch.
@@ -121,11 +122,9 @@ impl<'a> SendBatch<'a> {
         if fences == STAMPED {
             return payloads.try_for_each(|payload| self.push(payload.as_ref()));
         }
-        loop {
-            let Self { producer, staging } = self;
-            let is_ours = || producer.fences.value() >= BY_SLEEPERS;
-            let ring = producer.writer.ring();
-            let Some(refused) = staging.try_append_all(ring, &mut payloads, is_ours) else { break };
+        while let Some(refused) =
+            self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
+        {
             self.push_patiently(Extensions::NONE, refused.as_ref())?;
         }
         Ok(())

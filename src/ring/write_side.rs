@@ -458,29 +458,22 @@ impl Staging {
 
     /// Writes messages for as long as there are any and there is room without asking; the first
     /// for which there is none comes back. The head stays in registers meanwhile: from one
-    /// [`Self::try_append`] to the next it goes through memory. `is_ours` is asked after each time that
-    /// the caller's code has run, which may have forked.
+    /// [`Self::try_append`] to the next it goes through memory.
     #[inline(always)]
     pub(crate) fn try_append_all<P: AsRef<[u8]>>(
         &mut self,
         ring: &Ring,
         payloads: &mut impl Iterator<Item = P>,
-        is_ours: impl Fn() -> bool,
     ) -> Option<P> {
         if self.first.is_none() {
             let payload = payloads.next()?;
-            let bytes = payload.as_ref();
-            if !is_ours() || !self.try_append(ring, Extensions::NONE, bytes) {
+            if !self.try_append(ring, Extensions::NONE, payload.as_ref()) {
                 return Some(payload);
             }
         }
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            let bytes = payload.as_ref();
-            if !is_ours() {
-                return Some(payload);
-            }
-            match head.fill(ring, Extensions::NONE, By::Vectors, bytes) {
+            match head.fill(ring, Extensions::NONE, By::Vectors, payload.as_ref()) {
                 Some(filled) => {
                     crash_point();
                     // Relaxed: as in `try_append`.
