@@ -413,7 +413,7 @@ fn what_cannot_be_run_is_usage_and_named() {
             "the size of a message cannot be 4: it takes 8 bytes at least",
         ),
         ("bench fanout -s 0", "the size of a message cannot be 0: it takes 8 bytes at least"),
-        ("bench latency -s 0", "the size of a message cannot be 0: it takes 1 bytes at least"),
+        ("bench latency -s 0", "the size of a message cannot be 0: it takes 1 byte at least"),
         ("bench load -d 1ms", "it is from 10ms to 1h"),
         ("bench load --consumers 0", "0 is not in 1..=256"),
         ("bench load --fail-if speed>1", "there is no number 'speed'"),
