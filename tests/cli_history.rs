@@ -16,7 +16,8 @@ use ringway::{Journal, Queue, QueueOptions, key_hash};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
-    answer, await_consumers, code, print, print_json, ringway, run, run_with, said, signal,
+    answer, await_consumers, await_words, code, print, print_json, ringway, run, run_with, said,
+    signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -838,4 +839,29 @@ fn a_directory_whose_name_is_no_text_is_told_all_the_same() {
     }
     assert!(told(&print(&["rm", &name, "--history", "--yes", "--json"])));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_producer_that_a_full_history_holds_says_so_and_so_does_ls() {
+    let _watchdog = watchdog();
+    let name = Name::new("held-by-files");
+    let directory = Directory::new(&name);
+    let path = directory.path().to_str().unwrap();
+    let history = ["--history", path, "--journal", "written", "--history-max", "1MiB"];
+    print(&[&["create", &name, "-q", "-c", "64KiB"][..], &history].concat());
+    print(&["declare", &name, "audit"]);
+    let mut producer = ringway(&["pub", &name]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    let writer = std::thread::spawn(move || input.write_all(&line.repeat(20_000)));
+    await_words(&mut producer, "its history has the size that it may have, and is needed by");
+    let queue = Queue::open(&name).unwrap();
+    assert!(queue.info().unwrap().subscriptions[0].holds_producer);
+    let list = String::from_utf8(print(&["ls"])).unwrap();
+    let line = list.lines().find(|line| line.starts_with(&*name)).unwrap();
+    assert!(line.contains("holds the producer"), "{line}");
+    print(&["unsubscribe", &name, "audit"]);
+    assert!(producer.wait().unwrap().success());
+    writer.join().unwrap().unwrap();
+    assert_eq!(queue.info().unwrap().next_sequence, 20_000);
 }

@@ -3,13 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use ringway::{Error, Holder, Info, JournalThread, Lag, Producer, Queue, Sent, Wait};
+use ringway::{Error, Info, JournalThread, Lag, Producer, Queue, Sent, Wait};
 
 use crate::args::{Patience, Sending};
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console};
-use crate::subscriptions::find;
 
 /// How long a signal goes unseen at most.
 const SLICE: Duration = Duration::from_millis(100);
@@ -241,12 +240,9 @@ impl<'a> Sender<'a> {
     fn note_who_holds(&self) {
         let Some(time) = self.producer.held_for() else { return };
         let (name, time) = (self.queue.name(), output::duration(time));
-        let holders = self.producer.held_by();
-        let of_files = self.queue.info().is_ok_and(|info| {
-            !holders.is_empty() && holders.iter().all(|holder| spills(&info, holder))
-        });
-        let holders = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if of_files {
+        let holders: Vec<_> = self.producer.held_by().iter().map(ToString::to_string).collect();
+        let holders = holders.join("; ");
+        if self.queue.info().is_ok_and(|info| is_for_files(&info)) {
             self.console.note(format_args!(
                 "held at '{name}' for {time}: its history has the size that it may have, and is needed by {holders}"
             ));
@@ -324,14 +320,10 @@ fn stand_by(
     }
 }
 
-/// Whether it is by what it needs of the files that somebody holds a producer.
-fn spills(info: &Info, holder: &Holder) -> bool {
-    let lag = match holder {
-        Holder::Consumer { member, .. } => {
-            info.consumers.iter().find(|consumer| consumer.member == *member).map(|one| one.lag)
-        }
-        Holder::Subscription { name, .. } => find(info, name).map(|one| one.lag),
-        _ => None,
-    };
-    lag == Some(Lag::Spill)
+/// Whether a producer is held for the sake of those alone who read what they have not read in files.
+fn is_for_files(info: &Info) -> bool {
+    let consumers = info.consumers.iter().map(|one| (one.holds_producer, one.lag));
+    let subscriptions = info.subscriptions.iter().map(|one| (one.holds_producer, one.lag));
+    let mut lags = consumers.chain(subscriptions).filter(|(holds, _)| *holds).map(|(_, lag)| lag);
+    lags.next() == Some(Lag::Spill) && lags.all(|lag| lag == Lag::Spill)
 }
