@@ -14,9 +14,8 @@ pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
     let options = options.members(*members).subscriptions(*subscriptions);
     let queue = match Queue::create(name, &with_history(options, history)) {
         Err(Error::AlreadyExists { .. }) if *if_missing => {
-            let queue = open(name, None)?;
             if *json {
-                let mut value = info::as_json(&queue.info()?);
+                let mut value = info::as_json(&open(name, None)?.info()?);
                 value["made"] = false.into();
                 output::json(&value)?;
             }
