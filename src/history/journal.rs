@@ -158,8 +158,8 @@ impl Journaler {
     /// journaler can be made anew. Also if, in the end, the history is as large as it
     /// [may be](crate::QueueOptions::history_max), and what is in the ring alone is left; or if how far
     /// a subscription has come cannot be written, which is in the way of nothing else.
-    /// [`Error::JournalFailed`] if a sync has failed: that cannot be
-    /// mended. [`Error::Corrupt`], [`Error::Forked`].
+    /// [`Error::JournalFailed`] if a sync has failed: that cannot be mended. [`Error::Corrupt`],
+    /// [`Error::Forked`].
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};

@@ -306,7 +306,7 @@ part! {
         0x0e0 backoff_factor: u32 = "registrar" "thousandths by which each pause is longer than the last";
         0x0e4 terms: u32 = "registrar" "which set of terms counts: 1 those whose names begin with `other_`, else those of the same names without it";
         0x0e8 ack_within: u64 = "registrar" "nanoseconds without a sign of progress after which a share passes on; 0: never";
-        0x0f0 created_at: u64 = "registrar" "nanoseconds since 1970 when it was made or declared again; counts towards expiry";
+        0x0f0 created_at: u64 = "registrar" "nanoseconds since 1970 when it was made; counts towards expiry";
         0x0f8 left_at: u64 = "members" "nanoseconds since 1970 when a member was last seen to leave; counts towards expiry";
         0x100 delivered: u64 = "members" "deliveries by members that have left, for display";
         0x108 redelivered: u64 = "members" "of these, not the first of their message";

@@ -595,7 +595,8 @@ pub struct Alter {
 /// The terms of a named subscription that can be altered.
 #[derive(Debug, Args)]
 pub struct Terms {
-    /// Make a message a dead letter after this many deliveries without an acknowledgement; or none: no limit
+    /// Make a message a dead letter after this many deliveries without an acknowledgement; or none:
+    /// no limit
     #[arg(long, value_name = "NUMBER", value_parser = options::or_none(options::count))]
     pub max_deliveries: Option<Term<u32>>,
     /// Pause before a refused message is delivered again; as for `ringway sub`, or none
