@@ -43,7 +43,6 @@ impl Producer {
                 continue;
             }
             self.held_since.get_or_insert_with(Instant::now);
-            self.tell_what_is_missing(self.writer.must_keep());
             if !self.wait_for_room(patience)? {
                 return Ok(false);
             }
@@ -131,6 +130,7 @@ impl Producer {
         loop {
             self.clear_dead_holders()?;
             self.keep()?;
+            self.tell_what_is_missing(self.writer.must_keep());
             if self.writer.has_room() {
                 return Ok(true);
             }
