@@ -104,7 +104,7 @@ impl Checkpoints {
         for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
         {
             // One that is being moved, by somebody who died over it, is nowhere: where it was counts.
-            if !subscription.is_settled() {
+            if !subscription.is_in_place() {
                 continue;
             }
             match self.write(ring, &subscription, false) {

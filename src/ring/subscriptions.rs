@@ -217,7 +217,7 @@ impl Subscription {
 
     /// Whether the entry is a subscription, wholly made.
     /// Whether it is in use, and not being moved.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         // Acquire: who finds it in use finds all of it.
         load_acquire32(self.word32(word::STATE)) == word::IN_USE
     }
