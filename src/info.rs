@@ -434,8 +434,11 @@ impl ConsumerInfo {
             let lag_bytes = end.position.saturating_sub(position);
             (position, lag_bytes, lag_messages, age_from(ring, position, end))
         };
-        let states = ring.used_shares().map(|index| ring.share(index).load_state());
-        let owned = states.filter(|state| state.owner() == Some(index));
+        let owned = ring.used_shares().map(|share| ring.share(share)).filter_map(|share| {
+            let state = share.load_state();
+            // One that the head has not passed is only made ready, as by a member that was too late.
+            (state.owner() == Some(index) && share.is_passed()).then_some(state)
+        });
         let (delivered, acked) = ring.uncounted(index);
         let counted = |word| member.word64(word).load(Ordering::Relaxed);
         Self {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::sync::mpsc;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,41 @@ impl BatchOf for Producer {
         (0..count).for_each(|number| batch.push(&number.to_le_bytes()).unwrap());
         batch.commit().unwrap();
     }
+}
+
+/// Of two that make a share of the same message ready, one takes it.
+#[test]
+fn a_member_that_was_too_late_for_a_message_does_not_have_it() {
+    const ROUNDS: u64 = 2000;
+    let _watchdog = watchdog();
+    let name = Name::new("too-late");
+    let (queue, mut producer) = queue_of(&name);
+    let members = [(), ()].map(|()| queue.subscribe(&workers().ack(AckMode::Manual)).unwrap());
+    let (sent, at_end) = (Barrier::new(3), Barrier::new(3));
+    let mut unacked = 0;
+    thread::scope(|scope| {
+        for mut member in members {
+            let (sent, at_end) = (&sent, &at_end);
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    sent.wait();
+                    while let Received::Message(message) = member.try_receive().unwrap() {
+                        assert_eq!(message.ack().unwrap(), Acked::Done);
+                    }
+                    at_end.wait();
+                    at_end.wait();
+                }
+            });
+        }
+        for _ in 0..ROUNDS {
+            producer.send(b"a message").unwrap();
+            sent.wait();
+            at_end.wait();
+            unacked += queue.info().unwrap().consumers.iter().map(|of| of.unacked).sum::<u64>();
+            at_end.wait();
+        }
+    });
+    assert_eq!(unacked, 0);
 }
 
 #[test]
