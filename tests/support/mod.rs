@@ -14,7 +14,7 @@ pub(crate) mod trace;
 pub(crate) mod users;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Lines};
+use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::ops::Deref;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,10 @@ pub(crate) fn watchdog_of(patience: Duration) -> Watchdog {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     thread::spawn(move || {
         if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(patience) {
-            eprintln!("the watchdog ends {test}, which has not ended in {patience:?}");
+            // `eprintln` would keep it with what the test printed, which the abort takes along.
+            let mut stderr = io::stderr();
+            let _ =
+                writeln!(stderr, "the watchdog ends {test}, which has not ended in {patience:?}");
             std::process::abort();
         }
     });
