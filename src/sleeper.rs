@@ -1,7 +1,7 @@
 //! A thread that sleeps in the place of others, and says by a descriptor that the sleep has ended.
 //!
 //! It knows nothing of queues. Whoever sends it has announced the sleep, fenced and looked for the
-//! last time (`wait.rs`); the thread only sleeps on the words while they are what they were then.
+//! last time (`wait/mod.rs`); the thread only sleeps on the words while they are what they were then.
 //! What it is told comes under a lock, and so does the call that goes with it: by the time it can
 //! announce on its own word that it sleeps, it has seen all that was called before.
 

@@ -1,0 +1,244 @@
+//! How long a waiter polls, and what it does between two polls.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::Backoff;
+
+use super::{SLEEP_MAX, Wait};
+use crate::sync::spin_loop;
+
+/// How long somebody is ready to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    None,
+    /// From when the wait begins: who need not wait need not look at the clock.
+    Lasting(Duration),
+    Until(Instant),
+    Endless,
+}
+
+impl Patience {
+    /// The wait begins now. A time too long to be told from an endless one is endless.
+    pub(crate) fn begin(self) -> Self {
+        match self {
+            Self::Lasting(time) => {
+                Instant::now().checked_add(time).map_or(Self::Endless, Self::Until)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the wait began and has lasted long enough.
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, Self::Until(end) if end <= Instant::now())
+    }
+
+    fn left(self) -> Option<Duration> {
+        match self {
+            Self::None => Some(Duration::ZERO),
+            Self::Lasting(time) => Some(time),
+            Self::Until(end) => Some(end.saturating_duration_since(Instant::now())),
+            Self::Endless => None,
+        }
+    }
+}
+
+/// What to do before the next look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing, the pause is over.
+    Look,
+    /// Sleep for so long at most, if that is possible; then look around.
+    Sleep(Duration),
+    /// Give up.
+    TimedOut,
+}
+
+/// Paces the polls of one wait.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    wait: Wait,
+    patience: Patience,
+    polls: u32,
+    /// Polls before anything slower.
+    tight_polls: u32,
+    /// Between two of them; nothing is the shortest pause that the processor has.
+    gap: Duration,
+    backoff: Backoff,
+    /// Whether there is a backoff between the tight polls and a sleep.
+    snoozes: bool,
+    /// When one who backs off has let others run for long enough.
+    sleeps_from: Option<Instant>,
+}
+
+/// Two round trips of a cache line between distant cores fit in.
+const TIGHT_POLLS: u32 = 128;
+const TIGHT_POLLS_FOR_ROOM: u32 = 4;
+/// Of one who parks: each is a look and 32 polls, so that these are what a sleep costs anyway.
+const TIGHT_POLLS_BEFORE_SLEEP: u32 = 8;
+/// The clock costs as much as some polls: it is read once in so many of the tight ones.
+const POLLS_PER_CLOCK: u32 = 64;
+const GAP_MAX: Duration = Duration::from_micros(8);
+/// How long one who backs off lets others run between polls, before it sleeps.
+const YIELDING: Duration = Duration::from_millis(1);
+
+impl Pace {
+    /// For one who waits for a message.
+    pub(crate) fn for_message(wait: Wait, patience: Patience) -> Self {
+        let parks = wait == Wait::Park;
+        let tight_polls = if parks { TIGHT_POLLS_BEFORE_SLEEP } else { TIGHT_POLLS };
+        Self { snoozes: !parks, ..Self::new(wait, patience, tight_polls, Duration::ZERO) }
+    }
+
+    /// The same, of one whose waits have ended so lately.
+    pub(crate) fn with_habit(self, habit: &Habit) -> Self {
+        let sleeps_at_once = self.wait == Wait::Park && habit.is_to_sleep_long();
+        Self { tight_polls: if sleeps_at_once { 1 } else { self.tight_polls }, ..self }
+    }
+
+    /// For a journaler, which sleeps when there was nothing for a while. As long as it does not, no
+    /// producer has to call it.
+    pub(crate) fn for_journal() -> Self {
+        Self::new(Wait::Park, Patience::Endless, TIGHT_POLLS, Duration::ZERO)
+    }
+
+    /// For one who waits for a sector to become free. Each look takes a cursor's line away
+    /// from the consumer that is to move it, message by message; so looks are apart by some
+    /// of the time that a sector takes.
+    pub(crate) fn for_room(wait: Wait, patience: Patience, sector_size: u64) -> Self {
+        const BYTES_PER_NS: u64 = 32;
+        let gap = Duration::from_nanos(sector_size / BYTES_PER_NS).min(GAP_MAX);
+        Self::new(wait, patience, TIGHT_POLLS_FOR_ROOM, gap)
+    }
+
+    fn new(wait: Wait, patience: Patience, tight_polls: u32, gap: Duration) -> Self {
+        let (backoff, snoozes, sleeps_from) = (Backoff::new(), true, None);
+        Self { wait, patience, polls: 0, tight_polls, gap, backoff, snoozes, sleeps_from }
+    }
+
+    /// Passes the time between two looks.
+    pub(crate) fn next(&mut self) -> Next {
+        self.polls = self.polls.wrapping_add(1);
+        let tight = self.wait == Wait::Spin || self.polls < self.tight_polls;
+        if tight {
+            if self.gap.is_zero() {
+                spin_loop();
+            } else {
+                rest(self.gap);
+            }
+            if !self.polls.is_multiple_of(POLLS_PER_CLOCK) {
+                return Next::Look;
+            }
+        }
+        let left = self.patience.left();
+        if left == Some(Duration::ZERO) {
+            return Next::TimedOut;
+        }
+        if !tight {
+            if self.is_to_sleep() {
+                return Next::Sleep(left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+            }
+            self.backoff.snooze();
+        }
+        Next::Look
+    }
+
+    /// Whether all that comes before a sleep has been done.
+    fn is_to_sleep(&mut self) -> bool {
+        if self.snoozes && !self.backoff.is_completed() {
+            return false;
+        }
+        self.wait == Wait::Park || {
+            let now = Instant::now();
+            *self.sleeps_from.get_or_insert(now + YIELDING) <= now
+        }
+    }
+
+    /// Whether it is time to look whether the world is still as it was: often enough to be
+    /// soon, seldom enough to cost nothing.
+    pub(crate) fn looks_around(&self) -> bool {
+        const POLLS_PER_LOOK_AROUND: u32 = 1 << 14;
+        self.polls.is_multiple_of(POLLS_PER_LOOK_AROUND)
+    }
+}
+
+/// How the waits of one who parks have ended lately: where each was a long sleep, polls before
+/// it are for nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Habit {
+    long_sleeps: u32,
+}
+
+impl Habit {
+    /// A sleep for which polls would have been worth while, its own cost included.
+    const SHORT: Duration = Duration::from_micros(50);
+    /// So many long ones in a row are a habit. One may be the rest between two bursts.
+    const LONG_SLEEPS: u32 = 4;
+
+    pub(crate) fn note_sleep(&mut self, time: Duration) {
+        self.long_sleeps = if time < Self::SHORT { 0 } else { self.long_sleeps.saturating_add(1) };
+    }
+
+    /// A poll has found a message.
+    pub(crate) fn note_poll(&mut self) {
+        self.long_sleeps = 0;
+    }
+
+    fn is_to_sleep_long(&self) -> bool {
+        self.long_sleeps >= Self::LONG_SLEEPS
+    }
+}
+
+/// Passes a short time without a system call.
+pub(super) fn rest(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_before_a_sleep_are_left_out_while_each_wait_is_a_long_sleep() {
+        let (long, short) = (Duration::from_millis(2), Duration::from_micros(30));
+        let mut habit = Habit::default();
+        let looks_before_sleep = |habit: &Habit| {
+            let pace = Pace::for_message(Wait::Park, Patience::Endless);
+            let mut pace = pace.with_habit(habit);
+            1 + (0..100).take_while(|_| pace.next() == Next::Look).count()
+        };
+        for _ in 0..Habit::LONG_SLEEPS {
+            assert_eq!(looks_before_sleep(&habit), 8);
+            habit.note_sleep(long);
+        }
+        assert_eq!(looks_before_sleep(&habit), 1);
+        habit.note_sleep(short);
+        assert_eq!(looks_before_sleep(&habit), 8);
+        (0..9).for_each(|_| habit.note_sleep(long));
+        habit.note_poll();
+        assert_eq!(looks_before_sleep(&habit), 8);
+    }
+
+    #[test]
+    fn who_backs_off_sleeps_in_the_end_and_who_spins_does_not() {
+        let sleeps_within = |mut pace: Pace| {
+            let end = Instant::now() + 100 * YIELDING;
+            let mut sleeps = false;
+            while !sleeps && Instant::now() < end {
+                sleeps = matches!(pace.next(), Next::Sleep(limit) if limit == SLEEP_MAX);
+            }
+            sleeps
+        };
+        let for_message = |wait| Pace::for_message(wait, Patience::Endless);
+        let for_room = |wait| Pace::for_room(wait, Patience::Endless, 1 << 16);
+        for pace in [for_message(Wait::Backoff), for_room(Wait::Backoff)] {
+            assert!(sleeps_within(pace));
+        }
+        for pace in [for_message(Wait::Spin), for_room(Wait::Spin)] {
+            assert!(!sleeps_within(pace));
+        }
+    }
+}
