@@ -88,9 +88,10 @@ pub enum Wait {
     /// that it sleeps, as with `Park`.
     #[default]
     Backoff,
-    /// Polls for some microseconds, then sleeps until called. Uses no processor when idle; the call
-    /// costs the other side a system call, and the sleeper some tens of microseconds. An observer
-    /// cannot ask to be called: it looks once a millisecond, and one that backs off every 100 us.
+    /// Polls for about ten microseconds, then sleeps until called; sooner if its waits have been long
+    /// ones lately. Uses no processor when idle; the call costs the other side a system call, and the
+    /// sleeper some tens of microseconds. An observer cannot ask to be called: it looks once a
+    /// millisecond, and one that backs off every 100 us.
     Park,
 }
 

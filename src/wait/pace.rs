@@ -74,8 +74,9 @@ pub(crate) struct Pace {
 /// Two round trips of a cache line between distant cores fit in.
 const TIGHT_POLLS: u32 = 128;
 const TIGHT_POLLS_FOR_ROOM: u32 = 4;
-/// Of one who parks: each is a look and 32 polls, so that these are what a sleep costs anyway.
-const TIGHT_POLLS_BEFORE_SLEEP: u32 = 8;
+/// Of one who parks: each is a look and 32 polls, so that these are the 12 us that a sleep costs
+/// anyway, its call included.
+const TIGHT_POLLS_BEFORE_SLEEP: u32 = 16;
 /// The clock costs as much as some polls: it is read once in so many of the tight ones.
 const POLLS_PER_CLOCK: u32 = 64;
 const GAP_MAX: Duration = Duration::from_micros(8);
@@ -208,18 +209,18 @@ mod tests {
         let looks_before_sleep = |habit: &Habit| {
             let pace = Pace::for_message(Wait::Park, Patience::Endless);
             let mut pace = pace.with_habit(habit);
-            1 + (0..100).take_while(|_| pace.next() == Next::Look).count()
+            (1..100).find(|_| pace.next() != Next::Look).expect("a sleep")
         };
         for _ in 0..Habit::LONG_SLEEPS {
-            assert_eq!(looks_before_sleep(&habit), 8);
+            assert_eq!(looks_before_sleep(&habit), TIGHT_POLLS_BEFORE_SLEEP);
             habit.note_sleep(long);
         }
         assert_eq!(looks_before_sleep(&habit), 1);
         habit.note_sleep(short);
-        assert_eq!(looks_before_sleep(&habit), 8);
+        assert_eq!(looks_before_sleep(&habit), TIGHT_POLLS_BEFORE_SLEEP);
         (0..9).for_each(|_| habit.note_sleep(long));
         habit.note_poll();
-        assert_eq!(looks_before_sleep(&habit), 8);
+        assert_eq!(looks_before_sleep(&habit), TIGHT_POLLS_BEFORE_SLEEP);
     }
 
     #[test]
