@@ -66,7 +66,7 @@ fn workers() -> Subscribe {
     let (first, longest) = (Duration::from_millis(100), Duration::from_secs(10));
     let workers = Subscribe::new().named("workers").from(Start::Oldest);
     // One task at a time: whoever is free takes the next.
-    workers.ack(AckMode::Manual).prefetch(1).max_deliveries(3).backoff(first, 5.0, longest)
+    workers.ack(AckMode::Manual).prefetch(1).deliveries_max(3).backoff(first, 5.0, longest)
 }
 
 fn submit(queue: &Queue, tasks: &[&str]) -> Fallible<()> {

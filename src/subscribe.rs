@@ -252,9 +252,9 @@ impl Subscribe {
     /// [one given](Self::dead_letters).
     ///
     /// ```
-    /// let options = ringway::Subscribe::new().named("workers").max_deliveries(5);
+    /// let options = ringway::Subscribe::new().named("workers").deliveries_max(5);
     /// ```
-    pub fn max_deliveries(self, count: u32) -> Self {
+    pub fn deliveries_max(self, count: u32) -> Self {
         Self { deliveries_max: Some(count), ..self }
     }
 
@@ -345,7 +345,7 @@ impl Subscribe {
     /// [`Queue::dead_letters_in`](crate::Queue::dead_letters_in) reads them there.
     ///
     /// ```
-    /// let workers = ringway::Subscribe::new().named("workers").max_deliveries(5);
+    /// let workers = ringway::Subscribe::new().named("workers").deliveries_max(5);
     /// let options = workers.dead_letters("/var/lib/orders");
     /// ```
     pub fn dead_letters(self, directory: impl AsRef<Path>) -> Self {

@@ -251,7 +251,7 @@ fn what_threads_do_at_random_settles_each_message_once_or_brings_it_again() {
     let _alive = watchdog();
     let mut random = Random::from_environment();
     let millisecond = Duration::from_millis(1);
-    let options = workers().max_deliveries(5).backoff(millisecond, 1.5, 2 * millisecond);
+    let options = workers().deliveries_max(5).backoff(millisecond, 1.5, 2 * millisecond);
     let hour = Duration::from_secs(3600);
     settle_at_random(&options.clone().prefetch(24), 3_000, &mut random);
     settle_at_random(&options.clone().prefetch(100).ack_within(hour), 3_000, &mut random);

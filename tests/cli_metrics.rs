@@ -123,7 +123,7 @@ fn metrics_are_what_info_tells() {
     let options = QueueOptions::new().capacity(64 << 10).history(directory.path());
     let queue = Queue::create(&name, &options.journal(Journal::Written)).unwrap();
     let mut producer = queue.producer().unwrap();
-    let workers = Subscribe::new().named("w").from(Start::Oldest).max_deliveries(2);
+    let workers = Subscribe::new().named("w").from(Start::Oldest).deliveries_max(2);
     let mut worker = queue.subscribe(&workers).unwrap();
     let mut alone = queue.subscribe(&Subscribe::new()).unwrap();
     for _ in 0..9 {

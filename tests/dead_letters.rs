@@ -23,7 +23,7 @@ fn peer() {
 /// Whatever they refuse once is a dead letter.
 fn workers() -> Subscribe {
     let workers = Subscribe::new().named("workers").from(Start::Oldest);
-    workers.ack(AckMode::Manual).max_deliveries(1)
+    workers.ack(AckMode::Manual).deliveries_max(1)
 }
 
 fn queue_with(name: &Name, directory: &Directory) -> Queue {

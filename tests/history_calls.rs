@@ -241,7 +241,7 @@ fn what_is_cut_off_is_kept_on_the_disk_before_it_is_cut() {
 fn begin_in_new_directories(arguments: &[&str]) {
     let (name, directory) = (arguments[0], Path::new(arguments[1]));
     let queue = Queue::create(name, &options(&directory.join("a/b/c"))).unwrap();
-    let gives_up = workers().max_deliveries(1).dead_letters(directory.join("d/e/f"));
+    let gives_up = workers().deliveries_max(1).dead_letters(directory.join("d/e/f"));
     let mut worker = queue.subscribe(&gives_up).unwrap();
     queue.producer().unwrap().send(b"poison").unwrap();
     assert_eq!(worker.receive().unwrap().message().unwrap().reject().unwrap(), Acked::Done);
@@ -265,7 +265,7 @@ fn the_names_of_all_directories_that_are_made_are_synced() {
 }
 
 fn giving_up() -> Subscribe {
-    workers().on_lag(Lag::Hold).max_deliveries(1)
+    workers().on_lag(Lag::Hold).deliveries_max(1)
 }
 
 /// Ends as a program does that meets an error: the message is left to an heir.

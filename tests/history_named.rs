@@ -135,7 +135,7 @@ fn what_is_left_far_behind_comes_again_and_dies_there() {
     let name = Name::new("retries-behind");
     let directory = Directory::new(&name);
     let queue = Queue::create(&name, &options(&directory)).unwrap();
-    let workers = workers().ack(AckMode::Manual).max_deliveries(2).prefetch(100);
+    let workers = workers().ack(AckMode::Manual).deliveries_max(2).prefetch(100);
     let mut one = queue.subscribe(&workers).unwrap();
     let mut producer = queue.producer().unwrap();
     send_until(&mut producer, 500);
@@ -386,7 +386,7 @@ fn work_goes_on_where_it_was_when_the_queue_is_made_anew() {
     let _alive = watchdog();
     let name = Name::new("work-goes-on");
     let directory = Directory::new(&name);
-    let members = workers().ack(AckMode::Manual).max_deliveries(9).prefetch(100);
+    let members = workers().ack(AckMode::Manual).deliveries_max(9).prefetch(100);
     let mut end = 0;
     let mut first_unsettled = 0;
     for capacity in [CAPACITY, CAPACITY, 4 * CAPACITY, 2 * CAPACITY] {
@@ -413,7 +413,7 @@ fn work_goes_on_where_it_was_when_the_queue_is_made_anew() {
     assert_eq!((&*subscription.name, subscription.lag), ("workers", Lag::Spill));
     assert_eq!(subscription.head_sequence, first_unsettled);
     // What it was made with is known.
-    let error = queue.subscribe(&workers().max_deliveries(3)).unwrap_err();
+    let error = queue.subscribe(&workers().deliveries_max(3)).unwrap_err();
     assert!(matches!(error, Error::SubscriptionDiffers { .. }), "{error:?}");
     // One that is removed does not come back.
     queue.unsubscribe("workers").unwrap();

@@ -111,7 +111,7 @@ impl Cast {
     fn choosy(name: &Name) -> Subscribe {
         let choosy = Subscribe::new().named("choosy").from(Start::Oldest).wait(Wait::Park);
         let choosy = choosy.keyed().ack(AckMode::Manual).prefetch(64);
-        let choosy = choosy.max_deliveries(3).dead_letters(Self::letters(name));
+        let choosy = choosy.deliveries_max(3).dead_letters(Self::letters(name));
         choosy
             .backoff(Duration::from_micros(1), 2.0, BACKOFF_MAX)
             .ack_within(Duration::from_secs(1))

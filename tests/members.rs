@@ -392,7 +392,7 @@ fn dead_letters_need_a_place_whoever_set_the_limit() {
     let name = Name::new("letters");
     let (queue, _producer) = queue_of(&name);
     let directory = Directory::new(&name);
-    let limited = workers().max_deliveries(3).dead_letters(directory.path());
+    let limited = workers().deliveries_max(3).dead_letters(directory.path());
     let _first = queue.subscribe(&limited).unwrap();
     let refused = queue.subscribe(&workers()).unwrap_err();
     assert!(matches!(&refused, Error::InvalidOption { .. }), "{refused}");
@@ -556,7 +556,7 @@ fn what_others_are_done_with_becomes_no_dead_letter() {
             std::fs::write(directory.path(), b"no directory").unwrap();
         }
         let lease = Duration::from_millis(300);
-        let terms = lessees().ack_within(lease).max_deliveries(3).dead_letters(directory.path());
+        let terms = lessees().ack_within(lease).deliveries_max(3).dead_letters(directory.path());
         let place = queue.subscribe(&terms).unwrap();
         let mut slow = queue.subscribe(&terms).unwrap();
         drop(place);

@@ -50,7 +50,7 @@ fn create_with_a_umask(arguments: &[&str]) {
     }
     let letters = format!("{directory}/{umask}");
     let queue = Queue::create(name, &options().history(&letters)).unwrap();
-    let workers = Subscribe::new().named("workers").ack(AckMode::Manual).max_deliveries(1);
+    let workers = Subscribe::new().named("workers").ack(AckMode::Manual).deliveries_max(1);
     let mut worker = queue.subscribe(&workers).unwrap();
     queue.producer().unwrap().send(b"secret").unwrap();
     let message = worker.receive().unwrap().message().unwrap();

@@ -423,7 +423,7 @@ fn poison_becomes_a_dead_letter_after_exactly_as_many_deaths() {
     let directory = Directory::new(&name);
     let options = QueueOptions::new().capacity(SMALL).history(directory.path());
     let queue = Queue::create(&name, &options).unwrap();
-    drop(queue.subscribe(&workers().max_deliveries(LIMIT)).unwrap());
+    drop(queue.subscribe(&workers().deliveries_max(LIMIT)).unwrap());
     Peer::start("produce", &[&name, &COUNT.to_string()]).finish();
     let log = directory.file("log");
     loop {
@@ -468,7 +468,7 @@ fn what_is_refused_comes_again_after_its_pause_and_ends_as_a_dead_letter() {
     let options = QueueOptions::new().capacity(SMALL).history(directory.path());
     let queue = Queue::create(&name, &options).unwrap();
     let pause = Duration::from_millis(20);
-    let options = workers().ack(AckMode::Manual).max_deliveries(4).backoff(
+    let options = workers().ack(AckMode::Manual).deliveries_max(4).backoff(
         pause,
         2.0,
         Duration::from_millis(50),
@@ -1047,7 +1047,7 @@ fn joining_asks_for_what_is_there() {
         workers().keyed(),
         workers().ack_within(2 * lease),
         workers().backoff(lease, 2.0, 2 * lease),
-        workers().max_deliveries(3).dead_letters("/tmp"),
+        workers().deliveries_max(3).dead_letters("/tmp"),
     ] {
         let error = queue.subscribe(&other).unwrap_err();
         assert!(matches!(error, Error::SubscriptionDiffers { .. }), "{error}");
@@ -1056,9 +1056,9 @@ fn joining_asks_for_what_is_there() {
     for (bad, word) in [
         (workers().prefetch(0), "prefetch"),
         (workers().prefetch(1025), "prefetch"),
-        (workers().max_deliveries(0), "deliveries"),
-        (workers().max_deliveries(251), "deliveries"),
-        (workers().max_deliveries(5), "history"),
+        (workers().deliveries_max(0), "deliveries"),
+        (workers().deliveries_max(251), "deliveries"),
+        (workers().deliveries_max(5), "history"),
         (workers().backoff(lease, 0.5, lease), "backoff"),
         (workers().backoff(lease, f64::NAN, lease), "backoff"),
         (workers().backoff(2 * lease, 1.0, lease), "backoff"),

@@ -275,7 +275,7 @@ fn terms(what: &str, directory: &str) -> Option<Subscribe> {
         "make" | "join alone" | "receive alone" | "leave alone" => None,
         "receive keyed" => Some(plain.keyed()),
         "receive next leased" | "ack leased" => Some(plain.ack_within(Duration::from_secs(3_600))),
-        "bury" => Some(plain.max_deliveries(1)),
+        "bury" => Some(plain.deliveries_max(1)),
         "expire" => Some(plain.expires_after(Duration::from_nanos(1))),
         "alter" => Some(altered(&plain, ALTERED[0])),
         _ => Some(plain),
@@ -288,7 +288,7 @@ const ALTERED: [(u32, u64, u64); 2] = [(200, 1, 3_600_000), (100, 2, 7_200_000)]
 
 fn altered(plain: &Subscribe, (limit, pause, lease): (u32, u64, u64)) -> Subscribe {
     let [pause, lease] = [pause, lease].map(Duration::from_millis);
-    let plain = plain.clone().max_deliveries(limit).backoff(pause, 1.0, pause);
+    let plain = plain.clone().deliveries_max(limit).backoff(pause, 1.0, pause);
     plain.ack_within(lease).expires_after(lease)
 }
 

@@ -147,7 +147,7 @@ fn keep(arguments: &[&str]) {
             followed(|| drop(consumer))
         }
         "alter" => {
-            let options = workers().ack_within(LEASE).max_deliveries(LIMIT);
+            let options = workers().ack_within(LEASE).deliveries_max(LIMIT);
             followed(|| queue.alter(&options).unwrap())
         }
         "move" => followed(|| queue.seek("workers", Start::Sequence(2)).unwrap()),
@@ -337,7 +337,7 @@ fn letters_before(what: &str) -> Vec<Vec<u8>> {
 /// Whatever is refused once is a letter.
 fn refuse(queue: &Queue, directory: &Path, payloads: &[Vec<u8>]) {
     let picky = Subscribe::new().named("workers").from(Start::Oldest).ack(AckMode::Manual);
-    let mut picky = queue.subscribe(&picky.max_deliveries(1).dead_letters(directory)).unwrap();
+    let mut picky = queue.subscribe(&picky.deliveries_max(1).dead_letters(directory)).unwrap();
     let mut producer = queue.producer().unwrap();
     for payload in payloads {
         producer.send(payload).unwrap();

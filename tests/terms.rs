@@ -81,7 +81,7 @@ fn terms(queue: &Queue) -> Terms {
 fn options_of((limit, pause, lease): Terms, directory: &Directory) -> Subscribe {
     let mut options = workers().dead_letters(directory.path());
     if let Some(limit) = limit {
-        options = options.max_deliveries(limit);
+        options = options.deliveries_max(limit);
     }
     if let Some(pause) = pause {
         options = options.backoff(pause, 1.5, 2 * pause);
@@ -181,7 +181,7 @@ fn what_cannot_be_altered_is_refused_and_changes_nothing() {
         assert!(matches!(error, Error::SubscriptionDiffers { .. }), "{error}");
         assert!(error.to_string().contains(word), "{error}");
     }
-    for bad in [Subscribe::new(), workers().max_deliveries(0), workers().ack_within(Duration::ZERO)]
+    for bad in [Subscribe::new(), workers().deliveries_max(0), workers().ack_within(Duration::ZERO)]
     {
         let error = queue.alter(&bad).unwrap_err();
         assert!(matches!(error, Error::InvalidOption { .. }), "{error}");

@@ -70,7 +70,7 @@ impl Queue {
     /// # let _ = std::fs::remove_dir_all(&directory);
     /// # let queue = Queue::create("doc-drop-letter", &QueueOptions::new().history(&directory))?;
     /// # let workers = Subscribe::new().named("workers").from(Start::Oldest);
-    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).max_deliveries(1))?;
+    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).deliveries_max(1))?;
     /// # queue.producer()?.send(b"poison")?;
     /// # let _ = worker.receive()?.message().unwrap().nack()?;
     /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
@@ -99,7 +99,7 @@ impl Queue {
     /// # let _ = std::fs::remove_dir_all(&directory);
     /// # let queue = Queue::create("doc-drop-letters", &QueueOptions::new().history(&directory))?;
     /// # let workers = Subscribe::new().named("workers").from(Start::Oldest);
-    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).max_deliveries(1))?;
+    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).deliveries_max(1))?;
     /// # queue.producer()?.send(b"poison")?;
     /// # let _ = worker.receive()?.message().unwrap().nack()?;
     /// use std::time::{Duration, SystemTime};

@@ -555,7 +555,7 @@ impl Queue {
     }
 
     /// Gives a named subscription without members other terms: its
-    /// [limit of deliveries](Subscribe::max_deliveries), its [backoff](Subscribe::backoff), the time
+    /// [limit of deliveries](Subscribe::deliveries_max), its [backoff](Subscribe::backoff), the time
     /// [to acknowledge within](Subscribe::ack_within), and when it
     /// [expires](Subscribe::expires_after). They become what the options say; what the options
     /// leave out is as in a subscription that is made with them: without limit, at once, without time.

@@ -92,7 +92,7 @@ fn new_image() -> Image {
     let mut held = join(&Subscribe::new().from(Start::Oldest));
     let _skipping = join(&Subscribe::new().on_lag(Lag::Skip));
     let workers = Subscribe::new().named("workers").ack(AckMode::Manual).from(Start::Oldest);
-    let workers = workers.max_deliveries(3).dead_letters(letters(&name));
+    let workers = workers.deliveries_max(3).dead_letters(letters(&name));
     let mut worker = join(&workers.prefetch(4));
     let _keyed = join(&Subscribe::new().named("keyed").keyed().from(Start::Oldest));
     let mut producer = queue.producer().expect("nobody else is");

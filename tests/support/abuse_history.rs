@@ -82,7 +82,7 @@ fn new_template() -> Contents {
     let _ = fs::remove_dir_all(&path);
     for part in 1..=3 {
         let queue = Queue::create(&name, &journalled(&path)).expect("a queue");
-        let workers = workers().from(Start::Oldest).max_deliveries(1);
+        let workers = workers().from(Start::Oldest).deliveries_max(1);
         let mut worker = queue.subscribe(&workers).expect("a place");
         let keyed = Subscribe::new().named("keyed").keyed().from(Start::Oldest);
         let keyed = queue.subscribe(&keyed).expect("a place");

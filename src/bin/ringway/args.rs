@@ -500,8 +500,8 @@ pub struct Member {
     #[arg(long, requires = "subscription")]
     pub keyed: bool,
     /// Make a message a dead letter after this many deliveries without an acknowledgement
-    #[arg(long, value_name = "NUMBER", requires = "subscription")]
-    pub max_deliveries: Option<u32>,
+    #[arg(long = "max-deliveries", value_name = "NUMBER", requires = "subscription")]
+    pub deliveries_max: Option<u32>,
     /// Pause before a refused message is delivered again: the first pause, the factor from each
     /// to the next, and the longest; 100ms:2:1m where only the first is given
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]", requires = "subscription")]
@@ -579,7 +579,7 @@ Examples:
 
 What is not named stays as it is. Lag policy and keys cannot be changed.")]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true)
-    .args(["max_deliveries", "backoff", "ack_within", "expires_after"]))]
+    .args(["deliveries_max", "backoff", "ack_within", "expires_after"]))]
 pub struct Alter {
     /// The queue
     pub name: String,
@@ -597,8 +597,8 @@ pub struct Alter {
 pub struct Terms {
     /// Make a message a dead letter after this many deliveries without an acknowledgement; or none:
     /// no limit
-    #[arg(long, value_name = "NUMBER", value_parser = options::or_none(options::count))]
-    pub max_deliveries: Option<Term<u32>>,
+    #[arg(long = "max-deliveries", value_name = "NUMBER", value_parser = options::or_none(options::count))]
+    pub deliveries_max: Option<Term<u32>>,
     /// Pause before a refused message is delivered again; as for `ringway sub`, or none
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]")]
     #[arg(value_parser = options::or_none(options::backoff))]

@@ -28,8 +28,8 @@ pub fn options(options: Subscribe, name: &str, member: &Member) -> Subscribe {
     if member.keyed {
         options = options.keyed();
     }
-    if let Some(count) = member.max_deliveries {
-        options = options.max_deliveries(count);
+    if let Some(count) = member.deliveries_max {
+        options = options.deliveries_max(count);
     }
     if let Some(Backoff { first, factor, max }) = member.backoff {
         options = options.backoff(first, factor, max);

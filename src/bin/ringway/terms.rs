@@ -81,8 +81,8 @@ impl Terms {
             said.map_or(there, |Term(term)| term)
         }
         let deliveries_max = there.and_then(|it| it.deliveries_max);
-        if let Some(count) = chosen(self.max_deliveries, deliveries_max) {
-            options = options.max_deliveries(count);
+        if let Some(count) = chosen(self.deliveries_max, deliveries_max) {
+            options = options.deliveries_max(count);
         }
         let backoff = there.and_then(|it| it.backoff);
         let backoff = backoff.map(|it| Backoff { first: it.first, factor: it.factor, max: it.max });

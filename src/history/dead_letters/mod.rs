@@ -77,7 +77,7 @@ impl std::fmt::Display for Reason {
 /// # let _ = std::fs::remove_dir_all(&directory);
 /// let queue = Queue::create("doc-dead-letter", &QueueOptions::new().history(&directory))?;
 /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
-/// let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).max_deliveries(1))?;
+/// let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).deliveries_max(1))?;
 /// queue.producer()?.send(b"poison")?;
 /// let nacked = worker.receive()?.message().unwrap().nack()?;
 /// assert_eq!(nacked, Nacked::DeadLetter);
