@@ -8,7 +8,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt, parent_id};
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use ringway::{AckMode, Acked, Consumer, Message, Nacked, Queue, Subscribe};
+use ringway::{AckMode, Acked, Consumer, Error, Message, Nacked, Queue, Subscribe};
 
 use crate::args::{Ack, Member, Sub};
 use crate::dialogue::Dialogue;
@@ -66,7 +66,10 @@ pub fn handler<'a>(
     }
     let sink = Sink::new(subscribe.format, subscribe.delimiter, true, interrupt)?;
     Ok(match member.ack {
-        Ack::Auto => Box::new(Writer { sink, unacked: 0, highest: 0, prefetch: prefetch(member) }),
+        Ack::Auto => {
+            let (unacked, prefetch) = (Unacked::default(), prefetch(member));
+            Box::new(Writer { sink, unacked, prefetch })
+        }
         Ack::Manual => {
             let acker = (queue.name().to_owned(), consumer(end)?.acker()?);
             Box::new(Dialogue::new(sink, vec![acker], interrupt, console))
@@ -79,42 +82,63 @@ fn consumer(end: &ReceivingEnd) -> Result<&Consumer, Failure> {
     end.consumer().ok_or_else(|| Failure::Usage("an observer acknowledges nothing".into()))
 }
 
+/// What was written and is not acknowledged yet.
+#[derive(Debug, Default)]
+pub struct Unacked {
+    count: u32,
+    /// The highest sequence of them.
+    highest: u64,
+}
+
+impl Unacked {
+    pub fn note(&mut self, sequence: u64) {
+        self.count += 1;
+        self.highest = self.highest.max(sequence);
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Acknowledges all of it. It is out of this process's hands.
+    pub fn acknowledge(&mut self, consumer: &Consumer) -> Result<(), Error> {
+        let Self { count, highest } = std::mem::take(self);
+        if count > 0 {
+            // Those whose time was over come again, from whoever has them now; they are written.
+            let _ = consumer.ack_through(highest)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes messages, and acknowledges them once they are out of this process's hands.
 struct Writer<'a> {
     sink: Sink<'a>,
-    /// How many were written since, and the highest sequence of them.
-    unacked: u32,
-    highest: u64,
+    unacked: Unacked,
     prefetch: u32,
 }
 
 impl Handler for Writer<'_> {
     fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
         self.sink.write(message)?;
-        self.unacked += 1;
-        self.highest = self.highest.max(message.sequence());
+        self.unacked.note(message.sequence());
         Ok(())
     }
 
     fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
-        if was_idle || self.unacked >= self.prefetch {
+        if was_idle || self.unacked.count() >= self.prefetch {
             self.finish(end)?;
         }
         Ok(Next::Receive(SLICE))
     }
 
     fn unacked(&self) -> u64 {
-        self.unacked.into()
+        self.unacked.count().into()
     }
 
     fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure> {
         self.sink.flush()?;
-        if self.unacked > 0 {
-            // Those whose time was over come again, from whoever has them now; they are written.
-            let _ = consumer(end)?.ack_through(self.highest)?;
-            (self.unacked, self.highest) = (0, 0);
-        }
-        Ok(())
+        Ok(self.unacked.acknowledge(consumer(end)?)?)
     }
 }
 

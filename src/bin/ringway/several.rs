@@ -10,7 +10,7 @@ use crate::args::{Ack, Format, Sub};
 use crate::dialogue::Dialogue;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::{Interrupt, is_abandoned};
-use crate::member::{self, Executor};
+use crate::member::{self, Executor, Unacked};
 use crate::options::Delimiter;
 use crate::output::Console;
 use crate::sink::{Printed, Sink};
@@ -31,8 +31,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
         sources.push(Source {
             queue,
             tally: Tally::default(),
-            unacked: 0,
-            highest: 0,
+            unacked: Unacked::default(),
             failed: None,
         });
     }
@@ -83,10 +82,8 @@ struct Several<'a> {
 struct Source {
     queue: Queue,
     tally: Tally,
-    /// What was written of it and is not acknowledged, if that is to be done: how many, and the highest
-    /// sequence.
-    unacked: u32,
-    highest: u64,
+    /// Nothing, if nothing is to be acknowledged.
+    unacked: Unacked,
     /// The exit code of what went wrong there, if something did.
     failed: Option<u8>,
 }
@@ -156,7 +153,7 @@ impl Several<'_> {
         match &mut self.work {
             Work::Write(sink) => {
                 let most = member::prefetch(&self.subscribe.member);
-                if was_idle || self.sources.iter().any(|source| source.unacked >= most) {
+                if was_idle || self.sources.iter().any(|source| source.unacked.count() >= most) {
                     sink.flush()?;
                     self.acknowledge();
                 }
@@ -170,14 +167,8 @@ impl Several<'_> {
     /// Acknowledges what was written.
     fn acknowledge(&mut self) {
         for number in 0..self.sources.len() {
-            let source = &mut self.sources[number];
-            let Some(consumer) = self.set.get(number).filter(|_| source.unacked > 0) else {
-                continue;
-            };
-            // Those whose time was over come again, from whoever has them now; they are written.
-            let acked = consumer.ack_through(source.highest);
-            (source.unacked, source.highest) = (0, 0);
-            if let Err(error) = acked {
+            let Some(consumer) = self.set.get(number) else { continue };
+            if let Err(error) = self.sources[number].unacked.acknowledge(consumer) {
                 self.give_up(number, error);
             }
         }
@@ -198,7 +189,7 @@ impl Several<'_> {
         for number in 0..self.sources.len() {
             let Some(consumer) = self.set.get(number) else { continue };
             let Source { queue, unacked, .. } = &self.sources[number];
-            match is_at_end(queue, subscription, consumer, (*unacked).into()) {
+            match is_at_end(queue, subscription, consumer, unacked.count().into()) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => self.give_up(number, error),
@@ -285,8 +276,7 @@ impl Source {
         match work {
             Work::Write(sink) => {
                 if subscribe.member.subscription.is_some() {
-                    self.unacked += 1;
-                    self.highest = self.highest.max(printed.sequence());
+                    self.unacked.note(printed.sequence());
                 }
                 sink.write(printed)
             }
