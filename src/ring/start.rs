@@ -136,8 +136,12 @@ impl Ring {
                 let oldest = self.oldest()?;
                 (oldest, oldest.sequence)
             }
-            // Whoever has times looks a sequence up before it gets here.
-            Start::Newest | Start::Time(_) => (self.newest()?, u64::MAX),
+            // What is sent once others may know that it holds is to be its own, so that it looks for
+            // the end before that. Whoever has times looks a sequence up before it gets here.
+            Start::Newest | Start::Time(_) => {
+                let end = self.end()?;
+                (end, end.sequence)
+            }
             Start::Sequence(sequence) => (self.before(sequence)?, sequence),
             Start::Last(count) => {
                 let sequence = self.end()?.sequence.saturating_sub(count);

@@ -255,6 +255,24 @@ fn keys_arrive_beside_their_payloads_and_plain_messages_between_them() {
 }
 
 #[test]
+fn what_is_sent_once_a_newcomer_can_be_seen_is_its_own() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    send(&mut writer, b"before").unwrap();
+    let index = member(&ring, 0);
+    let mut sent = 1;
+    let begin = ring.begin_holding(Start::Newest, |place| {
+        let floor = ring.join(index, Lag::Hold, place.position);
+        send(&mut writer, &[sent]).unwrap();
+        sent += 1;
+        floor
+    });
+    let mut reader = HeldReader::new(ring.clone(), index, begin.unwrap());
+    assert_eq!(receive(&mut reader).unwrap(), [1]);
+}
+
+#[test]
 fn a_held_reader_stops_the_writer_before_its_frame_is_overwritten() {
     let mut memory = Memory::new(CAPACITY, ORIGIN);
     let ring = memory.ring();
