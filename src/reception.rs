@@ -30,6 +30,8 @@ use crate::wait::{
 const POLLS_PER_LOOK: u32 = 32;
 /// How long an observer that backs off does not look: the system makes twice as much of it.
 const NAP: Duration = Duration::from_micros(50);
+/// What was overtaken is found where it has gone to by the next look, unless words are damaged.
+const LOOKS_AGAIN_MAX: u32 = 100;
 /// Who polls by itself looks around once in so many looks that find nothing.
 const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
 
@@ -378,9 +380,11 @@ impl Reception {
             return reader.look(&mut self.buffer);
         }
         let mut read = self.look_for_own()?;
-        if read == Read::Empty && self.is_overtaken() {
+        let mut looks = 0;
+        while read == Read::Empty && self.is_overtaken() && looks < LOOKS_AGAIN_MAX {
             // Just now: it has left the ring, and is to be had all the same.
             read = self.look_for_own()?;
+            looks += 1;
         }
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
             // Relaxed: only this consumer stores it, and others only show it.
@@ -425,6 +429,7 @@ impl Reception {
         }
         let corrupt = |corrupt| self.segment.corrupt(corrupt);
         let ring = self.reader.ring().clone();
+        let mut lost = 0;
         while past.is_entered() {
             let read = past.read(&ring)?;
             self.reader.move_to(past.place());
@@ -438,9 +443,12 @@ impl Reception {
                     if floor <= place.position {
                         past.leave();
                     } else if let Some(index) = past.holder() {
-                        // Lost the race of JOIN. The files have more by the next look.
+                        // Lost the race of JOIN: the files have more by now.
                         ring.join(index, Lag::Skip, place.position);
-                        return Ok(Some(Read::Empty));
+                        lost += 1;
+                        if lost > LOOKS_AGAIN_MAX {
+                            return Ok(Some(Read::Empty));
+                        }
                     }
                 }
                 PastRead::Gone => {

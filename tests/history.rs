@@ -177,6 +177,41 @@ fn who_spills_may_be_anywhere_when_the_ring_comes_round() {
 }
 
 #[test]
+fn nothing_is_said_to_be_left_while_there_is_something_wherever_it_is_by_then() {
+    const ROUNDS: u64 = 100;
+    let _alive = watchdog();
+    for lag in [Lag::Hold, Lag::Spill] {
+        let name = Name::new("wherever");
+        let directory = Directory::new(&name);
+        let journal = Journal::Written;
+        let queue = Queue::create(&name, &options(&directory).journal(journal)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let (sent, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let mut untrue = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let sequence = producer.send(&[7; 1000]).unwrap();
+                    sent.store(sequence + 1, Ordering::Release);
+                }
+            });
+            for _ in 0..ROUNDS {
+                // It begins in the files, and comes to the ring.
+                let options = Subscribe::new().on_lag(lag).from(Start::Last(300));
+                let mut consumer = queue.subscribe(&options).unwrap();
+                for _ in 0..1000 {
+                    let there = sent.load(Ordering::Acquire);
+                    let is_empty = consumer.try_receive().unwrap() == Received::Empty;
+                    untrue += u32::from(is_empty && consumer.next_sequence() < there);
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(untrue, 0, "{lag}");
+    }
+}
+
+#[test]
 fn at_the_limit_the_producer_waits_or_the_oldest_go() {
     const LIMIT: u64 = 40 << 20;
     let _alive = watchdog();
