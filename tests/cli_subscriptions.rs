@@ -62,6 +62,21 @@ fn members_share_the_lines_and_the_place_outlives_them() {
 }
 
 #[test]
+fn nothing_is_over_that_nobody_could_be_given() {
+    const SHARES: &str = "64";
+    let _watchdog = watchdog();
+    let name = Name::new("barred");
+    Queue::create(&name, &QueueOptions::new().capacity(64 << 10).members(1)).unwrap();
+    run_with(&["pub", &name], &numbers(70));
+    // Each that waits to be delivered again has a share of its own, and there are no more of them.
+    let refusing = ["--exec", "false", "--backoff", "1h", "-n", SHARES];
+    run(&[&["sub", &name, "--as", "refusing", "--from", "oldest"], &refusing[..]].concat());
+    let other = ["sub", &name, "--as", "other", "--from", "oldest", "-e", "--timeout", "200ms"];
+    let output = run(&other);
+    assert_eq!((code(&output), output.stdout), (5, vec![]));
+}
+
+#[test]
 fn a_member_that_is_killed_loses_nothing() {
     const COUNT: u32 = 20_000;
     let _watchdog = watchdog();

@@ -32,6 +32,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
             queue,
             tally: Tally::default(),
             unacked: Unacked::default(),
+            ends_at: None,
             failed: None,
         });
     }
@@ -84,6 +85,8 @@ struct Source {
     tally: Tally,
     /// Nothing, if nothing is to be acknowledged.
     unacked: Unacked,
+    /// Where the stream ended when that was asked for first.
+    ends_at: Option<u64>,
     /// The exit code of what went wrong there, if something did.
     failed: Option<u8>,
 }
@@ -188,8 +191,8 @@ impl Several<'_> {
         let Some(subscription) = &self.subscribe.member.subscription else { return true };
         for number in 0..self.sources.len() {
             let Some(consumer) = self.set.get(number) else { continue };
-            let Source { queue, unacked, .. } = &self.sources[number];
-            match is_at_end(queue, subscription, consumer, unacked.count().into()) {
+            let Source { queue, unacked, ends_at, .. } = &mut self.sources[number];
+            match is_at_end(queue, subscription, consumer, unacked.count().into(), ends_at) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => self.give_up(number, error),

@@ -221,7 +221,7 @@ fn follow(
 /// A consumer or an observer.
 pub enum ReceivingEnd {
     Consumer(Consumer),
-    Member { consumer: Consumer, queue: Queue, subscription: String },
+    Member { consumer: Consumer, queue: Queue, subscription: String, ends_at: Option<u64> },
     Observer(Observer),
 }
 
@@ -234,7 +234,8 @@ impl ReceivingEnd {
         Ok(match &subscribe.member.subscription {
             None => Self::Consumer(consumer),
             Some(name) => {
-                Self::Member { consumer, queue: queue.clone(), subscription: name.clone() }
+                let (queue, subscription) = (queue.clone(), name.clone());
+                Self::Member { consumer, queue, subscription, ends_at: None }
             }
         })
     }
@@ -273,10 +274,10 @@ impl ReceivingEnd {
     }
 
     /// Whether nothing is left, now that nothing was there to receive.
-    fn is_at_end(&self, unacked: u64) -> Result<bool, Error> {
+    fn is_at_end(&mut self, unacked: u64) -> Result<bool, Error> {
         match self {
-            Self::Member { consumer, queue, subscription } => {
-                is_at_end(queue, subscription, consumer, unacked)
+            Self::Member { consumer, queue, subscription, ends_at } => {
+                is_at_end(queue, subscription, consumer, unacked, ends_at)
             }
             Self::Consumer(_) | Self::Observer(_) => Ok(true),
         }
@@ -292,15 +293,19 @@ impl ReceivingEnd {
 }
 
 /// Whether nothing of a subscription is left: but for what other members have, and what this one has
-/// and acknowledges when it ends. That may keep others of its key back.
+/// and acknowledges when it ends. That may keep others of its key back. A member may be given nothing
+/// although there is something, because all that it could have it with is in use; so the end is where
+/// the stream ended when this was asked first, and not where nothing comes.
 pub fn is_at_end(
     queue: &Queue,
     subscription: &str,
     consumer: &Consumer,
     unacked: u64,
+    ends_at: &mut Option<u64>,
 ) -> Result<bool, Error> {
     let info = queue.info()?;
     let Some(shared) = subscriptions::find(&info, subscription) else { return Ok(true) };
+    let ends_at = *ends_at.get_or_insert(info.next_sequence);
     let members = info
         .consumers
         .iter()
@@ -309,5 +314,6 @@ pub fn is_at_end(
         members.partition(|member| member.member == consumer.member());
     let of_others: u64 = others.iter().map(|member| member.unacked).sum();
     let own: u64 = own.iter().map(|member| member.unacked).sum();
-    Ok(shared.waiting == 0 && own <= unacked && shared.unacked <= own + of_others)
+    let is_taken = shared.head_sequence >= ends_at;
+    Ok(is_taken && shared.waiting == 0 && own <= unacked && shared.unacked <= own + of_others)
 }
