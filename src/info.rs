@@ -349,12 +349,19 @@ impl SubscriptionInfo {
         let head_sequence = load_acquire(subscription.head_sequence());
         let (mut unacked, mut waiting) = (0, 0);
         let mut first = Place { position: head_position, sequence: head_sequence };
+        let mut held_from = head_position;
         for index in ring.used_shares() {
             let share = ring.share(index);
-            let unsettled = share.load_state().unsettled();
+            let state = share.load_state();
+            let unsettled = state.unsettled();
             let Ok(extent) = ring.extent(index) else { continue };
             let of_it = share.subscription() == Some(subscription.index()) && share.is_passed();
-            if !of_it || unsettled == 0 {
+            if !of_it || state.is_free() {
+                continue;
+            }
+            // Its member may still lend what is settled.
+            held_from = held_from.min(extent.begin.position);
+            if unsettled == 0 {
                 continue;
             }
             unacked += u64::from(unsettled.count_ones());
@@ -402,7 +409,7 @@ impl SubscriptionInfo {
                 .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
             lag_bytes,
             lag_time: age_from(ring, first.position, end),
-            holds_producer: holding.is_by(terms.lag, first.position),
+            holds_producer: holding.is_by(terms.lag, held_from),
             delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
             redelivered: count(word::REDELIVERED, layout::REDELIVERED),
             acked: count(word::ACKED, layout::ACKED).wrapping_add(acked),

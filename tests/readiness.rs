@@ -393,6 +393,50 @@ fn a_pause_that_is_over_is_told() {
 }
 
 #[test]
+fn a_pause_that_began_after_the_last_look_is_told() {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let _watchdog = watchdog_of(Duration::from_secs(60));
+    let (_name, queue) = new_queue("later-pause");
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"again").unwrap();
+    producer.send(b"in hand").unwrap();
+    let mut consumer = queue.subscribe(&workers()).unwrap();
+    let readiness = Readiness::new().unwrap();
+    assert_message(consumer.try_receive(), 0, b"again");
+    assert_message(consumer.try_receive(), 1, b"in hand");
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    for _ in 0..1_000 {
+        assert_eq!(consumer.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
+        loop {
+            wait_for(&readiness, &mut consumer);
+            if consumer.try_receive().unwrap().message().is_some() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pause_that_another_began_just_after_the_last_look_is_told() {
+    const PAUSE: Duration = Duration::from_millis(2);
+    let _watchdog = watchdog_of(Duration::from_secs(60));
+    let (_name, queue) = new_queue("others-pause");
+    queue.producer().unwrap().send(b"again").unwrap();
+    let [mut one, mut other] = [(), ()].map(|()| queue.subscribe(&workers()).unwrap());
+    let readiness = Readiness::new().unwrap();
+    assert_message(one.try_receive(), 0, b"again");
+    for _ in 0..1_000 {
+        // It has seen all there is, and looks again too soon to do so again.
+        assert_eq!(other.try_receive().unwrap(), Received::Empty);
+        assert_eq!(one.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
+        while other.try_receive().unwrap().message().is_none() {
+            wait_for(&readiness, &mut other);
+        }
+        std::mem::swap(&mut one, &mut other);
+    }
+}
+
+#[test]
 fn what_is_there_needs_no_wait() {
     let (name, queue) = new_queue("there");
     let mut producer = queue.producer().unwrap();

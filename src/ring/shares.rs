@@ -134,7 +134,7 @@ impl State {
         self.owner().is_none() && self.unsettled() != 0
     }
 
-    fn is_free(self) -> bool {
+    pub(crate) fn is_free(self) -> bool {
         self.owner().is_none() && self.unsettled() == 0
     }
 

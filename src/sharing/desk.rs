@@ -205,14 +205,22 @@ impl Desk {
         if !self.has_lease() {
             return true;
         }
-        portion.count_progress();
-        self.replace(portion, portion.state().owned_by(Some(self.index)))
+        let is_own = self.replace(portion, portion.state().owned_by(Some(self.index)));
+        if is_own {
+            // Not before: it would be another member's progress.
+            portion.count_progress();
+        }
+        is_own
     }
 
     /// Changes a share's state; `false` if another member has taken it away.
     #[inline(always)]
     pub(super) fn replace(&self, portion: &Portion, state: State) -> bool {
-        if self.has_lease() { portion.replace_state(state) } else { portion.store_state(state) }
+        if self.has_lease() {
+            portion.replace_state(state)
+        } else {
+            !portion.is_lost() && portion.store_state(state)
+        }
     }
 
     #[inline(always)]
@@ -389,10 +397,12 @@ impl Desk {
         true
     }
 
-    /// Settles a message as missed, and those that follow it below the sequence `to`; none if another
-    /// member has taken the share away, which may have got them.
+    /// Settles a message that is not lent as missed, and those that follow it below the sequence `to`
+    /// and are not lent either; none if another member has taken the share away, which may have got
+    /// them.
     pub(super) fn miss(&self, portion: &Portion, number: u32, to: u64) -> Option<Missed> {
-        let in_order = bits(portion.state().unsettled() & (u32::MAX << number));
+        let own = portion.state().unsettled() & !portion.lent();
+        let in_order = bits(own & (u32::MAX << number));
         let first = portion.extent().begin.sequence;
         let is_gone = |number: u32| first + u64::from(number) < to;
         let run = in_order.zip(number..).take_while(|&(found, due)| found == due && is_gone(due));
@@ -440,7 +450,7 @@ impl Desk {
         opened
     }
 
-    /// Lets go of a share that is settled, for one who is not the receiver.
+    /// Lets go of a share that is settled, before the receiver puts it aside.
     pub(super) fn retire(&self, portion: &Portion) {
         portion.retire();
         announce_room(&self.ring);

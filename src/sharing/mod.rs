@@ -244,6 +244,8 @@ impl SharedReader {
                 if let Some(read) = work.look_at_others(is_closed, buffer)? {
                     return Ok(read.map(Some));
                 }
+                // A dead letter may have been the last of a share, which the producer waits for.
+                work.put_aside(&mut self.run);
                 if !work.is_something_left() {
                     return Ok(nothing);
                 }
@@ -339,6 +341,7 @@ impl SharedReader {
             other.fill(ring, extent, state, keyed);
             portion = Arc::new(other);
         }
+        work.lose_older(&portion);
         let has_left = work.desk.has_left(&portion);
         if has_left {
             // What lies there in the ring is something else.
@@ -461,12 +464,11 @@ impl SharedReader {
     pub(crate) fn idle_time(&self) -> Duration {
         let work = &self.work;
         let (mut due_at, now) = (work.due_at, Instant::now());
-        if let Some(_shown) = work.hold() {
-            // Ackers may have refused something since the last look. What is due is for the next one.
-            let own = work.portions().filter(|portion| !portion.is_lost());
-            let retries = own.flat_map(|portion| portion.retries()).filter(|&(_, at)| at > now);
-            retries.for_each(|(_, at)| note_due(&mut due_at, at));
-        }
+        let _shown = work.hold();
+        // Something may have been refused since the last look. What is due is for the next one.
+        let own = work.portions().filter(|portion| !portion.is_lost());
+        let retries = own.flat_map(|portion| portion.retries()).filter(|&(_, at)| at > now);
+        retries.for_each(|(_, at)| note_due(&mut due_at, at));
         due_at.map_or(Duration::MAX, |due_at| due_at.saturating_duration_since(now))
     }
 }

@@ -156,7 +156,8 @@ impl<'a> Settler<'a> {
     {
         let lent = |portion: &'b Arc<Portion>| {
             let number = portion.number_of(sequence)?;
-            (portion.in_hand() & bit(number) != 0).then_some((portion, number))
+            let is_own = portion.in_hand() & bit(number) != 0 && !portion.is_lost();
+            is_own.then_some((portion, number))
         };
         match self.work {
             Some(work) => work.portions().find_map(lent),
@@ -169,9 +170,7 @@ impl<'a> Settler<'a> {
         let acked = self.desk.settle_as(layout::ACKED, portion, messages);
         // Behind that, so that the receiver never takes it for something that is left.
         portion.set_lent(portion.lent() & !messages);
-        if self.work.is_none() {
-            self.pass_on(settling, portion);
-        }
+        self.pass_on(settling, portion);
         if acked { Acked::Done } else { Acked::Late }
     }
 
@@ -200,9 +199,7 @@ impl<'a> Settler<'a> {
                 false
             }
         };
-        if self.work.is_none() {
-            self.pass_on(&settling, portion);
-        }
+        self.pass_on(&settling, portion);
         Ok(if is_buried { Acked::Done } else { Acked::Late })
     }
 
@@ -215,7 +212,7 @@ impl<'a> Settler<'a> {
         if portion.is_lost() || is_lent || self.lends {
             return false;
         }
-        if self.work.is_none() && portion.state().unsettled() == 0 {
+        if portion.state().unsettled() == 0 {
             self.desk.retire(portion);
         }
         let is_left = Desk::is_all_waiting(portion);

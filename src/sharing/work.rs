@@ -289,6 +289,11 @@ impl Work {
             return;
         }
         let mut shown = hold(desk);
+        if desk.has_lease() {
+            // Nobody tells it what has passed to others meanwhile, and what is blocked does so although
+            // the member is at work.
+            current.iter().chain(&*left).for_each(|portion| portion.look_after());
+        }
         let mut put_back = |portion: Arc<Portion>| {
             if let Some(shown) = &mut shown {
                 shown.hide(&portion);
@@ -328,6 +333,16 @@ impl Work {
             } else {
                 put_back(left.remove(place));
             }
+        }
+    }
+
+    /// What the member had of an entry of the table before it has this there is another's, whether it
+    /// knows that or not.
+    pub(super) fn lose_older(&self, portion: &Portion) {
+        if self.desk.has_lease() {
+            let _shown = self.hold();
+            let older = self.portions().filter(|other| other.index() == portion.index());
+            older.for_each(|older| older.lose());
         }
     }
 
@@ -448,6 +463,9 @@ impl Work {
         if at_once || has_opened || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
             self.seen = self.sights(now);
             self.seen_at = Some(now);
+        } else if let Some(seen_at) = self.seen_at {
+            // What has been left since then is not seen yet.
+            note_due(&mut self.due_at, seen_at + SIGHT_INTERVAL);
         }
         let mut ripe = None;
         for sight in &self.seen {
@@ -467,6 +485,7 @@ impl Work {
                     portion.retry_at(number, sight.since + pause);
                 }
                 let portion = Arc::new(portion);
+                self.lose_older(&portion);
                 if let Some(mut shown) = self.hold() {
                     shown.show(&portion);
                 }

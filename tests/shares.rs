@@ -1,0 +1,200 @@
+//! What becomes of shares that nobody gets on with: those that are blocked, that pass on, whose last
+//! message was settled late, and of which something is gone.
+
+mod support;
+
+use std::time::Duration;
+
+use ringway::{
+    AckMode, Acked, Consumer, Lag, Message, Nacked, Producer, Queue, QueueOptions, Received, Sent,
+    Start, Subscribe, Wait,
+};
+use support::{Directory, Name, watchdog};
+
+const CAPACITY: u64 = 64 << 10;
+const LEASE: Duration = Duration::from_millis(30);
+
+fn options() -> QueueOptions {
+    QueueOptions::new().capacity(CAPACITY).members(8)
+}
+
+fn new_queue(name: &Name) -> (Queue, Producer) {
+    let queue = Queue::create(name, &options()).unwrap();
+    let producer = queue.producer().unwrap();
+    (queue, producer)
+}
+
+fn workers() -> Subscribe {
+    let options = Subscribe::new().named("workers").from(Start::Oldest).wait(Wait::Park);
+    options.ack(AckMode::Manual)
+}
+
+fn next(consumer: &mut Consumer) -> Message<'_> {
+    consumer.receive().unwrap().message().expect("a message")
+}
+
+fn send_of(producer: &mut Producer, key: &[u8]) {
+    producer.message().key(key).send(b"work").unwrap();
+}
+
+/// Sends until the ring is full, and has another member acknowledge all that it can get.
+fn fill(producer: &mut Producer, rest: &mut Consumer) {
+    while producer.try_send(&[7; 1000]).unwrap() != Sent::Full {
+        while rest.try_receive().unwrap().message().is_some() {}
+    }
+    while rest.try_receive().unwrap().message().is_some() {}
+    assert_eq!(producer.try_send(&[7; 1000]).unwrap(), Sent::Full);
+}
+
+#[test]
+fn what_is_blocked_and_has_passed_on_leaves_room_to_who_had_it() {
+    let _watchdog = watchdog();
+    let name = Name::new("blocked");
+    let (queue, mut producer) = new_queue(&name);
+    let options = workers().keyed().ack_within(LEASE);
+    let [mut one, mut other] =
+        [(), ()].map(|()| queue.subscribe(&options.clone().prefetch(2)).unwrap());
+    let mut busy = queue.subscribe(&options.clone().prefetch(1)).unwrap();
+    send_of(&mut producer, b"a");
+    assert_eq!(next(&mut busy).sequence(), 0);
+    send_of(&mut producer, b"a");
+    send_of(&mut producer, b"a");
+    assert_eq!(one.try_receive().unwrap(), Received::Empty);
+    let passed_on = |of: &Consumer| {
+        let info = queue.info().unwrap();
+        info.consumers.iter().any(|member| member.member == of.member() && member.unacked == 2)
+    };
+    while !passed_on(&other) {
+        assert_eq!(busy.extend(0).unwrap(), Acked::Done);
+        assert_eq!(other.try_receive().unwrap(), Received::Empty);
+    }
+    send_of(&mut producer, b"b");
+    loop {
+        assert_eq!(busy.extend(0).unwrap(), Acked::Done);
+        let found = [&mut one, &mut other].map(|member| {
+            member.try_receive().unwrap().message().map(|message| message.sequence())
+        });
+        if let Some(found) = found.into_iter().flatten().next() {
+            assert_eq!(found, 3);
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_is_for_others_once_the_rest_is_acknowledged() {
+    let _watchdog = watchdog();
+    let pause = Duration::from_millis(20);
+    for lease in [None, Some(Duration::from_secs(3600))] {
+        let name = Name::new("rest");
+        let (queue, mut producer) = new_queue(&name);
+        let options = lease.map_or(workers(), |lease| workers().ack_within(lease));
+        let mut one = queue.subscribe(&options.clone().prefetch(8)).unwrap();
+        producer.send(b"refused").unwrap();
+        producer.send(b"acknowledged").unwrap();
+        assert_eq!(next(&mut one).sequence(), 0);
+        assert_eq!(one.nack_after(0, pause).unwrap(), Nacked::Retry(pause));
+        if lease.is_some() {
+            assert_eq!(next(&mut one).ack().unwrap(), Acked::Done);
+        } else {
+            assert_eq!(next(&mut one).sequence(), 1);
+            assert_eq!(one.ack(1).unwrap(), Acked::Done);
+        }
+        // It does something else now.
+        let mut other = queue.subscribe(&options).unwrap();
+        let message = next(&mut other);
+        assert_eq!((message.sequence(), message.delivery()), (0, 2));
+    }
+}
+
+#[test]
+fn the_last_acknowledgement_of_a_share_makes_room_at_once() {
+    let _watchdog = watchdog();
+    let name = Name::new("room");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(1)).unwrap();
+    let mut rest = queue.subscribe(&workers().ack(AckMode::Auto)).unwrap();
+    producer.send(&[7; 1000]).unwrap();
+    assert_eq!(next(&mut one).sequence(), 0);
+    fill(&mut producer, &mut rest);
+    let holds = || queue.info().unwrap().subscriptions[0].holds_producer;
+    assert!(holds());
+    assert_eq!(one.ack(0).unwrap(), Acked::Done);
+    assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
+
+    // A message that is acknowledged itself may be read as long as it is there.
+    let mut one = queue.subscribe(&workers().prefetch(1)).unwrap();
+    let message = next(&mut one);
+    assert_eq!(message.ack().unwrap(), Acked::Done);
+    let payload = message.payload();
+    fill(&mut producer, &mut rest);
+    assert_eq!(payload, [7; 1000]);
+    assert!(holds(), "{:?}", producer.held_by());
+}
+
+#[test]
+fn a_dead_letter_that_was_the_last_of_a_share_makes_room_at_once() {
+    let _watchdog = watchdog();
+    let name = Name::new("poison");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options().history(directory.path())).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let options = workers().deliveries_max(1);
+    let mut one = queue.subscribe(&options.clone().prefetch(1)).unwrap();
+    let mut rest = queue.subscribe(&options.ack(AckMode::Auto)).unwrap();
+    producer.send(&[7; 1000]).unwrap();
+    assert_eq!(next(&mut one).sequence(), 0);
+    fill(&mut producer, &mut rest);
+    drop(one);
+    while queue.info().unwrap().subscriptions[0].dead_letters == 0 {
+        assert_eq!(rest.try_receive().unwrap(), Received::Empty);
+    }
+    assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
+}
+
+#[test]
+fn what_a_member_has_in_hand_is_not_missed() {
+    let _watchdog = watchdog();
+    let name = Name::new("in-hand");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().on_lag(Lag::Skip).prefetch(8)).unwrap();
+    for _ in 0..4 {
+        producer.send(b"work").unwrap();
+    }
+    for sequence in 0..3 {
+        assert_eq!(next(&mut one).sequence(), sequence);
+    }
+    assert_eq!(one.nack_after(0, Duration::ZERO).unwrap(), Nacked::Retry(Duration::ZERO));
+    for _ in 0..2 * CAPACITY / 1000 {
+        producer.send(&[7; 1000]).unwrap();
+    }
+    let mut missed = Vec::new();
+    while missed.len() < 2 {
+        if let Received::Missed { from, to } = one.try_receive().unwrap() {
+            missed.push((from, to));
+        }
+    }
+    assert_eq!(missed, [(3, 4), (0, 1)]);
+    for sequence in 1..3 {
+        assert_eq!(one.ack(sequence).unwrap(), Acked::Done);
+    }
+}
+
+#[test]
+fn the_progress_of_who_is_too_late_is_not_that_of_its_heir() {
+    let _watchdog = watchdog();
+    let name = Name::new("late");
+    let (queue, mut producer) = new_queue(&name);
+    let options = workers().ack_within(LEASE).prefetch(1);
+    let [mut late, mut heir, mut third] = [(), (), ()].map(|()| queue.subscribe(&options).unwrap());
+    producer.send(b"work").unwrap();
+    assert_eq!(next(&mut late).delivery(), 1);
+    assert_eq!(next(&mut heir).delivery(), 2);
+    let delivery = loop {
+        assert_eq!(late.extend(0).unwrap(), Acked::Late);
+        if let Some(message) = third.try_receive().unwrap().message() {
+            break message.delivery();
+        }
+    };
+    assert_eq!(delivery, 3);
+}
