@@ -14,7 +14,7 @@ const BATCHES: usize = 32;
 /// length. What lies before is the warm-up: messages of that time count for how many are there
 /// later, and not for waits.
 ///
-/// A simulation and a measurement give it the same three moments for each message, in any order.
+/// A simulation and a measurement tell it the same of each message, in any order.
 ///
 /// ```
 /// use ringway::workload::Meter;
@@ -92,7 +92,9 @@ impl Meter {
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     pub fn served(&mut self, intended_ns: u64, start_ns: u64, end_ns: u64) {
-        self.count_served(float(intended_ns), float(start_ns), float(end_ns));
+        let wait_ns = start_ns.saturating_sub(intended_ns);
+        let sojourn_ns = end_ns.saturating_sub(intended_ns).max(wait_ns);
+        self.count_served(float(intended_ns), float(wait_ns), float(sojourn_ns));
     }
 
     /// A message that was intended for this moment was refused.
@@ -106,11 +108,11 @@ impl Meter {
         self.count_lost(float(intended_ns));
     }
 
-    pub(super) fn count_served(&mut self, intended_ns: f64, start_ns: f64, end_ns: f64) {
-        let start_ns = start_ns.max(intended_ns);
-        let end_ns = end_ns.max(start_ns);
-        let wait_ns = start_ns - intended_ns;
-        let sojourn_ns = end_ns - intended_ns;
+    /// The same by lengths, which moments are too coarse to give: 30,000 years into a run an `f64`
+    /// goes in steps of 131 us. So the moments only choose batches. The sojourn is no shorter than
+    /// the wait.
+    pub(super) fn count_served(&mut self, intended_ns: f64, wait_ns: f64, sojourn_ns: f64) {
+        let (start_ns, end_ns) = (intended_ns + wait_ns, intended_ns + sojourn_ns);
         if let Some(batch) = self.batch_at(intended_ns) {
             batch.accepted += 1;
             batch.wait_ns += wait_ns;
@@ -121,9 +123,9 @@ impl Meter {
         if let Some(batch) = self.batch_at(end_ns) {
             batch.departures += 1;
         }
-        self.spread(intended_ns, end_ns, |batch, ns| batch.in_system_ns += ns);
-        self.spread(intended_ns, start_ns, |batch, ns| batch.waiting_ns += ns);
-        self.spread(start_ns, end_ns, |batch, ns| batch.busy_ns += ns);
+        self.spread(intended_ns, sojourn_ns, |batch, ns| batch.in_system_ns += ns);
+        self.spread(intended_ns, wait_ns, |batch, ns| batch.waiting_ns += ns);
+        self.spread(start_ns, sojourn_ns - wait_ns, |batch, ns| batch.busy_ns += ns);
     }
 
     pub(super) fn count_lost(&mut self, intended_ns: f64) {
@@ -167,18 +169,23 @@ impl Meter {
         self.batches.get_mut(usize::try_from(number::floor(index)).unwrap_or(usize::MAX))
     }
 
-    /// Gives each batch its part of the time between two moments.
-    fn spread(&mut self, from_ns: f64, to_ns: f64, mut add: impl FnMut(&mut Batch, f64)) {
-        let from = ((from_ns - self.begin_ns) / self.batch_ns).max(0.0);
-        let to = (to_ns - self.begin_ns) / self.batch_ns;
-        let first = usize::try_from(number::floor(from)).unwrap_or(usize::MAX);
+    /// Gives each batch its part of a time that begins at that moment.
+    fn spread(&mut self, from_ns: f64, length_ns: f64, mut add: impl FnMut(&mut Batch, f64)) {
+        let from = (from_ns - self.begin_ns) / self.batch_ns;
+        let to = (from_ns + length_ns - self.begin_ns) / self.batch_ns;
+        let first = usize::try_from(number::floor(from.max(0.0))).unwrap_or(usize::MAX);
         for (index, batch) in self.batches.iter_mut().enumerate().skip(first) {
             let begin = float(index as u64);
-            let part = to.min(begin + 1.0) - from.max(begin);
-            if part <= 0.0 {
+            // What lies in one batch counts as it is, however near to each other its ends are.
+            let part_ns = if from >= begin && to <= begin + 1.0 {
+                length_ns
+            } else {
+                (to.min(begin + 1.0) - from.max(begin)) * self.batch_ns
+            };
+            if part_ns <= 0.0 {
                 return;
             }
-            add(batch, part * self.batch_ns);
+            add(batch, part_ns);
         }
     }
 }
@@ -419,7 +426,7 @@ mod tests {
         // 32 batches of 1 ns. A message from before the window to behind it is in all of them.
         let mut meter = Meter::new(100, 32, 2).unwrap();
         meter.served(50, 108, 200);
-        meter.count_served(104.5, 104.5, 105.25);
+        meter.count_served(104.5, 0.0, 0.75);
         meter.lost(99);
         meter.lost(131);
         meter.lost(132);

@@ -94,11 +94,11 @@ impl Interval {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeAverage {
-    begin_ns: f64,
-    end_ns: f64,
-    now_ns: f64,
+    begin: u128,
+    end: u128,
+    now: u128,
     level: i64,
-    /// Level times nanoseconds within the window.
+    /// Level times length of time within the window.
     area: f64,
 }
 
@@ -111,12 +111,12 @@ impl TimeAverage {
     /// ```
     #[must_use]
     pub fn new(begin_ns: u64, end_ns: u64) -> Self {
-        Self::over(float(begin_ns), float(end_ns.max(begin_ns)))
+        Self::over(begin_ns.into(), end_ns.max(begin_ns).into())
     }
 
-    /// The same, for times with fractions. The end is not before the beginning.
-    pub(super) fn over(begin_ns: f64, end_ns: f64) -> Self {
-        Self { begin_ns, end_ns, now_ns: f64::NEG_INFINITY, level: 0, area: 0.0 }
+    /// The same in whatever unit of time. The end is not before the beginning.
+    pub(super) fn over(begin: u128, end: u128) -> Self {
+        Self { begin, end, now: 0, level: 0, area: 0.0 }
     }
 
     /// The level goes up, or down, by so much at this moment. Changes come in the order of time,
@@ -128,12 +128,12 @@ impl TimeAverage {
     /// assert_eq!(average.mean(), 3.0);
     /// ```
     pub fn change(&mut self, at_ns: u64, by: i64) {
-        self.change_at(float(at_ns), by);
+        self.change_at(at_ns.into(), by);
     }
 
-    pub(super) fn change_at(&mut self, at_ns: f64, by: i64) {
-        self.area += self.area_until(at_ns);
-        self.now_ns = self.now_ns.max(at_ns);
+    pub(super) fn change_at(&mut self, at: u128, by: i64) {
+        self.area += self.area_until(at);
+        self.now = self.now.max(at);
         self.level = self.level.saturating_add(by);
     }
 
@@ -147,16 +147,18 @@ impl TimeAverage {
     /// ```
     #[must_use]
     pub fn mean(&self) -> f64 {
-        let length_ns = self.end_ns - self.begin_ns;
-        if length_ns > 0.0 { (self.area + self.area_until(self.end_ns)) / length_ns } else { 0.0 }
+        let length = self.end - self.begin;
+        #[allow(clippy::cast_precision_loss, reason = "53 bits are enough of a divisor")]
+        if length > 0 { (self.area + self.area_until(self.end)) / length as f64 } else { 0.0 }
     }
 
-    fn area_until(&self, at_ns: f64) -> f64 {
-        let from = self.now_ns.clamp(self.begin_ns, self.end_ns);
-        let to = at_ns.clamp(self.begin_ns, self.end_ns);
+    fn area_until(&self, at: u128) -> f64 {
+        let from = self.now.clamp(self.begin, self.end);
+        let to = at.clamp(self.begin, self.end);
+        // A difference of whole numbers, which late in a long run one of `f64` would not be.
         #[allow(clippy::cast_precision_loss, reason = "levels are far below 2^53")]
-        let level = self.level as f64;
-        level * (to - from).max(0.0)
+        let (level, length) = (self.level as f64, to.saturating_sub(from) as f64);
+        level * length
     }
 }
 

@@ -185,7 +185,7 @@ fn play(
             let start = sent.max(*ready);
             *ready = start.saturating_add(next_service(service));
             read_by_all = read_by_all.max(*ready);
-            meter.count_served(to_ns(arrival), to_ns(start), to_ns(*ready));
+            meter.count_served(to_ns(arrival), to_ns(start - arrival), to_ns(*ready - arrival));
         }
         if places < usize::MAX {
             ring.push_back(read_by_all);

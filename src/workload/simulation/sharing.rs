@@ -101,8 +101,9 @@ fn play(
     (begin_ns, length_ns): (f64, f64),
 ) -> Result<Simulated, Error> {
     let meter = Meter::over(begin_ns, length_ns, scenario.servers())?;
+    let (begin, end) = (to_ticks(begin_ns), to_ticks(begin_ns + length_ns));
     let mut system = System {
-        begin: to_ticks(begin_ns),
+        begin,
         places: scenario.bound().map_or(usize::MAX, |bound| bound.places as usize),
         rejects: scenario.bound().is_some_and(|bound| bound.when_full == WhenFull::Reject),
         free: scenario.servers(),
@@ -113,12 +114,11 @@ fn play(
         keys: scenario.keys().map(|keys| Keys::new(keys, Random::new(plan.seed, KEYS))),
         service: scenario.service().times(Random::new(plan.seed, SERVICES)),
         meter,
-        there: TimeAverage::over(begin_ns, begin_ns + length_ns),
+        there: TimeAverage::over(begin, end),
         offered: 0,
         came: 0,
         found_full: 0,
     };
-    let end = to_ticks(begin_ns + length_ns);
     let mut arrivals = Arrivals::new(scenario.arrival(), scenario.rate_per_s(), plan.seed);
     loop {
         let arrival = arrivals.next();
@@ -189,8 +189,9 @@ impl System {
     }
 
     fn finish(&mut self, InService { end, start, message }: &InService) {
-        self.meter.count_served(to_ns(message.arrival), to_ns(*start), to_ns(*end));
-        self.there.change_at(to_ns(*end), -1);
+        let (wait, sojourn) = (*start - message.arrival, *end - message.arrival);
+        self.meter.count_served(to_ns(message.arrival), to_ns(wait), to_ns(sojourn));
+        self.there.change_at(*end, -1);
         self.free += 1;
         self.inside -= 1;
         if let Some(next) = self.keys.as_mut().and_then(|keys| keys.release(message.key)) {
@@ -213,7 +214,7 @@ impl System {
             self.meter.count_lost(to_ns(arrival));
             return;
         }
-        self.there.change_at(to_ns(arrival), 1);
+        self.there.change_at(arrival, 1);
         if full {
             self.outside.push_back(message);
         } else {

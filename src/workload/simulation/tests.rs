@@ -123,7 +123,7 @@ fn one_server_is_lindleys_recursion() {
         let (mut now, mut wait) = (gaps.next_ns(), 0.0);
         while now < begin_ns + length_ns {
             let service = services.next_ns();
-            meter.count_served(now, now + wait, now + wait + service);
+            meter.count_served(now, wait, wait + service);
             let gap = gaps.next_ns();
             wait = (wait + service - gap).max(0.0);
             now += gap;
@@ -153,6 +153,28 @@ fn one_a_second_served_for_one_second_never_waits_nor_finds_its_place_taken() {
     let scenario = scenario("fixed", "fixed:7ns", 1e9 / 7.0, 1);
     let scenario = bounded(&scenario, 1, WhenFull::Reject);
     assert_eq!(simulate(&scenario, &plan(1000)).unwrap().measured.lost, 0);
+}
+
+/// At a message in eleven days, where a run lasts so long that moments alone have no microseconds.
+#[test]
+fn times_are_as_exact_late_in_a_long_run_as_at_its_beginning() {
+    let twenty_us = |ns: f64| (ns / 20_000.0 - 1.0).abs() < 0.002;
+    for arrival in ["poisson", "fixed"] {
+        let alone = scenario(arrival, "fixed:20us", 1e-6, 1);
+        let simulated = simulate(&alone, &plan(20_000)).unwrap();
+        let consumers = vec![*alone.service()];
+        let broadcast = Broadcast::new(alone.arrival().clone(), consumers, 1e-6, None).unwrap();
+        let broadcasted = simulate_broadcast(&broadcast, &plan(20_000)).unwrap();
+        for measured in [&simulated.measured, &broadcasted.consumers[0]] {
+            let sojourn = |percentile| measured.sojourn_percentile_ns(percentile).unwrap();
+            assert!(twenty_us(sojourn(50.0)) && twenty_us(sojourn(99.0)), "{}", sojourn(50.0));
+            assert!(twenty_us(measured.figures.sojourn_mean_ns));
+            let worked = measured.figures.utilisation / measured.figures.throughput_per_s * 1e9;
+            assert!(twenty_us(worked), "{worked}");
+        }
+        let little = simulated.little_ratio().unwrap();
+        assert!((little - 1.0).abs() < 0.01, "{little}");
+    }
 }
 
 #[test]
@@ -305,9 +327,10 @@ fn a_broadcast_is_replayed_by_the_chance_of_its_offer() {
         let mut meter = Meter::new(from, to - from, 1).unwrap();
         let (mut work, mut free_ns) = (offer.work_of(consumer, service), 0.0_f64);
         for at_ns in offer.times() {
-            let start_ns = free_ns.max(float(at_ns));
+            let at_ns = float(at_ns);
+            let start_ns = free_ns.max(at_ns);
             free_ns = start_ns + work.next_ns();
-            meter.count_served(float(at_ns), start_ns, free_ns);
+            meter.count_served(at_ns, start_ns - at_ns, free_ns - at_ns);
         }
         let expected = meter.measured(0.95).unwrap();
         let found = &replayed.consumers[usize::from(consumer)];
