@@ -164,6 +164,29 @@ fn broadcast_is_simulated_and_says_so() {
 }
 
 #[test]
+fn broadcast_through_a_ring_without_an_end_is_predicted_for_each_consumer() {
+    let services = "--service exp:1us --service fixed:2us --service exp:3us";
+    let arguments = format!("--broadcast {services} --load 0.6 -n 200000");
+    let value = json_of(&arguments);
+    for (consumer, model) in ["M/M/1", "M/D/1", "M/M/1"].into_iter().enumerate() {
+        let theory = &value["theory"]["consumers"][consumer];
+        assert_eq!((&theory["model"], &theory["basis"]), (&json!(model), &json!("exact")));
+        let simulated = &value["simulation"]["consumers"][consumer];
+        let wait = |of: &Value| of["wait_mean_ns"].as_f64().unwrap();
+        let off = wait(&simulated["figures"]) - wait(&theory["figures"]);
+        assert!(off.abs() < wait(&simulated["half_widths"]), "{consumer}: {value}");
+        assert!((wait(&simulated["ratios"]) - 1.0).abs() < 0.1, "{consumer}: {value}");
+    }
+    let said = text(&arguments);
+    assert!(!said.contains("couples") && !said.contains("no closed form"), "{said}");
+    let cells = row(&said, "2         exp:3us");
+    assert_eq!([&cells[0], &cells[2], &cells[5]], ["M/M/1", "7.5 us", "4.5 us"], "{said}");
+    let rough = text("--broadcast --arrival erlang:2 --service fixed:1us -n 2000");
+    assert!(rough.contains("~ marks an approximation"), "{rough}");
+    assert!(row(&rough, "0         fixed:1us")[2].starts_with('~'), "{rough}");
+}
+
+#[test]
 fn what_introductions_get_wrong_is_named_with_numbers() {
     let text = text("--explain");
     for words in [

@@ -908,7 +908,8 @@ pub struct Model {
     #[arg(long, value_name = "COUNT")]
     #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
     pub keys: Option<u32>,
-    /// Every consumer gets every message, and the producer waits for the slowest; simulated
+    /// Every consumer gets every message, and with --bound the producer waits for the slowest;
+    /// simulated
     #[arg(long, conflicts_with_all = ["servers", "when_full", "keys"])]
     pub broadcast: bool,
     /// Simulate it too, message by message

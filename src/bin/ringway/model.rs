@@ -28,12 +28,14 @@ pub struct Shared {
     pub messages: u64,
 }
 
-/// Scenario and simulation of consumers that each get all messages.
+/// Scenario, theory and simulation of consumers that each get all messages.
 pub struct Broadcasted {
     pub arrival: String,
     pub consumers: Vec<Service>,
     pub broadcast: Broadcast,
     pub places: Option<u32>,
+    /// Of each consumer, unless a ring that can be full couples them.
+    pub predictions: Option<Vec<Prediction>>,
     pub simulated: BroadcastSimulated,
     pub seed: u64,
     /// How many messages were to be simulated.
@@ -84,11 +86,18 @@ fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
     let broadcast =
         Broadcast::new(model.arrival.clone(), model.service.clone(), rate_per_s, model.bound)?;
     let simulated = simulate_broadcast(&broadcast, plan)?;
+    let alone = |service: &Service| {
+        let alone = Scenario::new(model.arrival.clone(), *service, rate_per_s, 1, None);
+        alone.map(|scenario| predict(&scenario))
+    };
+    let endless = model.bound.is_none();
+    let predictions = endless.then(|| model.service.iter().map(alone).collect()).transpose()?;
     Ok(Broadcasted {
         arrival: model.arrival.to_string(),
         consumers: model.service.clone(),
         broadcast,
         places: model.bound,
+        predictions,
         simulated,
         seed: model.seed,
         messages: model.messages,

@@ -14,8 +14,9 @@ const CONSUMERS_MAX: usize = 1000;
 /// Messages that come in a pattern at a rate, and consumers that each get all of them. The
 /// producer waits while the slowest is a whole ring behind.
 ///
-/// There is no closed form for it: the ring couples the consumers. As long as it is never full
-/// each consumer is a queue by itself.
+/// There is no closed form for it, because a ring that can be full couples the consumers. In one
+/// without an end each consumer is a queue by itself, of which [`predict`](crate::workload::predict)
+/// knows more.
 ///
 /// ```
 /// use ringway::workload::{Arrival, Broadcast};

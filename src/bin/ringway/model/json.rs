@@ -21,12 +21,17 @@ pub fn shared(shared: &Shared) -> Value {
 }
 
 pub fn broadcast(broadcasted: &Broadcasted) -> Value {
-    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed, .. } = broadcasted;
-    let measured = consumers.iter().zip(&simulated.consumers).map(|(consumer, measured)| {
+    let Broadcasted { arrival, consumers, broadcast, places, predictions, simulated, seed, .. } =
+        broadcasted;
+    let each = consumers.iter().zip(&simulated.consumers).enumerate();
+    let measured = each.map(|(index, (consumer, measured))| {
         let mut value = measurement(measured);
+        let prediction = predictions.as_ref().map(|predictions| &predictions[index]);
         value.insert("service".into(), service(consumer));
+        value.insert("ratios".into(), ratios(measured, prediction));
         Value::from(value)
     });
+    let theories = predictions.as_ref().map(|all| all.iter().map(theory).collect::<Value>());
     json!({
         "schema_version": SCHEMA_VERSION,
         "kind": "broadcast",
@@ -37,7 +42,7 @@ pub fn broadcast(broadcasted: &Broadcasted) -> Value {
             "load": broadcast.load(),
             "bound_places": places,
         },
-        "theory": Value::Null,
+        "theory": theories.map(|consumers| json!({ "consumers": consumers })),
         "simulation": {
             "seed": seed,
             "full_share": simulated.full_share,
@@ -120,8 +125,14 @@ fn simulation(simulated: &Simulated, prediction: &Prediction, seed: u64) -> Valu
         ("little_ratio".into(), simulated.little_ratio().into()),
     ]);
     value.append(&mut measurement(&simulated.measured));
-    let ratios = prediction.figures.map(|theory| {
-        let pairs = simulated.measured.figures.named().into_iter().zip(theory.named());
+    value.insert("ratios".into(), ratios(&simulated.measured, Some(prediction)));
+    value.into()
+}
+
+/// What was simulated over what was predicted.
+fn ratios(measured: &Measured, prediction: Option<&Prediction>) -> Value {
+    let ratios = prediction.and_then(|it| it.figures).map(|theory| {
+        let pairs = measured.figures.named().into_iter().zip(theory.named());
         // What is infinite, or nothing over nothing, has no ratio: null.
         pairs
             .map(|((name, measured), (_, predicted))| {
@@ -130,8 +141,7 @@ fn simulation(simulated: &Simulated, prediction: &Prediction, seed: u64) -> Valu
             })
             .collect::<Value>()
     });
-    value.insert("ratios".into(), ratios.into());
-    value.into()
+    ratios.into()
 }
 
 fn measurement(measured: &Measured) -> Map<String, Value> {

@@ -38,8 +38,16 @@ pub fn shared(shared: &Shared) -> String {
 }
 
 pub fn broadcast(broadcasted: &Broadcasted) -> String {
-    let Broadcasted { arrival, consumers, broadcast, places, simulated, seed, messages } =
-        broadcasted;
+    let Broadcasted {
+        arrival,
+        consumers,
+        broadcast,
+        places,
+        predictions,
+        simulated,
+        seed,
+        messages,
+    } = broadcasted;
     let ring = places.map_or("without an end".into(), |places| format!("of {places} places"));
     let arrivals = format!("{arrival}, {} a second", number(broadcast.rate_per_s()));
     let held = format!(
@@ -50,10 +58,10 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
     let mut facts = vec![
         ("arrivals", arrivals),
         ("ring", format!("{ring}; load of the slowest consumer {}", number(broadcast.load()))),
-        ("model", "broadcast has no closed form, because the ring couples the consumers".into()),
-        ("full", held),
-        ("simulated", simulated_text(&simulated.consumers[0], *seed)),
+        ("model", broadcast_model_text(predictions.as_deref())),
     ];
+    facts.extend(places.map(|_| ("full", held)));
+    facts.push(("simulated", simulated_text(&simulated.consumers[0], *seed)));
     let slowest = simulated
         .consumers
         .iter()
@@ -61,6 +69,10 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
     facts.extend(slowest.and_then(|slowest| warning(slowest, *messages, broadcast.load() < 1.0)));
     let mut text = lines(&facts);
     let mut header = vec!["CONSUMER", "SERVICE", "UTILISATION", "W", "+-", "WQ", "+-"];
+    if predictions.is_some() {
+        header = vec!["CONSUMER", "SERVICE", "MODEL", "UTILISATION"];
+        header.extend(["THEORY W", "W", "+-", "THEORY WQ", "WQ", "+-"]);
+    }
     let shown = PERCENTILES.map(|percentile| (percentile, format!("W {percentile} %")));
     let carried = shown.iter().filter(|(percentile, _)| {
         simulated.consumers.iter().all(|it| it.sojourn_percentile_ns(*percentile).is_some())
@@ -70,22 +82,39 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
     let rows = consumers.iter().zip(&simulated.consumers).enumerate();
     let rows = rows.map(|(index, (service, measured))| {
         let Figures { utilisation, sojourn_mean_ns, wait_mean_ns, .. } = measured.figures;
-        let mut row = vec![
-            index.to_string(),
-            service.to_string(),
-            share(utilisation),
-            time(sojourn_mean_ns),
-            time(measured.half_widths.sojourn_mean_ns),
-            time(wait_mean_ns),
-            time(measured.half_widths.wait_mean_ns),
-        ];
+        let prediction = predictions.as_ref().map(|predictions| &predictions[index]);
+        let theory = prediction.map(|prediction| &prediction.figures);
+        let predicted = |figure: fn(&Figures) -> f64, name| {
+            let mark = prediction.is_some_and(|it| it.approximates(name));
+            let mark = if mark { "~" } else { "" };
+            theory.map(|it| it.map_or("-".into(), |it| format!("{mark}{}", time(figure(&it)))))
+        };
+        let mut row = vec![index.to_string(), service.to_string()];
+        row.extend(prediction.map(|prediction| prediction.model.clone()));
+        row.push(share(utilisation));
+        row.extend(predicted(|it| it.sojourn_mean_ns, "sojourn_mean_ns"));
+        row.extend([time(sojourn_mean_ns), time(measured.half_widths.sojourn_mean_ns)]);
+        row.extend(predicted(|it| it.wait_mean_ns, "wait_mean_ns"));
+        row.extend([time(wait_mean_ns), time(measured.half_widths.wait_mean_ns)]);
         let percentiles = carried.iter().map(|(percentile, _)| *percentile);
         row.extend(percentiles.map(|it| optional_time(measured.sojourn_percentile_ns(it))));
         row
     });
     text += "\n\n";
-    text += &output::table(&header, &header[2..], rows);
+    let words = ["CONSUMER", "SERVICE", "MODEL"];
+    let numbers: Vec<_> = header.iter().copied().filter(|it| !words.contains(it)).collect();
+    text += &output::table(&header, &numbers, rows);
     text
+}
+
+/// What theory makes of consumers that a ring couples, or of each by itself.
+fn broadcast_model_text(predictions: Option<&[Prediction]>) -> String {
+    let Some(predictions) = predictions else {
+        return "broadcast has no closed form, because the ring couples the consumers".into();
+    };
+    let approximate = predictions.iter().any(|it| it.basis == Basis::Approximation);
+    let mark = if approximate { "; ~ marks an approximation" } else { "" };
+    format!("each consumer is a queue by itself, because the ring is never full{mark}")
 }
 
 fn lines(facts: &[(&str, String)]) -> String {
