@@ -146,6 +146,15 @@ fn what_is_not_to_be_relied_on_is_said() {
     let broadcast = "--broadcast --service exp:1us --load 1.5 -n 5000";
     assert!(text(broadcast).contains("depends on how long it ran"));
     assert!(!text("--load 0.5 --simulate -n 20000").contains("careful"));
+    let heavy = text("--service pareto:20us,2.1 --load 0.5 --simulate -n 20000");
+    assert!(heavy.contains("careful    service without a third moment"), "{heavy}");
+    assert_eq!(row(&heavy, "wait, Wq")[2], "infinite");
+    let heavier = text("--service pareto:20us,1.5 --load 0.5 --simulate -n 20000");
+    assert!(heavier.contains("careful    service without a variance"), "{heavier}");
+    let value = json_of("--service pareto:20us,2.1 --load 0.5 --simulate -n 20000");
+    assert_eq!(value["simulation"]["half_widths"]["wait_mean_ns"], Value::Null);
+    let one_of_two = "--broadcast --service exp:3us --service pareto:1us,2.5 -n 20000";
+    assert!(text(one_of_two).contains("careful    service without a third moment"));
 }
 
 #[test]
@@ -217,6 +226,7 @@ fn what_cannot_be_is_usage_and_named() {
         ("--arrival trace:/dev/null", "no gap above 0"),
         ("--service exp:1", "'--service <TIMES>': '1' is no mean service time"),
         ("--service pareto:1us,1", "alpha of pareto cannot be 1"),
+        ("--service pareto:20us,1.01", "cannot be 1.01: it is from 1.2 to 1000"),
         ("--service none", "give the rate"),
         ("--service exp:1us --service exp:2us", "--broadcast"),
         ("--rate 1 --load 1", "cannot be used with"),

@@ -3,8 +3,9 @@
 use hdrhistogram::Histogram;
 
 use crate::workload::number::{self, NS_PER_S, float};
+use crate::workload::shape::Shape;
 use crate::workload::theory::little;
-use crate::workload::{Error, Figures, Interval, carries, student_t};
+use crate::workload::{Error, Figures, Interval, Service, carries, student_t};
 
 /// Batches that a run is cut into. More of them would be too short to be unlike each other, fewer
 /// would leave the interval wide (B. Schmeiser, 1982).
@@ -154,6 +155,7 @@ impl Meter {
             half_widths: half_widths(&all, &waits, confidence)?,
             confidence,
             batch_correlation: correlation(&waits),
+            finite_moments: Shape::MOMENTS,
             messages: whole.accepted,
             lost: whole.lost,
             wait: self.wait.clone(),
@@ -266,9 +268,10 @@ fn correlation(batches: &[Figures]) -> f64 {
 pub struct Measured {
     /// The figures of the whole window.
     pub figures: Figures,
-    /// How far off each may be, more or less, by batch means or [by runs](Self::take_intervals_of). Infinite if there were too few
-    /// messages to tell. Too narrow if batches are like their neighbours, and without a meaning
-    /// for service times that have no variance.
+    /// How far off each may be, more or less, by batch means or
+    /// [by runs](Self::take_intervals_of). Infinite if there were too few messages to tell, and
+    /// where the [service](Self::served_by) has too few moments. Too narrow if batches are like
+    /// their neighbours.
     pub half_widths: Figures,
     /// How likely the true figures are within that, 0 to 1.
     pub confidence: f64,
@@ -280,6 +283,7 @@ pub struct Measured {
     pub messages: u64,
     /// Messages that were intended for a moment within the window and were refused.
     pub lost: u64,
+    finite_moments: u32,
     wait: Times,
     sojourn: Times,
 }
@@ -360,7 +364,57 @@ impl Measured {
     /// ```
     pub fn take_intervals_of(&mut self, runs: &[Figures]) -> Result<(), Error> {
         self.half_widths = half_widths(runs, runs, self.confidence)?;
+        self.widen();
         Ok(())
+    }
+
+    /// Says that this service was among what made these waits. If it has no
+    /// [third moment](Service::finite_moments), the waits have no variance: the intervals of waits,
+    /// sojourns and of how many are there would hold far less often than they say, however long the
+    /// run, and are infinite from now on. If it has no second one either, all intervals are. A
+    /// simulation has said it already, and so has [`account`](crate::workload::account()) of the
+    /// service of its offer.
+    ///
+    /// ```
+    /// use ringway::workload::Meter;
+    ///
+    /// let mut meter = Meter::new(0, 1_000_000, 1)?;
+    /// (0..1000).for_each(|message| meter.served(1000 * message, 1000 * message, 1000 * message + 5));
+    /// let mut measured = meter.measured(0.95)?;
+    /// assert!(measured.half_widths.wait_mean_ns.is_finite());
+    /// measured.served_by(&"pareto:5ns,2.5".parse()?);
+    /// assert!(measured.half_widths.wait_mean_ns.is_infinite());
+    /// assert!(measured.half_widths.utilisation.is_finite());
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn served_by(&mut self, service: &Service) {
+        self.finite_moments = self.finite_moments.min(service.finite_moments());
+        self.widen();
+    }
+
+    /// How many moments of the [service](Self::served_by) are finite, as far as three: with fewer
+    /// there are intervals that are infinite, however long the run.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
+    /// assert_eq!(meter.measured(0.95)?.finite_moments(), 3);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn finite_moments(&self) -> u32 {
+        self.finite_moments
+    }
+
+    fn widen(&mut self) {
+        const NONE: f64 = f64::INFINITY;
+        let all = &mut self.half_widths;
+        if self.finite_moments < 3 {
+            (all.in_system_mean, all.waiting_mean) = (NONE, NONE);
+            (all.sojourn_mean_ns, all.wait_mean_ns) = (NONE, NONE);
+        }
+        if self.finite_moments < 2 {
+            (all.utilisation, all.throughput_per_s, all.loss_share) = (NONE, NONE, NONE);
+        }
     }
 
     /// Little's law as a check on the run itself: how many messages were there on average by

@@ -124,9 +124,10 @@ impl Service {
     }
 
     /// Pareto times: the probability that one is longer than `t` falls as `t` to the power of
-    /// `-alpha`, which is from 1.01 to 1000. Their mean is from 1 ns to a day. Up to an alpha of
-    /// 2 the variance, and with it the mean wait, is infinite; what is measured or simulated
-    /// then depends on how long it runs.
+    /// `-alpha`, which is from 1.2 to 1000. Their mean is from 1 ns to a day. Up to an alpha of 3
+    /// waits have no variance, so that there are no intervals for them. Up to one of 2 the variance
+    /// of the service, and with it the mean wait, is infinite; what is measured or simulated then
+    /// depends on how long it runs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -135,7 +136,10 @@ impl Service {
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     pub fn pareto(mean: Duration, alpha: f64) -> Result<Self, Error> {
-        const ALPHA_MIN: f64 = 1.01;
+        // A draw is a power of one of 2^53 numbers, so that the mean of all that can be drawn is
+        // less than the one asked for by 2^(-53 (1 - 1/alpha)) of it: a fifth of a percent here,
+        // and 70 % at 1.01.
+        const ALPHA_MIN: f64 = 1.2;
         let alpha = number::within("the alpha of pareto", alpha, ALPHA_MIN, ALPHA_MAX)?;
         Self::new(mean, Shape::Pareto(alpha))
     }
@@ -173,6 +177,22 @@ impl Service {
     #[must_use]
     pub fn cv2(&self) -> f64 {
         self.shape.map_or(0.0, Shape::cv2)
+    }
+
+    /// How many of its moments are finite, as far as three. Two are a variance of the service; three
+    /// are one of the waits, without which their intervals do not hold.
+    ///
+    /// ```
+    /// use ringway::workload::Service;
+    ///
+    /// let moments = |text: &str| text.parse().map(|service: Service| service.finite_moments());
+    /// assert_eq!(moments("exp:1us")?, 3);
+    /// assert_eq!((moments("pareto:1us,2.5")?, moments("pareto:1us,2")?), (2, 1));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn finite_moments(&self) -> u32 {
+        self.shape.map_or(Shape::MOMENTS, Shape::finite_moments)
     }
 
     /// The rate, a second, that loads so many servers so much: 1 is all that they can do. An

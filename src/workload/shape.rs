@@ -21,6 +21,10 @@ pub(super) enum Shape {
 }
 
 impl Shape {
+    /// How many moments intervals ask for: a wait for service has a variance if the service has a
+    /// third moment (Pollaczek-Khinchine).
+    pub(super) const MOMENTS: u32 = 3;
+
     /// Variance over squared mean.
     pub(super) fn cv2(self) -> f64 {
         match self {
@@ -30,6 +34,15 @@ impl Shape {
             Self::Hyper(cv2) | Self::LogNormal(cv2) => cv2,
             Self::Pareto(alpha) if alpha > 2.0 => 1.0 / (alpha * (alpha - 2.0)),
             Self::Pareto(_) => f64::INFINITY,
+        }
+    }
+
+    /// How many of its moments are finite, as far as [`MOMENTS`](Self::MOMENTS).
+    pub(super) fn finite_moments(self) -> u32 {
+        match self {
+            Self::Pareto(alpha) if alpha <= 2.0 => 1,
+            Self::Pareto(alpha) if alpha <= 3.0 => 2,
+            _ => Self::MOMENTS,
         }
     }
 

@@ -76,7 +76,7 @@ fn what_has_no_form_is_refused_by_name() {
         ("exp:2days", "from 1ns to 24h"),
         ("lognormal:1us", "no service"),
         ("lognormal:1us,0", "cv2 of lognormal cannot be 0"),
-        ("pareto:1us,1", "alpha of pareto cannot be 1: it is from 1.01"),
+        ("pareto:1us,1", "alpha of pareto cannot be 1: it is from 1.2"),
         ("pareto:1us,1us", "a number"),
         ("hyper:1us,0.5", "cv2 of hyper cannot be 0.5"),
         ("erlang:1us,0", "phases of erlang cannot be 0"),

@@ -107,7 +107,7 @@ struct Number {
     half_width: &'static str,
     more_is_better: bool,
     /// What a half width of null is: nobody knows it after a single run; of a load it is infinite,
-    /// because too few messages came.
+    /// because too few messages came, or because no interval of its service's would hold.
     without: Option<f64>,
 }
 
@@ -340,7 +340,7 @@ fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f
         format!("careful    {numbers} of one run each, without an interval: give bench more --runs")
     }));
     lines.extend(count(|pair| pair.half_width.is_some_and(f64::is_infinite)).map(|numbers| {
-        format!("careful    {numbers} of too few messages for an interval: run longer (-d)")
+        format!("careful    {numbers} without an interval that holds: of too few messages (run longer, -d), or of service without a third moment (pareto)")
     }));
     lines.join("\n")
 }

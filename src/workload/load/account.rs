@@ -202,6 +202,8 @@ pub fn account(
     let (drawn_mean_ns, _) = mean_and_cv2(in_window.map(|record| float(record.service_ns)));
     let stalls = records.iter().map(held_up_ns).filter(|held_ns| *held_ns >= Account::STALL_NS);
     let stalls: Vec<u64> = stalls.collect();
+    let mut measured = meter.measured(confidence)?;
+    measured.served_by(&offer.service);
     Ok(Account {
         sent: offered.offered,
         received,
@@ -216,7 +218,7 @@ pub fn account(
         stalls: stalls.len() as u64,
         stalls_total_ns: stalls.iter().sum(),
         stalls_max_ns: stalls.into_iter().max().unwrap_or(0),
-        measured: meter.measured(confidence)?,
+        measured,
         in_system_by_events: in_system(&records, warm_up_ns, offer.length_ns),
         records,
     })

@@ -192,7 +192,15 @@ fn play(
             ring.push_back(read_by_all);
         }
     }
-    let consumers = readers.iter().map(|(_, meter, _)| meter.measured(plan.confidence));
+    let consumers = readers.iter().zip(&broadcast.consumers).map(|((_, meter, _), own)| {
+        let mut measured = meter.measured(plan.confidence)?;
+        measured.served_by(own);
+        if broadcast.places.is_some() {
+            // Who is held up by others waits as they do.
+            broadcast.consumers.iter().for_each(|service| measured.served_by(service));
+        }
+        Ok(measured)
+    });
     Ok(BroadcastSimulated {
         consumers: consumers.collect::<Result<_, _>>()?,
         full_share: float(full) / float(came.max(1)),

@@ -130,8 +130,10 @@ fn play(
     }
     // What came in time is served, however long that takes.
     system.finish_until(Ticks::MAX);
+    let mut measured = system.meter.measured(plan.confidence)?;
+    measured.served_by(scenario.service());
     Ok(Simulated {
-        measured: system.meter.measured(plan.confidence)?,
+        measured,
         in_system_by_events: system.there.mean(),
         full_share: float(system.found_full) / float(system.came.max(1)),
     })

@@ -93,6 +93,14 @@ impl Case {
         self.services[consumer.min(self.services.len() - 1)]
     }
 
+    /// Whose service is in the waits of a consumer: of a broadcast through a bounded ring everybody's.
+    fn served_by(&self, consumer: usize) -> Vec<Service> {
+        match self.bound {
+            Some(_) => self.services.clone(),
+            None => vec![self.service_of(consumer)],
+        }
+    }
+
     /// Servers that share, as theory knows them; for a broadcast the given consumer by itself.
     fn scenario(&self, consumer: usize) -> Result<Scenario, Failure> {
         let service = self.service_of(consumer);
@@ -170,11 +178,14 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     let of = |samples: &[_]| {
         account(&offer, &offered, heard.begin_ns, case.warm_up_ns(), samples, CONFIDENCE)
     };
-    let accounts = if case.broadcast {
+    let mut accounts = if case.broadcast {
         samples.chunks(1).map(of).collect::<Result<Vec<_>, _>>()?
     } else {
         vec![of(&samples)?]
     };
+    for (consumer, account) in accounts.iter_mut().enumerate() {
+        case.served_by(consumer).iter().for_each(|service| account.measured.served_by(service));
+    }
     let mut outcome = Outcome {
         case: case.clone(),
         offered,
@@ -452,11 +463,33 @@ impl Outcome {
             .collect()
     }
 
+    /// That intervals do not hold, or are not there because they would not.
+    fn interval_warning(&self) -> Option<Value> {
+        const CORRELATION_MAX: f64 = 0.4;
+        let correlation = self.account().measured.batch_correlation;
+        let moments = self.accounts.iter().map(|it| it.measured.finite_moments()).min();
+        let no_help = "a longer run does not help: compare percentiles instead";
+        Some(match moments.unwrap_or(3) {
+            ..=1 => warning(
+                "service without a variance leaves no figure an interval that holds",
+                no_help,
+            ),
+            2 => warning(
+                "service without a third moment leaves waits without a variance, and so without an interval that holds",
+                no_help,
+            ),
+            _ if correlation > CORRELATION_MAX && self.runs.len() == 1 => warning(
+                "the run was short for its load, so that the intervals are too narrow",
+                "run longer (-d)",
+            ),
+            _ => return None,
+        })
+    }
+
     /// What is not to be relied on, and what to do.
     pub fn warnings(&self) -> Vec<Value> {
         const LATE_SHARE_MAX: f64 = 0.05;
         const RATE_OFF_MAX: f64 = 0.05;
-        const CORRELATION_MAX: f64 = 0.4;
         const FEW: u64 = 10_000;
         const LONGER_MAX: f64 = 1.05;
         const STALLED_SHARE_MAX: f64 = 0.01;
@@ -508,12 +541,7 @@ impl Outcome {
                 "run longer (-d)",
             ));
         }
-        if account.measured.batch_correlation > CORRELATION_MAX && self.runs.len() == 1 {
-            warnings.push(warning(
-                "the run was short for its load, so that the intervals are too narrow",
-                "run longer (-d)",
-            ));
-        }
+        warnings.extend(self.interval_warning());
         let drawn_ns = account.drawn_mean_ns;
         if drawn_ns > 0.0 && account.service_mean_ns > LONGER_MAX * drawn_ns {
             warnings.push(warning(
@@ -683,6 +711,32 @@ mod tests {
         assert!(warns(&sleeping(50_000), words));
         assert!(!warns(&sleeping(200_000), "servers were to sleep"));
         assert!(!warns(&outcome("exp:100us", |it| served(it, 50_000, 50_000)), "to sleep"));
+    }
+
+    #[test]
+    fn waits_without_a_variance_have_no_interval_and_the_run_says_so() {
+        let run = |service: &str| outcome(service, |number| served(number, 1000, 1000));
+        let half_width =
+            |outcome: &Outcome, figure: &str| outcome.value(false).unwrap()[figure].clone();
+        let heavy = run("pareto:100us,2.5");
+        assert!(warns(&heavy, "without a third moment"));
+        assert_eq!(half_width(&heavy, "wait_mean_half_width_ns"), Value::Null);
+        assert!(half_width(&heavy, "utilisation_half_width").is_number());
+        let of_runs = middle(vec![run("pareto:100us,2.5"), heavy]).unwrap().unwrap();
+        assert_eq!(half_width(&of_runs, "wait_mean_half_width_ns"), Value::Null);
+        let heavier = run("pareto:100us,2");
+        assert!(warns(&heavier, "without a variance leaves no figure"));
+        assert_eq!(half_width(&heavier, "utilisation_half_width"), Value::Null);
+        let light = run("pareto:100us,3.5");
+        assert!(!warns(&light, "moment") && !warns(&light, "variance"));
+        assert!(half_width(&light, "wait_mean_half_width_ns").is_number());
+        let mut coupled = run("exp:1us").case;
+        coupled.services.push("pareto:1us,2.5".parse().unwrap());
+        (coupled.broadcast, coupled.consumers) = (true, 2);
+        let moments = |case: &Case| case.served_by(0).iter().map(Service::finite_moments).min();
+        assert_eq!(moments(&coupled), Some(3));
+        coupled.bound = Some(Bound { places: 8, when_full: WhenFull::Wait });
+        assert_eq!(moments(&coupled), Some(2), "who is held up waits as others do");
     }
 
     #[test]

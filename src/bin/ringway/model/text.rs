@@ -20,7 +20,7 @@ pub fn shared(shared: &Shared) -> String {
     facts.extend(growth_text(scenario, prediction).map(|text| ("growth", text)));
     if let Some(simulated) = simulated {
         facts.push(("simulated", simulated_text(&simulated.measured, *seed)));
-        facts.extend(warning(&simulated.measured, *messages, prediction.stable));
+        facts.extend(warnings(&simulated.measured, *messages, prediction.stable));
         let little = simulated.little_ratio().map_or("-".into(), number);
         facts.push(("checked", format!("L by events over L by Little's law: {little}")));
     }
@@ -66,7 +66,12 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         .consumers
         .iter()
         .max_by(|one, other| one.figures.utilisation.total_cmp(&other.figures.utilisation));
-    facts.extend(slowest.and_then(|slowest| warning(slowest, *messages, broadcast.load() < 1.0)));
+    let stable = broadcast.load() < 1.0;
+    facts.extend(slowest.into_iter().flat_map(|slowest| warnings(slowest, *messages, stable)));
+    if slowest.is_some_and(|slowest| slowest.finite_moments() == 3) {
+        let heaviest = simulated.consumers.iter().min_by_key(|it| it.finite_moments());
+        facts.extend(heaviest.and_then(moments_warning));
+    }
     let mut text = lines(&facts);
     let mut header = vec!["CONSUMER", "SERVICE", "UTILISATION", "W", "+-", "WQ", "+-"];
     if predictions.is_some() {
@@ -181,9 +186,27 @@ fn simulated_text(measured: &Measured, seed: u64) -> String {
     )
 }
 
-/// Why the figures are not to be relied on, if there is a reason. So many messages should have
-/// come.
-fn warning(measured: &Measured, asked: u64, stable: bool) -> Option<(&'static str, String)> {
+type Fact = (&'static str, String);
+
+/// Why the figures are not to be relied on, as far as there are reasons. So many messages should
+/// have come.
+fn warnings(measured: &Measured, asked: u64, stable: bool) -> impl Iterator<Item = Fact> {
+    length_warning(measured, asked, stable).into_iter().chain(moments_warning(measured))
+}
+
+/// That service has so few moments that intervals are infinite.
+fn moments_warning(measured: &Measured) -> Option<Fact> {
+    let text = match measured.finite_moments() {
+        3.. => return None,
+        2 => {
+            "service without a third moment leaves waits without a variance, and so without a +- that holds, however long the run"
+        }
+        _ => "service without a variance leaves no figure a +- that holds, however long the run",
+    };
+    Some(("careful", text.into()))
+}
+
+fn length_warning(measured: &Measured, asked: u64, stable: bool) -> Option<Fact> {
     // A part that says that the arrivals had no time to come to their rate.
     const CAME_MIN: f64 = 0.8;
     const CAME_MAX: f64 = 1.25;
@@ -196,7 +219,7 @@ fn warning(measured: &Measured, asked: u64, stable: bool) -> Option<(&'static st
         "the run was short for its arrivals, which did not come to their rate: see --messages"
     } else if !stable {
         "what grows without end depends on how long it ran: see --messages"
-    } else if measured.batch_correlation > CORRELATION_MAX {
+    } else if measured.batch_correlation > CORRELATION_MAX && measured.finite_moments() == 3 {
         "the run was short for its load, so that +- says too little: give it more --messages"
     } else {
         return None;
