@@ -196,6 +196,24 @@ fn broadcast_through_a_ring_without_an_end_is_predicted_for_each_consumer() {
 }
 
 #[test]
+fn keys_that_fill_the_places_are_not_called_stable() {
+    let keyed = "--servers 4 --keys 4 --bound 4 --when-full wait --simulate -n 20000";
+    let over = format!("{keyed} --service exp:1ms --load 0.7");
+    let value = json_of(&over);
+    assert_eq!(value["theory"]["stable"], false);
+    let growth = value["theory"]["growth_per_s"].as_f64().unwrap();
+    assert!((growth - (2800.0 - 16_000.0 / 7.0)).abs() < 1e-6, "{growth}");
+    let said = text(&over);
+    assert!(said.contains("depends on how long it ran") && !said.contains("short for its load"));
+    let unknown = format!("{keyed} --service fixed:1ms --load 0.7");
+    let theory = &json_of(&unknown)["theory"];
+    assert_eq!((&theory["stable"], &theory["growth_per_s"]), (&Value::Null, &Value::Null));
+    let said = text(&unknown);
+    assert!(said.contains("growth     not known: it may grow without end"), "{said}");
+    assert!(said.contains("careful    it may grow without end"), "{said}");
+}
+
+#[test]
 fn what_introductions_get_wrong_is_named_with_numbers() {
     let text = text("--explain");
     for words in [

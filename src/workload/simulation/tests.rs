@@ -240,6 +240,24 @@ fn keys_and_a_producer_that_waits_lose_nothing() {
     assert!(simulated.full_share > 0.0 && simulated.measured.lost == 0);
 }
 
+/// What theory says can be served is what is served, if there is always one more.
+#[test]
+fn places_full_of_a_few_keys_serve_as_much_as_theory_says() {
+    for (keys, places) in [(4, 4), (2, 4), (4, 12)] {
+        let open = scenario("poisson", "exp:1ms", 4000.0, 4);
+        let held = bounded(&open, places, WhenFull::Wait).keyed(keys).unwrap();
+        let prediction = predict(&held);
+        assert_eq!(prediction.stable, Some(false));
+        let expected = 4000.0 - prediction.growth_per_s.unwrap();
+        let found = simulate(&held, &plan(60_000)).unwrap().measured.figures.throughput_per_s;
+        assert!((found / expected - 1.0).abs() < 0.02, "seed {SEED}: {found} {expected}");
+    }
+    // At less than all that servers can do it is the same, if that is more than the keys let them.
+    let held = bounded(&scenario("poisson", "exp:1ms", 2800.0, 4), 4, WhenFull::Wait);
+    let found = simulate(&held.keyed(4).unwrap(), &plan(60_000)).unwrap().measured.figures;
+    assert!((found.throughput_per_s * 7.0 / 16_000.0 - 1.0).abs() < 0.02, "{found:?}");
+}
+
 fn broadcast(services: &[&str], rate: f64, places: Option<u32>) -> Broadcast {
     let services: Vec<Service> = services.iter().map(|text| text.parse().unwrap()).collect();
     Broadcast::new(Arrival::poisson(), services, rate, places).unwrap()

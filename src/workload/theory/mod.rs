@@ -41,12 +41,12 @@ pub struct Prediction {
     pub source: &'static str,
     /// Why this one, and what to know about it.
     pub why: &'static str,
-    /// Whether the queue settles, instead of growing without end; as far as that is known if there
-    /// is no closed form.
-    pub stable: bool,
+    /// Whether the queue settles, instead of growing without end; `None` if that is not known,
+    /// as of keys with a bound at which the producer waits.
+    pub stable: Option<bool>,
     /// How much the queue grows, in messages a second: what comes less what can be served. 0 if
-    /// it is stable.
-    pub growth_per_s: f64,
+    /// it is stable, `None` if it is not known.
+    pub growth_per_s: Option<f64>,
     /// The figures, unless there is no closed form. If the basis is an approximation, the
     /// utilisation, the throughput and the loss are exact all the same.
     pub figures: Option<Figures>,
@@ -131,6 +131,8 @@ impl Prediction {
     #[must_use]
     pub fn approximates(&self, figure: &str) -> bool {
         const ALWAYS_EXACT: [&str; 3] = ["utilisation", "throughput_per_s", "loss_share"];
-        self.basis == Basis::Approximation && self.stable && !ALWAYS_EXACT.contains(&figure)
+        self.basis == Basis::Approximation
+            && self.stable == Some(true)
+            && !ALWAYS_EXACT.contains(&figure)
     }
 }

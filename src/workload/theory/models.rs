@@ -13,6 +13,8 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 ///
 /// Times count from a message's intended time. So a bound at which the producer waits changes
 /// nothing but where messages wait: the servers work whenever there is a message, as without it.
+/// Keys are the exception: places that are taken by messages of one key leave other servers without
+/// work, so that less can be served than without the bound.
 ///
 /// | scenario | formula | |
 /// |---|---|---|
@@ -42,7 +44,12 @@ pub fn predict(scenario: &Scenario) -> Prediction {
         return without_service(scenario);
     }
     if scenario.keys().is_some() && scenario.servers() > 1 {
-        return no_closed_form(scenario, "keys keep free servers from messages that wait");
+        let why = if scenario.bound().is_some_and(|bound| bound.when_full == WhenFull::Wait) {
+            "keys keep free servers from messages that wait, and so do places that are full of a few keys"
+        } else {
+            "keys keep free servers from messages that wait"
+        };
+        return no_closed_form(scenario, why);
     }
     match scenario.bound() {
         Some(Bound { places, when_full: WhenFull::Reject }) => refusing(scenario, places),
@@ -93,8 +100,8 @@ fn unbounded(scenario: &Scenario, places: Option<u32>) -> Prediction {
         basis,
         source,
         why,
-        stable: true,
-        growth_per_s: 0.0,
+        stable: Some(true),
+        growth_per_s: Some(0.0),
         figures: Some(Figures {
             utilisation: scenario.load(),
             throughput_per_s: rate,
@@ -220,8 +227,8 @@ fn overloaded(scenario: &Scenario, bounded: bool) -> Prediction {
         basis: Basis::Exact,
         source: "the fluid model; G. F. Newell, 1971",
         why: "at a load of 1 and above the queue grows without end, and the wait with it",
-        stable: false,
-        growth_per_s: (scenario.rate_per_s() - capacity).max(0.0),
+        stable: Some(false),
+        growth_per_s: Some((scenario.rate_per_s() - capacity).max(0.0)),
         figures: Some(Figures {
             utilisation: 1.0,
             throughput_per_s: capacity.min(scenario.rate_per_s()),
@@ -272,8 +279,8 @@ fn bounded_markov(scenario: &Scenario, places: u32) -> Prediction {
         basis: Basis::Exact,
         source: "the birth-death chain with a last state; L. Kleinrock, 1975",
         why: "Poisson arrivals, exponential service, refused when full",
-        stable: true,
-        growth_per_s: 0.0,
+        stable: Some(true),
+        growth_per_s: Some(0.0),
         figures: Some(Figures {
             utilisation: little(throughput_per_s, service_ns) / f64::from(scenario.servers()),
             throughput_per_s,
@@ -304,8 +311,8 @@ fn loss_system(scenario: &Scenario) -> Prediction {
         basis: Basis::Exact,
         source: "Erlang B, for any service; A. K. Erlang, 1917, B. A. Sevastyanov, 1957",
         why: "Poisson arrivals, refused when all servers work: the loss depends on the mean alone",
-        stable: true,
-        growth_per_s: 0.0,
+        stable: Some(true),
+        growth_per_s: Some(0.0),
         figures: Some(Figures {
             utilisation: in_system_mean / f64::from(scenario.servers()),
             throughput_per_s,
@@ -328,8 +335,8 @@ fn without_service(scenario: &Scenario) -> Prediction {
         basis: Basis::Exact,
         source: "nothing takes time",
         why: "without service nothing waits",
-        stable: true,
-        growth_per_s: 0.0,
+        stable: Some(true),
+        growth_per_s: Some(0.0),
         figures: Some(Figures { throughput_per_s: scenario.rate_per_s(), ..Figures::default() }),
         full_share: places.map(|_| 0.0),
         wait: Some(Tail::always(0.0)),
@@ -339,22 +346,56 @@ fn without_service(scenario: &Scenario) -> Prediction {
 
 fn no_closed_form(scenario: &Scenario, why: &'static str) -> Prediction {
     let bound = scenario.bound().filter(|bound| bound.when_full == WhenFull::Reject);
-    // No more servers can work at a time than there are keys.
-    let servers = scenario.servers().min(scenario.keys().unwrap_or(u32::MAX));
-    let excess = scenario.offered() - f64::from(servers);
-    let stable = bound.is_some() || excess < 0.0;
-    let growth = excess.max(0.0) / scenario.service().mean_ns() * NS_PER_S;
+    let (stable, growth) = match capacity(scenario) {
+        _ if bound.is_some() => (Some(true), Some(0.0)),
+        Capacity::Exactly(most) => {
+            let excess = scenario.offered() - most;
+            let growth = excess.max(0.0) / scenario.service().mean_ns() * NS_PER_S;
+            (Some(excess < 0.0), Some(growth))
+        }
+        Capacity::AtMost(most) if scenario.offered() >= most => (Some(false), None),
+        // One server works for certain while there is a message.
+        Capacity::AtMost(_) if scenario.offered() < 1.0 => (Some(true), Some(0.0)),
+        Capacity::AtMost(_) => (None, None),
+    };
     Prediction {
         model: notation(scenario, bound.map(|bound| bound.places)),
         basis: Basis::NoClosedForm,
         source: "none",
         why,
         stable,
-        growth_per_s: if stable { 0.0 } else { growth },
+        growth_per_s: growth,
         figures: None,
         full_share: None,
         wait: None,
         sojourn: None,
+    }
+}
+
+/// How many messages are served in a mean service if there is always one more.
+enum Capacity {
+    Exactly(f64),
+    AtMost(f64),
+}
+
+/// That of servers among whom only keys keep any from messages that wait.
+fn capacity(scenario: &Scenario) -> Capacity {
+    let servers = f64::from(scenario.servers());
+    let bound = scenario.bound().filter(|bound| bound.when_full == WhenFull::Wait);
+    let Some(keys) = scenario.keys() else { return Capacity::Exactly(servers) };
+    // No more servers can work at a time than there are keys.
+    let most = f64::from(keys).min(servers);
+    match bound {
+        None => Capacity::Exactly(most),
+        Some(_) if keys == 1 => Capacity::Exactly(most),
+        // With a server for each key the places are customers that go from key to key: a closed
+        // network of equal stations, all of whose states are equally likely (W. J. Gordon, G. F.
+        // Newell, 1967). A key has a message in K of K + k - 1 of them.
+        Some(bound) if keys <= scenario.servers() && scenario.service().is_exponential() => {
+            let (places, keys) = (f64::from(bound.places), f64::from(keys));
+            Capacity::Exactly(keys * places / (places + keys - 1.0))
+        }
+        Some(_) => Capacity::AtMost(most),
     }
 }
 

@@ -174,7 +174,7 @@ fn bounded_markovian_servers_are_those_of_the_chain_also_above_a_load_of_one() {
                 let rate = load * f64::from(servers);
                 let scenario = scenario("poisson", "exp:1s", rate, servers);
                 let prediction = predict(&bounded(&scenario, places, WhenFull::Reject));
-                assert_eq!((prediction.basis, prediction.stable), (Basis::Exact, true));
+                assert_eq!((prediction.basis, prediction.stable), (Basis::Exact, Some(true)));
                 let figures = prediction.figures.unwrap();
                 let chain = birth_death(rate, servers, places);
                 let loss = chain[places as usize];
@@ -323,7 +323,7 @@ fn no_offer_is_no_number() {
 fn one_a_second_served_for_one_second_never_waits() {
     let prediction = predict(&scenario("fixed", "fixed:1s", 1.0, 1));
     assert_eq!((prediction.model.as_str(), prediction.basis), ("D/D/1", Basis::Exact));
-    assert!(prediction.stable);
+    assert_eq!(prediction.stable, Some(true));
     let known = [1.0, 1.0, 0.0, 1.0, 0.0, S, 0.0];
     for ((_, found), expected) in prediction.figures.unwrap().named().into_iter().zip(known) {
         assert_close(found, expected, 1e-12);
@@ -333,13 +333,13 @@ fn one_a_second_served_for_one_second_never_waits() {
     // Chance in either, and it grows without end.
     for (arrival, service) in [("poisson", "fixed:1s"), ("fixed", "exp:1s")] {
         let prediction = predict(&scenario(arrival, service, 1.0, 1));
-        assert!(!prediction.stable);
+        assert_eq!(prediction.stable, Some(false));
         assert!(prediction.figures.unwrap().wait_mean_ns.is_infinite());
     }
     // And so it does with more than can be served, by what is too much.
     let prediction = predict(&scenario("fixed", "fixed:1s", 1.5, 1));
-    assert!(!prediction.stable);
-    assert_close(prediction.growth_per_s, 0.5, 1e-12);
+    assert_eq!(prediction.stable, Some(false));
+    assert_close(prediction.growth_per_s.unwrap(), 0.5, 1e-12);
     assert_close(prediction.figures.unwrap().throughput_per_s, 1.0, 1e-12);
 }
 
@@ -385,9 +385,42 @@ fn no_more_servers_work_than_there_are_keys() {
         [(1.5, 2, true, 0.0), (2.0, 2, false, 0.0), (2.5, 2, false, 0.5), (3.9, 9, true, 0.0)]
     {
         let prediction = predict(&scenario("poisson", "exp:1s", rate, 4).keyed(keys).unwrap());
-        assert_eq!((prediction.figures, prediction.stable), (None, stable), "{rate} {keys}");
-        assert_close(prediction.growth_per_s, growth, 1e-12);
+        assert_eq!((prediction.figures, prediction.stable), (None, Some(stable)), "{rate} {keys}");
+        assert_close(prediction.growth_per_s.unwrap(), growth, 1e-12);
     }
+}
+
+/// With a server for each key it is a closed network, of which 4 keys and 4 places serve 16/7 in a
+/// mean service.
+#[test]
+fn places_full_of_a_few_keys_leave_servers_without_work() {
+    let predicted = |service: &str, rate: f64, keys: u32, places: u32| {
+        let held = bounded(&scenario("poisson", service, rate, 4), places, WhenFull::Wait);
+        let prediction = predict(&held.keyed(keys).unwrap());
+        assert_eq!(prediction.basis, Basis::NoClosedForm);
+        (prediction.stable, prediction.growth_per_s)
+    };
+    assert_eq!(predicted("exp:1s", 2.0, 4, 4), (Some(true), Some(0.0)));
+    let (stable, growth) = predicted("exp:1s", 2.8, 4, 4);
+    assert_eq!(stable, Some(false));
+    assert_close(growth.unwrap(), 2.8 - 16.0 / 7.0, 1e-12);
+    // Two keys are served by two at most, and a wide ring keeps nobody from them.
+    assert_eq!(predicted("exp:1s", 1.5, 2, 4), (Some(true), Some(0.0)));
+    assert_eq!(predicted("exp:1s", 1.7, 2, 4).0, Some(false));
+    assert_eq!(predicted("exp:1s", 3.9, 4, 1000).0, Some(true));
+    // Whatever the service, of one key one is served at a time.
+    assert_eq!(predicted("fixed:1s", 0.9, 1, 4).0, Some(true));
+    let (stable, growth) = predicted("fixed:1s", 1.5, 1, 4);
+    assert_eq!(stable, Some(false));
+    assert_close(growth.unwrap(), 0.5, 1e-12);
+    // Beyond that there is a least and a most.
+    for (service, keys) in [("fixed:1s", 4), ("exp:1s", 5)] {
+        assert_eq!(predicted(service, 0.9, keys, 4), (Some(true), Some(0.0)));
+        assert_eq!(predicted(service, 2.0, keys, 4), (None, None));
+        assert_eq!(predicted(service, 4.0, keys, 4), (Some(false), None));
+    }
+    let lossy = bounded(&scenario("poisson", "exp:1s", 9.0, 4), 4, WhenFull::Reject);
+    assert_eq!(predict(&lossy.keyed(4).unwrap()).stable, Some(true));
 }
 
 /// From as much less than all to a single place free: the parts that are small stay right.
@@ -417,14 +450,18 @@ fn a_bound_is_right_at_any_load() {
 fn service_without_a_variance_makes_the_mean_wait_infinite_and_nothing_else() {
     let prediction = predict(&scenario("poisson", "pareto:1s,1.5", 0.5, 1));
     let figures = prediction.figures.unwrap();
-    assert!(prediction.stable);
+    assert_eq!(prediction.stable, Some(true));
     assert!(figures.wait_mean_ns.is_infinite() && figures.waiting_mean.is_infinite());
     assert_close(figures.utilisation, 0.5, 1e-12);
     // Servers to spare pass by whoever takes long: of that no formula knows.
     let spared = predict(&scenario("poisson", "pareto:1s,1.8", 0.5, 3));
-    assert_eq!((spared.basis, spared.figures, spared.stable), (Basis::NoClosedForm, None, true));
+    assert_eq!(
+        (spared.basis, spared.figures, spared.stable),
+        (Basis::NoClosedForm, None, Some(true))
+    );
     assert_eq!(predict(&scenario("poisson", "pareto:1s,2.5", 0.5, 3)).basis, Basis::Approximation);
-    assert!(!predict(&scenario("poisson", "pareto:1s,1.8", 5.0, 3)).stable, "too much is too much");
+    let over = predict(&scenario("poisson", "pareto:1s,1.8", 5.0, 3));
+    assert_eq!(over.stable, Some(false), "too much is too much");
 }
 
 #[test]

@@ -342,7 +342,7 @@ impl Outcome {
             "theory_basis": theory.as_ref().map(|it| it.basis.to_string()),
             "theory_source": theory.as_ref().map(|it| it.source),
             "theory_why": theory.as_ref().map(|it| it.why),
-            "theory_stable": theory.as_ref().map(|it| it.stable),
+            "theory_stable": theory.as_ref().and_then(|it| it.stable),
         })));
         map.extend(figures(measured, theory_figures.as_ref(), theory.as_ref()));
         map.extend(object(json!({

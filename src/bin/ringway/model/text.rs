@@ -66,7 +66,7 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         .consumers
         .iter()
         .max_by(|one, other| one.figures.utilisation.total_cmp(&other.figures.utilisation));
-    let stable = broadcast.load() < 1.0;
+    let stable = Some(broadcast.load() < 1.0);
     facts.extend(slowest.into_iter().flat_map(|slowest| warnings(slowest, *messages, stable)));
     if slowest.is_some_and(|slowest| slowest.finite_moments() == 3) {
         let heaviest = simulated.consumers.iter().min_by_key(|it| it.finite_moments());
@@ -165,11 +165,19 @@ fn bound_text(scenario: &Scenario, prediction: &Prediction) -> Option<String> {
 }
 
 fn growth_text(scenario: &Scenario, prediction: &Prediction) -> Option<String> {
-    let growth = prediction.growth_per_s;
+    let growth = match (prediction.growth_per_s, prediction.stable) {
+        (Some(growth), _) => growth,
+        (None, Some(_)) => {
+            return Some("more than can be served; how much more is not known".into());
+        }
+        (None, None) => return Some("not known: it may grow without end".into()),
+    };
     if growth <= 0.0 {
         return None;
     }
-    let filled = scenario.bound().map_or(String::new(), |bound| {
+    // With keys not as many are served before the places are full as after that.
+    let bound = scenario.bound().filter(|_| scenario.keys().is_none());
+    let filled = bound.map_or(String::new(), |bound| {
         let capacity = scenario.rate_per_s() - growth;
         let seconds = theory::time_to_fill_s(bound.places.into(), scenario.rate_per_s(), capacity);
         format!("; the places are full after {}", time(seconds * 1e9))
@@ -190,7 +198,7 @@ type Fact = (&'static str, String);
 
 /// Why the figures are not to be relied on, as far as there are reasons. So many messages should
 /// have come.
-fn warnings(measured: &Measured, asked: u64, stable: bool) -> impl Iterator<Item = Fact> {
+fn warnings(measured: &Measured, asked: u64, stable: Option<bool>) -> impl Iterator<Item = Fact> {
     length_warning(measured, asked, stable).into_iter().chain(moments_warning(measured))
 }
 
@@ -206,7 +214,7 @@ fn moments_warning(measured: &Measured) -> Option<Fact> {
     Some(("careful", text.into()))
 }
 
-fn length_warning(measured: &Measured, asked: u64, stable: bool) -> Option<Fact> {
+fn length_warning(measured: &Measured, asked: u64, stable: Option<bool>) -> Option<Fact> {
     // A part that says that the arrivals had no time to come to their rate.
     const CAME_MIN: f64 = 0.8;
     const CAME_MAX: f64 = 1.25;
@@ -217,7 +225,9 @@ fn length_warning(measured: &Measured, asked: u64, stable: bool) -> Option<Fact>
     let part = came as f64 / asked as f64;
     let text = if !(CAME_MIN..CAME_MAX).contains(&part) {
         "the run was short for its arrivals, which did not come to their rate: see --messages"
-    } else if !stable {
+    } else if stable.is_none() {
+        "it may grow without end, and then all depends on how long it ran: compare runs of other --messages"
+    } else if stable == Some(false) {
         "what grows without end depends on how long it ran: see --messages"
     } else if measured.batch_correlation > CORRELATION_MAX && measured.finite_moments() == 3 {
         "the run was short for its load, so that +- says too little: give it more --messages"
