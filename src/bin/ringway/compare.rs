@@ -232,7 +232,8 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) ->
     let change = if off.abs() > 0.0 { off / before.abs() } else { 0.0 };
     // Not -change, which would make -0 of none.
     let worse_by = if more_is_better { 0.0 - change } else { change };
-    let by_chance = half_width.is_some_and(|half_width| off.abs() <= half_width);
+    // Of one run each nobody knows.
+    let by_chance = half_width.is_none_or(|half_width| off.abs() <= half_width);
     // A change from nothing has no bound, and is none of "not a number".
     let judgement = match worse_by {
         _ if worse_by.abs() <= threshold => Judgement::Same,
@@ -367,17 +368,20 @@ mod tests {
 
     #[test]
     fn worse_is_what_chance_did_not_do_and_the_threshold_does_not_forgive() {
+        let none = Some(0.0);
+        assert_eq!(judge(100.0, 104.0, none, false), Judgement::Same);
+        assert_eq!(judge(100.0, 106.0, none, false), Judgement::Worse);
+        assert_eq!(judge(100.0, 106.0, none, true), Judgement::Better);
+        assert_eq!(judge(100.0, 94.0, none, true), Judgement::Worse);
         assert_eq!(judge(100.0, 104.0, None, false), Judgement::Same);
-        assert_eq!(judge(100.0, 106.0, None, false), Judgement::Worse);
-        assert_eq!(judge(100.0, 106.0, None, true), Judgement::Better);
-        assert_eq!(judge(100.0, 94.0, None, true), Judgement::Worse);
+        assert_eq!(judge(100.0, 200.0, None, false), Judgement::Unsure, "of one run each");
         assert_eq!(judge(100.0, 94.0, Some(3.0), true), Judgement::Worse);
         assert_eq!(judge(100.0, 94.0, Some(5.0), true), Judgement::Unsure, "5 and 5 make 7");
-        assert_eq!(judge(0.0, 0.0, None, false), Judgement::Same);
+        assert_eq!(judge(0.0, 0.0, none, false), Judgement::Same);
         let rate = json!({ "rate_per_s": 5.0 });
         let same = pair("", &rate, &rate, STREAM_NUMBERS[0], 0.05).unwrap();
         assert_eq!(number(same.worse_by), "0", "and not -0");
-        assert_eq!(judge(0.0, 1.0, None, false), Judgement::Worse, "from nothing");
+        assert_eq!(judge(0.0, 1.0, none, false), Judgement::Worse, "from nothing");
         let of_load = |after| judge_without(Some(f64::INFINITY), 100.0, after, None, false);
         assert_eq!(of_load(104.0), Judgement::Same);
         assert_eq!(of_load(500.0), Judgement::Unsure, "null is an infinite interval");

@@ -18,7 +18,8 @@ const fn ms(count: u64) -> Duration {
 }
 
 impl Lab<'_> {
-    /// About 45 s: 12 of streams, 8 of times, 24 of loads.
+    /// About 46 s: 12 of streams, 10 of times, 24 of loads. Three runs of what has no batches, so that
+    /// `compare` knows what chance may make of it.
     pub(super) fn canonical(&self) -> Result<Ending, Failure> {
         let mut done = Done::new("bench");
         done.warnings = self.machine_warnings(2);
@@ -35,7 +36,7 @@ impl Lab<'_> {
         self.cases(&workload, &LOADS)?;
         let stamped = [Wait::Spin, Wait::Backoff, Wait::Park];
         let stamped = stamped.map(|wait| trips::Cell { size: 64, wait });
-        let one_way = Length { duration: ms(1000), warm_up: ms(100), runs: 1 };
+        let one_way = Length { duration: ms(400), warm_up: ms(100), runs: 3 };
         let one_ways = trips::one_ways(setting, &stamped, one_way, 10_000.0);
         self.check_samples(&one_ways, one_way.runs)?;
         self.try_streams(&mut cells, true, &mut done.warnings)?;
@@ -48,7 +49,7 @@ impl Lab<'_> {
         let (spin, others) = (Wait::Spin, [Wait::Backoff, Wait::Park]);
         let mut cells = [8, 64, 1024].map(|size| cell(size, spin)).to_vec();
         cells.extend(others.map(|wait| cell(64, wait)));
-        let length = Length { duration: ms(400), warm_up: ms(50), runs: 2 };
+        let length = Length { duration: ms(300), warm_up: ms(50), runs: 3 };
         let round_trips = trips::round_trips(setting, &cells, length, before, done)?;
         done.put_cells("round_trip", round_trips);
 
