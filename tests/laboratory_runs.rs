@@ -407,6 +407,13 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench load --service exp:1us --service exp:2us", "--broadcast"),
         ("bench load --broadcast --bound 4 --when-full reject", "for sharing"),
         ("bench load --consumers 4 --bound 2", "from 4, the number of servers"),
+        (
+            "bench load --load 1.2 --bound 1000 -s 64KiB --service exp:200us",
+            "1000 messages of 64 KiB take",
+        ),
+        ("bench load --load 1.2 -s 2MiB --bound 8", "give a larger --capacity"),
+        ("bench sweep -s 32KiB --bound 16 --capacity 512KiB", "16 messages of 32 KiB take"),
+        ("bench load --when-full wait -s 2MiB --bound 8", "8 messages of 2 MiB take 21 MiB"),
         ("bench load -s 8", "the size of a message cannot be 8"),
         (
             "bench throughput -s 64,4",

@@ -163,7 +163,7 @@ pub struct Workload {
     #[arg(long)]
     pub broadcast: bool,
     /// How many messages can be there at a time, those in service included; counted, because the
-    /// ring's own bound is in bytes
+    /// ring's own bound is in bytes, and is to have room for them
     #[arg(long, value_name = "PLACES")]
     #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
     pub bound: Option<u32>,

@@ -228,10 +228,21 @@ impl<'a> Lab<'a> {
         sizes.into_iter().try_for_each(|size| trial.check(size, 1))
     }
 
+    /// Tries the ring with a message of the load's, and finds that it has room for its places.
+    fn try_workload(&self, workload: &Workload) -> Result<(), Failure> {
+        let size = bytes(workload.size);
+        let mut trial = Trial::new(&self.setting)?;
+        trial.check(size, 1)?;
+        let Some(places) = workload.bound else { return Ok(()) };
+        // Of a broadcast, what counts is the consumer that is behind all others.
+        let servers = if workload.broadcast { 1 } else { workload.ends() - 1 };
+        trial.check_places(size, places, servers)
+    }
+
     fn load(&self, options: &Load) -> Result<Ending, Failure> {
         let mut done = Done::new("load");
         let workload = &options.workload;
-        self.try_sizes([bytes(workload.size)])?;
+        self.try_workload(workload)?;
         let case = self.case(workload, workload.rate(options.rate, options.part)?)?;
         self.check_loads(std::slice::from_ref(&case))?;
         let all = loads::measure(&self.setting, &[case], workload.runs, &mut done)?;
@@ -250,7 +261,7 @@ impl<'a> Lab<'a> {
 
     fn sweep(&self, options: &Sweep) -> Result<Ending, Failure> {
         let mut done = Done::new("sweep");
-        self.try_sizes([bytes(options.workload.size)])?;
+        self.try_workload(&options.workload)?;
         done.warnings = self.machine_warnings(options.workload.ends());
         let points = self.points(&options.workload, &options.loads, &mut done)?;
         done.put("points", points);
