@@ -249,8 +249,7 @@ impl Limit {
         let (Of::Percentile(percentile) | Of::WaitPercentile(percentile)) = self.of else {
             return Ok(());
         };
-        let is_enough = |count: &u64| carries(*count, percentile);
-        let least = (1..=18).map(|digits| 10_u64.pow(digits)).find(is_enough).unwrap_or(u64::MAX);
+        let least = least_carrying(percentile);
         if 2.0 * expected >= float(least) {
             return Ok(());
         }
@@ -302,6 +301,23 @@ impl Limit {
             Comparison::AtMost => number <= self.bound,
         }
     }
+}
+
+/// The fewest samples that carry a percentile.
+fn least_carrying(percentile: f64) -> u64 {
+    let (mut too_few, mut enough) = (0, 1_u64 << 62);
+    if !carries(enough, percentile) {
+        return u64::MAX;
+    }
+    while enough - too_few > 1 {
+        let middle = u64::midpoint(too_few, enough);
+        if carries(middle, percentile) {
+            enough = middle;
+        } else {
+            too_few = middle;
+        }
+    }
+    enough
 }
 
 /// Numbers that a limit is about, wherever they are in a run.
@@ -468,7 +484,9 @@ mod tests {
         let refusal = limit("wait_p99.9>1us").check_samples(4999.0).unwrap_err().to_string();
         assert!(refusal.contains("some 4999 messages are too few"), "{refusal}");
         assert!(refusal.contains("it takes 10000 and"), "{refusal}");
-        // The median carries with few: the exact least is of no concern.
-        assert!(limit("p50>1us").check_samples(100.0).is_ok());
+        assert!(limit("p50>1us").check_samples(40.0).is_ok(), "20 carry it");
+        assert!(limit("p50>1us").check_samples(9.0).is_err());
+        let least = PERCENTILES.map(least_carrying);
+        assert_eq!(least, [20, 100, 1000, 10_000, 100_000, 1_000_000]);
     }
 }
