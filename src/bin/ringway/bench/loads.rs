@@ -11,8 +11,9 @@ use ringway::workload::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::bench::cautions::{About, Caution};
 use crate::bench::crew::{Answer, OfferTask, Role, ServeTask};
-use crate::bench::document::{CONFIDENCE, Times, finite, float, warning};
+use crate::bench::document::{CONFIDENCE, Times, finite, float};
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
 use crate::bench::setting::{Setting, nanoseconds};
@@ -464,21 +465,24 @@ impl Outcome {
     }
 
     /// That intervals do not hold, or are not there because they would not.
-    fn interval_warning(&self) -> Option<Value> {
+    fn interval_caution(&self) -> Option<Caution> {
         const CORRELATION_MAX: f64 = 0.4;
         let correlation = self.account().measured.batch_correlation;
         let moments = self.accounts.iter().map(|it| it.measured.finite_moments()).min();
         let no_help = "a longer run does not help: compare percentiles instead";
         Some(match moments.unwrap_or(3) {
-            ..=1 => warning(
+            ..=1 => Caution::new(
+                About::NoInterval,
                 "service without a variance leaves no figure an interval that holds",
                 no_help,
             ),
-            2 => warning(
+            2 => Caution::new(
+                About::NoInterval,
                 "service without a third moment leaves waits without a variance, and so without an interval that holds",
                 no_help,
             ),
-            _ if correlation > CORRELATION_MAX && self.runs.len() == 1 => warning(
+            _ if correlation > CORRELATION_MAX && self.runs.len() == 1 => Caution::new(
+                About::ShortRun,
                 "the run was short for its load, so that the intervals are too narrow",
                 "run longer (-d)",
             ),
@@ -487,17 +491,16 @@ impl Outcome {
     }
 
     /// What is not to be relied on, and what to do.
-    pub fn warnings(&self) -> Vec<Value> {
+    pub fn cautions(&self) -> Vec<Caution> {
         const LATE_SHARE_MAX: f64 = 0.05;
         const RATE_OFF_MAX: f64 = 0.05;
         const FEW: u64 = 10_000;
-        const LONGER_MAX: f64 = 1.05;
-        const STALLED_SHARE_MAX: f64 = 0.01;
         let Self { case, offered, .. } = self;
         let account = self.account();
-        let mut warnings = Vec::new();
+        let mut cautions = Vec::new();
         if self.faults() > 0 {
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::Faults,
                 format_args!(
                     "{} messages were lost, {} came twice, {} came too late",
                     self.lost_unasked(),
@@ -510,7 +513,8 @@ impl Outcome {
         let gap_ns = 1e9 / case.rate_per_s;
         let service_ns = account.service_mean_ns.max(1000.0);
         if offered.late_mean_ns > LATE_SHARE_MAX * service_ns.max(gap_ns.min(1e6)) {
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::LateGenerator,
                 format_args!(
                     "the generator was {} late on average, {} at most",
                     time(offered.late_mean_ns),
@@ -521,7 +525,8 @@ impl Outcome {
         }
         let off = account.achieved_rate_per_s / case.rate_per_s;
         if !(1.0 - RATE_OFF_MAX..1.0 + RATE_OFF_MAX).contains(&off) {
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::Rate,
                 format_args!(
                     "the rate was {} a second instead of {}",
                     number(account.achieved_rate_per_s),
@@ -536,15 +541,27 @@ impl Outcome {
         }
         if account.measured.messages < FEW {
             let measured = account.measured.messages;
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::FewMessages,
                 format_args!("{measured} messages are few: percentiles end early"),
                 "run longer (-d)",
             ));
         }
-        warnings.extend(self.interval_warning());
+        cautions.extend(self.interval_caution());
+        cautions.extend(self.work_cautions());
+        cautions
+    }
+
+    /// Those of them that are about what the servers did.
+    fn work_cautions(&self) -> Vec<Caution> {
+        const LONGER_MAX: f64 = 1.05;
+        const STALLED_SHARE_MAX: f64 = 0.01;
+        let (case, account) = (&self.case, self.account());
+        let mut cautions = Vec::new();
         let drawn_ns = account.drawn_mean_ns;
         if drawn_ns > 0.0 && account.service_mean_ns > LONGER_MAX * drawn_ns {
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::LongWork,
                 format_args!(
                     "work took {} on average instead of {}",
                     time(account.service_mean_ns),
@@ -555,7 +572,8 @@ impl Outcome {
         }
         let awake_ns = float(MachineClock::WAKE_EARLY_NS);
         if case.sleeps && drawn_ns > 0.0 && drawn_ns < awake_ns {
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::ShortSleeps,
                 format_args!(
                     "servers were to sleep, but look at the time for the last {} of each work, which \
                      took {} on average",
@@ -567,7 +585,8 @@ impl Outcome {
         }
         let length_ns = float(case.length_ns().max(1));
         if float(account.stalls_total_ns) > STALLED_SHARE_MAX * length_ns {
-            warnings.push(warning(
+            cautions.push(Caution::new(
+                About::HeldUp,
                 format_args!(
                     "servers were held up {} times for 50 us or more, {} in all, {} at most",
                     account.stalls,
@@ -577,7 +596,7 @@ impl Outcome {
                 "others use the processors: ringway doctor measures how much",
             ));
         }
-        warnings
+        cautions
     }
 }
 
@@ -683,8 +702,7 @@ mod tests {
     }
 
     fn warns(outcome: &Outcome, words: &str) -> bool {
-        let mut warnings = outcome.warnings().into_iter();
-        warnings.any(|it| it["what"].as_str().is_some_and(|what| what.contains(words)))
+        outcome.cautions().iter().any(|it| it.what.contains(words))
     }
 
     #[test]
@@ -694,7 +712,7 @@ mod tests {
         };
         // Chance drew twice as much as the mean, and that is what it took.
         let drawn = outcome("exp:100us", |number| served(number, 200_000, 200_000));
-        assert!(!warns(&drawn, "work took"), "{:?}", drawn.warnings());
+        assert!(!warns(&drawn, "work took"), "{:?}", drawn.cautions());
         // Half as much was drawn, and it took a fifth longer.
         let overrun = outcome("exp:100us", |number| served(number, 50_000, 60_000));
         assert!(warns(&overrun, "work took 60 us on average instead of 50 us"));

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod canonical;
+mod cautions;
 pub mod crew;
 pub mod document;
 mod done;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use crate::bench::args::{
     Bench, BenchCommand, Common, Fanout, Latency, Length, Load, Sweep, Throughput, Work, Workload,
 };
+use crate::bench::cautions::{Caution, once_each};
 use crate::bench::done::Done;
 use crate::bench::limits::{Part, Verdict};
 use crate::bench::loads::{Case, Outcome};
@@ -254,7 +256,7 @@ impl<'a> Lab<'a> {
         }
         if let Some(outcome) = loads::middle(outcomes)? {
             done.parts = outcome.value(true)?;
-            done.warnings.extend(outcome.warnings());
+            done.warnings.extend(outcome.cautions().iter().map(Caution::value));
         }
         self.finish(done)
     }
@@ -280,7 +282,7 @@ impl<'a> Lab<'a> {
         // One picture of a run in time is enough: the one nearest to the usual load.
         let from_usual = |load: &f64| (load - model::LOAD).abs();
         let usual = loads.iter().map(from_usual).fold(f64::INFINITY, f64::min);
-        let (mut points, mut warnings) = (Vec::new(), Vec::new());
+        let (mut points, mut cautions) = (Vec::new(), Vec::new());
         for (load, outcomes) in loads.iter().zip(all) {
             done.faults += outcomes.iter().map(Outcome::faults).sum::<u64>();
             for outcome in &outcomes {
@@ -288,9 +290,9 @@ impl<'a> Lab<'a> {
             }
             let Some(outcome) = loads::middle(outcomes)? else { continue };
             points.push(outcome.value(from_usual(load) <= usual)?.into());
-            warnings.extend(outcome.warnings().into_iter().map(|warning| (*load, warning)));
+            cautions.extend(outcome.cautions().into_iter().map(|caution| (*load, caution)));
         }
-        done.warnings.extend(once_each(&warnings));
+        done.warnings.extend(heaviest_first(cautions));
         Ok(points)
     }
 
@@ -455,29 +457,11 @@ fn check_least(mut sizes: impl Iterator<Item = usize>, least: usize) -> Result<(
     }
 }
 
-/// Warnings of several loads, the heaviest that has one standing for all that have it.
-fn once_each(warnings: &[(f64, Value)]) -> Vec<Value> {
-    let mut remedies: Vec<&Value> = Vec::new();
-    for (_, warning) in warnings {
-        if !remedies.contains(&&warning["remedy"]) {
-            remedies.push(&warning["remedy"]);
-        }
-    }
-    let of_remedy = |remedy: &&Value| {
-        let alike: Vec<_> =
-            warnings.iter().filter(|(_, warning)| warning["remedy"] == **remedy).collect();
-        let (load, warning) = alike.last()?;
-        let what = warning["what"].as_str().unwrap_or_default();
-        let others = match alike.len() {
-            1 => String::new(),
-            count => format!(", and the like at {}", output::count(count as u64 - 1, "other load")),
-        };
-        Some(document::warning(
-            format_args!("at load {load}: {what}{others}"),
-            warning["remedy"].as_str().unwrap_or_default(),
-        ))
-    };
-    remedies.iter().filter_map(of_remedy).collect()
+/// Cautions of several loads, the heaviest that has one of a kind standing for all that have it.
+fn heaviest_first(mut cautions: Vec<(f64, Caution)>) -> Vec<Value> {
+    cautions.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let named = cautions.into_iter().map(|(load, caution)| (format!("at load {load}"), caution));
+    once_each(&named.collect::<Vec<_>>(), "other load")
 }
 
 fn bytes(size: bytesize::ByteSize) -> usize {
@@ -505,6 +489,7 @@ fn usual_workload(duration: Duration, warm_up: Duration) -> Result<Workload, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::cautions::About;
 
     #[test]
     fn each_service_of_a_broadcast_is_an_end() {
@@ -516,5 +501,13 @@ mod tests {
         workload.service.truncate(1);
         workload.consumers = 2;
         assert_eq!(workload.ends(), 3);
+    }
+
+    #[test]
+    fn the_heaviest_load_stands_for_all_in_whatever_order_they_were_given() {
+        let late = |load| (load, Caution::new(About::LateGenerator, "late", "use a quiet machine"));
+        let told = heaviest_first(vec![late(0.5), late(0.9), late(0.1)]);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0]["what"], "at load 0.9: late, and the like with 2 other loads");
     }
 }
