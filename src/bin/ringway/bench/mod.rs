@@ -14,7 +14,7 @@ mod text;
 mod trial;
 mod trips;
 
-pub use self::text::run as text;
+pub use self::text::{approximates, predicted, run as text};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

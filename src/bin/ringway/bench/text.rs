@@ -186,7 +186,7 @@ fn load(run: &Value) -> String {
     facts.push(format!(
         "replayed   the same chance without a machine waits {replay}; for the rate and the overrun of \
          work that came about theory says {}",
-        optional(&run["theory_of_measured_wait_mean_ns"], time)
+        optional(&run["theory_of_measured_wait_mean_ns"], marked(run, "wait_mean_ns", time))
     ));
     let runs = run["runs"].as_array().map_or(1, Vec::len);
     if runs > 1 {
@@ -207,17 +207,12 @@ fn figures(run: &Value) -> String {
     let rows = FIGURES.into_iter().map(|(key, title, show)| {
         let stem = key.trim_end_matches("_ns").trim_end_matches("_per_s");
         let unit = &key[stem.len()..];
-        let approximate = run["theory_approximate"]
-            .as_array()
-            .is_some_and(|names| names.iter().any(|name| name == key));
-        let mark = if approximate { "~" } else { "" };
-        let theory = optional(&run[format!("theory_{key}")], show);
         let ratio = &run[format!("{}_ratio", stem.trim_end_matches("_share"))];
         vec![
             title.to_owned(),
             optional(&run[key], show),
             optional(&run[format!("{stem}_half_width{unit}")], show),
-            format!("{mark}{theory}"),
+            predicted(run, key, show),
             optional(ratio, number),
         ]
     });
@@ -253,9 +248,9 @@ fn consumers(each: &[Value]) -> String {
             it["received"].to_string(),
             optional(&it["utilisation"], share),
             optional(&it["sojourn_mean_ns"], time),
-            optional(&it["theory_sojourn_mean_ns"], time),
+            predicted(it, "sojourn_mean_ns", time),
             optional(&it["wait_mean_ns"], time),
-            optional(&it["theory_wait_mean_ns"], time),
+            predicted(it, "wait_mean_ns", time),
             optional(&it["wait_mean_ratio"], number),
         ]
     });
@@ -288,7 +283,7 @@ fn sweep(points: &[Value]) -> String {
             optional(&point["utilisation"], share),
             optional(&point["wait_mean_ns"], time),
             optional(&point["wait_mean_half_width_ns"], time),
-            optional(&point["theory_wait_mean_ns"], time),
+            predicted(point, "wait_mean_ns", time),
             optional(&point["wait_mean_ratio"], number),
             optional(&point["replay_wait_mean_ns"], time),
             optional(&p99["sojourn_ns"], time),
@@ -297,13 +292,15 @@ fn sweep(points: &[Value]) -> String {
     });
     let first = &points[0];
     let model = first["theory_model"].as_str().unwrap_or("no closed form");
+    let is_approximate = points.iter().any(|point| approximates(point, "wait_mean_ns"));
+    let approximately = if is_approximate { ", approximately (~)" } else { "" };
     let table = output::table(&header, &header, rows);
     let runs = match first["runs"].as_array().map_or(1, Vec::len) {
         1 => String::new(),
         runs => format!("; of {runs} runs the one in the middle, +- by all"),
     };
     format!(
-        "{} of {} for {}, beside {model}; replay is the same chance without a machine{runs}\n{table}",
+        "{} of {} for {}, beside {model}{approximately}; replay is the same chance without a machine{runs}\n{table}",
         plain(&first["arrival"]),
         plain(&first["service"]),
         output::count(first["consumers"].as_u64().unwrap_or(1), "consumer"),
@@ -386,6 +383,22 @@ fn workload(load: &Value, command: For) -> String {
     options.join(" ")
 }
 
+/// Whether theory has no more than an approximation of a figure of a load.
+pub fn approximates(load: &Value, figure: &str) -> bool {
+    let names = load["theory_approximate"].as_array();
+    names.is_some_and(|names| names.iter().any(|name| name == figure))
+}
+
+/// What theory says of a figure, marked if that is an approximation.
+pub fn predicted(load: &Value, figure: &str, show: Show) -> String {
+    optional(&load[format!("theory_{figure}")], marked(load, figure, show))
+}
+
+fn marked(load: &Value, figure: &str, show: Show) -> impl Fn(f64) -> String {
+    let mark = if approximates(load, figure) { "~" } else { "" };
+    move |number| format!("{mark}{}", show(number))
+}
+
 fn plain(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
 }
@@ -425,5 +438,26 @@ mod tests {
             "ringway model --rate 16000 --service exp:50us --service exp:50us --broadcast: what \
              simulation says of it"
         );
+    }
+
+    #[test]
+    fn what_theory_approximates_is_marked_wherever_it_stands() {
+        let figures = |approximate: Value| {
+            json!({ "kind": "sweep", "load": 0.8, "theory_model": "E4/D/1", "wait_mean_ns": 80e3,
+                "theory_wait_mean_ns": 50e3, "theory_of_measured_wait_mean_ns": 60e3,
+                "theory_approximate": approximate })
+        };
+        let (exact, near) = (figures(json!([])), figures(json!(["wait_mean_ns"])));
+        let of = |load: &Value| {
+            let mut whole = load.clone();
+            whole["sent"] = json!(1);
+            let of_points = run(&json!({ "points": [load] }));
+            [of_points, run(&whole), run(&json!({ "sent": 1, "each": [load] }))]
+        };
+        assert!(of(&exact).iter().all(|text| !text.contains('~')), "{:?}", of(&exact));
+        let [points, whole, each] = of(&near);
+        assert!(points.contains("beside E4/D/1, approximately (~);"), "{points}");
+        assert!(points.contains(" ~50 us") && each.contains(" ~50 us"), "{points}\n{each}");
+        assert!(whole.contains(" ~50 us") && whole.contains("theory says ~60 us"), "{whole}");
     }
 }

@@ -9,6 +9,7 @@ use plotters::prelude::*;
 use ringway::workload::{Scenario, predict};
 use serde_json::Value;
 
+use crate::bench;
 use crate::model::{number, time};
 
 /// One picture.
@@ -362,6 +363,8 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
         })
         .collect();
     let model = first["theory_model"].as_str().unwrap_or("theory");
+    let is_approximate = points.iter().any(|point| bench::approximates(point, "wait_mean_ns"));
+    let approximately = if is_approximate { ", approximately" } else { "" };
     let curve = theory_curve(first);
     let theory = if curve.is_empty() {
         (numbers("theory_wait_mean_ns"), p99("theory_wait_ns"))
@@ -371,7 +374,7 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
     };
     let all = [
         mean,
-        Series::new(format!("mean wait, {model}"), 0, Kind::Dashes, theory.0),
+        Series::new(format!("mean wait, {model}{approximately}"), 0, Kind::Dashes, theory.0),
         Series::new("99 % wait, measured", 1, Kind::Dots, p99("wait_ns")),
         Series::new(format!("99 % wait, {model}"), 1, Kind::Dashes, theory.1),
         Series::new(

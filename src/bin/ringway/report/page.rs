@@ -132,8 +132,10 @@ fn tiles(run: &Value) -> String {
     if run.get("sent").is_some() {
         tile("load", run["load"].as_f64().map(number));
         tile("mean wait", run["wait_mean_ns"].as_f64().map(time));
-        tile("theory's mean wait", run["theory_wait_mean_ns"].as_f64().map(time));
-        tile("measured over theory", run["wait_mean_ratio"].as_f64().map(number));
+        let predicted = bench::predicted(run, "wait_mean_ns", time);
+        tile("theory's mean wait", run["theory_wait_mean_ns"].as_f64().map(|_| predicted));
+        let name = over_theory("measured", run);
+        tile(&name, run["wait_mean_ratio"].as_f64().map(number));
         tile("lost", run["loss_share"].as_f64().map(share));
     }
     let points = cells("points");
@@ -142,7 +144,7 @@ fn tiles(run: &Value) -> String {
         .find(|point| point["load"].as_f64().is_some_and(|load| (load - 0.8).abs() < 0.01));
     if let Some(point) = near {
         let ratio = point["wait_mean_ratio"].as_f64();
-        tile("wait at load 0.8, over theory", ratio.map(number));
+        tile(&over_theory("wait at load 0.8,", point), ratio.map(number));
     }
     if tiles.is_empty() {
         return String::new();
@@ -154,6 +156,12 @@ fn tiles(run: &Value) -> String {
         })
         .collect();
     format!("<div class=\"tiles\">\n{}\n</div>", tiles.join("\n"))
+}
+
+/// The name of a ratio of waits, which says if theory's is an approximation.
+fn over_theory(what: &str, load: &Value) -> String {
+    let is_approximate = bench::approximates(load, "wait_mean_ns");
+    format!("{what} over theory{}", if is_approximate { ", approximately" } else { "" })
 }
 
 fn warnings(run: &Value) -> String {
@@ -248,5 +256,27 @@ mod tests {
                 assert!(of(&[run]).contains("</html>"), "{kind} {value}");
             }
         }
+    }
+
+    #[test]
+    fn what_theory_approximates_is_marked_in_tiles_and_legends() {
+        let page_of = |approximate: Value| {
+            let load = json!({ "kind": "load", "schema_version": 1, "sent": 1, "load": 0.8,
+                "arrival": "erlang:4", "service": "fixed:100us", "consumers": 1,
+                "theory_model": "E4/D/1", "theory_wait_mean_ns": 50e3, "wait_mean_ns": 80e3,
+                "wait_mean_ratio": 1.6, "theory_approximate": approximate });
+            of(&[load.clone(), json!({ "kind": "sweep", "schema_version": 1, "points": [load] })])
+        };
+        let page = page_of(json!(["wait_mean_ns"]));
+        for words in [
+            "<b>~50 us</b>",
+            "<span>measured over theory, approximately</span>",
+            "<span>wait at load 0.8, over theory, approximately</span>",
+            "mean wait, E4/D/1, approximately\n</text>",
+        ] {
+            assert!(page.contains(words), "no {words} in {page}");
+        }
+        let page = page_of(json!([]));
+        assert!(!page.contains('~') && !page.contains("approximately"), "{page}");
     }
 }
