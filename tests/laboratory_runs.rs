@@ -179,6 +179,9 @@ fn streams_round_trips_and_one_way_are_whole() {
     assert!(ways.as_array().unwrap().iter().all(|it| it["sent"] == it["received"]));
     let printed = text("bench latency -s 64 --wait park -d 10ms -w 0s --runs 1");
     assert!(printed.contains("to and fro") && printed.contains("one way"), "{printed}");
+    // So many in a second nobody sends: what is measured is the backlog.
+    let printed = text("bench latency -s 64 --wait park -r 50000000 -d 20ms -w 0s --runs 1");
+    assert!(printed.contains("one way of 64 B, park: the rate was"), "{printed}");
 }
 
 #[test]

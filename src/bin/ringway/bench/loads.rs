@@ -55,6 +55,10 @@ pub struct Outcome {
 }
 
 impl Case {
+    fn has_work(&self) -> bool {
+        self.services.iter().any(|service| *service != Service::none())
+    }
+
     fn warm_up_ns(&self) -> u64 {
         nanoseconds(self.warm_up)
     }
@@ -283,7 +287,7 @@ impl Outcome {
     /// Logs its waits and sojourns, which are the same without work, under names that end so.
     pub fn log(&self, cell: &str, logged: &mut Logged) {
         logged.add_load(&format!("wait{cell}"), self, Record::wait_ns);
-        if self.case.services.iter().any(|service| *service != Service::none()) {
+        if self.case.has_work() {
             logged.add_load(&format!("sojourn{cell}"), self, Record::sojourn_ns);
         }
     }
@@ -520,7 +524,11 @@ impl Outcome {
                     time(offered.late_mean_ns),
                     time(float(offered.late_max_ns))
                 ),
-                "that is in the waits: give it a processor of its own (--pin), or longer --service",
+                if case.has_work() {
+                    "that is in the waits: give it a processor of its own (--pin), or longer --service"
+                } else {
+                    "that is in the waits: give it a processor of its own (--pin), or take a lower rate"
+                },
             ));
         }
         let off = account.achieved_rate_per_s / case.rate_per_s;
@@ -655,14 +663,14 @@ fn percentiles(measured: &Measured, theory: Option<&Prediction>) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use ringway::workload::Sample;
 
     const MS: u64 = 1_000_000;
 
     /// A message each millisecond for a tenth of a second, and what became of each.
-    fn outcome(service: &str, sample: impl Fn(u64) -> Sample) -> Outcome {
+    pub fn outcome(service: &str, sample: impl Fn(u64) -> Sample) -> Outcome {
         let case = Case {
             arrival: Arrival::fixed(),
             services: vec![service.parse().unwrap()],
@@ -696,7 +704,7 @@ mod tests {
     }
 
     /// Received when it was intended, with this work drawn, which took so long.
-    fn served(number: u64, service_ns: u64, took_ns: u64) -> Sample {
+    pub fn served(number: u64, service_ns: u64, took_ns: u64) -> Sample {
         let start_ns = MS * (number + 1);
         Sample { number, start_ns, end_ns: start_ns + took_ns, service_ns }
     }

@@ -5,6 +5,7 @@ use ringway::workload::{Arrival, Offer, Record, Service};
 use serde_json::{Map, Value, json};
 
 use crate::bench::args::Length;
+use crate::bench::cautions::{About, Caution, once_each};
 use crate::bench::crew::Role;
 use crate::bench::document::{Times, float, repeated};
 use crate::bench::done::Done;
@@ -138,15 +139,26 @@ pub fn one_way(
 ) -> Result<Vec<Value>, Failure> {
     let all = loads::measure(setting, cases, length.runs, done)?;
     let cells = cases.iter().map(|case| Cell { size: case.size, wait: case.wait });
-    let mut values = Vec::new();
+    let (mut values, mut cautions) = (Vec::new(), Vec::new());
     for (cell, outcomes) in cells.zip(&all).filter(|(_, outcomes)| !outcomes.is_empty()) {
         let tag = cell.tag("one-way");
         for outcome in outcomes {
             done.logged.add_load(&tag, outcome, Record::wait_ns);
         }
         values.push(one_way_value(cell, length, outcomes));
+        cautions.extend(one_way_cautions(cell, outcomes));
     }
+    done.warnings.extend(once_each(&cautions, "other cell"));
     Ok(values)
+}
+
+/// Those of its runs, but for those that are about the length of a run: the times of all runs are
+/// taken together, and no interval is by parts of a run.
+fn one_way_cautions(cell: Cell, outcomes: &[loads::Outcome]) -> Vec<(String, Caution)> {
+    let name = format!("one way of {} B, {}", cell.size, cell.wait);
+    let all = outcomes.iter().flat_map(loads::Outcome::cautions);
+    let meant = all.filter(|it| !matches!(it.about, About::FewMessages | About::ShortRun));
+    meant.map(|caution| (name.clone(), caution)).collect()
 }
 
 fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Value {
@@ -188,4 +200,35 @@ fn medians(runs: &[Times]) -> Vec<f64> {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / float(values.len().max(1) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::loads::tests::{outcome, served};
+
+    #[test]
+    fn what_loads_one_way_are_not_to_be_relied_on_for_is_told_by_cell() {
+        let run = |late_mean_ns: f64| {
+            let mut run = outcome("none", |number| served(number, 0, 0));
+            run.offered.late_mean_ns = late_mean_ns;
+            run
+        };
+        let told = |late_ns: &[f64], wait: Wait| {
+            let runs: Vec<_> = late_ns.iter().copied().map(run).collect();
+            one_way_cautions(Cell { size: 64, wait }, &runs)
+        };
+        assert!(told(&[0.0, 0.0], Wait::Spin).is_empty(), "the 198 of both runs are not few");
+        let late = told(&[0.0, 1e6, 1e6], Wait::Park);
+        let all = [late, told(&[1e6], Wait::Spin)].concat();
+        let warnings = once_each(&all, "other cell");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let remedy = warnings[0]["remedy"].as_str().unwrap();
+        assert!(remedy.ends_with("or take a lower rate"), "there is no --service: {remedy}");
+        assert_eq!(
+            warnings[0]["what"],
+            "one way of 64 B, park: the generator was 1 ms late on average, 0 at most, and the \
+             like with 1 other cell"
+        );
+    }
 }
