@@ -1,6 +1,7 @@
 //! `ringway report`: runs as one page of HTML that needs nothing from anywhere.
 
 mod charts;
+mod drawing;
 mod page;
 mod peers;
 

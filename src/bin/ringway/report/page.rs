@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::charts::{self, Picture};
-use super::peers;
+use super::drawing::{Picture, themed};
+use super::{charts, peers};
 use crate::bench;
 use crate::model::{number, share, time};
 
@@ -200,7 +200,7 @@ fn figure(picture: &Picture) -> String {
             &format!("<svg class=\"{class}\" role=\"img\" aria-label=\"{label}\" "),
             1,
         );
-        charts::themed(&body)
+        themed(&body)
     };
     format!(
         "<figure>\n<h2>{label}</h2>\n{}\n{}\n<figcaption>{}</figcaption>\n</figure>\n",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::charts::{Picture, Row, rows};
+use super::drawing::{Picture, Row, rows};
 use crate::model::{number, time};
 
 /// What is drawn, in this order, and what it is called.
