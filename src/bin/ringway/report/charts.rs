@@ -5,7 +5,8 @@ use ringway::workload::{Scenario, predict};
 use serde_json::Value;
 
 use super::drawing::{
-    Axis, Kind, Picture, SERIES, Series, decades, lines_with_legend, mesh, picture, time_mark,
+    Axis, Kind, LINES_MAX, Picture, SERIES, Series, decades, lines_with_legend, mesh, picture,
+    picture_of_lines, time_mark,
 };
 use crate::bench;
 use crate::model::number;
@@ -31,9 +32,9 @@ fn list<'a>(run: &'a Value, name: &str) -> Vec<&'a Value> {
     run.get(name).and_then(Value::as_array).into_iter().flatten().collect()
 }
 
-/// Waits by load, beside theory's curve.
-fn hockey_stick(points: &[&Value]) -> Option<Picture> {
-    let first = points.first()?;
+/// Waits by load, beside theory's curve; none without a point.
+fn lines_by_load(points: &[&Value]) -> Vec<Series> {
+    let Some(first) = points.first() else { return Vec::new() };
     let numbers = |name: &str| -> Vec<(f64, f64)> {
         let of = |point: &&Value| Some((point["load"].as_f64()?, point[name].as_f64()?));
         points.iter().filter_map(of).collect()
@@ -77,12 +78,17 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
             numbers("replay_wait_mean_ns"),
         ),
     ];
-    let all: Vec<Series> = all.into_iter().filter(|it| !it.points.is_empty()).collect();
+    all.into_iter().filter(|it| !it.points.is_empty()).collect()
+}
+
+fn hockey_stick(points: &[&Value]) -> Option<Picture> {
+    let first = points.first()?;
+    let all = lines_by_load(points);
     let values = all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y));
     let most = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
     let most = most.fold(1.0, f64::max).min(10.0);
     let range = decades(values)?;
-    picture(
+    picture_of_lines(
         "Wait by load",
         format!(
             "How long a message waits from its intended time, for {} arrivals and service {}. Bars: \
@@ -90,7 +96,8 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
             first["arrival"].as_str().unwrap_or("-"),
             first["service"].as_str().unwrap_or("-")
         ),
-        move |area, look| {
+        &all,
+        |area, look| {
             let x = Axis {
                 name: "load: work offered over what the consumers can do",
                 mark: &number,
@@ -160,7 +167,7 @@ fn percentile_chart(title: &str, caption: &str, name: &str, all: Vec<Series>) ->
     let most = most.fold(1.0, f64::max).ceil().clamp(1.0, 6.0);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 6")]
     let marks = most as usize + 1;
-    picture(title, caption, move |area, look| {
+    picture_of_lines(title, caption, &all, |area, look| {
         let x = Axis {
             name: "percentile of the messages",
             mark: &percentile_mark,
@@ -195,37 +202,56 @@ fn percentiles_of_loads(run: &Value, points: &[&Value]) -> Option<Picture> {
         return percentile_chart("Percentiles", SPECTRUM_CAPTION, "time", all);
     }
     let wanted = [0.3, 0.5, 0.8, 0.9, 0.95];
+    let is_near = |point: &Value, load: f64| {
+        point["load"].as_f64().is_some_and(|found| (found - load).abs() < 0.005)
+    };
     let chosen = wanted.iter().enumerate().filter_map(|(color, load)| {
-        let near = |point: &&&Value| {
-            point["load"].as_f64().is_some_and(|found| (found - load).abs() < 0.005)
-        };
-        Some((color, load, points.iter().find(near)?))
+        Some((color, load, points.iter().find(|point| is_near(point, *load))?))
     });
+    let left_out = points.iter().filter(|point| !wanted.iter().any(|load| is_near(point, *load)));
+    let left_out = left_out.map(|point| format!("load {}", point["load"]));
+    let left_out: Vec<String> = left_out.collect();
     let all = chosen.map(|(color, load, point)| {
         let points = spectrum(&point["sojourn_spectrum"]);
         Series::new(format!("load {load}"), color, Kind::Line, points)
     });
     percentile_chart(
         "Percentiles of the sojourn by load",
-        SPECTRUM_CAPTION,
+        &but_for(SPECTRUM_CAPTION, points.len(), &left_out),
         "sojourn",
         all.collect(),
     )
+}
+
+/// A caption, with the names of those that it is not of.
+fn but_for(caption: &str, all: usize, left_out: &[String]) -> String {
+    const NAMED_MAX: usize = 4;
+    if left_out.is_empty() {
+        return caption.to_owned();
+    }
+    let names = left_out[..left_out.len().min(NAMED_MAX)].join("; ");
+    let more = if left_out.len() > NAMED_MAX { "; and others" } else { "" };
+    format!("{caption} Not in this picture, {} of {all}: {names}{more}.", left_out.len())
 }
 
 /// Round trips, and one way, by how the ends wait.
 fn percentiles_of_times(run: &Value) -> Vec<Picture> {
     let of = |name: &str, title: &str, caption: &str| {
         let cells = list(run, name);
-        let of_64 = cells.iter().filter(|cell| cell["size_bytes"] == 64);
-        let shown: Vec<&&Value> = of_64.collect();
-        let shown = if shown.is_empty() { cells.iter().collect() } else { shown };
-        let all = shown.iter().take(SERIES.len()).enumerate().map(|(color, cell)| {
-            let wait = cell["wait"].as_str().unwrap_or("-");
-            let name = format!("{} B, {wait}", cell["size_bytes"]);
-            Series::new(name, color, Kind::Line, spectrum(&cell["spectrum"]))
+        let name_of = |cell: &Value| {
+            format!("{} B, {}", cell["size_bytes"], cell["wait"].as_str().unwrap_or("-"))
+        };
+        let is_usual = |cell: &&Value| cell["size_bytes"] == 64;
+        let has_usual = cells.iter().any(is_usual);
+        let (mut shown, others): (Vec<&Value>, Vec<&Value>) =
+            cells.iter().partition(|cell| !has_usual || is_usual(cell));
+        let rest = shown.split_off(shown.len().min(SERIES.len()));
+        let left_out: Vec<String> = rest.into_iter().chain(others).map(name_of).collect();
+        let all = shown.iter().enumerate().map(|(color, cell)| {
+            Series::new(name_of(cell), color, Kind::Line, spectrum(&cell["spectrum"]))
         });
-        percentile_chart(title, caption, "time", all.collect())
+        let caption = but_for(caption, cells.len(), &left_out);
+        percentile_chart(title, &caption, "time", all.collect())
     };
     let round_trips = "A message and its answer between two ends, one at a time. Each line ends where \
         fewer than ten lie beyond.";
@@ -290,8 +316,10 @@ fn heat_map(run: &Value) -> Option<Picture> {
     )
 }
 
-fn by_size(cells: &[&Value], key: &str, title: &str) -> Option<Picture> {
-    let mut kinds: Vec<(String, Series)> = Vec::new();
+/// A line for each kind of stream.
+fn lines_by_size(cells: &[&Value], key: &str) -> Vec<Series> {
+    type Points = (Vec<(f64, f64)>, Vec<(f64, f64, f64)>);
+    let mut kinds: Vec<(String, Points)> = Vec::new();
     for cell in cells {
         let (Some(size), Some(rate)) = (cell["size_bytes"].as_f64(), cell[key].as_f64()) else {
             continue;
@@ -306,48 +334,56 @@ fn by_size(cells: &[&Value], key: &str, title: &str) -> Option<Picture> {
         let range = cell["rate_min_per_s"].as_f64().zip(cell["rate_max_per_s"].as_f64());
         let range = range.map(|(low, high)| (size.max(1.0).log2(), low * scale, high * scale));
         let place = kinds.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
-            let series = Series::new(name.clone(), kinds.len(), Kind::LineAndDots, Vec::new());
-            kinds.push((name.clone(), series));
+            kinds.push((name, Points::default()));
             kinds.len() - 1
         });
-        let series = &mut kinds[place].1;
-        series.points.push((size.max(1.0).log2(), rate));
-        series.ranges.extend(range);
+        let (points, ranges) = &mut kinds[place].1;
+        points.push((size.max(1.0).log2(), rate));
+        ranges.extend(range);
     }
-    let all: Vec<Series> = kinds.into_iter().map(|(_, series)| series).collect();
+    let lines = kinds.into_iter().enumerate().map(|(color, (name, (points, ranges)))| Series {
+        ranges,
+        ..Series::new(name, color, Kind::LineAndDots, points)
+    });
+    lines.collect()
+}
+
+fn by_size(cells: &[&Value], key: &str, title: &str) -> Option<Picture> {
+    let mut all = lines_by_size(cells, key);
+    let count = all.len();
+    let rest = all.split_off(count.min(LINES_MAX));
+    let left_out: Vec<String> = rest.into_iter().map(|series| series.name).collect();
+    let caption =
+        "As fast as it goes, the median of the runs; bars are the slowest and the fastest.";
     let range = decades(all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y)))?;
     let sizes = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
     let (least, most) = sizes.fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
     let (least, most) = (least.floor(), most.ceil().max(least.floor() + 1.0));
     let bytes = key == "bytes_per_s";
-    picture(
-        title,
-        "As fast as it goes, the median of the runs; bars are the slowest and the fastest.",
-        move |area, look| {
-            let size = |bits: f64| {
-                if (bits - bits.round()).abs() > 0.01 {
-                    return String::new();
-                }
-                #[allow(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "sizes of messages"
-                )]
-                let bytes = bits.round().exp2() as u64;
-                crate::output::bytes(bytes)
-            };
-            let rate = |value: f64| if bytes { byte_rate(value) } else { message_rate(value) };
-            let x = Axis {
-                name: "bytes of a message",
-                mark: &size,
-                marks: if look.narrow { 4 } else { 8 },
-                range: (least, most),
-            };
-            let name = if bytes { "bytes a second" } else { "messages a second" };
-            let y = Axis { name, mark: &rate, marks: 8, range };
-            lines_with_legend(area, look, &x, &y, &all)
-        },
-    )
+    picture_of_lines(title, but_for(caption, count, &left_out), &all, |area, look| {
+        let size = |bits: f64| {
+            if (bits - bits.round()).abs() > 0.01 {
+                return String::new();
+            }
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "sizes of messages"
+            )]
+            let bytes = bits.round().exp2() as u64;
+            crate::output::bytes(bytes)
+        };
+        let rate = |value: f64| if bytes { byte_rate(value) } else { message_rate(value) };
+        let x = Axis {
+            name: "bytes of a message",
+            mark: &size,
+            marks: if look.narrow { 4 } else { 8 },
+            range: (least, most),
+        };
+        let name = if bytes { "bytes a second" } else { "messages a second" };
+        let y = Axis { name, mark: &rate, marks: 8, range };
+        lines_with_legend(area, look, &x, &y, &all)
+    })
 }
 
 fn message_rate(value: f64) -> String {
@@ -371,12 +407,20 @@ fn byte_rate(value: f64) -> String {
 /// What all consumers together receive, of the first kind of cells; none for one number of
 /// consumers.
 fn by_consumers(cells: &[&Value]) -> Option<Picture> {
-    let kind = cells.first()?;
-    let (size, batch) = (kind["size_bytes"].as_u64()?, kind["batch"].as_u64().unwrap_or(1));
-    let batch = if batch > 1 { format!(", {batch} at a time") } else { String::new() };
-    let wait = kind["wait"].as_str().unwrap_or("-");
-    let is_alike =
-        |cell: &&&Value| ["size_bytes", "batch", "wait"].iter().all(|key| cell[*key] == kind[*key]);
+    let name_of = |cell: &Value| {
+        let batch = cell["batch"].as_u64().unwrap_or(1);
+        let batch = if batch > 1 { format!(", {batch} at a time") } else { String::new() };
+        let wait = cell["wait"].as_str().unwrap_or("-");
+        format!("{} B{batch}, wait {wait}", cell["size_bytes"])
+    };
+    let kind = name_of(cells.first()?);
+    let mut left_out: Vec<String> = Vec::new();
+    for name in cells.iter().map(|cell| name_of(cell)) {
+        if name != kind && !left_out.contains(&name) {
+            left_out.push(name);
+        }
+    }
+    let is_alike = |cell: &&&Value| name_of(cell) == kind;
     let mut points: Vec<(f64, f64, f64)> = cells
         .iter()
         .filter(is_alike)
@@ -413,10 +457,12 @@ fn by_consumers(cells: &[&Value]) -> Option<Picture> {
     ];
     let range = decades(all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y)))?;
     let (from, to) = (first.0, last.0.min(first.0 + 1000.0));
-    picture(
+    let caption = format!("One producer, each message to every consumer: {kind}.");
+    picture_of_lines(
         "Messages a second by consumers",
-        format!("One producer, messages of {size} B{batch}, each to every consumer, wait {wait}."),
-        move |area, look| {
+        but_for(&caption, left_out.len() + 1, &left_out),
+        &all,
+        |area, look| {
             let whole = |value: f64| {
                 if (value - value.round()).abs() > 0.01 { String::new() } else { number(value) }
             };
@@ -446,5 +492,72 @@ mod tests {
         let all: Vec<Value> = alike.iter().chain(&mixed[1..]).cloned().collect();
         assert_eq!(picture_of(&all).map(dots), picture_of(&alike).map(dots));
         assert!(picture_of(&alike).is_some() && picture_of(&mixed).is_none());
+    }
+
+    fn stream(size: u64, consumers: u64, batch: u64, wait: &str) -> Value {
+        json!({ "size_bytes": size, "consumers": consumers, "batch": batch, "wait": wait,
+            "rate_per_s": 1e6, "rate_min_per_s": 9e5, "rate_max_per_s": 2e6 })
+    }
+
+    #[test]
+    fn lines_of_more_kinds_than_there_are_colours_are_not_alike() {
+        let waits = ["spin", "backoff", "park"];
+        let of_wait = |wait| [1, 64].map(|batch| [8, 64].map(|size| stream(size, 1, batch, wait)));
+        let cells: Vec<Value> = waits.map(of_wait).into_iter().flatten().flatten().collect();
+        let cells: Vec<&Value> = cells.iter().collect();
+        let lines = lines_by_size(&cells, "rate_per_s");
+        assert_eq!(lines.len(), 6);
+        for (index, line) in lines.iter().enumerate() {
+            let like =
+                |it: &Series| (it.color, it.turn, it.kind) == (line.color, line.turn, line.kind);
+            assert!(!lines[..index].iter().any(like), "{}", line.name);
+        }
+        let picture = by_size(&cells, "rate_per_s", "").unwrap();
+        // The sixth has two points and an entry of the legend.
+        assert_eq!(picture.wide.matches("<polygon").count(), 3, "{}", picture.wide);
+        assert!(!picture.caption.contains("Not in"));
+
+        let cells: Vec<Value> = (1..=22).map(|count| stream(64, count, 1, "park")).collect();
+        let picture = by_size(&cells.iter().collect::<Vec<_>>(), "rate_per_s", "").unwrap();
+        let words = "Not in this picture, 2 of 22: 21 consumers, park; 22 consumers, park.";
+        assert!(picture.caption.ends_with(words), "{}", picture.caption);
+    }
+
+    #[test]
+    fn lines_go_from_left_to_right_in_whatever_order_the_cells_were_asked_for() {
+        let ascends = |line: &Series| line.points.is_sorted_by(|one, other| one.0 < other.0);
+        let cells = [65536, 8, 1024].map(|size| stream(size, 1, 1, "spin"));
+        let lines = lines_by_size(&cells.iter().collect::<Vec<_>>(), "rate_per_s");
+        assert!(lines.iter().all(ascends) && lines[0].points.len() == 3, "{:?}", lines[0].points);
+        let points = [0.8, 0.3, 0.5].map(|load| {
+            json!({ "load": load, "wait_mean_ns": 1e4, "replay_wait_mean_ns": 1e4,
+                "arrival": "poisson", "service": "exp:20us", "consumers": 1 })
+        });
+        let lines = lines_by_load(&points.iter().collect::<Vec<_>>());
+        assert!(lines.len() >= 3 && lines.iter().all(ascends));
+    }
+
+    #[test]
+    fn what_is_not_in_a_picture_is_named_below_it() {
+        let cells = [8, 16, 32].map(|size| {
+            ["spin", "backoff", "park"].map(|wait| {
+                json!({ "size_bytes": size, "wait": wait, "spectrum": [[0.0, 500], [90.0, 900]] })
+            })
+        });
+        let caption_of = |cells: &[Value]| {
+            percentiles_of_times(&json!({ "round_trip": cells }))[0].caption.clone()
+        };
+        let words =
+            "Not in this picture, 4 of 9: 16 B, park; 32 B, spin; 32 B, backoff; 32 B, park.";
+        let caption = caption_of(&cells.concat());
+        assert!(caption.ends_with(words), "{caption}");
+        assert!(!caption_of(&cells[0]).contains("Not in"));
+        let two = [stream(64, 1, 1, "spin"), stream(8, 2, 1, "spin"), stream(64, 2, 1, "spin")];
+        let two = two.map(|mut cell| {
+            cell["delivered_rate_per_s"] = json!(2e6);
+            cell
+        });
+        let caption = by_consumers(&two.iter().collect::<Vec<_>>()).unwrap().caption;
+        assert!(caption.ends_with("Not in this picture, 1 of 2: 8 B, wait spin."), "{caption}");
     }
 }

@@ -6,6 +6,7 @@
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::ValueFormatter;
+use plotters::element::{DynElement, IntoDynElement};
 use plotters::prelude::*;
 
 use crate::model::time;
@@ -22,6 +23,11 @@ const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
 pub const SERIES: [RGBColor; 5] =
     [RGBColor(3, 3, 3), RGBColor(4, 4, 4), RGBColor(5, 5, 5), RGBColor(6, 6, 6), RGBColor(7, 7, 7)];
+
+/// How long the dashes and the gaps of lines are in each turn of the colours; first they have none.
+const DASHES: [Option<(i32, i32)>; 4] = [None, Some((10, 5)), Some((2, 5)), Some((18, 4))];
+/// So many lines of a kind can be told from each other.
+pub const LINES_MAX: usize = SERIES.len() * DASHES.len();
 
 /// Gives the marks their meaning.
 pub fn themed(svg: &str) -> String {
@@ -44,23 +50,53 @@ pub struct Look {
     pub narrow: bool,
 }
 
+impl Look {
+    fn line_height(self) -> i32 {
+        i32::try_from(self.font).unwrap_or(15) + 6
+    }
+
+    const fn legend_columns(self) -> usize {
+        if self.narrow { 1 } else { 2 }
+    }
+
+    const fn legend_rows(self, entries: usize) -> usize {
+        entries.div_ceil(self.legend_columns())
+    }
+}
+
 /// Draws a picture in both widths; none if it cannot be drawn.
 pub fn picture(
     title: impl Into<String>,
     caption: impl Into<String>,
     draw: impl Fn(&Area<'_>, Look) -> Drawn,
 ) -> Option<Picture> {
-    tall_picture(title, caption, 0, draw)
+    picture_of_height(title, caption, |look| look.size.1, draw)
 }
 
-/// Draws a picture in both widths, at least so high; none if it cannot be drawn.
-fn tall_picture(
+/// The same of lines, higher as their legend is.
+pub fn picture_of_lines(
     title: impl Into<String>,
     caption: impl Into<String>,
-    height: u32,
+    all: &[Series],
+    draw: impl Fn(&Area<'_>, Look) -> Drawn,
+) -> Option<Picture> {
+    let height = |look: Look| {
+        let usual_rows = if look.narrow { 5 } else { 3 };
+        let more = look.legend_rows(all.len()).saturating_sub(usual_rows);
+        look.size.1 + look.line_height().unsigned_abs() * u32::try_from(more).unwrap_or(0)
+    };
+    picture_of_height(title, caption, height, draw)
+}
+
+/// The same, as high as is said for each width with its usual height.
+fn picture_of_height(
+    title: impl Into<String>,
+    caption: impl Into<String>,
+    height: impl Fn(Look) -> u32,
     draw: impl Fn(&Area<'_>, Look) -> Drawn,
 ) -> Option<Picture> {
     let svg = |look: Look| {
+        let look = Look { size: (look.size.0, height(look)), ..look };
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, look.size).into_drawing_area();
@@ -69,22 +105,24 @@ fn tall_picture(
         }
         Some(svg)
     };
-    let wide = svg(Look { size: (940, height.max(460)), font: 18, narrow: false })?;
-    let narrow = svg(Look { size: (400, height.max(420)), font: 17, narrow: true })?;
+    let wide = svg(Look { size: (940, 460), font: 18, narrow: false })?;
+    let narrow = svg(Look { size: (400, 420), font: 17, narrow: true })?;
     Some(Picture { title: title.into(), caption: caption.into(), wide, narrow })
 }
 
-/// A line of points.
+/// A line of points, in the order of where they are.
 pub struct Series {
     pub name: String,
     pub points: Vec<(f64, f64)>,
     /// From and to, at the same places as the points.
     pub ranges: Vec<(f64, f64, f64)>,
     pub color: RGBColor,
+    /// How often all colours have been used up before: it has other dashes and dots then.
+    pub turn: usize,
     pub kind: Kind,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Line,
     Dashes,
@@ -95,10 +133,43 @@ pub enum Kind {
 impl Series {
     pub fn new(name: impl Into<String>, color: usize, kind: Kind, points: Vec<(f64, f64)>) -> Self {
         let fits = |point: &(f64, f64)| point.0.is_finite() && point.1.is_finite() && point.1 > 0.0;
-        let points = points.into_iter().filter(fits).collect();
+        let mut points: Vec<_> = points.into_iter().filter(fits).collect();
+        points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let turn = color / SERIES.len() % DASHES.len();
         let color = SERIES[color % SERIES.len()];
-        Self { name: name.into(), points, ranges: Vec::new(), color, kind }
+        Self { name: name.into(), points, ranges: Vec::new(), color, turn, kind }
     }
+
+    /// How its line is drawn, if it has one.
+    fn line(&self) -> Option<Line> {
+        match self.kind {
+            Kind::Line | Kind::LineAndDots => {
+                Some(DASHES[self.turn].map_or(Line::Whole, |(dash, gap)| Line::Dashed(dash, gap)))
+            }
+            Kind::Dashes => Some(Line::Dashed(6, 4)),
+            Kind::Dots => None,
+        }
+    }
+
+    const fn has_dots(&self) -> bool {
+        matches!(self.kind, Kind::Dots | Kind::LineAndDots)
+    }
+
+    fn dot<DB: DrawingBackend, C: Clone + 'static>(&self, at: C) -> DynElement<'static, DB, C> {
+        let (full, bare) = (self.color.filled(), self.color.stroke_width(2));
+        match self.turn {
+            0 => Circle::new(at, 4, full).into_dyn(),
+            1 => TriangleMarker::new(at, 6, full).into_dyn(),
+            2 => Cross::new(at, 4, bare).into_dyn(),
+            _ => Circle::new(at, 4, bare).into_dyn(),
+        }
+    }
+}
+
+enum Line {
+    Whole,
+    /// With dashes and gaps of so many points.
+    Dashed(i32, i32),
 }
 
 /// How an axis is called, what its marks say, and where it ends.
@@ -140,23 +211,22 @@ fn lines(area: &Area<'_>, look: Look, x: &Axis<'_>, y: &Axis<'_>, all: &[Series]
     mesh(&mut chart, look, x, y)?;
     for series in all {
         let style = series.color.stroke_width(2);
-        match series.kind {
-            Kind::Line | Kind::LineAndDots => {
-                chart.draw_series(LineSeries::new(series.points.iter().copied(), style))?;
+        let points = series.points.iter().copied();
+        match series.line() {
+            Some(Line::Whole) => {
+                chart.draw_series(LineSeries::new(points, style))?;
             }
-            Kind::Dashes => {
-                let dashes = DashedLineSeries::new(series.points.iter().copied(), 6, 4, style);
-                chart.draw_series(dashes)?;
+            Some(Line::Dashed(dash, gap)) => {
+                chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?;
             }
-            Kind::Dots => {}
+            None => {}
         }
         for (at, low, high) in &series.ranges {
             let ends = [(*at, low.max(y.range.0)), (*at, high.min(y.range.1))];
             chart.draw_series(LineSeries::new(ends, style))?;
         }
-        if matches!(series.kind, Kind::Dots | Kind::LineAndDots) {
-            let dot = |point: &(f64, f64)| Circle::new(*point, 4, series.color.filled());
-            chart.draw_series(series.points.iter().map(dot))?;
+        if series.has_dots() {
+            chart.draw_series(series.points.iter().map(|point| series.dot(*point)))?;
         }
     }
     Ok(())
@@ -199,9 +269,9 @@ pub fn lines_with_legend(
     y: &Axis<'_>,
     all: &[Series],
 ) -> Drawn {
-    let line_height = i32::try_from(look.font).unwrap_or(15) + 6;
-    let columns = if look.narrow { 1 } else { 2 };
-    let rows = all.len().div_ceil(columns);
+    const WIDTH: i32 = 28;
+    let (line_height, columns) = (look.line_height(), look.legend_columns());
+    let rows = look.legend_rows(all.len());
     let height = line_height * i32::try_from(rows).unwrap_or(1) + 4;
     let (legend, chart) = area.split_vertically(height);
     let font = ("sans-serif", look.font).into_font().color(&INK);
@@ -212,21 +282,20 @@ pub fn lines_with_legend(
         let left = 14 + column * (width / i32::try_from(columns).unwrap_or(1));
         let middle = row * line_height + line_height / 2 + 2;
         let style = series.color.stroke_width(2);
-        match series.kind {
-            Kind::Dots => {
-                legend.draw(&Circle::new((left + 14, middle), 4, series.color.filled()))?;
+        let dashes = match series.line() {
+            Some(Line::Whole) => vec![(0, WIDTH)],
+            Some(Line::Dashed(dash, gap)) => {
+                let begins = (0..WIDTH).step_by(usize::try_from(dash + gap).unwrap_or(1));
+                begins.map(|begin| (begin, (begin + dash).min(WIDTH))).collect()
             }
-            Kind::Dashes => {
-                for dash in 0..3 {
-                    let from = left + dash * 10;
-                    let ends = vec![(from, middle), (from + 6, middle)];
-                    legend.draw(&PathElement::new(ends, style))?;
-                }
-            }
-            Kind::Line | Kind::LineAndDots => {
-                let ends = vec![(left, middle), (left + 28, middle)];
-                legend.draw(&PathElement::new(ends, style))?;
-            }
+            None => Vec::new(),
+        };
+        for (from, to) in dashes {
+            let ends = vec![(left + from, middle), (left + to, middle)];
+            legend.draw(&PathElement::new(ends, style))?;
+        }
+        if series.has_dots() {
+            legend.draw(&series.dot((left + WIDTH / 2, middle)))?;
         }
         let at = (left + 36, middle - i32::try_from(look.font).unwrap_or(15) / 2);
         legend.draw(&Text::new(series.name.clone(), at, font.clone()))?;
@@ -258,7 +327,7 @@ pub fn rows(
     let names_width = |look: Look| (16 + longest * look.font * 11 / 20).min(look.size.0 / 2);
     let draw = |area: &Area<'_>, look: Look| -> Drawn {
         let font = ("sans-serif", look.font).into_font().color(&INK);
-        let line_height = i32::try_from(look.font).unwrap_or(15) + 6;
+        let line_height = look.line_height();
         let (legend, chart_area) = area.split_vertically(line_height + 4);
         let mut left = 14;
         for (index, (name, _)) in series.iter().enumerate() {
@@ -307,7 +376,7 @@ pub fn rows(
         }
         Ok(())
     };
-    tall_picture(title, caption, 90 + 24 * count, draw)
+    picture_of_height(title, caption, |look| look.size.1.max(90 + 24 * count), draw)
 }
 
 /// A mark of a logarithmic axis of times.
