@@ -44,8 +44,6 @@ pub struct Outcome {
     pub offered: Offered,
     /// Of all servers together; of a broadcast, of each consumer.
     accounts: Vec<Account>,
-    /// The consumer that the figures are of: of a broadcast, the one that was busiest.
-    busiest: usize,
     /// What each consumer used of its processor.
     cpu_shares: Vec<f64>,
     producer_cpu_share: f64,
@@ -104,6 +102,16 @@ impl Case {
             Some(_) => self.services.clone(),
             None => vec![self.service_of(consumer)],
         }
+    }
+
+    /// The consumer that the figures are of, in all runs: of a broadcast the one whose work takes
+    /// longest on average, of several the first.
+    fn busiest(&self) -> usize {
+        let consumers = if self.broadcast { self.consumers } else { 1 };
+        let mean_ns = |consumer: usize| self.service_of(consumer).mean_ns();
+        let longest =
+            (0..consumers).rev().max_by(|one, other| mean_ns(*one).total_cmp(&mean_ns(*other)));
+        longest.unwrap_or(0)
     }
 
     /// Servers that share, as theory knows them; for a broadcast the given consumer by itself.
@@ -194,7 +202,6 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     let mut outcome = Outcome {
         case: case.clone(),
         offered,
-        busiest: busiest(&accounts),
         accounts,
         cpu_shares: consumers.iter().map(Answer::cpu_share).collect(),
         producer_cpu_share: producer.cpu_share(),
@@ -205,19 +212,16 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// The busiest consumer, of several who are as busy the last.
-fn busiest(accounts: &[Account]) -> usize {
-    let utilisation = |at: &usize| accounts[*at].measured.figures.utilisation;
-    let most =
-        (0..accounts.len()).max_by(|one, other| utilisation(one).total_cmp(&utilisation(other)));
-    most.unwrap_or(0)
-}
-
 /// Of all runs of a load the one whose mean wait is in the middle, the longer of two; it has the
-/// list of all, and if they are several its intervals are by them.
+/// list of all, and if they are several its intervals are by them, of each consumer by its own.
 pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
-    let figures: Vec<_> = outcomes.iter().map(|it| it.account().measured.figures).collect();
-    let runs = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
+    let figures_of = |consumer: usize| -> Vec<Figures> {
+        let accounts = outcomes.iter().filter_map(|it| it.accounts.get(consumer));
+        accounts.map(|account| account.measured.figures).collect()
+    };
+    let consumers = outcomes.first().map_or(0, |it| it.accounts.len());
+    let figures: Vec<_> = (0..consumers).map(figures_of).collect();
+    let runs: Vec<_> = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
     outcomes.sort_by(|one, other| {
         let wait = |it: &Outcome| it.account().measured.figures.wait_mean_ns;
         wait(one).total_cmp(&wait(other))
@@ -227,15 +231,17 @@ pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     }
     let mut outcome = outcomes.swap_remove(outcomes.len() / 2);
     outcome.runs = runs;
-    if figures.len() > 1 {
-        outcome.accounts[outcome.busiest].measured.take_intervals_of(&figures)?;
+    if outcome.runs.len() > 1 {
+        for (account, figures) in outcome.accounts.iter_mut().zip(&figures) {
+            account.measured.take_intervals_of(figures)?;
+        }
     }
     Ok(Some(outcome))
 }
 
 impl Outcome {
     pub fn account(&self) -> &Account {
-        &self.accounts[self.busiest]
+        &self.accounts[self.case.busiest()]
     }
 
     /// What the consumer with the fewest received.
@@ -311,7 +317,7 @@ impl Outcome {
         let Self { case, offered, .. } = self;
         let account = self.account();
         let measured = &account.measured;
-        let scenario = case.scenario(self.busiest)?;
+        let scenario = case.scenario(case.busiest())?;
         let theory = self.case.theory(&scenario);
         let theory_figures = theory.as_ref().and_then(|it| it.figures);
         let replayed = self.replayed(&scenario)?;
@@ -403,7 +409,7 @@ impl Outcome {
         let places = case.bound.map(|bound| bound.places);
         let broadcast = Broadcast::new(case.arrival.clone(), services, case.rate_per_s, places)?;
         let replayed = replay_broadcast(&broadcast, &plan, from_ns, to_ns)?;
-        Ok(replayed.consumers.get(self.busiest).map(|it| it.figures))
+        Ok(replayed.consumers.get(case.busiest()).map(|it| it.figures))
     }
 
     /// What theory says of the rate that came about, and of work that takes as much longer than
@@ -693,7 +699,6 @@ pub mod tests {
             case,
             offered,
             accounts: vec![account],
-            busiest: 0,
             cpu_shares: vec![0.5],
             producer_cpu_share: 1.0,
             began: SystemTime::now(),
@@ -804,5 +809,47 @@ pub mod tests {
             (&json!("batches"), &json!(0.0))
         );
         assert!(middle(Vec::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn all_runs_of_a_broadcast_are_of_the_same_consumer_and_each_has_its_own_intervals() {
+        // Chance has now one and now the other busier, both of which are to work as long.
+        let run = |took_us: [u64; 2]| {
+            let [mut first, second] =
+                took_us.map(|us| outcome("exp:20us", |number| served(number, 20_000, us * 1000)));
+            first.accounts.extend(second.accounts);
+            first.cpu_shares.push(0.5);
+            first.case.services.push("fixed:20us".parse().unwrap());
+            (first.case.broadcast, first.case.consumers) = (true, 2);
+            first.runs = vec![first.run_value()];
+            first
+        };
+        let shown = middle([[20, 40], [60, 10], [30, 90]].map(run).into()).unwrap().unwrap();
+        let shown = shown.value(false).unwrap();
+        let sojourns = shown["runs"].as_array().unwrap().iter().map(|it| &it["sojourn_mean_ns"]);
+        assert_eq!(sojourns.collect::<Vec<_>>(), [&json!(20e3), &json!(60e3), &json!(30e3)]);
+        let half_width = |of: &Value| of["sojourn_mean_half_width_ns"].as_f64().unwrap();
+        let each = shown["each"].as_array().unwrap();
+        // Student's t of three runs, by their standard deviations.
+        for (of, deviation_ns) in [(&each[0], 20_816.7), (&each[1], 40_414.5)] {
+            let expected = 4.302_65 * deviation_ns / 3_f64.sqrt();
+            assert!(
+                (half_width(of) / expected - 1.0).abs() < 1e-4,
+                "{} {expected}",
+                half_width(of)
+            );
+        }
+        assert_eq!(shown["sojourn_mean_half_width_ns"], each[0]["sojourn_mean_half_width_ns"]);
+        assert_eq!(shown["interval_by"], "runs");
+    }
+
+    #[test]
+    fn the_busiest_consumer_is_the_one_with_the_longest_work() {
+        let mut case = outcome("exp:20us", |number| served(number, 0, 0)).case;
+        case.services.extend(["fixed:30us", "exp:30us"].map(|it| it.parse::<Service>().unwrap()));
+        case.consumers = 3;
+        assert_eq!(case.busiest(), 0, "they share the messages");
+        case.broadcast = true;
+        assert_eq!(case.busiest(), 1);
     }
 }
