@@ -1,5 +1,6 @@
 //! `ringway compare`: two runs, number by number, with what chance may make of each.
 
+use ringway::workload::Interval;
 use serde_json::{Value, json};
 
 use crate::bench::args::Compare;
@@ -109,6 +110,8 @@ struct Number {
     /// What a half width of null is: nobody knows it after a single run; of a load it is infinite,
     /// because too few messages came, or because no interval of its service's would hold.
     without: Option<f64>,
+    /// Its means of batches, of a load.
+    batches: Option<&'static str>,
 }
 
 const MEDIAN: Number = Number {
@@ -116,21 +119,28 @@ const MEDIAN: Number = Number {
     half_width: "median_half_width_ns",
     more_is_better: false,
     without: None,
+    batches: None,
 };
 const STREAM_NUMBERS: &[Number] = &[Number {
     name: "rate_per_s",
     half_width: "rate_half_width_per_s",
     more_is_better: true,
     without: None,
+    batches: None,
 }];
 const LOAD_NUMBERS: &[Number] = &[
-    of_load("wait_mean_ns", "wait_mean_half_width_ns"),
-    of_load("sojourn_mean_ns", "sojourn_mean_half_width_ns"),
-    of_load("loss_share", "loss_share_half_width"),
+    of_load("wait_mean_ns", "wait_mean_half_width_ns", Some("wait_batch_means_ns")),
+    of_load("sojourn_mean_ns", "sojourn_mean_half_width_ns", Some("sojourn_batch_means_ns")),
+    of_load("loss_share", "loss_share_half_width", None),
 ];
 
-const fn of_load(name: &'static str, half_width: &'static str) -> Number {
-    Number { name, half_width, more_is_better: false, without: Some(f64::INFINITY) }
+const fn of_load(
+    name: &'static str,
+    half_width: &'static str,
+    batches: Option<&'static str>,
+) -> Number {
+    let without = Some(f64::INFINITY);
+    Number { name, half_width, more_is_better: false, without, batches }
 }
 
 /// Parts of a run, what tells their cells apart, and the numbers of each.
@@ -221,12 +231,18 @@ impl Compared {
 }
 
 fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) -> Option<Pair> {
-    let Number { name, half_width, more_is_better, without } = number;
+    let Number { name, half_width, more_is_better, without, .. } = number;
     let (before, after) = (old[name].as_f64()?, new[name].as_f64()?);
     let half_width_of = |run: &Value| run[half_width].as_f64().or(without);
-    let half_width = half_width_of(old).zip(half_width_of(new));
-    // Independent errors add up like the sides of a right angle.
-    let half_width = half_width.map(|(one, other)| one.hypot(other));
+    let half_width = half_width_of(old).zip(half_width_of(new)).map(|(one, other)| {
+        // Independent errors add up like the sides of a right angle.
+        let independent = one.hypot(other);
+        if independent.is_finite() {
+            half_width_of_differences(old, new, number).unwrap_or(independent)
+        } else {
+            independent
+        }
+    });
     let off = after - before;
     // Nothing over nothing is no change.
     let change = if off.abs() > 0.0 { off / before.abs() } else { 0.0 };
@@ -242,6 +258,32 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) ->
         _ => Judgement::Better,
     };
     Some(Pair { case: case.to_owned(), name, before, after, half_width, worse_by, judgement })
+}
+
+/// How far off the difference may be of two loads that had the same chance, draw by draw: what that
+/// made of the one it has made of the other, so that it is not in their differences, batch by batch or
+/// run by run (common random numbers). Nothing if they had not.
+fn half_width_of_differences(old: &Value, new: &Value, number: Number) -> Option<f64> {
+    const CONFIDENCE: f64 = 0.95;
+    let batches = number.batches?;
+    let is_same = |key: &str| !old[key].is_null() && old[key] == new[key];
+    if !["run_seed", "warm_up_ns", "window_ns", "interval_by"].into_iter().all(is_same) {
+        return None;
+    }
+    let (ones, others, figure) = if old["interval_by"] == "runs" {
+        (&old["runs"], &new["runs"], Some(number.name))
+    } else {
+        (&old[batches], &new[batches], None)
+    };
+    let (ones, others) = (ones.as_array()?, others.as_array()?);
+    let same_runs = |(one, other): (&Value, &Value)| one["run_seed"] == other["run_seed"];
+    if ones.len() != others.len() || !ones.iter().zip(others).all(same_runs) {
+        return None;
+    }
+    let of = |value: &Value| figure.map_or(value, |figure| &value[figure]).as_f64();
+    let differences = ones.iter().zip(others).map(|(one, other)| Some(of(other)? - of(one)?));
+    let differences: Vec<f64> = differences.flatten().collect();
+    Some(Interval::of_batches(&differences, CONFIDENCE).ok()?.half_width)
 }
 
 impl Pair {
@@ -362,7 +404,8 @@ mod tests {
         more_is_better: bool,
     ) -> Judgement {
         let run = |value: f64| json!({ "number": value, "half_width": half_width });
-        let number = Number { name: "number", half_width: "half_width", more_is_better, without };
+        let (name, half_width) = ("number", "half_width");
+        let number = Number { name, half_width, more_is_better, without, batches: None };
         pair("", &run(before), &run(after), number, 0.05).unwrap().judgement
     }
 
@@ -385,6 +428,41 @@ mod tests {
         let of_load = |after| judge_without(Some(f64::INFINITY), 100.0, after, None, false);
         assert_eq!(of_load(104.0), Judgement::Same);
         assert_eq!(of_load(500.0), Judgement::Unsure, "null is an infinite interval");
+    }
+
+    #[test]
+    fn of_two_loads_of_the_same_chance_the_differences_count() {
+        let load = |seed: u64, slower: f64| {
+            let means: Vec<f64> = (0..32_u32).map(|it| 100.0 + f64::from(it % 7) * 20.0).collect();
+            let means: Vec<f64> = means.into_iter().map(|mean| slower * mean).collect();
+            json!({
+                "kind": "load", "load": 0.8, "run_seed": seed, "warm_up_ns": 1, "window_ns": 2,
+                "interval_by": "batches", "wait_batch_means_ns": means,
+                "wait_mean_ns": slower * 155.0, "wait_mean_half_width_ns": 14.0,
+            })
+        };
+        let judged = |old: &Value, new: &Value| {
+            let pairs = compared(old, new, 0.05).pairs;
+            (pairs[0].judgement, pairs[0].half_width.unwrap())
+        };
+        let (judgement, half_width) = judged(&load(1, 1.0), &load(1, 1.1));
+        assert!(judgement == Judgement::Worse && half_width < 2.0, "{half_width}");
+        let (judgement, half_width) = judged(&load(1, 1.0), &load(2, 1.1));
+        assert!(judgement == Judgement::Unsure && half_width > 19.0, "{half_width}");
+
+        let runs = |first_seed: u64, slower: f64| {
+            let run = |(seed, mean): (u64, f64)| json!({ "run_seed": seed, "wait_mean_ns": slower * mean });
+            let mut load = load(2, slower);
+            load["interval_by"] = "runs".into();
+            load["runs"] = [(first_seed, 100.0), (2, 155.0), (3, 200.0)].map(run).into();
+            load
+        };
+        let (judgement, half_width) = judged(&runs(1, 1.0), &runs(1, 1.1));
+        assert!(judgement == Judgement::Worse && half_width < 13.0, "{half_width}");
+        assert_eq!(judged(&runs(1, 1.0), &runs(4, 1.1)).0, Judgement::Unsure);
+        let mut none = load(1, 1.1);
+        none["wait_mean_half_width_ns"] = Value::Null;
+        assert_eq!(judged(&load(1, 1.0), &none).0, Judgement::Unsure);
     }
 
     #[test]

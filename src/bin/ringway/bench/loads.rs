@@ -212,6 +212,11 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
+/// One of the figures of each batch, in order.
+fn batch_means(measured: &Measured, figure: fn(&Figures) -> f64) -> Vec<Option<f64>> {
+    measured.batches().map(|batch| batch.map(figure)).collect()
+}
+
 /// Of all runs of a load the one whose mean wait is in the middle, the longer of two; it has the
 /// list of all, and if they are several its intervals are by them, of each consumer by its own.
 pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
@@ -348,6 +353,8 @@ impl Outcome {
             "messages": measured.messages,
             "confidence": measured.confidence,
             "batch_correlation": measured.batch_correlation,
+            "wait_batch_means_ns": batch_means(measured, |batch| batch.wait_mean_ns),
+            "sojourn_batch_means_ns": batch_means(measured, |batch| batch.sojourn_mean_ns),
             "little_ratio": account.little_ratio(),
             "theory_model": theory.as_ref().map(|it| it.model.as_str()),
             "theory_basis": theory.as_ref().map(|it| it.basis.to_string()),
