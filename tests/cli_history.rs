@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use ringway::{Journal, Queue, QueueOptions, key_hash};
@@ -295,6 +295,32 @@ fn pub_writes_the_journal_where_nobody_does_and_leaves_nothing_undone() {
 }
 
 #[test]
+fn pub_takes_over_from_a_journaler_that_dies_also_while_it_waits_for_input() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("pub-takes-over");
+    assert_eq!(code(&create(&name, &directory, &["--journal", "always"])), 0);
+    let queue = Queue::open(&name).unwrap();
+    let (mut journaler, _) = start_journaler(&name);
+    let mut producer = ringway(&["pub", &name]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    input.write_all(b"a\n").unwrap();
+    await_durable(&queue, 1);
+    // With something left that it has not written.
+    signal(&journaler, libc::SIGSTOP);
+    input.write_all(b"b\n").unwrap();
+    journaler.kill().unwrap();
+    journaler.wait().unwrap();
+    await_durable(&queue, 2);
+    input.write_all(b"c\n").unwrap();
+    await_durable(&queue, 3);
+    drop(input);
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("which nobody else does any more"), "{}", said(&output));
+    assert!(said(&output).contains("sent 3 messages"), "{}", said(&output));
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_is_an_error() {
     let _watchdog = watchdog();
     let (name, directory) = place("unwritable");
@@ -328,13 +354,9 @@ fn limit_files(process: &Child, size: u64) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-#[test]
-fn a_journaler_without_space_waits_for_some() {
-    let _watchdog = watchdog();
-    let (name, directory) = place("space");
-    assert_eq!(code(&create(&name, &directory, &["--journal", "written"])), 0);
-    let queue = Queue::open(&name).unwrap();
-    let mut command = ringway(&["journal", &name]);
+/// The program, which a limit for the size of files does not kill.
+fn that_can_be_limited(arguments: &[&str]) -> Command {
+    let mut command = ringway(arguments);
     let ignore_the_signal = || {
         // SAFETY: ignoring a signal has no handler to be unsafe.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -342,7 +364,40 @@ fn a_journaler_without_space_waits_for_some() {
     };
     // SAFETY: what it calls may be called between fork and exec.
     unsafe { command.pre_exec(ignore_the_signal) };
-    let mut journaler = command.spawn().unwrap();
+    command
+}
+
+#[test]
+fn pub_says_at_once_that_its_journal_has_no_space_and_goes_on_when_there_is_some() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("pub-space");
+    assert_eq!(code(&create(&name, &directory, &["--journal", "written"])), 0);
+    let queue = Queue::open(&name).unwrap();
+    let mut producer = that_can_be_limited(&["pub", &name]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    input.write_all(b"a\n").unwrap();
+    await_durable(&queue, 1);
+    limit_files(&producer, 8 << 10);
+    // Less than a ring, so that the producer need not write itself.
+    input.write_all(&[&[b'x'; 7999][..], b"\n"].concat().repeat(4)).unwrap();
+    let mut lines = BufReader::new(producer.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let told = lines.next().unwrap();
+    assert!(told.contains("too large") && told.contains("trying again"), "{told}");
+    limit_files(&producer, libc::RLIM_INFINITY);
+    await_durable(&queue, 5);
+    drop(input);
+    assert!(producer.wait().unwrap().success());
+    let rest: Vec<_> = lines.collect();
+    assert!(rest.len() == 1 && rest[0].contains("all durable"), "{rest:?}");
+}
+
+#[test]
+fn a_journaler_without_space_waits_for_some() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("space");
+    assert_eq!(code(&create(&name, &directory, &["--journal", "written"])), 0);
+    let queue = Queue::open(&name).unwrap();
+    let mut journaler = that_can_be_limited(&["journal", &name]).spawn().unwrap();
     let mut lines = BufReader::new(journaler.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().contains("writing the journal"));
     limit_files(&journaler, 64 << 10);

@@ -332,8 +332,8 @@ Examples:
   ringway pub orders 'one message' 'another one'
   ringway pub orders --key-field 2 < orders.txt
 
-In a queue with a journal it writes that too, where nobody else does, and ends when all that it
-has sent is durable.")]
+In a queue with a journal it writes that too, where nobody else does or from when who did has died,
+and ends when all that it has sent is durable.")]
 pub struct Pub {
     /// The queue
     pub name: String,

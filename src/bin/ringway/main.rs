@@ -21,6 +21,7 @@ mod gc;
 mod info;
 mod interrupt;
 mod journal;
+mod journaling;
 mod layout;
 mod list;
 mod log;

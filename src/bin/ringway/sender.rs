@@ -1,13 +1,14 @@
 //! The sending end of a queue, as `pub`, `replay` and `dead-letters` use it: waits for those who are to receive,
-//! writes the journal where nobody else does, and has everything durable at the end.
+//! has the journal written where nobody else does, and has everything durable at the end.
 
 use std::time::{Duration, Instant};
 
-use ringway::{Error, Info, JournalThread, Lag, Producer, Queue, Sent, Wait};
+use ringway::{Error, Info, Lag, Producer, Queue, Sent, Wait};
 
 use crate::args::{Patience, Sending};
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
+use crate::journaling::Journaling;
 use crate::output::{self, Console};
 
 /// How long a signal goes unseen at most.
@@ -22,8 +23,8 @@ pub struct Sender<'a> {
     queue: Queue,
     producer: Producer,
     has_journal: bool,
-    /// Ours, if nobody else writes it.
-    journal: Option<JournalThread>,
+    /// Until what was sent is to be durable.
+    journaling: Option<Journaling>,
     /// How long there may be no room for a message, and whether that time was over.
     timeout: Option<Duration>,
     timed_out: bool,
@@ -44,15 +45,12 @@ impl<'a> Sender<'a> {
         let mut producer = stand_by(&queue, patience.standby, interrupt, console)?;
         producer.set_wait(Wait::Park);
         let has_journal = queue.durable_sequence().is_some();
-        let journal = match has_journal.then(|| queue.journaler()) {
-            None | Some(Err(Error::JournalerAlive { .. })) => None,
-            Some(journaler) => Some(journaler?.spawn()),
-        };
+        let journaling = has_journal.then(|| Journaling::begin(queue.clone(), console));
         Ok(Self {
             queue,
             producer,
             has_journal,
-            journal,
+            journaling: journaling.transpose()?,
             timeout: patience.timeout,
             timed_out: false,
             looked_at: Instant::now(),
@@ -263,7 +261,7 @@ impl<'a> Sender<'a> {
             return Ok(true);
         }
         // Has everything written and durable at once, however seldom it is synced.
-        let journalled = self.journal.take().map_or(Ok(()), JournalThread::stop);
+        let journalled = self.journaling.take().map_or(Ok(()), Journaling::stop);
         let begin = Instant::now();
         let mut noted = false;
         while !self.producer.flush_timeout(SLICE)? {
