@@ -920,3 +920,44 @@ fn a_producer_that_a_full_history_holds_says_so_and_so_does_ls() {
     writer.join().unwrap().unwrap();
     assert_eq!(queue.info().unwrap().next_sequence, 20_000);
 }
+
+#[test]
+fn a_producer_whose_last_messages_do_not_fit_into_a_full_history_says_so_and_gives_up() {
+    let _watchdog = watchdog();
+    let (name, directory) = place("last-ring");
+    let history = ["--journal", "written", "--history-max", "1MiB", "-q"];
+    assert_eq!(code(&create(&name, &directory, &history)), 0);
+    print(&["declare", &name, "audit"]);
+    let queue = Queue::open(&name).unwrap();
+    let mut producer = queue.producer().unwrap();
+    // As long as there is space on disk. There is a ring beyond it.
+    loop {
+        producer.send(&[b'x'; 999]).unwrap();
+        if !producer.flush_timeout(Duration::from_millis(200)).unwrap() {
+            break;
+        }
+    }
+    drop(producer);
+
+    let limited = run(&["pub", &name, "a", "b", "c", "--timeout", "500ms"]);
+    assert_eq!(code(&limited), 5, "{}", said(&limited));
+    for words in [
+        "it is as large as it may be",
+        "not durable in time; sent 3 messages to",
+        "are not durable",
+    ] {
+        assert!(said(&limited).contains(words), "{words:?}: {}", said(&limited));
+    }
+    assert!(!said(&limited).contains("the journaler of"), "{}", said(&limited));
+
+    // Without a limit it waits for space, and a signal does not hide why.
+    let mut waiting = ringway(&["pub", &name, "d"]).spawn().unwrap();
+    await_words(&mut waiting, "it is as large as it may be");
+    signal(&waiting, libc::SIGINT);
+    assert_eq!(waiting.wait().unwrap().code(), Some(130));
+    let mut waiting = ringway(&["pub", &name, "e"]).spawn().unwrap();
+    await_words(&mut waiting, "it is as large as it may be");
+    print(&["unsubscribe", &name, "audit"]);
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(queue.durable_sequence(), Some(queue.info().unwrap().next_sequence));
+}

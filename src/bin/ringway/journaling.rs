@@ -77,7 +77,10 @@ fn write_or_wait(
                 ));
             }
             journaler.run_on(stop, |error| {
-                console.note(format_args!("{error}; trying again every second"));
+                // Whoever stops it is told by what comes of it.
+                if !stop.load(Ordering::Relaxed) {
+                    console.note(format_args!("{error}; trying again every second"));
+                }
             })
         });
         let Err(error) = ended else { return Ok(()) };

@@ -25,9 +25,9 @@ pub struct Sender<'a> {
     has_journal: bool,
     /// Until what was sent is to be durable.
     journaling: Option<Journaling>,
-    /// How long there may be no room for a message, and whether that time was over.
+    /// How long there may be no room for a message, and what was not there in time.
     timeout: Option<Duration>,
-    timed_out: bool,
+    timed_out: Option<&'static str>,
     looked_at: Instant,
     interrupt: &'a Interrupt,
     pub console: Console,
@@ -52,7 +52,7 @@ impl<'a> Sender<'a> {
             has_journal,
             journaling: journaling.transpose()?,
             timeout: patience.timeout,
-            timed_out: false,
+            timed_out: None,
             looked_at: Instant::now(),
             interrupt,
             console,
@@ -92,8 +92,8 @@ impl<'a> Sender<'a> {
             self.console.note(format_args!("interrupted; {summary}"));
             return Ok(Ending::Interrupted(signal));
         }
-        if self.timed_out {
-            self.console.note(format_args!("no room in time; {summary}"));
+        if let Some(what) = self.timed_out {
+            self.console.note(format_args!("{what}; {summary}"));
             return Ok(Ending::TimedOut);
         }
         if sending.close {
@@ -178,10 +178,8 @@ impl<'a> Sender<'a> {
         if !self.send(key_hash, payload, Instant::now(), Duration::ZERO)? {
             return Ok(None);
         }
-        while self.has_journal && !self.producer.flush_timeout(SLICE)? {
-            if self.interrupt.signal().is_some() {
-                return Ok(None);
-            }
+        if self.has_journal && !self.await_durable(None)? {
+            return Ok(None);
         }
         Ok(Some(self.producer.next_sequence() - 1))
     }
@@ -223,12 +221,13 @@ impl<'a> Sender<'a> {
             if let Sent::Sequence(_) = self.try_send(key_hash, payload, left.min(SLICE))? {
                 return Ok(true);
             }
-            self.timed_out = self.timeout.is_some_and(|timeout| begin.elapsed() >= timeout);
-            if !noted && (self.timed_out || begin.elapsed() >= UNREMARKABLE) {
+            let is_late = self.timeout.is_some_and(|timeout| begin.elapsed() >= timeout);
+            if !noted && (is_late || begin.elapsed() >= UNREMARKABLE) {
                 self.note_who_holds();
                 noted = true;
             }
-            if self.timed_out {
+            if is_late {
+                self.timed_out = Some("no room in time");
                 break;
             }
         }
@@ -255,33 +254,61 @@ impl<'a> Sender<'a> {
     }
 
     /// Has all that was sent durable, in a queue with a journal. Waits for whoever writes that;
-    /// `false` if a signal ended the waiting.
+    /// `false` if a signal or the time limit ended the waiting.
     fn make_durable(&mut self) -> Result<bool, Failure> {
         if !self.has_journal {
             return Ok(true);
         }
         // Has everything written and durable at once, however seldom it is synced.
         let journalled = self.journaling.take().map_or(Ok(()), Journaling::stop);
+        self.await_durable(journalled.err())
+    }
+
+    /// Waits until all that was sent is durable, and says what keeps it from that, if that is known.
+    /// `false` if a signal came, or nothing more became durable for as long as there may be no room.
+    fn await_durable(&mut self, reason: Option<Error>) -> Result<bool, Failure> {
         let begin = Instant::now();
+        let (mut durable, mut grown_at) = (self.queue.durable_sequence(), begin);
         let mut noted = false;
         while !self.producer.flush_timeout(SLICE)? {
-            let is_to_end = self.timed_out || self.interrupt.signal().is_some();
-            if is_to_end && begin.elapsed() >= UNREMARKABLE {
-                return Ok(false);
+            let before = std::mem::replace(&mut durable, self.queue.durable_sequence());
+            if durable != before {
+                grown_at = Instant::now();
             }
-            if !noted && begin.elapsed() >= UNREMARKABLE {
-                let name = self.queue.name();
-                self.console.note(format_args!(
-                    "waiting for the journaler of '{name}' to have all messages durable"
-                ));
+            let is_late = self.timeout.is_some_and(|timeout| grown_at.elapsed() >= timeout);
+            let is_long = begin.elapsed() >= UNREMARKABLE;
+            let is_to_end = self.timed_out.is_some() || self.interrupt.signal().is_some();
+            let gives_up = is_late || (is_to_end && is_long);
+            if !noted && (gives_up || is_long) {
+                self.note_what_is_awaited(reason.as_ref());
                 noted = true;
             }
+            if gives_up {
+                if is_late {
+                    self.timed_out.get_or_insert("not durable in time");
+                }
+                return Ok(false);
+            }
         }
-        if let Err(error) = journalled {
+        if let Some(error) = reason.filter(|_| !noted) {
             // What it could not do the flush has done.
             self.console.note(format_args!("the journal stood still for a while: {error}"));
         }
         Ok(true)
+    }
+
+    fn note_what_is_awaited(&self, reason: Option<&Error>) {
+        let name = self.queue.name();
+        let another_writes = || self.queue.info().is_ok_and(|info| info.journaler_alive);
+        if let Some(error) = reason {
+            self.console.note(format_args!("not all messages of '{name}' are durable: {error}"));
+        } else if self.journaling.is_none() && another_writes() {
+            self.console.note(format_args!(
+                "waiting for the journaler of '{name}' to have all messages durable"
+            ));
+        } else {
+            self.console.note(format_args!("waiting for all messages of '{name}' to be durable"));
+        }
     }
 }
 
