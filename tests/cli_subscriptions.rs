@@ -509,6 +509,41 @@ fn what_is_refused_at_the_end_comes_again() {
 }
 
 #[test]
+fn who_gets_no_answer_any_more_ends_and_leaves_the_messages_to_others() {
+    let _watchdog = watchdog();
+    // A stream that is closed or not, by a time limit or a reader that has gone, of one queue or two.
+    for number in 0..8 {
+        let (is_closed, is_limited, is_one) = (number & 1 > 0, number & 2 > 0, number & 4 > 0);
+        let names = [Name::new("unanswered"), Name::new("unanswered-too")];
+        let names = if is_one { &names[..1] } else { &names };
+        for name in names {
+            let close = if is_closed { &["--close"][..] } else { &[] };
+            print(&[&["pub", &**name, "--create", "-q", "a", "b"][..], close].concat());
+        }
+        let limit = if is_limited { &["--timeout", "300ms"][..] } else { &[] };
+        let manual = ["--as", "w", "--ack", "manual", "--from", "oldest"];
+        let named: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let sub = [&["sub"], &named[..], &manual, limit].concat();
+        let mut member = ringway(&sub).stdin(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
+        for _ in 0..2 * names.len() {
+            lines.next().unwrap().unwrap();
+        }
+        // Its input stays open, and says nothing.
+        let _input = member.stdin.take();
+        let lines = is_limited.then_some(lines);
+        let output = member.wait_with_output().unwrap();
+        assert_eq!(code(&output), if is_limited { 5 } else { 0 }, "{number}: {}", said(&output));
+        let words = format!("{} messages without an answer went back", 2 * names.len());
+        assert!(said(&output).contains(&words), "{number}: {}", said(&output));
+        for name in names {
+            assert_eq!(print(&["sub", name, "--as", "w", "-e"]), b"a\nb\n");
+        }
+        drop(lines);
+    }
+}
+
+#[test]
 fn what_means_nothing_ends_a_dialogue() {
     let _watchdog = watchdog();
     let name = Name::new("nonsense");

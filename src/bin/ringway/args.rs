@@ -486,8 +486,9 @@ pub struct Member {
     /// When messages are acknowledged: when they are written, or when the standard input says so:
     /// ack, ack-through, nack, reject (a dead letter at once) or extend, and a sequence, a line each;
     /// nack also with a time, for which it is not to come again. With several queues the name stands
-    /// before the sequence. Any other line ends it, and so does the end of the input; what has no
-    /// answer by then goes back
+    /// before the sequence. Any other line ends it, and so do the end of the input, --timeout, and a
+    /// second without an answer when whoever read the output has gone; what has no answer by then
+    /// goes back
     #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
     pub ack: Ack,
     /// Run a command for each message instead of writing it: the payload is its input; it

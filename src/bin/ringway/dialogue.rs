@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ringway::{Acked, Acker, Message, Nacked};
 
 use crate::failure::Failure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, is_abandoned};
 use crate::output::{self, Console};
 use crate::sink::{Printed, Sink};
 use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
@@ -18,29 +20,38 @@ use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
 pub struct Dialogue<'a> {
     sink: Sink<'a>,
     answers: Arc<Answers>,
+    /// How long to wait for an answer once there is nothing else to do.
+    timeout: Option<Duration>,
     interrupt: &'a Interrupt,
     console: Console,
 }
 
 impl<'a> Dialogue<'a> {
+    /// Whoever has closed our output may have read it, and be about to answer.
+    const GRACE: Duration = Duration::from_secs(1);
+
     /// With the names of the queues and what settles their messages, by their numbers from 0 on. If
     /// there are several, each answer says of which.
     pub fn new(
         sink: Sink<'a>,
         ackers: Vec<(String, Acker)>,
+        timeout: Option<Duration>,
         interrupt: &'a Interrupt,
         console: Console,
     ) -> Self {
-        let answers = Arc::new(Answers::default());
+        let answers = Arc::new(Answers::new());
         let obedient = Obedient { ackers, console, answers: Arc::clone(&answers), count: 0 };
         thread::spawn(move || obedient.obey_all());
-        Self { sink, answers, interrupt, console }
+        Self { sink, answers, timeout, interrupt, console }
     }
 
     /// Writes a message of the queue of this number.
     pub fn ask(&mut self, number: usize, message: Printed<'_>) -> Result<(), Failure> {
         // Before anybody can answer.
-        self.answers.state().unacked.insert((number, message.sequence()));
+        let mut state = self.answers.state();
+        state.unacked.insert((number, message.sequence()));
+        state.moved_at = Instant::now();
+        drop(state);
         self.sink.write(message)
     }
 
@@ -54,14 +65,25 @@ impl<'a> Dialogue<'a> {
         ended.map_or(Ok(Next::Receive(SLICE)), |ended| ended.map(|()| Next::End))
     }
 
-    /// Waits for the answers that are left.
+    /// Waits for the answers that are left, unless none comes for too long, or from a reader that has
+    /// gone.
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.sink.flush()?;
+        let mut abandoned_at = None;
         let mut state = self.answers.state();
         while (!state.unacked.is_empty() || state.is_obeying)
             && !state.is_over
             && self.interrupt.signal().is_none()
         {
+            if abandoned_at.is_none() && is_abandoned(io::stdout().as_fd()) {
+                abandoned_at = Some(Instant::now());
+            }
+            let has_gone = abandoned_at
+                .is_some_and(|since| state.moved_at.max(since).elapsed() >= Self::GRACE);
+            let is_late = self.timeout.is_some_and(|time| state.moved_at.elapsed() >= time);
+            if (has_gone || is_late) && !state.is_obeying {
+                break;
+            }
             let waited = self.answers.changed.wait_timeout(state, SLICE);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
@@ -90,24 +112,35 @@ impl Handler for Dialogue<'_> {
 
 /// What comes on the standard input, and what it was about: lines such as `ack 17`. A thread of its
 /// own obeys them, which ends with the program.
-#[derive(Default)]
 struct Answers {
     state: Mutex<Answered>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Answered {
     /// The queue's number and the sequence of each.
     unacked: BTreeSet<(usize, u64)>,
     /// Whether what was taken out of these is being done.
     is_obeying: bool,
+    /// When a message was written, or an answer came.
+    moved_at: Instant,
     /// Whether there will be no more, and, until somebody takes it, how it ended.
     is_over: bool,
     ended: Option<Result<(), Failure>>,
 }
 
 impl Answers {
+    fn new() -> Self {
+        let state = Answered {
+            unacked: BTreeSet::new(),
+            is_obeying: false,
+            moved_at: Instant::now(),
+            is_over: false,
+            ended: None,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
     fn state(&self) -> MutexGuard<'_, Answered> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,7 +209,7 @@ impl Obedient {
         let pause = pause.map_err(|_| meaningless())?;
         let (name, acker) = &self.ackers[number];
         self.answers.change(|state| {
-            state.is_obeying = true;
+            (state.is_obeying, state.moved_at) = (true, Instant::now());
             // First of all: it may come again before this goes on.
             state.unacked.retain(|&(queue, other)| match verb {
                 _ if queue != number => true,

@@ -72,7 +72,7 @@ pub fn handler<'a>(
         }
         Ack::Manual => {
             let acker = (queue.name().to_owned(), consumer(end)?.acker()?);
-            Box::new(Dialogue::new(sink, vec![acker], interrupt, console))
+            Box::new(Dialogue::new(sink, vec![acker], subscribe.timeout, interrupt, console))
         }
     })
 }

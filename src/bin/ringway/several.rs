@@ -1,7 +1,5 @@
 //! `ringway sub` of several queues: one thread receives from all of them in turn.
 
-use std::io;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use ringway::{ConsumerSet, Error, Message, Queue, Received};
@@ -9,13 +7,13 @@ use ringway::{ConsumerSet, Error, Message, Queue, Received};
 use crate::args::{Ack, Format, Sub};
 use crate::dialogue::Dialogue;
 use crate::failure::{Ending, Failure};
-use crate::interrupt::{Interrupt, is_abandoned};
+use crate::interrupt::Interrupt;
 use crate::member::{self, Executor, Unacked};
 use crate::options::Delimiter;
 use crate::output::Console;
 use crate::sink::{Printed, Sink};
 use crate::subscribe::{
-    Handler, Next, SLICE, SLICE_OF_ANSWERS, Tally, is_at_end, open_one, options,
+    Handler, Next, SLICE, SLICE_OF_ANSWERS, Tally, end_of_waiting, is_at_end, open_one, options,
 };
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
@@ -135,15 +133,12 @@ impl Several<'_> {
                     if (has_ended || subscribe.exit_on_end) && self.is_at_end() {
                         return Ok(Ending::Done);
                     }
+                    self.give_up_removed();
+                    if let Some(ending) = end_of_waiting(subscribe, last) {
+                        return Ok(ending);
+                    }
                     if has_ended {
                         interrupt.sleep(SLICE_OF_ANSWERS)?;
-                        continue;
-                    }
-                    if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
-                        return Ok(Ending::TimedOut);
-                    }
-                    if is_abandoned(io::stdout().as_fd()) {
-                        return Ok(Ending::Done);
                     }
                 }
             }
@@ -184,6 +179,20 @@ impl Several<'_> {
         let rest = if self.set.is_empty() { "" } else { "; the others go on" };
         self.console.note(format_args!("{failure}{rest}"));
         self.sources[number].failed = Some(failure.code());
+    }
+
+    /// What a member has of a queue that was removed goes back to nobody. Others are told by receiving.
+    fn give_up_removed(&mut self) {
+        if self.subscribe.member.subscription.is_none() {
+            return;
+        }
+        for number in 0..self.sources.len() {
+            let queue = &self.sources[number].queue;
+            if self.set.get(number).is_some() && queue.is_removed() {
+                let error = Error::Stale { queue: queue.name().into() };
+                self.give_up(number, error);
+            }
+        }
     }
 
     /// Whether nothing is left anywhere, now that nothing was there to receive.
@@ -257,7 +266,7 @@ impl<'a> Work<'a> {
         let ackers = names.iter().zip(set.iter());
         let ackers = ackers.map(|(name, (_, consumer))| Ok((name.clone(), consumer.acker()?)));
         let ackers = ackers.collect::<Result<_, Failure>>()?;
-        Ok(Self::Ask(Dialogue::new(sink, ackers, interrupt, console)))
+        Ok(Self::Ask(Dialogue::new(sink, ackers, subscribe.timeout, interrupt, console)))
     }
 }
 

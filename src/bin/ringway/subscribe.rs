@@ -197,6 +197,10 @@ fn follow(
                 if end.is_at_end(handler.unacked())? {
                     return Ok(Ending::Done);
                 }
+                end.check_queue()?;
+                if let Some(ending) = end_of_waiting(subscribe, last) {
+                    return Ok(ending);
+                }
                 interrupt.sleep(SLICE_OF_ANSWERS)?;
                 was_idle = true;
             }
@@ -205,17 +209,23 @@ fn follow(
                 if subscribe.exit_on_end && end.is_at_end(handler.unacked())? {
                     return Ok(Ending::Done);
                 }
-                if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
-                    return Ok(Ending::TimedOut);
-                }
-                if is_abandoned(io::stdout().as_fd()) {
-                    return Ok(Ending::Done);
+                if let Some(ending) = end_of_waiting(subscribe, last) {
+                    return Ok(ending);
                 }
                 was_idle = true;
             }
         }
     }
     Ok(Ending::Done)
+}
+
+/// How it ends with nothing received, if it does: what came last came too long ago, or whoever reads
+/// the output has gone.
+pub fn end_of_waiting(subscribe: &Sub, last: Instant) -> Option<Ending> {
+    if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
+        return Some(Ending::TimedOut);
+    }
+    is_abandoned(io::stdout().as_fd()).then_some(Ending::Done)
 }
 
 /// A consumer or an observer.
