@@ -233,6 +233,28 @@ fn dead_letters_are_sent_again_when_the_producer_has_gone_or_into_another_queue(
 }
 
 #[test]
+fn a_letter_that_somebody_dealt_with_meanwhile_does_not_keep_the_others_from_being_sent() {
+    let _watchdog = watchdog();
+    let name = Name::new("again-meanwhile");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
+    print(&["pub", &name, "one", "two", "-q"]);
+    let exec = ["--max-deliveries", "1", "--exec", "exit 1"];
+    print(&[&["sub", &name, "--as", "w", "--from", "oldest", "-e"][..], &exec].concat());
+    let service = Queue::open(&name).unwrap().producer().unwrap();
+    let letters = print_json(&["dead-letters", "ls", &name, "w", "--json"]);
+    let [one, two] = [0, 1].map(|place| letters[place]["id"].to_string());
+    let again = ["dead-letters", "send-again", &name, "w", &one, &two, "--standby", "1h"];
+    let mut waiting = ringway(&again).spawn().unwrap();
+    await_words(&mut waiting, "waiting for the place of another");
+    print(&["dead-letters", "drop", &name, "w", &one]);
+    drop(service);
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"two\n");
+    assert_eq!(print_json(&["dead-letters", "ls", &name, "w", "--json"]), json!([]));
+}
+
+#[test]
 fn who_else_gets_what_is_sent_again_is_told() {
     let _watchdog = watchdog();
     let name = Name::new("again-others");

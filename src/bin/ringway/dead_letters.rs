@@ -78,7 +78,8 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let SendAgain { some, into, patience } = again;
     let letters = Letters::open(&some.of, owner)?;
     // What is not there is to be known before anybody waits for a place.
-    if letters.choose(some.which(), console)?.is_empty() {
+    let chosen = letters.choose(some.which(), console)?;
+    if chosen.is_empty() {
         letters.note_none(console);
         if some.of.json {
             output::json(&json!([]))?;
@@ -100,8 +101,11 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let mut sent = Vec::new();
     let sending = Sending { wait_for: 0, close: false, patience: *patience };
     let ended = sender.run(&sending, "sent", |sender| {
-        // Others may have dealt with some while it waited.
-        let ids = letters.choose(some.which(), Console::new(true))?;
+        // While it waited others may have dealt with some, which are passed over, and given up more.
+        let ids = match some.which() {
+            Which::Ids(_) => chosen,
+            which => letters.choose(which, Console::new(true))?,
+        };
         for letter in letters.of(&ids)? {
             let letter = letter?;
             let Some(sequence) = sender.send_safely(letter.key_hash, &letter.payload)? else {
