@@ -291,6 +291,14 @@ fn what_is_there_need_not_be_made() {
     assert_eq!(code(&run(&["create", &name])), 1);
     let again = print_json(&["create", &name, "-c", "2M", "--if-missing", "--json"]);
     assert_eq!((&again["made"], &again["capacity_bytes"]), (&false.into(), &(1 << 20).into()));
+
+    // What is no queue is not there.
+    let stray = Name::new("if-missing-stray");
+    std::fs::write(stray.path(), "").unwrap();
+    let refused = run(&["create", &stray, "--if-missing"]);
+    std::fs::remove_file(stray.path()).unwrap();
+    assert_ne!(code(&refused), 0, "{}", said(&refused));
+    assert!(!said(&refused).contains("is there"), "{}", said(&refused));
 }
 
 #[test]

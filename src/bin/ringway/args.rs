@@ -179,7 +179,8 @@ pub struct Create {
     /// How many named subscriptions there can be
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     pub subscriptions: u32,
-    /// If there is such a queue already, leave it as it is, whatever is asked for, and succeed
+    /// If there is such a queue already, and it can be opened, leave it as it is, whatever is asked
+    /// for, and succeed
     #[arg(long)]
     pub if_missing: bool,
     /// Permissions: who may read can observe, who may write can do everything

@@ -8,14 +8,16 @@ use crate::failure::{Ending, Failure};
 use crate::info::{self, open};
 use crate::output::{self, Console, bytes};
 
-pub fn run(create: &Create, console: Console) -> Result<Ending, Failure> {
+pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Create { name, capacity, members, subscriptions, if_missing, mode, json, history } = create;
     let options = QueueOptions::new().capacity(capacity.as_u64()).mode(*mode);
     let options = options.members(*members).subscriptions(*subscriptions);
     let queue = match Queue::create(name, &with_history(options, history)) {
         Err(Error::AlreadyExists { .. }) if *if_missing => {
+            // What stands there need not be a queue, nor one that can be used.
+            let queue = open(name, owner)?;
             if *json {
-                let mut value = info::as_json(&open(name, None)?.info()?);
+                let mut value = info::as_json(&queue.info()?);
                 value["made"] = false.into();
                 output::json(&value)?;
             }

@@ -76,7 +76,7 @@ fn ended(result: Result<Ending, Failure>) -> ExitCode {
 
 fn run(command: &Command, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     match command {
-        Command::Create(create) => create::run(create, console),
+        Command::Create(create) => create::run(create, owner, console),
         Command::Ls(list) => list::run(list, owner, console),
         Command::Info(info) => info::run(info, owner),
         Command::Metrics(metrics) => metrics::run(metrics, owner, console),
