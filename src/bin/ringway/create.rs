@@ -65,6 +65,26 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
     Ok(Ending::Done)
 }
 
+/// Opens a queue of a user whom the caller trusts, or makes it if there is none.
+pub fn open_or_create(
+    name: &str,
+    owner: Option<u32>,
+    options: &QueueOptions,
+) -> Result<Queue, Failure> {
+    if owner.is_none() {
+        return Ok(Queue::open_or_create(name, options)?);
+    }
+    match open(name, owner) {
+        Err(Failure::Queue { error: Error::NotFound { .. }, .. }) => {}
+        found => return found,
+    }
+    match Queue::create(name, options) {
+        // Somebody was faster.
+        Err(Error::AlreadyExists { .. }) => open(name, owner),
+        made => Ok(made?),
+    }
+}
+
 fn with_history(mut options: QueueOptions, history: &History) -> QueueOptions {
     if let Some(directory) = &history.directory {
         options = options.history(directory);

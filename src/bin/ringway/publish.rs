@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use ringway::{Queue, QueueOptions, key_hash};
+use ringway::{QueueOptions, key_hash};
 
 use crate::args::Pub;
+use crate::create::open_or_create;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::Interrupt;
@@ -20,7 +21,7 @@ use crate::sender::Sender;
 pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let queue = if publish.create {
         let options = QueueOptions::new().capacity(publish.capacity.as_u64());
-        Queue::open_or_create(&publish.name, &options)?
+        open_or_create(&publish.name, owner, &options)?
     } else {
         open(&publish.name, owner)?
     };

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ringway::{Consumer, Error, Lag, Message, Observer, Queue, QueueOptions, Received, Subscribe};
 
 use crate::args::Sub;
+use crate::create::open_or_create;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::{Interrupt, is_abandoned};
@@ -48,7 +49,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
 /// Opens a queue to receive from, or makes it.
 pub fn open_one(subscribe: &Sub, name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
     if subscribe.create {
-        return Ok(Queue::open_or_create(name, &QueueOptions::new())?);
+        return open_or_create(name, owner, &QueueOptions::new());
     }
     open(name, owner)
 }
