@@ -447,6 +447,21 @@ fn a_command_that_is_none_harms_no_message() {
 }
 
 #[test]
+fn a_message_that_a_command_has_no_command_for_ends_no_worker() {
+    let _watchdog = watchdog();
+    let name = Name::new("no-command-inside");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
+    print(&["pub", &name, "-q", "true", "no-such-command", "true"]);
+    let sub = ["sub", &name, "--as", "w", "--from", "oldest", "-e", "--max-deliveries", "2"];
+    let worker = run(&[&sub[..], &["--exec", "read -r it; $it"]].concat());
+    assert_eq!(code(&worker), 0, "{}", said(&worker));
+    assert!(said(&worker).contains("exit status: 127"), "{}", said(&worker));
+    let shown = subscription(&name, "w");
+    assert_eq!((&shown["dead_letters"], &shown["acked_messages"]), (&1.into(), &2.into()));
+}
+
+#[test]
 fn a_command_whose_output_nobody_reads_any_more_has_not_failed() {
     let _watchdog = watchdog();
     let name = Name::new("abandoned");

@@ -493,9 +493,10 @@ pub struct Member {
     #[arg(long, value_name = "WHEN", default_value = "auto", requires = "subscription")]
     pub ack: Ack,
     /// Run a command for each message instead of writing it: the payload is its input; it
-    /// acknowledges by exiting with 0, and refuses by anything else. The first Ctrl-C or SIGTERM lets
-    /// it end, the second one does not wait. If this program is killed, so is the shell, but not what
-    /// that has started: `exec` it
+    /// acknowledges by exiting with 0, and refuses by anything else; 126 and 127 before any other code
+    /// mean that it is no command, which ends this program. The first Ctrl-C or SIGTERM lets it end,
+    /// the second one does not wait. If this program is killed, so is the shell, but not what that has
+    /// started: `exec` it
     #[arg(long, value_name = "COMMAND", requires = "subscription")]
     #[arg(conflicts_with_all = ["ack", "format", "delimiter"])]
     pub exec: Option<OsString>,

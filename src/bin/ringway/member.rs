@@ -149,6 +149,8 @@ pub struct Executor<'a> {
     subscription: &'a str,
     /// Of which queue a message is, where there are several.
     of: String,
+    /// Whether it is a command: it ended once with another code than those of a shell that finds none.
+    is_known: bool,
     interrupt: &'a Interrupt,
     console: Console,
 }
@@ -163,7 +165,7 @@ impl<'a> Executor<'a> {
     ) -> Self {
         let subscription = subscribe.member.subscription.as_deref().unwrap_or_default();
         let of = if subscribe.names.len() > 1 { format!(" of '{queue}'") } else { String::new() };
-        Self { command, queue, subscription, of, interrupt, console }
+        Self { command, queue, subscription, of, is_known: false, interrupt, console }
     }
 
     fn run(&self, message: Message<'_>) -> io::Result<ExitStatus> {
@@ -209,6 +211,8 @@ impl Handler for Executor<'_> {
             Failure::System { source, doing }
         })?;
         let (of, sequence, delivery) = (&self.of, message.sequence(), message.delivery());
+        let none = status.code().filter(|code| matches!(code, 126 | 127));
+        self.is_known |= none.is_none();
         if status.success() {
             if message.ack()? == Acked::Late {
                 self.console.note(format_args!(
@@ -217,8 +221,9 @@ impl Handler for Executor<'_> {
             }
             return Ok(());
         }
-        if let Some(code @ (126 | 127)) = status.code() {
-            // By no fault of the message: it goes back as it is.
+        if let Some(code) = none.filter(|_| !self.is_known) {
+            // By no fault of the message, as far as can be told: it goes back as it is. Later it is
+            // this message alone that a command of the command's own is missing for.
             return Err(Failure::Command { command: self.command.into(), code });
         }
         if is_abandoned(io::stdout().as_fd()) {
