@@ -2,8 +2,13 @@
 
 mod support;
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::Stdio;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -225,21 +230,56 @@ fn ctrl_c_ends_with_a_summary() {
 fn ctrl_c_ends_who_waits_for_a_reader_of_its_output() {
     let _watchdog = watchdog();
     let name = Name::new("unread");
-    run_with(&["pub", &name, "--create"], &b"x\n".repeat(100_000));
+    run_with(&["pub", &name, "--create"], &b"x\n".repeat(200_000));
     for options in [&[][..], &["--as", "w"]] {
-        let subscribe = [&["sub", &name, "--from", "oldest"], options].concat();
-        let mut consumer = ringway(&subscribe).spawn().unwrap();
-        let mut output = consumer.stdout.take().unwrap();
-        // What is there is more than a pipe holds. It sleeps once that is full.
-        output.read_exact(&mut [0; 2]).unwrap();
-        let state = format!("/proc/{}/stat", consumer.id());
-        while !std::fs::read_to_string(&state).unwrap().contains(") S ") {
-            std::thread::yield_now();
+        for is_socket in [false, true] {
+            let subscribe = [&["sub", &name, "--from", "oldest"], options].concat();
+            let mut command = ringway(&subscribe);
+            let (socket, end) = UnixStream::pair().unwrap();
+            if is_socket {
+                command.stdout(OwnedFd::from(end));
+            }
+            let mut consumer = command.spawn().unwrap();
+            let output = consumer.stdout.take().map(OwnedFd::from);
+            let mut output = File::from(output.unwrap_or_else(|| OwnedFd::from(socket)));
+            // What is there is more than a pipe or a socket holds. It sleeps once that is full.
+            output.read_exact(&mut [0; 2]).unwrap();
+            await_sleep(&consumer);
+            signal(&consumer, libc::SIGTERM);
+            assert_eq!(code(&consumer.wait_with_output().unwrap()), 128 + libc::SIGTERM);
+            drop(output);
         }
-        signal(&consumer, libc::SIGTERM);
-        assert_eq!(code(&consumer.wait_with_output().unwrap()), 128 + libc::SIGTERM);
-        drop(output);
     }
+}
+
+/// Waits until the program waits for something.
+fn await_sleep(child: &Child) {
+    let state = format!("/proc/{}/stat", child.id());
+    while !std::fs::read_to_string(&state).unwrap().contains(") S ") {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_signal_ends_who_waits_for_a_writer_of_its_input() {
+    let _watchdog = watchdog();
+    let name = Name::new("no-writer");
+    let path = std::env::temp_dir().join(&*name);
+    let made = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: a string that outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(made.as_ptr(), 0o600) }, 0);
+    let arguments = ["pub", &name, "--create", "--file", path.to_str().unwrap()];
+    let mut producer = ringway(&arguments).spawn().unwrap();
+    // It waits once it has its queue.
+    while Queue::open(&name).is_err() {
+        std::thread::yield_now();
+    }
+    await_sleep(&producer);
+    signal(&producer, libc::SIGTERM);
+    let status = producer.wait().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let ended_by = status.signal().or(status.code().map(|code| code - 128));
+    assert_eq!(ended_by, Some(libc::SIGTERM));
 }
 
 #[test]

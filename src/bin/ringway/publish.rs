@@ -25,8 +25,10 @@ pub fn run(publish: &Pub, owner: Option<u32>, console: Console) -> Result<Ending
     } else {
         open(&publish.name, owner)?
     };
+    // Who waits here, for somebody to open the other end of a pipe, is ended by the first signal.
+    let input = open_input(publish)?;
     let interrupt = Interrupt::catch()?;
-    let mut source = Source::of(publish, queue.message_size_max(), &interrupt)?;
+    let mut source = Source::of(publish, input, queue.message_size_max(), &interrupt);
     let sender = Sender::open(queue, publish.sending.patience, &interrupt, console)?;
     sender.run(&publish.sending, "sent", |sender| send_all(sender, publish, &mut source))
 }
@@ -112,22 +114,16 @@ const BUFFER_SIZE: usize = 64 << 10;
 impl<'a> Source<'a> {
     fn of(
         publish: &'a Pub,
+        input: Option<(File, String)>,
         message_size_max: usize,
         interrupt: &'a Interrupt,
-    ) -> Result<Self, Failure> {
-        if !publish.messages.is_empty() {
-            return Ok(Self::Arguments(publish.messages.iter()));
-        }
-        let (file, name) = if let Some(path) = &publish.file {
-            (File::open(path), path.display().to_string())
-        } else {
-            let stdin = io::stdin().as_fd().try_clone_to_owned();
-            (stdin.map(File::from), "the standard input".into())
+    ) -> Self {
+        let Some((file, name)) = input else {
+            return Self::Arguments(publish.messages.iter());
         };
-        let file = file.map_err(|source| Failure::Input { source, name: name.clone() })?;
         let input = BufReader::with_capacity(BUFFER_SIZE, Input { file, interrupt });
         let records = Records::new(input, publish.delimiter, message_size_max);
-        Ok(Self::Input { records, name })
+        Self::Input { records, name }
     }
 
     /// Puts the next message into `record`; `false` at the end.
@@ -146,6 +142,23 @@ impl<'a> Source<'a> {
                 }
             }),
         }
+    }
+}
+
+/// What messages are read from, and its name, unless they are arguments.
+fn open_input(publish: &Pub) -> Result<Option<(File, String)>, Failure> {
+    if !publish.messages.is_empty() {
+        return Ok(None);
+    }
+    let (file, name) = if let Some(path) = &publish.file {
+        (File::open(path), path.display().to_string())
+    } else {
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        (stdin.map(File::from), "the standard input".into())
+    };
+    match file {
+        Ok(file) => Ok(Some((file, name))),
+        Err(source) => Err(Failure::Input { source, name }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::SystemTime;
 
@@ -72,6 +72,7 @@ impl<'a> Sink<'a> {
 #[derive(Debug)]
 struct Output<'a> {
     file: File,
+    is_socket: bool,
     interrupt: &'a Interrupt,
 }
 
@@ -85,14 +86,26 @@ impl<'a> Output<'a> {
             options.write(true).custom_flags(libc::O_NONBLOCK);
             file = options.open("/proc/self/fd/1").unwrap_or(file);
         }
-        Ok(Self { file, interrupt })
+        Ok(Self { file, is_socket: kind.is_socket(), interrupt })
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_socket {
+            return self.file.write(bytes);
+        }
+        // It cannot be opened anew, so each call says that it does not wait.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the kernel reads that many bytes from there, which outlive the call.
+        let sent =
+            unsafe { libc::send(self.file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match self.file.write(bytes) {
+            match self.try_write(bytes) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if !self.interrupt.await_writable(self.file.as_fd())? {
                         return Err(error);
