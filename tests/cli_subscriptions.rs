@@ -10,7 +10,7 @@ use std::process::{Child, Output, Stdio};
 use ringway::{Queue, QueueOptions, Sent, Subscribe, key_hash};
 use serde_json::{Value, json};
 use support::program::{
-    answer, await_words, code, print, print_json, ringway, run, run_with, said, signal,
+    agree_after, answer, await_words, code, print, print_json, ringway, run, run_with, said, signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -317,6 +317,33 @@ fn what_nobody_has_acknowledged_is_not_removed_in_silence() {
     let removed = answer(&["rm", &name, "--if-empty"], b"");
     assert_eq!((code(&removed), said(&removed).as_str()), (0, ""));
     assert_eq!(code(&run(&["rm", &name, "--if-empty"])), 3);
+}
+
+#[test]
+fn what_came_while_it_was_asked_is_not_removed() {
+    let _watchdog = watchdog();
+    let name = Name::new("rm-meanwhile");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
+    print(&["declare", &name, "jobs"]);
+    print(&["pub", &name, "a", "b", "-q"]);
+    let more = || drop(print(&["pub", &name, "c", "-q"]));
+    let refused = agree_after(&["rm", &name], more);
+    assert_eq!(code(&refused), 1, "{}", said(&refused));
+    assert!(said(&refused).contains("got more messages meanwhile"), "{}", said(&refused));
+    assert!(said(&refused).contains("3 messages of 'jobs'"), "{}", said(&refused));
+    // What is done meanwhile is no loss.
+    let all_but_one = || drop(print(&["sub", &name, "--as", "jobs", "-n", "2"]));
+    let removed = agree_after(&["rm", &name], all_but_one);
+    assert_eq!(code(&removed), 0, "{}", said(&removed));
+    assert!(said(&removed).contains("1 message of 'jobs'"), "{}", said(&removed));
+
+    print(&["create", &name, "-q", "--history", directory.text()]);
+    print(&["declare", &name, "jobs"]);
+    let refused = agree_after(&["rm", &name, "--if-empty", "--history"], more);
+    assert_eq!(code(&refused), 1, "{}", said(&refused));
+    assert!(said(&refused).contains("is not empty"), "{}", said(&refused));
+    assert_eq!(print(&["sub", &name, "--as", "jobs", "-e"]), b"c\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The `ringway` program, run as its users run it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -29,18 +29,37 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 
 /// Runs the program at a terminal, where somebody answers this.
 pub(crate) fn answer(arguments: &[&str], answer: &[u8]) -> Output {
+    let (child, mut terminal) = start_at_terminal(arguments);
+    terminal.write_all(answer).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Runs the program at a terminal, where somebody does this once there is a question, and then agrees.
+pub(crate) fn agree_after(arguments: &[&str], act: impl FnOnce()) -> Output {
+    let (mut child, mut terminal) = start_at_terminal(arguments);
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"[y/N]") {
+        let mut byte = [0];
+        child.stderr.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        asked.extend(byte);
+    }
+    act();
+    terminal.write_all(b"y\n").unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Starts the program with a terminal as its standard input, which is at the other end of the file.
+fn start_at_terminal(arguments: &[&str]) -> (Child, File) {
     let (mut terminal, mut end) = (-1, -1);
     let (name, settings, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
     // SAFETY: two places for descriptors, and nothing else.
     let made = unsafe { libc::openpty(&raw mut terminal, &raw mut end, name, settings, size) };
     assert_eq!(made, 0);
     // SAFETY: a descriptor that was made just now, and is nobody else's.
-    let mut terminal = File::from(unsafe { OwnedFd::from_raw_fd(terminal) });
+    let terminal = File::from(unsafe { OwnedFd::from_raw_fd(terminal) });
     // SAFETY: likewise.
     let end = unsafe { OwnedFd::from_raw_fd(end) };
-    let child = ringway(arguments).stdin(Stdio::from(end)).spawn().unwrap();
-    terminal.write_all(answer).unwrap();
-    child.wait_with_output().unwrap()
+    (ringway(arguments).stdin(Stdio::from(end)).spawn().unwrap(), terminal)
 }
 
 /// What it printed, having succeeded.

@@ -281,8 +281,8 @@ Examples:
   ringway rm orders --history --yes
 
 A queue that somebody is attached to is not removed. On a terminal it asks before messages go that
-a named subscription has not acknowledged and that no journal has; elsewhere it goes on, and says
-what went.")]
+a named subscription has not acknowledged and that no journal has, and leaves the queue alone if
+there are more once that is answered; elsewhere it goes on, and says what went.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Rm {
     /// The queues

@@ -58,6 +58,8 @@ pub enum Failure {
     TimedOut(Error),
     /// A queue that has what nobody has acknowledged, and was to be removed only without.
     NotEmpty { queue: String, backlog: String },
+    /// A queue that got more than what somebody has agreed to lose.
+    Grown { queue: String, backlog: String },
     /// The history that was to go with a queue is another one's by now.
     HistoryOfAnother { queue: String, directory: PathBuf },
     /// The queue is gone, and its history is not.
@@ -177,6 +179,10 @@ impl fmt::Display for Failure {
             Self::NotEmpty { queue, backlog } => {
                 write!(f, "queue '{queue}' is not empty: nobody has acknowledged {backlog}")
             }
+            Self::Grown { queue, backlog } => write!(
+                f,
+                "queue '{queue}' got more messages meanwhile, so it is not removed: nobody has acknowledged {backlog}"
+            ),
             Self::HistoryOfAnother { queue, directory } => write!(
                 f,
                 "another queue was made from the history in {} since, so queue '{queue}' is not removed; `ringway rm {queue}` removes it and leaves the history",

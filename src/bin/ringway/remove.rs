@@ -76,11 +76,18 @@ enum Outcome {
 
 fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Failure> {
     let history = if remove.history { History::find(name, owner)? } else { None };
-    let lost = what_goes(name, owner, remove)?;
+    let mut lost = what_goes(name, owner, remove)?;
     let is_to_ask = !remove.yes && !remove.force;
-    let asks = history.is_some() || (!lost.is_empty() && confirm::is_possible());
-    if is_to_ask && asks && !confirm::confirm(&question(name, &lost, history.as_ref()))? {
-        return Ok(Outcome::Declined);
+    if is_to_ask && (history.is_some() || (!lost.is_empty() && confirm::is_possible())) {
+        if !confirm::confirm(&question(name, &lost, history.as_ref()))? {
+            return Ok(Outcome::Declined);
+        }
+        // Others went on while somebody thought.
+        let asked = std::mem::replace(&mut lost, what_goes(name, owner, remove)?);
+        if lost.exceeds(&asked) {
+            let (queue, backlog) = (name.into(), lost.to_string());
+            return Err(Failure::Grown { queue, backlog });
+        }
     }
     match (owner, remove.force) {
         (None, false) => Queue::remove(name),
@@ -149,6 +156,15 @@ impl Backlog {
 
     fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether some subscription has more than another backlog has of it.
+    fn exceeds(&self, other: &Self) -> bool {
+        let has = |name: &str| other.0.iter().find(|(theirs, _)| theirs == name);
+        let is_more = |(name, messages): &(String, u64)| {
+            *messages > has(name).map_or(0, |(_, messages)| *messages)
+        };
+        self.0.iter().any(is_more)
     }
 
     fn as_json(&self) -> Value {
