@@ -451,7 +451,7 @@ impl ConsumerSet {
         let mut issue = || *barrier.get_or_insert_with(process::global_barrier);
         let mut is_idle = true;
         for (entry, announced) in &mut sleepers {
-            let reception = entry.consumer.reception();
+            let reception = entry.consumer.reception_mut();
             reception.confirm_sleep(announced, &mut issue);
             limit = limit.min(announced.limit());
             is_idle &= reception.is_calm();

@@ -410,9 +410,11 @@ impl Reception {
         read.map_err(|corrupt| self.segment.corrupt(corrupt))
     }
 
-    /// Whether what comes next of one who spills has left the ring.
+    /// Whether what comes next of one who spills has left the ring, and nobody has looked for it in the
+    /// files yet.
     fn is_overtaken(&self) -> bool {
-        matches!(&*self.reader, Reader::Copied(reader) if reader.is_overtaken())
+        let looks_there = self.past.as_ref().is_some_and(|past| past.is_entered());
+        !looks_there && matches!(&*self.reader, Reader::Copied(reader) if reader.is_overtaken())
     }
 
     /// What comes next, if it has left the ring and is to be had all the same.
@@ -561,7 +563,11 @@ impl Reception {
 
     /// Makes sure that the producer sees what was announced, or sleeps less long. `issue` has the
     /// kernel issue all producers' fences, if it has not done that since the announcement.
-    pub(crate) fn confirm_sleep(&self, announced: &mut Announced, issue: impl FnOnce() -> bool) {
+    pub(crate) fn confirm_sleep(
+        &mut self,
+        announced: &mut Announced,
+        issue: impl FnOnce() -> bool,
+    ) {
         if announced.is_full {
             // No producer calls it. SeqCst: INTERRUPT.
             fence(Ordering::SeqCst);
@@ -572,7 +578,7 @@ impl Reception {
         if !announced.is_sure {
             announced.limit = announced.limit.min(SLEEP_UNSURE);
         }
-        if let Reader::Shared(reader) = &*self.reader {
+        if let Reader::Shared(reader) = &mut *self.reader {
             // What another member leaves comes without a call from the producer.
             announced.is_sure = false;
             announced.limit = announced.limit.min(reader.idle_time());

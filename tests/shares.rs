@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::thread;
 use std::time::Duration;
 
 use ringway::{
@@ -103,6 +104,24 @@ fn what_is_refused_is_for_others_once_the_rest_is_acknowledged() {
         // It does something else now.
         let mut other = queue.subscribe(&options).unwrap();
         let message = next(&mut other);
+        assert_eq!((message.sequence(), message.delivery()), (0, 2));
+    }
+}
+
+#[test]
+fn a_pause_counts_from_the_refusal() {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let _watchdog = watchdog();
+    let hour = Duration::from_secs(3600);
+    for options in [workers(), workers().on_lag(Lag::Skip), workers().ack_within(hour)] {
+        let name = Name::new("pause");
+        let (queue, mut producer) = new_queue(&name);
+        let mut one = queue.subscribe(&options.prefetch(1)).unwrap();
+        producer.send(b"refused").unwrap();
+        assert_eq!(next(&mut one).nack_after(PAUSE).unwrap(), Nacked::Retry(PAUSE));
+        // It does something else meanwhile.
+        thread::sleep(PAUSE);
+        let message = one.try_receive().unwrap().message().expect("the pause is over");
         assert_eq!((message.sequence(), message.delivery()), (0, 2));
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::portion::{Portion, bits};
+use super::portion::{Portion, Sight, bits};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetterFile, Fetched, Letter, Reason};
 use crate::layout::{self, Word64};
@@ -41,7 +41,9 @@ pub(crate) struct Desk {
     /// Taken by whoever settles or refuses messages that are lent, and by the receiver while there
     /// are ackers.
     pub(super) shown: Mutex<Shown>,
-    /// 1 if an acker has left a share to others that the receiver has not looked for since.
+    /// Shares that were left to others and that the receiver has not looked for since, as they were
+    /// then, and 1 if there are any.
+    pub(super) opened: Mutex<Vec<Sight>>,
     pub(super) has_opened: AtomicU32,
     /// Had by those who may write a dead letter, without the lock above; the member waits for them
     /// before it gives up its place. Taken before that lock.
@@ -171,8 +173,9 @@ impl Desk {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An acker is about to leave a share to others, and to call for that.
-    pub(super) fn note_opened(&self) {
+    /// A share was left to others, who are called after that.
+    fn note_opened(&self, sight: Sight) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(sight);
         // Relaxed: WAKE orders it before the receiver's last look, or the call behind that.
         self.has_opened.store(1, Ordering::Relaxed);
     }
@@ -181,8 +184,12 @@ impl Desk {
         self.has_opened.load(Ordering::Relaxed) == 1
     }
 
-    pub(super) fn take_opened(&self) -> bool {
-        self.has_opened() && self.has_opened.swap(0, Ordering::Relaxed) == 1
+    pub(super) fn take_opened(&self) -> Vec<Sight> {
+        if self.has_opened() && self.has_opened.swap(0, Ordering::Relaxed) == 1 {
+            core::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Vec::new()
+        }
     }
 
     /// What a receiver sleeps on that has as much as it may have. Whoever calls has had the lock
@@ -435,19 +442,20 @@ impl Desk {
             && !portion.is_busy()
     }
 
-    /// Leaves a share to whoever is free, all that is left of which waits; `false` if another member
-    /// has taken it away.
-    pub(super) fn open(&self, portion: &Portion) -> bool {
+    /// Leaves a share to whoever is free, all that is left of which waits, unless another member has
+    /// taken it away.
+    pub(super) fn open(&self, portion: &Portion) {
         let now = Instant::now();
         for (number, at) in portion.retries() {
             // What is left of it: whoever sees the share counts from then on.
             let _ = portion.set_pause(number, Some(at.saturating_duration_since(now)));
         }
         self.count_handed(portion);
-        let opened = self.replace(portion, portion.state().owned_by(None));
+        if self.replace(portion, portion.state().owned_by(None)) {
+            self.note_opened(portion.sight(now));
+        }
         portion.lose();
         announce_messages(&self.ring);
-        opened
     }
 
     /// Lets go of a share that is settled, before the receiver puts it aside.

@@ -105,6 +105,7 @@ impl SharedReader {
             backlog: Backlog::of(segment, &ring, terms.lag).map(Mutex::new),
             shown: Mutex::default(),
             letters: RwLock::default(),
+            opened: Mutex::default(),
             has_opened: AtomicU32::new(0),
             relief: Arc::default(),
             ring,
@@ -460,10 +461,14 @@ impl SharedReader {
         self.work.is_something_own_left()
     }
 
-    /// How long there will be nothing to do unless the producer sends something, or others call.
-    pub(crate) fn idle_time(&self) -> Duration {
-        let work = &self.work;
-        let (mut due_at, now) = (work.due_at, Instant::now());
+    /// How long there will be nothing to do unless the producer sends something, or others call. What
+    /// they leave after this call is called for: the announcement comes before it.
+    pub(crate) fn idle_time(&mut self) -> Duration {
+        let (work, now) = (&mut self.work, Instant::now());
+        work.see_others(now);
+        let mut due_at = work.due_at;
+        let others = work.seen.iter().filter_map(|sight| work.ripens_at(sight));
+        others.for_each(|at| note_due(&mut due_at, at));
         let _shown = work.hold();
         // Something may have been refused since the last look. What is due is for the next one.
         let own = work.portions().filter(|portion| !portion.is_lost());

@@ -217,7 +217,6 @@ impl<'a> Settler<'a> {
         }
         let is_left = Desk::is_all_waiting(portion);
         if is_left {
-            self.desk.note_opened();
             self.desk.open(portion);
         }
         is_left

@@ -284,7 +284,7 @@ impl Work {
     /// Keeps what is left of the current share for later, gives back what is done with, and leaves to
     /// whoever is free what waits.
     pub(super) fn put_aside(&mut self, run: &mut Run) {
-        let Self { desk, current, left, spare, seen, .. } = self;
+        let Self { desk, current, left, spare, .. } = self;
         if current.is_none() && left.is_empty() {
             return;
         }
@@ -302,9 +302,7 @@ impl Work {
                 return;
             }
             if portion.state().unsettled() != 0 {
-                if desk.open(&portion) {
-                    seen.push(portion.sight(Instant::now()));
-                }
+                desk.open(&portion);
                 return;
             }
             portion.retire();
@@ -459,13 +457,9 @@ impl Work {
             membership::clear_dead(ring, lock, members)?;
         }
         let since = |at: Instant| now.duration_since(at);
-        let has_opened = self.desk.take_opened();
-        if at_once || has_opened || self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL) {
-            self.seen = self.sights(now);
-            self.seen_at = Some(now);
-        } else if let Some(seen_at) = self.seen_at {
-            // What has been left since then is not seen yet.
-            note_due(&mut self.due_at, seen_at + SIGHT_INTERVAL);
+        let is_to_see = self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL);
+        if at_once || is_to_see || self.desk.has_opened() {
+            self.see_others(now);
         }
         let mut ripe = None;
         for sight in &self.seen {
@@ -494,6 +488,13 @@ impl Work {
             }
             None => Ok(None),
         }
+    }
+
+    /// Looks at the shares of others. Those that this member left have been as they are since then.
+    pub(super) fn see_others(&mut self, now: Instant) {
+        self.seen.extend(self.desk.take_opened());
+        self.seen = self.sights(now);
+        self.seen_at = Some(now);
     }
 
     pub(super) fn is_to_watch(&self, now: Instant) -> bool {
