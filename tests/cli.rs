@@ -1,5 +1,7 @@
 //! The program, as its users see it: what it takes, what it prints, how it ends.
 
+#![allow(clippy::print_stderr, reason = "a test says what it skips")]
+
 mod support;
 
 use std::ffi::CString;
@@ -16,7 +18,13 @@ use serde_json::Value;
 use support::program::{
     await_consumers, await_words, code, print, print_json, ringway, run, run_with, said, signal,
 };
-use support::{Name, watchdog};
+use support::users::{NOBODY, become_nobody, is_root};
+use support::{Name, Peer, play, stop_here, watchdog};
+
+#[test]
+fn peer() {
+    play(&[("have a queue", have_a_queue)]);
+}
 
 #[test]
 fn lines_arrive_as_they_were_sent() {
@@ -599,4 +607,37 @@ fn layout_help_manual_and_completions_are_there() {
         let script = String::from_utf8(print(&["completions", shell])).unwrap();
         assert!(script.contains("wait-for"), "{shell}");
     }
+}
+
+/// Has a queue until somebody else has used it.
+fn have_a_queue(arguments: &[&str]) {
+    become_nobody();
+    let queue = Queue::create(arguments[0], &QueueOptions::new()).unwrap();
+    stop_here();
+    assert_eq!(queue.info().unwrap().next_sequence, 1);
+    Queue::remove(arguments[0]).unwrap();
+}
+
+#[test]
+fn the_program_uses_the_queue_of_another_user_that_is_named_also_where_it_would_make_it() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _watchdog = watchdog();
+    let name = Name::new("owned");
+    let peer = Peer::start("have a queue", &[&name]);
+    peer.await_stop();
+    let owner = NOBODY.to_string();
+    print(&["pub", &name, "x", "--create", "--owner", &owner]);
+    let sub = ["sub", &name, "--create", "--from", "oldest", "-e"];
+    assert_eq!(print(&[&sub[..], &["--owner", &owner]].concat()), b"x\n");
+    assert_eq!(code(&run(&sub)), 3);
+    let create = ["create", &name, "--if-missing"];
+    print(&[&create[..], &["--owner", &owner]].concat());
+    assert_eq!(code(&run(&create)), 3);
+    peer.go_on();
+    peer.finish();
+    // There is none any more, so it is made.
+    print(&["pub", &name, "x", "--create", "--owner", &owner]);
+    assert_eq!(print(&sub), b"x\n");
 }

@@ -16,7 +16,6 @@ use ringway::{
     AckMode, Error, Journal, Lag, Nacked, Producer, Queue, QueueOptions, Received, Sent, Start,
     Subscribe,
 };
-use support::program::{code, print, run};
 use support::segment::{new_queue, options, try_to_punch_hole};
 use support::users::{NOBODY, become_nobody, check, is_root};
 use support::{Directory, Name, Peer, assert_message, play, say, stop_here, watchdog};
@@ -26,7 +25,6 @@ fn peer() {
     play(&[
         ("create with a umask", create_with_a_umask),
         ("nobody's", nobodys),
-        ("have a queue", have_a_queue),
         ("try everything", try_everything),
         ("lock", lock),
         ("send as nobody", send_as_nobody),
@@ -124,39 +122,6 @@ fn whoever_has_no_rights_has_queues_of_its_own_all_the_same() {
     peer.await_word("removed");
     peer.finish();
     assert!(matches!(Queue::open_owned_by(&own, NOBODY), Err(Error::NotFound { .. })));
-}
-
-/// Has a queue until somebody else has used it.
-fn have_a_queue(arguments: &[&str]) {
-    become_nobody();
-    let queue = Queue::create(arguments[0], &options()).unwrap();
-    stop_here();
-    assert_eq!(queue.info().unwrap().next_sequence, 1);
-    Queue::remove(arguments[0]).unwrap();
-}
-
-#[test]
-fn the_program_uses_the_queue_of_another_user_that_is_named_also_where_it_would_make_it() {
-    if !is_root() {
-        return eprintln!("skipped: only root can become somebody else");
-    }
-    let _alive = watchdog();
-    let name = Name::new("owned");
-    let peer = Peer::start("have a queue", &[&name]);
-    peer.await_stop();
-    let owner = NOBODY.to_string();
-    print(&["pub", &name, "x", "--create", "--owner", &owner]);
-    let sub = ["sub", &name, "--create", "--from", "oldest", "-e"];
-    assert_eq!(print(&[&sub[..], &["--owner", &owner]].concat()), b"x\n");
-    assert_eq!(code(&run(&sub)), 3);
-    let create = ["create", &name, "--if-missing"];
-    print(&[&create[..], &["--owner", &owner]].concat());
-    assert_eq!(code(&run(&create)), 3);
-    peer.go_on();
-    peer.finish();
-    // There is none any more, so it is made.
-    print(&["pub", &name, "x", "--create", "--owner", &owner]);
-    assert_eq!(print(&sub), b"x\n");
 }
 
 /// Tries to harm a queue that it may only read, by every way that there is beside the library.
