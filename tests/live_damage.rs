@@ -157,9 +157,11 @@ impl Cast {
             }
             tally.look(held.try_receive());
             tally.look(plain.try_receive());
-            // What was refused is due again, however fast the machine is: nobody holds for ever.
+            // What was refused is due again, however fast the machine is, and nothing stays without an
+            // answer until more comes: nobody holds for ever.
             std::thread::sleep(BACKOFF_MAX);
             tally.work(choosy);
+            tally.note(choosy.ack_through(u64::MAX));
         }
         let missed = tally.note(skipping.try_receive());
         tally.missed += u32::from(matches!(missed, Some(Received::Missed { .. })));
