@@ -534,7 +534,7 @@ impl Work {
 
     /// Whether there are messages that somebody may yet have to be given.
     pub(super) fn is_something_left(&self) -> bool {
-        self.is_something_own_left() || !self.seen.is_empty()
+        self.is_something_own_left() || self.desk.has_opened() || !self.seen.is_empty()
     }
 
     pub(super) fn is_something_own_left(&self) -> bool {
