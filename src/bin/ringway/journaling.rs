@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringway::{Error, Journaler, Queue};
 
@@ -11,8 +11,6 @@ use crate::output::Console;
 
 /// So long the place of a journaler that has died is empty at most.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// After an error it tries again so often.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A thread that is the queue's journaler, or waits for the one that there is to end or die. Says
 /// what keeps it from writing.
@@ -65,51 +63,57 @@ fn write_or_wait(
     stop: &AtomicBool,
     console: Console,
 ) -> Result<(), Error> {
-    let mut is_successor = journaler.is_none();
-    let mut attached = journaler.map_or_else(|| queue.journaler(), Ok);
-    let mut told = String::new();
+    let Some(journaler) =
+        journaler.map_or_else(|| succeed(queue, stop, console), |it| Ok(Some(it)))?
+    else {
+        return Ok(());
+    };
+    // Whoever stops it is told by what comes of it.
+    let is_to_tell = || !stop.load(Ordering::Relaxed);
+    let ended = journaler.run_on(stop, |error| {
+        if is_to_tell() {
+            console.note(format_args!("{error}; trying again every second"));
+        }
+    });
+    if let Err(error) = &ended
+        && is_to_tell()
+        && !queue.is_removed()
+    {
+        console.note(error);
+    }
+    ended
+}
+
+/// Takes the place of the journaler that there is, once that has ended or died; none if it is still
+/// there when this is to stop.
+fn succeed(queue: &Queue, stop: &AtomicBool, console: Console) -> Result<Option<Journaler>, Error> {
+    let mut is_told = false;
     loop {
-        let ended = attached.and_then(|journaler| {
-            if is_successor {
+        let is_last = stop.load(Ordering::Relaxed);
+        match queue.journaler() {
+            Err(Error::JournalerAlive { .. }) if is_last => return Ok(None),
+            Err(Error::JournalerAlive { .. }) => {}
+            // It may pass, as what the other one died of may have.
+            Err(error @ (Error::File { .. } | Error::Os { .. })) if !is_last => {
+                if !is_told {
+                    console.note(format_args!("{error}; trying again"));
+                }
+                is_told = true;
+            }
+            Err(error) => {
+                if !queue.is_removed() {
+                    console.note(&error);
+                }
+                return Err(error);
+            }
+            Ok(journaler) => {
                 let name = queue.name();
                 console.note(format_args!(
                     "writing the journal of '{name}', which nobody else does any more"
                 ));
+                return Ok(Some(journaler));
             }
-            journaler.run_on(stop, |error| {
-                // Whoever stops it is told by what comes of it.
-                if !stop.load(Ordering::Relaxed) {
-                    console.note(format_args!("{error}; trying again every second"));
-                }
-            })
-        });
-        let Err(error) = ended else { return Ok(()) };
-        if stop.load(Ordering::Relaxed) || queue.is_removed() {
-            return Err(error);
         }
-        let pause = match error {
-            Error::JournalerAlive { .. } => {
-                is_successor = true;
-                LOOK_INTERVAL
-            }
-            Error::File { .. } | Error::Os { .. } => {
-                let text = format!("{error}; trying again every second");
-                if text != told {
-                    console.note(&text);
-                    told = text;
-                }
-                is_successor = false;
-                RETRY_INTERVAL
-            }
-            error => {
-                console.note(&error);
-                return Err(error);
-            }
-        };
-        let begin = Instant::now();
-        while !stop.load(Ordering::Relaxed) && begin.elapsed() < pause {
-            thread::park_timeout(pause.saturating_sub(begin.elapsed()));
-        }
-        attached = queue.journaler();
+        thread::park_timeout(LOOK_INTERVAL);
     }
 }
