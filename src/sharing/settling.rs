@@ -206,12 +206,14 @@ impl<'a> Settler<'a> {
     /// Does at once what the receiver does else when it looks after the share: lets go of it when all
     /// is settled, and leaves it to others when all that is left waits; tells whether it was that.
     /// Where the receiver may have lent something in the ring, that is for the receiver to do.
+    #[inline]
     fn pass_on(self, settling: &Settling<'_>, portion: &Portion) -> bool {
-        let shown = &settling.shown;
-        let is_lent = self.work.is_none() && shown.lent_from == Some(portion.index());
-        if portion.is_lost() || is_lent || self.lends {
-            return false;
-        }
+        let lends_it = || settling.shown.lent_from == Some(portion.index());
+        let is_lent = self.lends || self.work.is_none() && lends_it();
+        !is_lent && !portion.is_lost() && self.pass_on_what_is_not_lent(portion)
+    }
+
+    fn pass_on_what_is_not_lent(self, portion: &Portion) -> bool {
         if portion.state().unsettled() == 0 {
             self.desk.retire(portion);
         }
