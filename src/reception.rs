@@ -419,13 +419,13 @@ impl Reception {
 
     /// What comes next, if it has left the ring and is to be had all the same.
     fn look_at_past(&mut self) -> Result<Option<Read>, Error> {
+        let is_overtaken = self.is_overtaken();
         let Some(past) = &mut self.past else { return Ok(None) };
         if let Some((from, to)) = past.missed() {
             return Ok(Some(Read::Missed { from, to }));
         }
         if let Reader::Copied(reader) = &*self.reader
-            && reader.is_overtaken()
-            && !past.is_entered()
+            && is_overtaken
         {
             past.enter(reader.track().place());
         }

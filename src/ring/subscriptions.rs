@@ -215,13 +215,13 @@ impl Subscription {
         u64::from(1 + self.index.0) << Turn::COUNT_BITS | turn.count()
     }
 
-    /// Whether the entry is a subscription, wholly made.
     /// Whether it is in use, and not being moved.
     pub(crate) fn is_in_place(&self) -> bool {
         // Acquire: who finds it in use finds all of it.
         load_acquire32(self.word32(word::STATE)) == word::IN_USE
     }
 
+    /// Whether the entry is a subscription, wholly made.
     pub(crate) fn is_in_use(&self) -> bool {
         // Acquire: whoever finds it finished finds all of it.
         matches!(load_acquire32(self.word32(word::STATE)), word::IN_USE | word::MOVING)
