@@ -64,7 +64,8 @@ impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
         options.check(segment)?;
         let interruption = Interruption::new(segment)?;
-        let mapping = Arc::new(segment.map_prefaulted(Access::Consume)?);
+        let access = if options.write_protected { Access::Control } else { Access::Consume };
+        let mapping = Arc::new(segment.map_prefaulted(access)?);
         let membership = Membership::find(segment, mapping.ring())?;
         let (ring, index) = (membership.ring(), membership.index());
         let start = resolve(segment, ring, options.start)?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::layout::{self, Word32};
-use crate::segment::{Access, Mapping, Segment};
+use crate::layout::Word32;
+use crate::segment::{Mapping, Segment};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::sys::fork::SharedWitness;
 use crate::wait::Event;
@@ -113,18 +113,13 @@ impl Interruption {
         }
     }
 
-    /// One who interrupts the handle, which has this mapping.
+    /// One who interrupts the handle, which has this mapping and sleeps on these words of it.
     pub(crate) fn interrupter(
         &self,
-        access: Access,
+        events: &'static [Word32],
         mapping: &Arc<Mapping>,
         relief: Option<Arc<AtomicU32>>,
     ) -> Interrupter {
-        let events: &[_] = match access {
-            Access::Observe => &[],
-            Access::Consume => &[layout::DATA_EVENT],
-            Access::Produce => &[layout::ROOM_EVENT, layout::DATA_EVENT],
-        };
         let (witness, mapping) = (self.witness.clone(), Arc::clone(mapping));
         Interrupter { witness, events, relief, mapping }
     }

@@ -16,7 +16,7 @@ use crate::outcome::Received;
 use crate::ring::{
     Buffer, CopyReader, HeldReader, Lag, Member, Place, Read, Ring, Run, Span, Start,
 };
-use crate::segment::{Access, Mapping, Segment};
+use crate::segment::{Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
 use crate::sleeper::{Errand, Order};
 use crate::sync::{Ordering, fence};
@@ -619,12 +619,13 @@ impl Reception {
     }
 
     pub(crate) fn interrupter(&self) -> Interrupter {
-        let access = if self.member.is_some() { Access::Consume } else { Access::Observe };
+        // An observer may not write, and so sleeps on nothing.
+        let events: &[_] = if self.member.is_some() { &[layout::DATA_EVENT] } else { &[] };
         let relief = match &*self.reader {
             Reader::Shared(reader) => Some(Arc::clone(reader.relief_word())),
             Reader::Held(_) | Reader::Copied(_) => None,
         };
-        self.interruption.interrupter(access, &self.mapping, relief)
+        self.interruption.interrupter(events, &self.mapping, relief)
     }
 
     /// Where the stream ended that was last said to be closed.

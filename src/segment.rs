@@ -284,9 +284,10 @@ impl Segment {
         match access {
             Access::Observe => self.map_read_only(),
             Access::Produce => self.map_shared(),
-            Access::Consume => {
+            Access::Control | Access::Consume => {
                 let mapping = self.map_shared()?;
-                mapping.protect_all_but_control().map_err(|error| self.unmappable(error))?;
+                let protects_ring = access == Access::Control;
+                mapping.protect(protects_ring).map_err(|error| self.unmappable(error))?;
                 Ok(mapping)
             }
         }
@@ -625,6 +626,9 @@ pub(crate) enum Access {
     /// Nothing can be written.
     Observe,
     /// The control region can be written.
+    Control,
+    /// So can the ring, though nobody does: processors hand a line over sooner to whoever may write
+    /// there (perf-notes.md, "A page that may be written").
     Consume,
     Produce,
 }
@@ -703,14 +707,17 @@ impl Mapping {
         instance
     }
 
-    /// Leaves only the control region writable.
-    fn protect_all_but_control(&self) -> io::Result<()> {
-        let (ring, ring_size) = self.ring_pages();
+    /// Takes the right to write to the header away, and to the ring if that is asked for.
+    fn protect(&self, protects_ring: bool) -> io::Result<()> {
         // SAFETY: the header region is whole pages at the start of our mapping, and a consumer
         // never writes there.
         unsafe { map::protect_from_writing(self.base(), Geometry::control_offset())? };
-        // SAFETY: a consumer never writes there.
-        unsafe { map::protect_from_writing(ring, ring_size) }
+        if protects_ring {
+            let (ring, size) = self.ring_pages();
+            // SAFETY: whole pages at its end, where a consumer never writes.
+            unsafe { map::protect_from_writing(ring, size)? };
+        }
+        Ok(())
     }
 
     /// The ring, which is whole pages at the end of the mapping, and its size.

@@ -190,6 +190,33 @@ fn who_may_only_read_changes_nothing_by_any_way() {
     Queue::remove(&name).expect("nobody is left");
 }
 
+/// The rights of this process's mappings of a queue, in the order of their addresses.
+fn rights_to(name: &Name) -> Vec<String> {
+    let inode = fs::metadata(name.path()).unwrap().ino().to_string();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let fields = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.filter(|fields| fields[4] == inode).map(|fields| fields[1].into()).collect()
+}
+
+#[test]
+fn nobody_can_write_where_it_need_not_but_a_consumer_unless_it_gives_that_up() {
+    let (name, queue) = new_queue("rights");
+    assert_eq!(rights_to(&name), [""; 0], "a handle of the queue maps nothing");
+    let observer = queue.observe(Start::Newest).unwrap();
+    assert_eq!(rights_to(&name), ["r--s"]);
+    drop(observer);
+    let consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    assert_eq!(rights_to(&name), ["r--s", "rw-s"], "a header, and the rest");
+    drop(consumer);
+    for options in [Subscribe::new(), Subscribe::new().named("workers")] {
+        let mut consumer = queue.subscribe(&options.write_protected()).unwrap();
+        assert_eq!(rights_to(&name), ["r--s", "rw-s", "r--s"], "a header, the tables, a ring");
+        queue.producer().unwrap().send(b"read").unwrap();
+        let received = consumer.receive().unwrap().message().unwrap();
+        assert_eq!(received.payload(), b"read");
+    }
+}
+
 /// Has all the locks that somebody who may only read can have.
 fn lock(arguments: &[&str]) {
     become_nobody();

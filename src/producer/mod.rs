@@ -167,7 +167,8 @@ impl Producer {
     /// ```
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        self.interruption.interrupter(Access::Produce, &self.mapping, None)
+        let events = &[layout::ROOM_EVENT, layout::DATA_EVENT];
+        self.interruption.interrupter(events, &self.mapping, None)
     }
 
     /// Sends a message, and returns its sequence. Waits while a consumer that holds the

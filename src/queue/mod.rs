@@ -430,7 +430,7 @@ impl Queue {
         let name = self.name_in(options)?;
         let options = &options.for_no_member();
         options.check(&self.segment)?;
-        let mapping = self.segment.map(Access::Consume)?;
+        let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         let start = history::resolve(&self.segment, &ring, options.start)?;
         let registry = Registry::lock(&self.segment, &ring)?;
@@ -521,7 +521,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn clear_dead(&self) -> Result<u32, Error> {
-        let mapping = self.segment.map(Access::Consume)?;
+        let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         membership::clear_dead(&ring, &self.segment.lock_file()?, ring.active_members())
     }
@@ -549,7 +549,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn remove_expired(&self) -> Result<Vec<String>, Error> {
-        let mapping = self.segment.map(Access::Consume)?;
+        let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         Registry::lock(&self.segment, &ring)?.remove_expired(ring.active_subscriptions())
     }
@@ -593,7 +593,7 @@ impl Queue {
         let name = self.name_in(options)?;
         let options = &options.for_no_member();
         options.check(&self.segment)?;
-        let mapping = self.segment.map(Access::Consume)?;
+        let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         Registry::lock(&self.segment, &ring)?.alter(name, options)
     }
@@ -618,7 +618,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn unsubscribe(&self, subscription: &str) -> Result<(), Error> {
-        let mapping = self.segment.map(Access::Consume)?;
+        let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         Registry::lock(&self.segment, &ring)?.remove(subscription)
     }
@@ -648,7 +648,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn seek(&self, subscription: &str, start: Start) -> Result<(), Error> {
-        let mapping = self.segment.map(Access::Consume)?;
+        let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         let start = history::resolve(&self.segment, &ring, start)?;
         Registry::lock(&self.segment, &ring)?.seek(subscription, start)
