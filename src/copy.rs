@@ -21,6 +21,15 @@ pub(crate) enum By {
     Vectors,
 }
 
+/// When the line is written in which the bytes begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum FirstLine {
+    InTurn,
+    /// Of a frame that will be committed at once: a reader that waits for it looks into that line,
+    /// and each look takes the line away from whoever writes there.
+    Last,
+}
+
 /// Copies `size` bytes to `to`, which other processes may be reading.
 ///
 /// # Safety
@@ -29,11 +38,17 @@ pub(crate) enum By {
 /// - The two do not overlap.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "words are the only way"))]
-pub(crate) unsafe fn into_shared(by: By, to: *mut u8, from: *const u8, size: usize) {
+pub(crate) unsafe fn into_shared(
+    by: By,
+    first_line: FirstLine,
+    to: *mut u8,
+    from: *const u8,
+    size: usize,
+) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(by, x86_64::Behind::IsNext, to, from, size);
+        x86_64::copy(by, first_line, x86_64::Behind::IsNext, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -53,7 +68,7 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(By::Vectors, x86_64::Behind::IsNothing, to, from, size);
+        x86_64::copy(By::Vectors, FirstLine::InTurn, x86_64::Behind::IsNothing, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -72,7 +87,7 @@ pub(crate) fn prepare() {
 mod x86_64 {
     #![allow(clippy::disallowed_types, reason = "no part of the protocol")]
 
-    use super::By;
+    use super::{By, FirstLine};
     use core::arch::asm;
     use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,6 +100,8 @@ mod x86_64 {
 
     /// What is larger is copied by a string instruction.
     const BLOCKS_MAX: usize = 4096;
+
+    const LINE: usize = 64;
 
     pub(super) fn prepare() {
         HAS_AVX.store(std::is_x86_feature_detected!("avx"), Ordering::Relaxed);
@@ -104,7 +121,6 @@ mod x86_64 {
     /// and another word. All but the first line, which is being written.
     #[inline(always)]
     fn fetch_to_write(end: *mut u8, size: usize) {
-        const LINE: usize = 64;
         /// What is smaller comes soon enough, and of what is larger the beginning has left the
         /// nearest cache when it is written to.
         const SIZES: core::ops::RangeInclusive<usize> = 512..=BLOCKS_MAX;
@@ -130,7 +146,14 @@ mod x86_64 {
     /// # Safety
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
-    pub(super) unsafe fn copy(by: By, behind: Behind, to: *mut u8, from: *const u8, size: usize) {
+    pub(super) unsafe fn copy(
+        by: By,
+        first_line: FirstLine,
+        behind: Behind,
+        to: *mut u8,
+        from: *const u8,
+        size: usize,
+    ) {
         // Whole words first, then by halves.
         match size {
             // SAFETY: by the caller's promise, and the bounds here; so are all below.
@@ -147,14 +170,7 @@ mod x86_64 {
                     unsafe { copy_string(to, from, size) }
                 } else {
                     // SAFETY: as above.
-                    unsafe { copy_17_to_32(by, to, from, 32) }
-                    if HAS_AVX.load(Ordering::Relaxed) {
-                        // SAFETY: as above, and `prepare` has found AVX.
-                        unsafe { copy_blocks_avx(to, from, size) }
-                    } else {
-                        // SAFETY: as above.
-                        unsafe { copy_blocks(to, from, size) }
-                    }
+                    unsafe { copy_long(by, first_line, to, from, size) }
                     if behind == Behind::IsNext {
                         fetch_to_write(to.wrapping_add(size), size);
                     }
@@ -330,6 +346,38 @@ mod x86_64 {
         }
     }
 
+    /// A beginning, by itself, and blocks of 64 bytes behind it, which it overlaps.
+    ///
+    /// # Safety
+    /// As [`copy`], with a `size` of 65 at least.
+    #[inline(always)]
+    unsafe fn copy_long(by: By, first_line: FirstLine, to: *mut u8, from: *const u8, size: usize) {
+        let blocks_from = match first_line {
+            FirstLine::InTurn => 32 - (to.addr() & 31),
+            FirstLine::Last => LINE - (to.addr() & (LINE - 1)),
+        };
+        if first_line == FirstLine::InTurn {
+            // SAFETY: as of all of it; so are all below.
+            unsafe { copy_17_to_32(by, to, from, 32) }
+        }
+        if HAS_AVX.load(Ordering::Relaxed) {
+            // SAFETY: as above; `prepare` has found AVX, and the blocks are aligned to 32.
+            unsafe { copy_blocks_avx(to, from, blocks_from, size) }
+        } else {
+            // SAFETY: as above.
+            unsafe { copy_blocks(to, from, blocks_from, size) }
+        }
+        if first_line == FirstLine::Last {
+            if blocks_from <= 32 {
+                // SAFETY: as above.
+                unsafe { copy_17_to_32(by, to, from, 32) }
+            } else {
+                // SAFETY: as above.
+                unsafe { copy_33_to_64(by, to, from, 64) }
+            }
+        }
+    }
+
     /// A string instruction takes whole lines over without having their old bytes sent, which
     /// counts where these are in a distant cache. Its stores may come to pass in any order, but
     /// before the next other store, as the commit word's is.
@@ -350,12 +398,12 @@ mod x86_64 {
         }
     }
 
-    /// All but the first 32 bytes.
+    /// All but the bytes before `start`.
     ///
     /// # Safety
     /// As [`copy`], with a `size` of 65 at least.
     #[inline(always)]
-    pub(super) unsafe fn copy_blocks(to: *mut u8, from: *const u8, size: usize) {
+    pub(super) unsafe fn copy_blocks(to: *mut u8, from: *const u8, start: usize, size: usize) {
         // Blocks of 64 bytes, then the last 64, which overlap them.
         let last = size - 64;
         // SAFETY: while `at` is below `last` a block from there ends below `size`; the last bytes
@@ -388,7 +436,7 @@ mod x86_64 {
                 to = in(reg) to,
                 from = in(reg) from,
                 last = in(reg) last,
-                at = inout(reg) 32_usize => _,
+                at = inout(reg) start => _,
                 a = out(xmm_reg) _,
                 b = out(xmm_reg) _,
                 c = out(xmm_reg) _,
@@ -398,18 +446,18 @@ mod x86_64 {
         }
     }
 
-    /// All but the first 32 bytes.
+    /// All but the bytes before `start`.
     ///
     /// # Safety
-    /// As [`copy`], with a `size` of 65 at least, on a processor with AVX.
+    /// As [`copy`], with a `size` of 65 at least, on a processor with AVX; `start` bytes from `to` on
+    /// the address is a multiple of 32.
     #[inline(always)]
-    unsafe fn copy_blocks_avx(to: *mut u8, from: *const u8, size: usize) {
+    unsafe fn copy_blocks_avx(to: *mut u8, from: *const u8, start: usize, size: usize) {
         // Blocks of 64 that are aligned where they are stored, then the last 64. They overlap.
-        let aligned = 32 - (to.addr() & 31);
         let last = size - 64;
-        // SAFETY: `at` begins at 1 to 32, and while it is below `last` a block from there ends
-        // below `size`; the last bytes lie within more than 64. The upper halves of the registers
-        // are cleared at the end, so all of them are clobbered.
+        // SAFETY: while `at` is below `last` a block from there ends below `size`; the last bytes
+        // lie within more than 64. The upper halves of the registers are cleared at the end, so all
+        // of them are clobbered.
         unsafe {
             asm!(
                 "cmp {at}, {last}",
@@ -431,7 +479,7 @@ mod x86_64 {
                 to = in(reg) to,
                 from = in(reg) from,
                 last = in(reg) last,
-                at = inout(reg) aligned => _,
+                at = inout(reg) start => _,
                 out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
                 out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
                 out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
@@ -479,7 +527,7 @@ mod portable {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{By, into_shared};
+    use super::{By, FirstLine, into_shared};
 
     type Copy = unsafe fn(*mut u8, *const u8, usize);
 
@@ -488,12 +536,17 @@ mod tests {
     fn copies() -> Vec<(&'static str, Copy, core::ops::RangeInclusive<usize>)> {
         // SAFETY: of all closures here: passed on.
         let into_by_words: Copy =
-            |to, from, size| unsafe { into_shared(By::Words, to, from, size) };
-        // SAFETY: as above.
-        let into: Copy = |to, from, size| unsafe { into_shared(By::Vectors, to, from, size) };
+            |to, from, size| unsafe { into_shared(By::Words, FirstLine::InTurn, to, from, size) };
+        let into_at_last: Copy =
+            // SAFETY: as above.
+            |to, from, size| unsafe { into_shared(By::Words, FirstLine::Last, to, from, size) };
+        let into: Copy =
+            // SAFETY: as above.
+            |to, from, size| unsafe { into_shared(By::Vectors, FirstLine::InTurn, to, from, size) };
         let all = 0..=1100;
         let mut copies: Vec<(_, Copy, _)> = vec![
             ("into, by words", into_by_words, all.clone()),
+            ("into, the first line last", into_at_last, all.clone()),
             ("into, by vectors", into, all.clone()),
             ("out", super::out_of_shared, all.clone()),
             ("portable into", super::portable::into_shared, all.clone()),
@@ -503,9 +556,10 @@ mod tests {
         {
             let without_avx: Copy = |to, from, size| {
                 // SAFETY: as above.
-                unsafe { into_shared(By::Words, to, from, 32) };
+                unsafe { super::out_of_shared(to, from, 64) };
+                let start = 64 - (to.addr() & 63);
                 // SAFETY: as above.
-                unsafe { super::x86_64::copy_blocks(to, from, size) };
+                unsafe { super::x86_64::copy_blocks(to, from, start, size) };
             };
             copies.push(("blocks", without_avx, 65..=1100));
             copies.push(("string", super::x86_64::copy_string, 0..=1100));

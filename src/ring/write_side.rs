@@ -6,7 +6,7 @@
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::layout;
-use crate::region::By;
+use crate::region::{By, FirstLine};
 use crate::sync::{Ordering, fence, load_acquire};
 
 /// The one who appends. Whoever makes one holds the producer's lock.
@@ -109,7 +109,8 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, extensions, By::Words, payload)?;
+        let (by, first_line) = (By::Words, FirstLine::Last);
+        let filled = self.head.fill(&self.ring, extensions, by, first_line, payload)?;
         self.ring.commit(filled);
         Some(sequence)
     }
@@ -343,6 +344,7 @@ impl Head {
         ring: &Ring,
         extensions: Extensions,
         by: By,
+        first_line: FirstLine,
         payload: &[u8],
     ) -> Option<Filled> {
         let offset = self.offset;
@@ -352,10 +354,11 @@ impl Head {
             return None;
         }
         crash_point();
-        ring.extend(offset, extensions);
+        let payload_offset = offset + shape.payload_offset();
         // SAFETY: RESERVE: the payload ends before `limit`, which is within the lap, and no
         // reader relies on bytes there.
-        unsafe { ring.frames.copy_in(by, offset + shape.payload_offset(), payload) };
+        unsafe { ring.frames.copy_in(by, first_line, payload_offset, payload) };
+        ring.extend(offset, extensions);
         let word = frame::message_word(shape, self.sequence);
         if let Some(check) = extensions.check {
             let words = core::iter::once(word).chain(extensions.words());
@@ -443,7 +446,8 @@ impl Staging {
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        let Some(filled) = self.head.fill(ring, extensions, By::Words, payload) else {
+        let (by, first_line) = (By::Words, FirstLine::InTurn);
+        let Some(filled) = self.head.fill(ring, extensions, by, first_line, payload) else {
             return false;
         };
         if self.first.is_none() {
@@ -473,7 +477,8 @@ impl Staging {
         }
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            match head.fill(ring, Extensions::NONE, By::Vectors, payload.as_ref()) {
+            let (by, first_line) = (By::Vectors, FirstLine::InTurn);
+            match head.fill(ring, Extensions::NONE, by, first_line, payload.as_ref()) {
                 Some(filled) => {
                     crash_point();
                     // Relaxed: as in `try_append`.
