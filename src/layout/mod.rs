@@ -1,8 +1,8 @@
 //! Every byte of the segment: where it lies, who writes it, what it means.
 //!
 //! A segment is one shared-memory object of three regions. Each begins on a 64 KiB
-//! boundary, so that a consumer can map the two that it never writes read-only; a large ring on
-//! one of 2 MiB, so that whole huge pages map it.
+//! boundary, so that a mapping can have other rights to each; a large ring on one of 2 MiB, so
+//! that whole huge pages map it.
 //!
 //! ```text
 //! header    identity | licence | state | sector index    written by the producer and the historian
