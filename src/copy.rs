@@ -368,13 +368,13 @@ mod x86_64 {
             unsafe { copy_blocks(to, from, blocks_from, size) }
         }
         if first_line == FirstLine::Last {
-            if blocks_from <= 32 {
+            if blocks_from > 32 {
+                let (to, from) = (to.wrapping_add(32), from.wrapping_add(32));
                 // SAFETY: as above.
-                unsafe { copy_17_to_32(by, to, from, 32) }
-            } else {
-                // SAFETY: as above.
-                unsafe { copy_33_to_64(by, to, from, 64) }
+                unsafe { copy_17_to_32(By::Vectors, to, from, 32) }
             }
+            // SAFETY: as above.
+            unsafe { copy_17_to_32(by, to, from, 32) }
         }
     }
 
