@@ -367,8 +367,8 @@ impl Subscribe {
     /// Takes the right to write to the ring away from this consumer, which does not need it: a wild
     /// pointer of its process then ends the process, and cannot change a message that others are yet
     /// to receive. Without this it has the right, because it is faster so: on AMD's processors (Zen 4)
-    /// a line that is read where nothing may be written comes later and goes back later, which makes a
-    /// round trip a fifth longer, and takes up to three quarters of the rate of members that share.
+    /// a line that is read where nothing may be written comes and goes back later, which makes a short
+    /// round trip a quarter longer, and takes up to three quarters of the rate of members that share.
     /// An [`Observer`](crate::Observer) may never write.
     ///
     /// ```
