@@ -111,7 +111,7 @@ impl Writer {
         let sequence = self.head.sequence;
         let (by, first_line) = (By::Words, FirstLine::Last);
         let filled = self.head.fill(&self.ring, extensions, by, first_line, payload)?;
-        self.ring.commit(filled);
+        self.commit_alone(filled);
         Some(sequence)
     }
 
@@ -143,9 +143,26 @@ impl Writer {
             let payload = unsafe { core::slice::from_raw_parts(payload, size) };
             self.ring.set_check(offset, shape, check.sum(self.place(), words, payload));
         }
-        self.ring.commit(Filled { offset, end, word });
+        self.commit_alone(Filled { offset, end, word });
         self.head.advance(end);
         sequence
+    }
+
+    /// Makes a frame visible that is no part of a batch. Then, while nobody waits for it, stores into
+    /// the line where the next frame ends if it is as long: to have that line before a commit word
+    /// takes as long as the message does, and a prefetch does not bring it.
+    #[inline(always)]
+    fn commit_alone(&self, filled: Filled) {
+        const LINE: usize = 64;
+        self.ring.commit(filled);
+        let end = filled.end;
+        let next_end = end + (end - filled.offset);
+        let is_other_line = (end ^ next_end) & !(LINE - 1) != 0;
+        if is_other_line && next_end <= self.head.limit {
+            crash_point();
+            // Relaxed: RESERVE: nobody relies on bytes there, nor on this zero.
+            self.ring.word_at(next_end).store(0, Ordering::Relaxed);
+        }
     }
 
     /// Makes the next message ask for room, whatever is left without.

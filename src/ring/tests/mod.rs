@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::frame::{self, message_word, padding_word};
 use super::*;
 use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
+use crate::region::{By, FirstLine};
 use crate::sync::Ordering;
 
 const CAPACITY: u64 = 1024;
@@ -724,16 +725,24 @@ fn a_forgotten_claim_or_batch_never_happened() {
     let mut writer = Writer::recover(ring.clone()).unwrap();
     let mut reader = hold(&ring, 0, Start::Oldest);
     for sequence in 0..500 {
-        // Room for a large message was made, and is used by small ones.
+        // Room for a large message was made, and is used by small ones. What was written there
+        // meanwhile is no commit word, also where one would follow them.
         assert!(writer.reserve(plain(128)));
-        assert!(writer.try_claim(plain(128)).is_some());
-        let mut staging = writer.stage();
-        while !staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 100]) {
-            assert!(staging.reserve(&mut writer, plain(100)));
+        if sequence % 3 != 0 {
+            let offset = writer.try_claim(plain(128)).unwrap();
+            // SAFETY: what was claimed.
+            unsafe { ring.frames.copy_in(By::Words, FirstLine::InTurn, offset, &[0xdd; 128]) };
         }
-        std::mem::forget(staging);
+        if sequence % 3 != 1 {
+            let mut staging = writer.stage();
+            while !staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 100]) {
+                assert!(staging.reserve(&mut writer, plain(100)));
+            }
+            std::mem::forget(staging);
+        }
         assert_eq!(send(&mut writer, &payload(sequence, 16)), Some(sequence));
         assert_eq!(receive(&mut reader), Some(payload(sequence, 16)));
+        assert_eq!(receive(&mut reader), None);
         ring.oldest().unwrap();
     }
 }
