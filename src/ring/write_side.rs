@@ -150,15 +150,15 @@ impl Writer {
 
     /// Makes a frame visible that is no part of a batch. Then, while nobody waits for it, stores into
     /// the line where the next frame ends if it is as long: to have that line before a commit word
-    /// takes as long as the message does, and a prefetch does not bring it.
+    /// takes as long as the message does, and a prefetch does not bring it. Small frames lie in the
+    /// line of the one before, mostly.
     #[inline(always)]
     fn commit_alone(&self, filled: Filled) {
         const LINE: usize = 64;
         self.ring.commit(filled);
-        let end = filled.end;
-        let next_end = end + (end - filled.offset);
-        let is_other_line = (end ^ next_end) & !(LINE - 1) != 0;
-        if is_other_line && next_end <= self.head.limit {
+        let frame_size = filled.end - filled.offset;
+        let next_end = filled.end + frame_size;
+        if frame_size >= LINE && next_end <= self.head.limit {
             crash_point();
             // Relaxed: RESERVE: nobody relies on bytes there, nor on this zero.
             self.ring.word_at(next_end).store(0, Ordering::Relaxed);
