@@ -375,6 +375,7 @@ impl Head {
         // SAFETY: RESERVE: the payload ends before `limit`, which is within the lap, and no
         // reader relies on bytes there.
         unsafe { ring.frames.copy_in(by, first_line, payload_offset, payload) };
+        // Only now: they lie in the first line, or in the next.
         ring.extend(offset, extensions);
         let word = frame::message_word(shape, self.sequence);
         if let Some(check) = extensions.check {
