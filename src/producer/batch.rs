@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Producer;
-use super::fences::{BY_SLEEPERS, STAMPED};
+use super::fences::{BY_SLEEPERS, FORKED, STAMPED};
 use crate::error::Error;
 use crate::key::key_hash;
 use crate::ring::{Extensions, Shape, Staging};
@@ -217,11 +217,11 @@ impl<'a> SendBatch<'a> {
             && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
     }
 
-    /// [`Self::push_now`], in a queue with a journal.
+    /// [`Self::push_now`] in any queue.
     #[inline(never)]
-    fn push_stamped_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
+    fn push_slowly_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         let extensions = self.producer.stamp(extensions);
-        self.producer.fences.value() == STAMPED
+        self.producer.fences.value() != FORKED
             && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
     }
 
@@ -239,7 +239,7 @@ impl<'a> SendBatch<'a> {
         patience: Patience,
     ) -> Result<bool, Error> {
         let shape = self.producer.shape(extensions, payload.len());
-        while !self.push_stamped_now(extensions, payload) && !self.push_now(extensions, payload) {
+        while !self.push_slowly_now(extensions, payload) {
             if !self.make_room(shape, patience)? {
                 return Ok(false);
             }

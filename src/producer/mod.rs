@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use self::claim::Unusual;
-use self::fences::{BY_SLEEPERS, FORKED, Fences, STAMPED};
+use self::fences::{BY_SLEEPERS, FORKED, Fences};
 use self::room::CLEAR_INTERVAL_MAX;
 use crate::error::Error;
 use crate::history::{self, Historian};
@@ -620,7 +620,8 @@ impl Producer {
         self.segment.name()
     }
 
-    /// Sends if there is room without asking, in a queue without a journal.
+    /// Sends if there is room for another such message as well without asking, in a queue without a
+    /// journal.
     #[inline(always)]
     fn send_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let fences = self.fences.value();
@@ -632,15 +633,15 @@ impl Producer {
         Some(sequence)
     }
 
-    /// [`Self::send_now`] in a queue with a journal.
+    /// Sends if there is room without asking, in any queue.
     #[inline(never)]
-    fn send_stamped_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
+    fn send_slowly_now(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let fences = self.fences.value();
-        if fences != STAMPED {
+        if fences == FORKED {
             return None;
         }
         let extensions = self.stamp(extensions);
-        let sequence = self.writer.try_append(extensions, payload)?;
+        let sequence = self.writer.try_append_last(extensions, payload)?;
         self.call_sleepers(fences);
         Some(sequence)
     }
@@ -699,8 +700,7 @@ impl Producer {
         let shape = self.shape(extensions, payload.len());
         let mut asked = false;
         loop {
-            let sent = self.send_now(extensions, payload);
-            if let Some(sequence) = sent.or_else(|| self.send_stamped_now(extensions, payload)) {
+            if let Some(sequence) = self.send_slowly_now(extensions, payload) {
                 if asked {
                     self.prepare(shape);
                 }

@@ -57,6 +57,14 @@ struct Filled {
     word: u64,
 }
 
+impl Filled {
+    /// Where the next frame ends, if it is as long.
+    #[inline(always)]
+    fn next_end(self) -> usize {
+        self.end + (self.end - self.offset)
+    }
+}
+
 impl Writer {
     /// Takes over where the last writer stopped, whatever it was doing: the first boundary that
     /// is not committed is the end, and what lies behind it never happened.
@@ -104,14 +112,29 @@ impl Writer {
         self.head.sequence
     }
 
-    /// Appends a message, or does nothing if there is no room without asking: then
-    /// [`Self::reserve`] asks.
+    /// Appends a message, or does nothing if there is no room for it and another like it without
+    /// asking: then [`Self::try_append_last`] has a look.
     #[inline(always)]
     pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
         let (by, first_line) = (By::Words, FirstLine::Last);
-        let filled = self.head.fill(&self.ring, extensions, by, first_line, payload)?;
-        self.commit_alone(filled);
+        let filled = self.head.fill(&self.ring, extensions, by, first_line, payload, 2)?;
+        self.ring.commit(filled);
+        self.ring.take_line(filled.next_end());
+        Some(sequence)
+    }
+
+    /// Appends a message, also if there is room for no other like it, or does nothing if there is
+    /// none for this one without asking: then [`Self::reserve`] asks.
+    pub(crate) fn try_append_last(
+        &mut self,
+        extensions: Extensions,
+        payload: &[u8],
+    ) -> Option<u64> {
+        let sequence = self.head.sequence;
+        let (by, first_line) = (By::Words, FirstLine::Last);
+        let filled = self.head.fill(&self.ring, extensions, by, first_line, payload, 1)?;
+        self.ring.commit(filled);
         Some(sequence)
     }
 
@@ -143,26 +166,13 @@ impl Writer {
             let payload = unsafe { core::slice::from_raw_parts(payload, size) };
             self.ring.set_check(offset, shape, check.sum(self.place(), words, payload));
         }
-        self.commit_alone(Filled { offset, end, word });
+        let filled = Filled { offset, end, word };
+        self.ring.commit(filled);
+        if filled.next_end() <= self.head.limit {
+            self.ring.take_line(filled.next_end());
+        }
         self.head.advance(end);
         sequence
-    }
-
-    /// Makes a frame visible that is no part of a batch. Then, while nobody waits for it, stores into
-    /// the line where the next frame ends if it is as long: to have that line before a commit word
-    /// takes as long as the message does, and a prefetch does not bring it. Small frames lie in the
-    /// line of the one before, mostly.
-    #[inline(always)]
-    fn commit_alone(&self, filled: Filled) {
-        const LINE: usize = 64;
-        self.ring.commit(filled);
-        let frame_size = filled.end - filled.offset;
-        let next_end = filled.end + frame_size;
-        if frame_size >= LINE && next_end <= self.head.limit {
-            crash_point();
-            // Relaxed: RESERVE: nobody relies on bytes there, nor on this zero.
-            self.ring.word_at(next_end).store(0, Ordering::Relaxed);
-        }
     }
 
     /// Makes the next message ask for room, whatever is left without.
@@ -181,7 +191,7 @@ impl Writer {
         Staging { head: self.head.clone(), first: None, unrecorded: Vec::new() }
     }
 
-    /// Makes room for a frame of this shape, so that [`Self::try_append`] and
+    /// Makes room for a frame of this shape, so that [`Self::try_append_last`] and
     /// [`Self::try_claim`] succeed; `false` if a holding member still needs what would be
     /// overwritten. The payload's size is at most the geometry's largest.
     pub(crate) fn reserve(&mut self, shape: Shape) -> bool {
@@ -354,7 +364,7 @@ impl Head {
     }
 
     /// Writes the payload of the next message and goes on behind it, or does nothing if there
-    /// is no room without asking.
+    /// is no room for `count` messages like it without asking.
     #[inline(always)]
     fn fill(
         &mut self,
@@ -363,11 +373,12 @@ impl Head {
         by: By,
         first_line: FirstLine,
         payload: &[u8],
+        count: usize,
     ) -> Option<Filled> {
         let offset = self.offset;
         let shape = Shape { extensions: extensions.set(), size: payload.len() };
         let end = offset + shape.frame_size();
-        if end > self.limit {
+        if offset + count * shape.frame_size() > self.limit {
             return None;
         }
         crash_point();
@@ -435,6 +446,16 @@ impl Ring {
         // Release: PUBLISH.
         self.word_at(offset).store(word, Ordering::Release);
     }
+
+    /// Behind a commit, while nobody waits for it, stores into the line where the next frame will
+    /// end, which is within the limit: to have that line before a commit word takes as long as the
+    /// message does, and a prefetch does not bring it.
+    #[inline(always)]
+    fn take_line(&self, next_end: usize) {
+        crash_point();
+        // Relaxed: RESERVE: nobody relies on bytes there, nor on this zero.
+        self.word_at(next_end).store(0, Ordering::Relaxed);
+    }
 }
 
 /// A batch that is being written: its frames stand in the ring, the first without its commit
@@ -465,7 +486,7 @@ impl Staging {
         payload: &[u8],
     ) -> bool {
         let (by, first_line) = (By::Words, FirstLine::InTurn);
-        let Some(filled) = self.head.fill(ring, extensions, by, first_line, payload) else {
+        let Some(filled) = self.head.fill(ring, extensions, by, first_line, payload, 1) else {
             return false;
         };
         if self.first.is_none() {
@@ -496,7 +517,7 @@ impl Staging {
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
             let (by, first_line) = (By::Vectors, FirstLine::InTurn);
-            match head.fill(ring, Extensions::NONE, by, first_line, payload.as_ref()) {
+            match head.fill(ring, Extensions::NONE, by, first_line, payload.as_ref(), 1) {
                 Some(filled) => {
                     crash_point();
                     // Relaxed: as in `try_append`.

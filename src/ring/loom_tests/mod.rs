@@ -55,9 +55,12 @@ fn send(writer: &mut Writer) -> Option<u64> {
     if let Some(sequence) = writer.try_append(Extensions::NONE, &payload) {
         return Some(sequence);
     }
+    if let Some(sequence) = writer.try_append_last(Extensions::NONE, &payload) {
+        return Some(sequence);
+    }
     let shape = plain(payload.len());
     writer.reserve(shape).then(|| {
-        let sequence = writer.try_append(Extensions::NONE, &payload).expect("reserved");
+        let sequence = writer.try_append_last(Extensions::NONE, &payload).expect("reserved");
         writer.prepare(shape);
         sequence
     })

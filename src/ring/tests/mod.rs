@@ -95,9 +95,12 @@ fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
     if let Some(sequence) = writer.try_append(Extensions::NONE, payload) {
         return Some(sequence);
     }
+    if let Some(sequence) = writer.try_append_last(Extensions::NONE, payload) {
+        return Some(sequence);
+    }
     let shape = plain(payload.len());
     writer.reserve(shape).then(|| {
-        let sequence = writer.try_append(Extensions::NONE, payload).expect("reserved");
+        let sequence = writer.try_append_last(Extensions::NONE, payload).expect("reserved");
         writer.prepare(shape);
         sequence
     })
@@ -232,7 +235,7 @@ fn keys_arrive_beside_their_payloads_and_plain_messages_between_them() {
             writer.commit_claim(extensions, payload.len());
         } else if writer.try_append(extensions, &payload).is_none() {
             assert!(writer.reserve(shape));
-            writer.try_append(extensions, &payload).unwrap();
+            writer.try_append_last(extensions, &payload).unwrap();
         }
         let key_at = |base: *const u8, span: Span| {
             let word = base.wrapping_add(span.offset - span.extensions.distance(ExtensionSet::KEY));
