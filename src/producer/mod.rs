@@ -4,6 +4,7 @@ mod batch;
 mod claim;
 mod fences;
 mod outgoing;
+mod rate;
 mod room;
 
 pub use self::{batch::SendBatch, claim::Claim, outgoing::Outgoing};
@@ -15,6 +16,7 @@ use crossbeam_utils::CachePadded;
 
 use self::claim::Unusual;
 use self::fences::{BY_SLEEPERS, FORKED, Fences};
+use self::rate::Rate;
 use self::room::CLEAR_INTERVAL_MAX;
 use crate::error::Error;
 use crate::history::{self, Historian};
@@ -56,6 +58,7 @@ pub struct Producer {
     clear_at: Option<Instant>,
     held_since: Option<Instant>,
     reserves: u32,
+    rate: Rate,
     /// What to make checksums with, in a queue with a journal.
     check: Option<Check>,
     /// What is unusual about the claim in hand.
@@ -111,6 +114,7 @@ impl Producer {
         let fences = Fences::new(segment, check.is_some(), registered)?;
         fences.tell(ring);
         writer.reopen();
+        let rate = Rate::new(writer.place().position);
         Ok(Self {
             writer: CachePadded::new(writer),
             fences,
@@ -119,6 +123,7 @@ impl Producer {
             clear_at: None,
             held_since: None,
             reserves: 0,
+            rate,
             check,
             claimed: None,
             historian: None,

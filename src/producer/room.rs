@@ -51,6 +51,7 @@ impl Producer {
             self.tell_what_is_missing(None);
         }
         self.fences.note_sector(self.writer.ring(), self.writer.next_sequence());
+        self.note_rate();
         if let Some(historian) = &mut self.historian {
             // Refused is the message for which there is room by now.
             historian.tidy().inspect_err(|_| self.writer.confine())?;
@@ -60,6 +61,14 @@ impl Producer {
             }
         }
         Ok(true)
+    }
+
+    /// Tells the writer whether it is in a stream.
+    fn note_rate(&mut self) {
+        let enough = self.segment.geometry().sector_size() / 2;
+        if let Some(is_stream) = self.rate.is_stream(self.writer.place().position, enough) {
+            self.writer.set_stream(is_stream);
+        }
     }
 
     /// Behind a message for which room had to be asked for: has the next one find it, unless that is to

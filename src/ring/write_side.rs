@@ -9,6 +9,9 @@ use crate::layout;
 use crate::region::{By, FirstLine};
 use crate::sync::{Ordering, fence, load_acquire};
 
+/// What a processor takes over at a time, bytes.
+const LINE: usize = 64;
+
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -23,6 +26,9 @@ pub(crate) struct Writer {
     needs: Needs,
     /// What has to be in the files before it is overwritten.
     keeps: Keeps,
+    /// Whether messages come so fast that the lines for longer ones are not to be taken over before
+    /// they are written: the stores to them wait in the processor's queue already.
+    is_stream: bool,
 }
 
 /// The lowest position that somebody held, after so many joins. It only goes up, but by a join.
@@ -58,10 +64,15 @@ struct Filled {
 }
 
 impl Filled {
+    #[inline(always)]
+    fn frame_size(self) -> usize {
+        self.end - self.offset
+    }
+
     /// Where the next frame ends, if it is as long.
     #[inline(always)]
     fn next_end(self) -> usize {
-        self.end + (self.end - self.offset)
+        self.end + self.frame_size()
     }
 }
 
@@ -90,7 +101,15 @@ impl Writer {
         let lap = place.position - offset as u64;
         let head = Head { offset, limit: 0, sequence: place.sequence, lap, recorded_until };
         let needs = Needs::default();
-        Ok(Self { head, ring, granted: 0, wanted: 0, needs, keeps: Keeps::Nothing })
+        Ok(Self {
+            head,
+            ring,
+            granted: 0,
+            wanted: 0,
+            needs,
+            keeps: Keeps::Nothing,
+            is_stream: false,
+        })
     }
 
     /// The same writer, of a queue that keeps messages on disk.
@@ -120,7 +139,7 @@ impl Writer {
         let (by, first_line) = (By::Words, FirstLine::Last);
         let filled = self.head.fill(&self.ring, extensions, by, first_line, payload, 2)?;
         self.ring.commit(filled);
-        self.ring.take_line(filled.next_end());
+        self.take_lines(filled);
         Some(sequence)
     }
 
@@ -134,7 +153,7 @@ impl Writer {
         let sequence = self.head.sequence;
         let (by, first_line) = (By::Words, FirstLine::Last);
         let filled = self.head.fill(&self.ring, extensions, by, first_line, payload, 1)?;
-        self.ring.commit(filled);
+        self.commit_alone(filled);
         Some(sequence)
     }
 
@@ -166,13 +185,38 @@ impl Writer {
             let payload = unsafe { core::slice::from_raw_parts(payload, size) };
             self.ring.set_check(offset, shape, check.sum(self.place(), words, payload));
         }
-        let filled = Filled { offset, end, word };
-        self.ring.commit(filled);
-        if filled.next_end() <= self.head.limit {
-            self.ring.take_line(filled.next_end());
-        }
+        self.commit_alone(Filled { offset, end, word });
         self.head.advance(end);
         sequence
+    }
+
+    /// Makes a frame visible that is no part of a batch, and takes lines over if there is room for
+    /// another like it.
+    #[inline(always)]
+    fn commit_alone(&self, filled: Filled) {
+        self.ring.commit(filled);
+        if filled.next_end() <= self.head.limit {
+            self.take_lines(filled);
+        }
+    }
+
+    /// Behind a commit, while nobody waits for it, takes over the lines that the next frame will be
+    /// written to if it is as long as this one: it ends within the limit. What has to be had of them
+    /// before the next commit delays that message, and only a store brings them, a prefetch does not
+    /// (perf-notes.md, "The lines of the next message").
+    #[inline(always)]
+    fn take_lines(&self, filled: Filled) {
+        if filled.frame_size() <= LINE + HEADER_SIZE {
+            // One line, mostly, and no question for the shortest messages.
+            self.ring.take_line(filled.next_end());
+        } else if !self.is_stream {
+            self.ring.take_lines(filled.end, filled.next_end());
+        }
+    }
+
+    /// Whether messages come as fast as the processor can write them.
+    pub(crate) fn set_stream(&mut self, is_stream: bool) {
+        self.is_stream = is_stream;
     }
 
     /// Makes the next message ask for room, whatever is left without.
@@ -447,14 +491,24 @@ impl Ring {
         self.word_at(offset).store(word, Ordering::Release);
     }
 
-    /// Behind a commit, while nobody waits for it, stores into the line where the next frame will
-    /// end, which is within the limit: to have that line before a commit word takes as long as the
-    /// message does, and a prefetch does not bring it.
+    /// Has the processor take over the line of an offset that the next frame will reach.
     #[inline(always)]
-    fn take_line(&self, next_end: usize) {
+    fn take_line(&self, offset: usize) {
         crash_point();
         // Relaxed: RESERVE: nobody relies on bytes there, nor on this zero.
-        self.word_at(next_end).store(0, Ordering::Relaxed);
+        self.word_at(offset).store(0, Ordering::Relaxed);
+    }
+
+    /// Has the processor take over the lines that the next frame will reach behind the one where this
+    /// one ends. Apart, so that a stream keeps registers for none of it.
+    #[inline(never)]
+    fn take_lines(&self, end: usize, next_end: usize) {
+        /// What is longer is copied by a string instruction, which takes lines over by itself.
+        const FRAME_SIZE_MAX: usize = 4096 + LINE;
+        if next_end - end <= FRAME_SIZE_MAX {
+            (end..next_end).step_by(LINE).skip(1).for_each(|offset| self.take_line(offset));
+            self.take_line(next_end);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod model;
 mod sharing;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::frame::{self, message_word, padding_word};
@@ -691,6 +692,45 @@ fn payloads_that_imitate_frames_are_payloads() {
             assert_eq!(receive(&mut held), None);
             assert_eq!(observe_all(&mut observer), (vec![(sequence, lure)], vec![]));
         }
+    }
+}
+
+#[test]
+fn a_send_takes_over_the_lines_of_the_next_message_and_touches_no_more() {
+    const NOBODYS: u64 = 0xa5a5_a5a5_a5a5_a5a5;
+    let mut memory = Memory::new(256 << 10, ORIGIN);
+    let ring = memory.ring();
+    let mut writer = Writer::recover(ring.clone()).unwrap();
+    let mut held = hold(&ring, 0, Start::Oldest);
+    let words = |range: Range<usize>| range.step_by(8).map(|offset| ring.word_at(offset));
+    for (number, is_stream) in (0..2000).zip([false, true].into_iter().cycle()) {
+        let size = [0, 8, 64, 65, 128, 200, 256, 1000, 4096, 4200, 9000][number % 11];
+        writer.set_stream(is_stream);
+        let begin = ring.offset(writer.place().position);
+        let (end, next_end) =
+            (begin + plain(size).frame_size(), begin + 2 * plain(size).frame_size());
+        let lap_end = ring.frames.size();
+        let message = payload(number as u64, size);
+        words((end + 8).min(lap_end)..lap_end)
+            .for_each(|word| word.store(NOBODYS, Ordering::Relaxed));
+        if writer.try_append(Extensions::NONE, &message).is_some() {
+            let is_touched = |word: &AtomicU64| word.load(Ordering::Relaxed) != NOBODYS;
+            let is_line_touched = |line: usize| words(line.max(end)..line + 64).any(is_touched);
+            let takes_all = !is_stream && (65..=4096).contains(&size);
+            if size <= 64 || takes_all {
+                assert!(is_touched(ring.word_at(next_end)), "{size} B");
+            }
+            if takes_all {
+                let mut lines = (end - end % 64..next_end).step_by(64);
+                let missed = lines.find(|&line| !is_line_touched(line));
+                assert_eq!(missed, None, "{size} B from {begin}");
+            }
+            assert!(!words(next_end + 8..lap_end).any(is_touched), "{size} B from {begin}");
+        } else {
+            send(&mut writer, &message).unwrap();
+        }
+        assert_eq!(receive(&mut held), Some(message));
+        assert_eq!(receive(&mut held), None);
     }
 }
 
