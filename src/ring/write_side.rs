@@ -206,8 +206,10 @@ impl Writer {
     /// (perf-notes.md, "The lines of the next message").
     #[inline(always)]
     fn take_lines(&self, filled: Filled) {
-        if filled.frame_size() <= LINE + HEADER_SIZE {
-            // One line, mostly, and no question for the shortest messages.
+        if filled.frame_size() <= LINE {
+            self.ring.take_line(filled.next_end());
+        } else if filled.frame_size() <= 2 * LINE {
+            self.ring.take_line(filled.end + LINE);
             self.ring.take_line(filled.next_end());
         } else if !self.is_stream {
             self.ring.take_lines(filled.end, filled.next_end());
