@@ -1,6 +1,6 @@
 //! The writer: it reserves room, fills frames, and commits them.
 //!
-//! Its hot path has one branch, whether the frame ends at or below a limit. Everything that
+//! Its hot path has one branch, whether two such frames end at or below a limit. Everything that
 //! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
