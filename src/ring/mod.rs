@@ -20,7 +20,8 @@
 //!   committed there. So no payload of an earlier lap is ever taken for a commit word: a reader
 //!   looks only at a frame boundary, and each boundary was zeroed before the commit word that
 //!   leads to it was stored.
-//! - **RESERVE.** A frame and the word after it lie within the licence and within the lap.
+//! - **RESERVE.** A frame and the word after it lie within the licence and within the lap, and so
+//!   does what is stored to for the sake of its line before there is a message.
 //! - **NEWEST.** The newest entry of the sector index is never below the floor. What lies between
 //!   the two ends of the ring at worst: from the entry to the end of what is committed, a sector
 //!   and a frame (3/16 of the ring); then a batch whose entries are recorded only after it: its
