@@ -209,6 +209,7 @@ impl Writer {
         if filled.frame_size() <= LINE {
             self.ring.take_line(filled.next_end());
         } else if filled.frame_size() <= 2 * LINE {
+            // These few cost a stream nothing.
             self.ring.take_line(filled.end + LINE);
             self.ring.take_line(filled.next_end());
         } else if !self.is_stream {
