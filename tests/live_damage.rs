@@ -402,7 +402,8 @@ fn damage_words(choose: impl Fn(u64, u64) -> bool) {
     assert!(panics.is_empty(), "these words make somebody panic: {panics:#?}");
     // It was no play: the words meant something to somebody.
     assert!(tally.messages > 10_000 && tally.missed > 100, "{tally:?}");
-    assert!(tally.corrupt > 100 && tally.stale > 100, "{tally:?}");
+    // A hundred are stale whatever happens, and as many as half more by who looks when.
+    assert!(tally.corrupt > 100 && tally.stale > 50, "{tally:?}");
 }
 
 #[test]
