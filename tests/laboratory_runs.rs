@@ -4,7 +4,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Child, Output};
 
 use serde_json::{Value, json};
 use support::program::{code, ringway, run, said, signal};
@@ -71,10 +71,13 @@ impl Drop for Temporary {
     }
 }
 
-fn no_queue_is_left(of: u32) {
-    let left = ringway::Queue::list().unwrap();
-    let prefix = format!("bench-{of}-");
-    assert!(!left.iter().any(|name| name.starts_with(&prefix)), "{left:?}");
+/// Neither a queue nor a board of that process.
+fn nothing_is_left(of: u32) {
+    let part = format!("bench-{of}-");
+    let files = std::fs::read_dir("/dev/shm").unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let left: Vec<_> = names.filter(|name| name.contains(&part)).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -502,8 +505,8 @@ fn files_are_left_alone_until_there_is_something_to_write() {
     assert!(kept.read().starts_with("<!doctype html>") && new.read().contains("Tag="));
 }
 
-#[test]
-fn an_end_that_is_interrupted_leaves_nothing_behind() {
+/// A run that goes on until it is ended, and is under way.
+fn endless_run() -> Child {
     let mut child =
         ringway(&["bench", "load", "-d", "1h", "--rate", "100", "-w", "0s"]).spawn().unwrap();
     // It is under way when there is somebody who receives; the first queue is the trial's.
@@ -513,14 +516,33 @@ fn an_end_that_is_interrupted_leaves_nothing_behind() {
         let name = names.into_iter().find(|name| name.starts_with(&prefix)).unwrap_or_default();
         let consumers = ringway::Queue::open(&name).and_then(|queue| queue.info());
         if consumers.is_ok_and(|info| info.consumers.iter().any(|it| it.alive)) {
-            break;
+            return child;
         }
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_run_that_is_interrupted_leaves_nothing_behind() {
+    let mut child = endless_run();
     signal(&child, libc::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    no_queue_is_left(child.id());
+    nothing_is_left(child.id());
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_removed_by_the_next_one_and_what_a_live_one_has_is_not() {
+    let (mut killed, mut alive) = (endless_run(), endless_run());
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    text(&format!("bench load {SHORT}"));
+    nothing_is_left(killed.id());
+    assert!(alive.try_wait().unwrap().is_none());
+    assert!(run_under_way(alive.id()) > 0);
+    signal(&alive, libc::SIGINT);
+    assert_eq!(alive.wait().unwrap().code(), Some(130));
+    nothing_is_left(alive.id());
 }
 
 /// The number in the name of the queue that a run of this process has now; 0 if it has none.
@@ -555,7 +577,7 @@ fn what_was_measured_before_an_interrupt_is_shown() {
         schema::assert_valid(&schema_of("run"), &run);
         assert_eq!(run["interrupted"], true);
         assert!(!run[part].as_array().unwrap().is_empty(), "{run}");
-        no_queue_is_left(of);
+        nothing_is_left(of);
     }
 }
 

@@ -1,6 +1,12 @@
 //! Words that processes share with nothing in between: what the machine itself can do, and counts
 //! that a run needs beside the transport.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::sync::{AtomicU64, Ordering};
@@ -28,7 +34,12 @@ use crate::sync::{AtomicU64, Ordering};
 pub struct Board {
     memory: Shmem,
     lines: usize,
+    /// Its maker has it locked, as a sign that it lives. Dropped last.
+    _lock: Option<File>,
 }
+
+/// Where shared memory has its names.
+const DIRECTORY: &str = "/dev/shm";
 
 /// Bytes from one word to the next: two cache lines, since some processors fetch pairs.
 const LINE: usize = 128;
@@ -46,32 +57,70 @@ impl Board {
     /// Makes one of this name, all words 0, with so many lines, two at least. It is gone when
     /// this value is; who has opened it keeps it.
     ///
+    /// # Errors
+    /// If the name is taken, or there is no memory.
+    ///
     /// ```
     /// let name = format!("doc-board-create-{}", std::process::id());
     /// let board = ringway::workload::Board::create(&name, 2)?;
     /// assert_eq!(board.get(0), 0);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn create(name: &str, lines: usize) -> std::io::Result<Self> {
+    pub fn create(name: &str, lines: usize) -> io::Result<Self> {
         let size = lines.max(Self::COUNTS).saturating_mul(LINE);
-        Self::of(ShmemConf::new().os_id(name).size(size).create(), name)
+        loop {
+            let board = Self::of(ShmemConf::new().os_id(name).size(size).create(), name)?;
+            // Who is quick takes it for abandoned before it is locked, and removes it.
+            if let Some(lock) = lock_named(name)? {
+                return Ok(Self { _lock: Some(lock), ..board });
+            }
+        }
     }
 
     /// Opens what another process has made.
     ///
+    /// # Errors
+    /// If there is none.
+    ///
     /// ```
     /// assert!(ringway::workload::Board::open("doc-no-such-board").is_err());
     /// ```
-    pub fn open(name: &str) -> std::io::Result<Self> {
+    pub fn open(name: &str) -> io::Result<Self> {
         Self::of(ShmemConf::new().os_id(name).open(), name)
     }
 
-    fn of(memory: Result<Shmem, ShmemError>, name: &str) -> std::io::Result<Self> {
+    /// Removes the boards whose names begin so and whose makers were killed; of each `also` is told
+    /// first, to remove what went with it. What cannot be removed, another user's for one, is left
+    /// alone.
+    ///
+    /// ```
+    /// use ringway::workload::Board;
+    ///
+    /// let name = format!("doc-board-abandoned-{}", std::process::id());
+    /// let board = Board::create(&name, 2)?;
+    /// Board::remove_abandoned(&name, |board| panic!("the maker of {board} lives"));
+    /// assert!(Board::open(&name).is_ok());
+    /// # drop(board);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn remove_abandoned(prefix: &str, mut also: impl FnMut(&str)) {
+        let entries = std::fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        for name in names.filter(|name| name.starts_with(prefix)) {
+            // Held until it is gone: see `create`.
+            if let Ok(Some(_lock)) = lock_named(&name) {
+                also(&name);
+                let _ = std::fs::remove_file(path_of(&name));
+            }
+        }
+    }
+
+    fn of(memory: Result<Shmem, ShmemError>, name: &str) -> io::Result<Self> {
         let memory = memory.map_err(|error| {
-            std::io::Error::other(format!("the shared memory '{name}' cannot be had: {error}"))
+            io::Error::other(format!("the shared memory '{name}' cannot be had: {error}"))
         })?;
         let lines = memory.len() / LINE;
-        Ok(Self { memory, lines })
+        Ok(Self { memory, lines, _lock: None })
     }
 
     /// The word of a line.
@@ -158,6 +207,25 @@ impl Board {
         // SAFETY: aligned, within the mapping, and everybody uses it atomically.
         unsafe { AtomicU64::from_ptr(word) }
     }
+}
+
+fn path_of(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(name)
+}
+
+/// The lock on a board; none if somebody else has it, or the board has lost its name meanwhile. It
+/// goes with the last copy of the opening, at the latest when the process dies (`flock(2)`).
+fn lock_named(name: &str) -> io::Result<Option<File>> {
+    let file = match File::open(path_of(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    // SAFETY: a call on an open file.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+    }
+    Ok((file.metadata()?.nlink() > 0).then_some(file))
 }
 
 impl std::fmt::Debug for Board {

@@ -12,10 +12,10 @@ use ringway::workload::{
 use serde_json::{Map, Value, json};
 
 use crate::bench::cautions::{About, Caution};
-use crate::bench::crew::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::document::{CONFIDENCE, Times, finite, float};
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
+use crate::bench::role::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 use crate::model::{number, time};

@@ -7,8 +7,10 @@ use ringway::workload::{Clock, Machine, MachineClock, processors};
 use serde_json::{Map, Value};
 
 use crate::bench::args::{Common, Length, Pins};
-use crate::bench::crew::{self, Heard, Names, Role, Stage, Task};
+use crate::bench::crew::{self, Heard, Task};
 use crate::bench::document::{Times, float};
+use crate::bench::role::Role;
+use crate::bench::stage::{Names, Stage};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::Console;

@@ -4,9 +4,9 @@ use ringway::Wait;
 use serde_json::{Map, Value, json};
 
 use crate::bench::args::Length;
-use crate::bench::crew::{Answer, Role};
 use crate::bench::document::{float, repeated};
 use crate::bench::done::Done;
+use crate::bench::role::{Answer, Role};
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use ringway::workload::check;
 use ringway::{Consumer, Producer, Queue, Subscribe};
 
-use crate::bench::crew::Stage;
 use crate::bench::setting::Setting;
+use crate::bench::stage::Stage;
 use crate::failure::Failure;
 use crate::output;
 

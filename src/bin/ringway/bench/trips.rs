@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::args::Length;
 use crate::bench::cautions::{About, Caution, once_each};
-use crate::bench::crew::Role;
 use crate::bench::document::{Times, float, repeated};
 use crate::bench::done::Done;
 use crate::bench::loads::{self, Case};
+use crate::bench::role::Role;
 use crate::bench::setting::{Setting, clock_cost_ns, nanoseconds};
 use crate::failure::Failure;
 
