@@ -105,7 +105,7 @@ impl Scenario {
             // Fewer would leave servers without work for ever.
             if !(servers..=Self::PLACES_MAX).contains(&places) {
                 let most = Self::PLACES_MAX;
-                let bounds = format_args!("from {servers}, the number of servers, to {most}");
+                let bounds = format!("from {servers}, the number of servers, to {most}");
                 return Err(Error::bounds("the bound", places, bounds));
             }
         }
