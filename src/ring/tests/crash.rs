@@ -96,33 +96,40 @@ fn a_writer_that_dies_between_any_two_stores_leaves_before_or_after() {
             hook(info);
         }
     }));
-    let works = [
-        Work::Send(0),
-        Work::Send(24),
-        Work::Send(128),
-        Work::Claim(61),
-        Work::Batch(vec![8, 8, 8]),
-        Work::Batch(vec![100, 0, 60]),
-        Work::Batch(vec![120, 120]),
-        Work::Close,
-        Work::Reopen,
-    ];
-    // From every place in a lap and a half, so that each end of a sector and of a lap is met.
-    for warm_up in 0..70 {
-        let mut before = Memory::new(CAPACITY, ORIGIN);
-        let ring = before.ring();
-        let mut writer = Writer::recover(ring.clone()).unwrap();
-        for sequence in 0..warm_up {
-            send(&mut writer, &payload(sequence, 16)).unwrap();
+    // In the large ring a sector has room for longer messages, and for another like them.
+    for scale in [1, LARGE] {
+        let works = [
+            Work::Send(0),
+            Work::Send(8 * scale),
+            Work::Send(24 * scale),
+            Work::Send(128 * scale),
+            Work::Claim(61 * scale),
+            Work::Batch(vec![8 * scale; 3]),
+            Work::Batch(vec![100 * scale, 0, 60 * scale]),
+            Work::Batch(vec![120 * scale; 2]),
+            Work::Close,
+            Work::Reopen,
+        ];
+        // From every place in a lap and a half, so that each end of a sector and of a lap is met.
+        for warm_up in 0..70 {
+            dies_at_every_step_of(&works, CAPACITY * scale as u64, warm_up, 16 * scale);
         }
-        for work_done in &works {
-            for steps in 0.. {
-                let mut memory = before.clone();
-                let finished = dies_after(&mut memory, steps, |writer| work(writer, work_done));
-                check_after_crash(&mut memory, warm_up, messages(work_done), finished);
-                if finished {
-                    break;
-                }
+    }
+}
+
+fn dies_at_every_step_of(works: &[Work], capacity: u64, warm_up: u64, size: usize) {
+    let mut before = Memory::new(capacity, ORIGIN);
+    let mut writer = Writer::recover(before.ring()).unwrap();
+    for sequence in 0..warm_up {
+        send(&mut writer, &payload(sequence, size)).unwrap();
+    }
+    for work_done in works {
+        for steps in 0.. {
+            let mut memory = before.clone();
+            let finished = dies_after(&mut memory, steps, |writer| work(writer, work_done));
+            check_after_crash(&mut memory, warm_up, messages(work_done), finished);
+            if finished {
+                break;
             }
         }
     }

@@ -16,6 +16,8 @@ use crate::region::{By, FirstLine};
 use crate::sync::Ordering;
 
 const CAPACITY: u64 = 1024;
+/// How much larger a ring is whose sectors have several lines.
+const LARGE: usize = 8;
 const TABLES: Tables = Tables { members: 4, subscriptions: 2, shares: 12 };
 
 /// The memory of a segment.

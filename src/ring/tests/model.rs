@@ -62,9 +62,11 @@ proptest! {
     #[test]
     fn the_ring_is_a_queue(
         first in prop_oneof![Just(0_u64), Just((1 << 28) - 20), Just((1 << 32) - 20)],
+        scale in prop_oneof![Just(1), Just(LARGE)],
         steps in proptest::collection::vec(any_step(), 1..200),
     ) {
-        let mut memory = Memory::new(CAPACITY, Place { position: 0, sequence: first });
+        let capacity = CAPACITY * scale as u64;
+        let mut memory = Memory::new(capacity, Place { position: 0, sequence: first });
         let ring = memory.ring();
         let mut writer = Writer::recover(ring.clone()).unwrap();
         // The model: every message ever sent, and where each reader is.
@@ -86,11 +88,13 @@ proptest! {
             };
             match step {
                 Step::Send(size) => {
-                    if send(&mut writer, &message(next, size)).is_some() {
-                        sent.push(message(next, size));
+                    let bytes = message(next, size * scale);
+                    if send(&mut writer, &bytes).is_some() {
+                        sent.push(bytes);
                     }
                 }
                 Step::Claim { size, used } => {
+                    let (size, used) = (size * scale, used.map(|used| used * scale));
                     if writer.reserve(plain(size)) {
                         let offset = writer.try_claim(plain(size)).unwrap();
                         writer.confine();
@@ -105,8 +109,8 @@ proptest! {
                     }
                 }
                 Step::Batch { sizes, commit } => {
-                    let batch: Vec<_> =
-                        sizes.iter().zip(next..).map(|(&size, sequence)| message(sequence, size)).collect();
+                    let sizes = sizes.iter().map(|size| size * scale).zip(next..);
+                    let batch: Vec<_> = sizes.map(|(size, sequence)| message(sequence, size)).collect();
                     let mut staging = writer.stage();
                     let mut payloads = batch.iter();
                     let mut room = true;
