@@ -197,18 +197,25 @@ impl Reception {
     #[inline(always)]
     pub(crate) unsafe fn receive_unbound<'a>(
         &mut self,
-        mut patience: Patience,
+        patience: Patience,
     ) -> Result<Received<Message<'a>>, Error> {
+        // Before the loop, and not only within: else what the long way needs is made ready for each
+        // message.
+        // SAFETY: as the caller promises.
+        if let Some(message) = unsafe { self.receive_now() } {
+            return Ok(Received::Message(message));
+        }
+        let mut patience = patience;
         loop {
-            // SAFETY: as the caller promises.
-            if let Some(message) = unsafe { self.receive_now() } {
-                return Ok(Received::Message(message));
-            }
             // A place of its own: in a shared one the short way would store words that the caller
             // loads as vectors, and no processor forwards two stores to one load.
             let mut received = Ok(Received::Empty);
             if self.receive_patiently(&mut patience, &mut received) {
                 return received;
+            }
+            // SAFETY: as the caller promises.
+            if let Some(message) = unsafe { self.receive_now() } {
+                return Ok(Received::Message(message));
             }
         }
     }
@@ -255,16 +262,16 @@ impl Reception {
         let Some(found) = self.receive_slowly(patience).transpose() else { return false };
         let past = self.past.as_ref().filter(|past| past.is_entered());
         *received = found.map(|found| {
-            found.map(|handed| match &*self.reader {
-                reader if let Some(past) = past => lend(past.base(), handed.span, reader.run()),
-                Reader::Held(reader) => {
+            found.map(|handed| match (&*self.reader, past) {
+                (reader, Some(past)) => lend(past.base(), handed.span, reader.run()),
+                (Reader::Held(reader), None) => {
                     let run = reader.track().run();
                     lend(run.base(), handed.span, run)
                 }
-                Reader::Copied(reader) => {
+                (Reader::Copied(reader), None) => {
                     lend(self.buffer.base(), handed.span, reader.track().run())
                 }
-                Reader::Shared(reader) => lend_shared(reader, &self.buffer, handed),
+                (Reader::Shared(reader), None) => lend_shared(reader, &self.buffer, handed),
             })
         });
         true

@@ -18,6 +18,7 @@ const WORD_SIZE: u64 = HEADER_SIZE as u64;
 const LENGTH_BITS: u32 = 29;
 const LENGTH_MASK: u64 = (1 << LENGTH_BITS) - 1;
 const EXTENSIONS_MASK: u64 = 7;
+const KIND_SHIFT: u32 = 32;
 const KIND_MASK: u64 = 15;
 const KIND_MESSAGE: u64 = 1;
 const KIND_PADDING: u64 = 2;
@@ -167,7 +168,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The lower part of a commit word says the shape.
+    /// A commit word says the shape by its lower bits.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "29 bits")]
     pub(crate) const fn of_code(code: u64) -> Self {
@@ -175,11 +176,17 @@ impl Shape {
         Self { extensions, size: (code & LENGTH_MASK) as usize }
     }
 
-    /// `size` fits 29 bits.
+    /// What a commit word has below the sequence, if a message has this shape. `size` fits 29 bits.
     #[inline(always)]
     pub(crate) const fn code(self) -> u64 {
         debug_assert!(self.size as u64 <= LENGTH_MASK);
-        (self.extensions.0 << LENGTH_BITS) + self.size as u64
+        (KIND_MESSAGE << KIND_SHIFT) + (self.extensions.0 << LENGTH_BITS) + self.size as u64
+    }
+
+    /// The shape whose [`code`](Self::code) this is; nothing if it is none.
+    #[inline(always)]
+    pub(crate) const fn of_message(code: u64) -> Option<Self> {
+        if code >> KIND_SHIFT == KIND_MESSAGE { Some(Self::of_code(code)) } else { None }
     }
 
     /// Where the payload begins, from the frame's start.
@@ -195,23 +202,22 @@ impl Shape {
     }
 }
 
-/// The commit word of a message is this plus the code of its shape: a reader who takes its own
-/// sum from a word it finds has the code left, or, of any other word, a number larger than all
-/// codes.
+/// What a commit word has in its upper bits: who takes what is due there from a word that it finds
+/// has the rest left, or, of a frame that is not due, more than any code.
 #[inline(always)]
-pub(crate) fn message_base(sequence: u64) -> u64 {
-    ((sequence << 4) | KIND_MESSAGE) << 32
+pub(crate) fn sequence_bits(sequence: u64) -> u64 {
+    sequence << SEQUENCE_SHIFT
 }
 
 #[inline(always)]
 pub(crate) fn message_word(shape: Shape, sequence: u64) -> u64 {
-    message_base(sequence) + shape.code()
+    sequence_bits(sequence) + shape.code()
 }
 
 /// The commit word of padding that ends `size` bytes after the word.
 pub(crate) fn padding_word(size: usize, next_sequence: u64) -> u64 {
     debug_assert!(size as u64 <= LENGTH_MASK);
-    (next_sequence << SEQUENCE_SHIFT) | (KIND_PADDING << 32) | size as u64
+    sequence_bits(next_sequence) | (KIND_PADDING << KIND_SHIFT) | size as u64
 }
 
 /// The last sequence up to `end` with the low bits that a commit word has.
@@ -252,7 +258,7 @@ pub(crate) fn parse(
     let shape = Shape::of_code(word);
     let end = place.position + shape.frame_size() as u64;
     let lap_end = (place.position | (capacity - 1)) + 1;
-    let frame = match (word >> 32) & KIND_MASK {
+    let frame = match (word >> KIND_SHIFT) & KIND_MASK {
         KIND_MESSAGE if shape.size as u64 <= capacity / 8 && end + WORD_SIZE <= lap_end => {
             Frame::Message { shape, end }
         }

@@ -42,8 +42,8 @@ impl Usual {
     /// What follows from a code, if a message can have it.
     #[cold]
     fn of_message(code: u64, size_max: usize) -> Option<Self> {
-        let shape = Shape::of_code(code);
-        (u32::try_from(code).is_ok() && shape.size <= size_max).then(|| Self::of(shape))
+        let shape = Shape::of_message(code)?;
+        (shape.size <= size_max).then(|| Self::of(shape))
     }
 
     /// Where the payload lies if such a frame begins at an offset.
@@ -150,7 +150,7 @@ impl Run {
         let word = self.word().load(Ordering::Relaxed);
         // Acquire: PUBLISH.
         fence(Ordering::Acquire);
-        let code = word.wrapping_sub(frame::message_base(self.sequence));
+        let code = word.wrapping_sub(frame::sequence_bits(self.sequence));
         if code != self.usual.code {
             // By values: what others get a reference to cannot stay in registers.
             self.usual = Usual::of_message(code, self.size_max)?;
