@@ -1,5 +1,8 @@
 //! What the program takes, and nothing else.
 
+mod letters;
+mod model;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,12 +11,14 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{
     ArgGroup, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
-    value_parser,
 };
 use clap_complete::Shell;
-use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 use ringway::{AtLimit, Journal, Lag, Start, Wait};
 
+pub use self::letters::{
+    DeadLetterAction, DeadLetters, DropLetters, LettersOf, SendAgain, SomeLetters,
+};
+pub use self::model::Model;
 use crate::bench::args::{Bench, Compare, Doctor, Report};
 use crate::options::{self, Backoff, Delimiter, Mark, Speed, Term};
 
@@ -636,99 +641,6 @@ pub struct Seek {
 }
 
 #[derive(Debug, Args)]
-pub struct DeadLetters {
-    #[command(subcommand)]
-    pub action: DeadLetterAction,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DeadLetterAction {
-    /// List them
-    Ls(LettersOf),
-    /// Print their payloads
-    Show(SomeLetters),
-    /// Send them to the queue again, or to another one, and drop them
-    SendAgain(SendAgain),
-    /// Drop them, and give their space back
-    Drop(DropLetters),
-}
-
-/// The dead letters of a subscription.
-#[derive(Debug, Args)]
-pub struct LettersOf {
-    /// The queue
-    pub name: String,
-    /// The subscription
-    pub subscription: String,
-    /// Where they are, if not in the queue's history
-    #[arg(long, value_name = "DIRECTORY")]
-    pub dir: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Some dead letters of a subscription.
-#[derive(Debug, Args)]
-pub struct SomeLetters {
-    #[command(flatten)]
-    pub of: LettersOf,
-    /// Which: numbers that `dead-letters ls` lists
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
-    pub ids: Vec<u64>,
-    /// All of this queue; those of others in the same directory are taken by their numbers alone
-    #[arg(long)]
-    pub all: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  ringway dead-letters drop jobs workers 0 1
-  ringway dead-letters drop jobs workers --older-than 7d
-  ringway dead-letters drop jobs workers --keep 1000
-
-The file is written anew without the letters that were dropped when they are more than half of it
-and 64 KiB, or none is left.")]
-#[command(group(ArgGroup::new("which")))]
-pub struct DropLetters {
-    #[command(flatten)]
-    pub of: LettersOf,
-    /// Which: numbers that `dead-letters ls` lists
-    #[arg(value_name = "ID", required_unless_present = "which", conflicts_with = "which")]
-    pub ids: Vec<u64>,
-    /// All of this queue; those of others in the same directory are taken by their numbers alone
-    #[arg(long, group = "which")]
-    pub all: bool,
-    /// Those that were given up longer ago than this
-    #[arg(long, value_name = "TIME", group = "which")]
-    #[arg(value_parser = humantime::parse_duration)]
-    pub older_than: Option<Duration>,
-    /// All but this many of the newest
-    #[arg(long, value_name = "COUNT", group = "which")]
-    pub keep: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  ringway dead-letters send-again jobs workers 0 1 --standby 1m
-  ringway dead-letters send-again jobs workers --all --into mended
-
-All who receive from the queue get what is sent to it, also those who had it before; the program
-says how many. With --into only those who receive from that queue get it. A letter is dropped when its
-message was sent, and is durable if the queue that it was sent to has a journal.")]
-pub struct SendAgain {
-    #[command(flatten)]
-    pub some: SomeLetters,
-    /// Send them to this queue instead
-    #[arg(long, value_name = "QUEUE")]
-    pub into: Option<String>,
-    #[command(flatten)]
-    pub patience: Patience,
-}
-
-#[derive(Debug, Args)]
 pub struct WriteJournal {
     /// The queue
     pub name: String,
@@ -859,79 +771,6 @@ pub struct Replay {
     pub extent: Extent,
     #[command(flatten)]
     pub sending: Sending,
-}
-
-#[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
-#[command(after_help = "\
-Examples:
-  ringway model --load 0.9 --service fixed:20us
-  ringway model --rate 3.2 --service exp:1s --servers 4 --simulate
-  ringway model --load 1.2 --bound 32 --simulate
-  ringway model --broadcast --service exp:1us --service exp:3us --bound 64
-  ringway model --explain
-
-Arrivals:
-  poisson        nobody who sends knows of the others
-  fixed          evenly
-  erlang:K       gaps of K exponential phases: between the two
-  hyper:CV2      unevenly, with this squared coefficient of variation of the gaps
-  onoff:ON,OFF   bursts: on and off for exponential times of these means
-  trace:FILE     gaps from a file, one a line: nanoseconds, or a time with its unit
-
-Service:
-  exp:MEAN  fixed:TIME  erlang:MEAN,K  hyper:MEAN,CV2  lognormal:MEAN,CV2  pareto:MEAN,ALPHA  none")]
-pub struct Model {
-    /// When messages are offered
-    #[arg(long, value_name = "PATTERN", default_value = "poisson")]
-    pub arrival: Arrival,
-    /// How long a server takes for a message; with --broadcast once for each consumer
-    #[arg(long, value_name = "TIMES", default_value = "exp:1us")]
-    pub service: Vec<Service>,
-    /// Messages offered a second
-    #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
-    #[arg(conflicts_with = "load", allow_negative_numbers = true)]
-    pub rate: Option<f64>,
-    /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
-    #[arg(long, value_name = "NUMBER", value_parser = options::rate)]
-    #[arg(allow_negative_numbers = true)]
-    pub load: Option<f64>,
-    /// How many servers share the messages
-    #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::SERVERS_MAX)))]
-    pub servers: u32,
-    /// How many messages can be there at a time, those in service included
-    #[arg(long, value_name = "PLACES")]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
-    pub bound: Option<u32>,
-    /// What happens to a message that finds all places taken: it is lost, or waits with the producer
-    #[arg(long, value_name = "WHAT", default_value = "reject", requires = "bound")]
-    #[arg(value_parser = options::when_full())]
-    pub when_full: WhenFull,
-    /// Give each message one of this many keys; those of one key are served in order, one at a time
-    #[arg(long, value_name = "COUNT")]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
-    pub keys: Option<u32>,
-    /// Every consumer gets every message, and with --bound the producer waits for the slowest;
-    /// simulated
-    #[arg(long, conflicts_with_all = ["servers", "when_full", "keys"])]
-    pub broadcast: bool,
-    /// Simulate it too, message by message
-    #[arg(long)]
-    pub simulate: bool,
-    /// How many messages to simulate
-    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 1_000_000)]
-    #[arg(value_parser = value_parser!(u64).range(Plan::MESSAGES_MIN..=Plan::MESSAGES_MAX))]
-    pub messages: u64,
-    /// The seed of the simulation's chance
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    pub seed: u64,
-    /// Name what some introductions get wrong, with the standard forms
-    #[arg(long)]
-    pub explain: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]
