@@ -503,6 +503,7 @@ pub struct Member {
     /// the second one does not wait. If this program is killed, so is the shell, but not what that has
     /// started: `exec` it
     #[arg(long, value_name = "COMMAND", requires = "subscription")]
+    #[arg(value_parser = options::command())]
     #[arg(conflicts_with_all = ["ack", "format", "delimiter"])]
     pub exec: Option<OsString>,
     /// Hand messages of one key to one member at a time, in order

@@ -1,10 +1,11 @@
 //! Values of options, from what people write.
 
+use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use ringway::workload::WhenFull;
 use ringway::{Journal, Start, UnknownName};
 
@@ -46,6 +47,16 @@ pub fn byte(text: &str) -> Result<u8, String> {
         Ok(Delimiter::Byte(byte)) => Ok(byte),
         _ => Err("it is one byte, '\\n', '\\0' or '\\t'".into()),
     }
+}
+
+/// A command for a shell. One of blanks alone does nothing and succeeds, which would acknowledge
+/// messages that nobody has seen.
+pub fn command() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|text| {
+        let is_blank = text.as_encoded_bytes().iter().all(u8::is_ascii_whitespace);
+        let what = "it is a command, and this one is empty: every message would be acknowledged, and nothing done";
+        if is_blank { Err(what) } else { Ok(text) }
+    })
 }
 
 /// Pauses between deliveries.
