@@ -64,8 +64,9 @@ pub enum Failure {
     HistoryOfAnother { queue: String, directory: PathBuf },
     /// The queue is gone, and its history is not.
     HistoryLeft { queue: String, directory: PathBuf, error: Error },
-    /// A command that was to be run for messages is none, by what the shell says.
-    Command { command: OsString, code: i32 },
+    /// A command that was to be run for messages is none, by what the shell says; and what becomes
+    /// of the message.
+    Command { command: OsString, code: i32, and: String },
     /// The standard output could not be written.
     Output(io::Error),
     /// Some of several queues failed, each with an error of its own shown before.
@@ -193,9 +194,9 @@ impl fmt::Display for Failure {
                 "queue '{queue}' is removed, but its history is not: {error}; `ringway log rm {}` removes that",
                 directory.display()
             ),
-            Self::Command { command, code } => write!(
+            Self::Command { command, code, and } => write!(
                 f,
-                "the shell cannot run '{}': it ended with {code}; the message went back",
+                "the shell cannot run '{}': it ended with {code}; {and}",
                 command.display()
             ),
             Self::Output(source) => write!(f, "cannot write to the standard output: {source}"),

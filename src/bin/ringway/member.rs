@@ -18,6 +18,7 @@ use crate::options::Backoff;
 use crate::output::Console;
 use crate::sink::{Sink, key_hash};
 use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
+use crate::subscriptions::find;
 
 /// What a member that writes has at most that is not acknowledged.
 const PREFETCH: u32 = 32;
@@ -62,7 +63,7 @@ pub fn handler<'a>(
 ) -> Result<Box<dyn Handler + 'a>, Failure> {
     let member = &subscribe.member;
     if let Some(command) = &member.exec {
-        return Ok(Box::new(Executor::new(command, queue.name(), subscribe, interrupt, console)));
+        return Ok(Box::new(Executor::new(command, queue, subscribe, interrupt, console)?));
     }
     let sink = Sink::new(subscribe.format, subscribe.delimiter, true, interrupt)?;
     Ok(match member.ack {
@@ -145,8 +146,10 @@ impl Handler for Writer<'_> {
 /// Runs a command for each message.
 pub struct Executor<'a> {
     command: &'a OsStr,
-    queue: &'a str,
+    queue: Queue,
     subscription: &'a str,
+    /// How many messages of the subscription were dead letters when this began.
+    dead_letters: u64,
     /// Of which queue a message is, where there are several.
     of: String,
     /// Whether it is a command: it ended once with another code than those of a shell that finds none.
@@ -158,14 +161,39 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     pub fn new(
         command: &'a OsStr,
-        queue: &'a str,
+        queue: &Queue,
         subscribe: &'a Sub,
         interrupt: &'a Interrupt,
         console: Console,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let subscription = subscribe.member.subscription.as_deref().unwrap_or_default();
-        let of = if subscribe.names.len() > 1 { format!(" of '{queue}'") } else { String::new() };
-        Self { command, queue, subscription, of, is_known: false, interrupt, console }
+        let is_of_several = subscribe.names.len() > 1;
+        let of = if is_of_several { format!(" of '{}'", queue.name()) } else { String::new() };
+        let info = queue.info()?;
+        let dead_letters = find(&info, subscription).map_or(0, |found| found.dead_letters);
+        let (queue, is_known) = (queue.clone(), false);
+        Ok(Self { command, queue, subscription, dead_letters, of, is_known, interrupt, console })
+    }
+
+    /// What becomes of a message that goes back, which has been delivered once more all the same.
+    fn going_back(&self, sequence: u64, delivery: u32) -> String {
+        let Self { queue, subscription, of, .. } = self;
+        let back = format!("message {sequence}{of} went back");
+        let Ok(info) = queue.info() else { return back };
+        let Some(found) = find(&info, subscription) else { return back };
+        let what = match found.deliveries_max {
+            Some(most) if delivery >= most => format!(
+                "that was delivery {delivery} of {most} of message {sequence}{of}: it becomes a dead letter once a member comes, unless `ringway alter {} {subscription} --max-deliveries NUMBER` allows more before",
+                queue.name()
+            ),
+            Some(most) => format!("{back}, after delivery {delivery} of {most}"),
+            None => back,
+        };
+        match found.dead_letters.saturating_sub(self.dead_letters) {
+            0 => what,
+            1 => format!("{what}; meanwhile 1 message became a dead letter"),
+            more => format!("{what}; meanwhile {more} messages became dead letters"),
+        }
     }
 
     fn run(&self, message: Message<'_>) -> io::Result<ExitStatus> {
@@ -177,7 +205,7 @@ impl<'a> Executor<'a> {
         let parent = process::id();
         // SAFETY: it makes system calls, and does nothing else.
         unsafe { command.pre_exec(move || end_with_parent(parent)) };
-        command.env("RINGWAY_QUEUE", self.queue);
+        command.env("RINGWAY_QUEUE", self.queue.name());
         command.env("RINGWAY_SUBSCRIPTION", self.subscription);
         command.env("RINGWAY_SEQUENCE", message.sequence().to_string());
         command.env("RINGWAY_DELIVERY", message.delivery().to_string());
@@ -224,7 +252,8 @@ impl Handler for Executor<'_> {
         if let Some(code) = none.filter(|_| !self.is_known) {
             // By no fault of the message, as far as can be told: it goes back as it is. Later it is
             // this message alone that a command of the command's own is missing for.
-            return Err(Failure::Command { command: self.command.into(), code });
+            let and = self.going_back(sequence, delivery);
+            return Err(Failure::Command { command: self.command.into(), code, and });
         }
         if is_abandoned(io::stdout().as_fd()) {
             // Whatever it writes fails. The message goes back, and we end as we do when we write.

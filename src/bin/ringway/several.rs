@@ -34,7 +34,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
             failed: None,
         });
     }
-    let work = Work::of(subscribe, &set, &interrupt, console)?;
+    let work = Work::of(subscribe, &set, &sources, &interrupt, console)?;
     let mut several = Several { subscribe, set, sources, work, console };
     let ending = match several.follow(&interrupt).and_then(|ending| several.finish(ending)) {
         Err(Failure::Interrupted(signal)) => Ending::Interrupted(signal),
@@ -249,14 +249,16 @@ impl<'a> Work<'a> {
     fn of(
         subscribe: &'a Sub,
         set: &ConsumerSet,
+        sources: &[Source],
         interrupt: &'a Interrupt,
         console: Console,
     ) -> Result<Self, Failure> {
         let Sub { names, member, .. } = subscribe;
         if let Some(command) = &member.exec {
-            let run =
-                |name: &'a String| Executor::new(command, name, subscribe, interrupt, console);
-            return Ok(Self::Run(names.iter().map(run).collect()));
+            let run = |source: &Source| {
+                Executor::new(command, &source.queue, subscribe, interrupt, console)
+            };
+            return Ok(Self::Run(sources.iter().map(run).collect::<Result<_, _>>()?));
         }
         let shared = member.subscription.is_some();
         let sink = Sink::new(subscribe.format, subscribe.delimiter, shared, interrupt)?;
