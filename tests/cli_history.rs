@@ -7,17 +7,16 @@ use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use ringway::{Journal, Queue, QueueOptions, key_hash};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
-    answer, await_consumers, await_words, code, print, print_json, ringway, run, run_with, said,
-    signal,
+    answer, await_consumers, await_words, code, limit_files, print, print_json, ringway, run,
+    run_with, said, signal, that_can_be_limited,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -342,29 +341,6 @@ fn a_journal_that_cannot_be_written_is_an_error() {
     assert_eq!((&info["durable_sequence"], &info["journal_failed"]), (&json!(1), &json!(true)));
     let again = run(&["pub", &name, "c"]);
     assert_eq!(code(&again), 1);
-}
-
-/// A limit for the size of files is to one process what a full disk is to all.
-fn limit_files(process: &Child, size: u64) {
-    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
-    let id = process.id().cast_signed();
-    // SAFETY: the struct outlives the call.
-    let result =
-        unsafe { libc::prlimit(id, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// The program, which a limit for the size of files does not kill.
-fn that_can_be_limited(arguments: &[&str]) -> Command {
-    let mut command = ringway(arguments);
-    let ignore_the_signal = || {
-        // SAFETY: ignoring a signal has no handler to be unsafe.
-        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        Ok(())
-    };
-    // SAFETY: what it calls may be called between fork and exec.
-    unsafe { command.pre_exec(ignore_the_signal) };
-    command
 }
 
 #[test]

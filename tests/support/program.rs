@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
 use ringway::Queue;
@@ -101,4 +102,27 @@ pub(crate) fn await_consumers(name: &str, count: usize) {
 pub(crate) fn signal(child: &Child, signal: i32) {
     // SAFETY: our child, which nobody has waited for yet.
     assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
+}
+
+/// A limit for the size of files is to one process what a full disk is to all.
+pub(crate) fn limit_files(process: &Child, size: u64) {
+    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+    let id = process.id().cast_signed();
+    // SAFETY: the struct outlives the call.
+    let result =
+        unsafe { libc::prlimit(id, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The program, which a limit for the size of files does not kill.
+pub(crate) fn that_can_be_limited(arguments: &[&str]) -> Command {
+    let mut command = ringway(arguments);
+    let ignore_the_signal = || {
+        // SAFETY: ignoring a signal has no handler to be unsafe.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: what it calls may be called between fork and exec.
+    unsafe { command.pre_exec(ignore_the_signal) };
+    command
 }

@@ -1,5 +1,6 @@
 //! A queue's journal, written beside what else a program does, while nobody else writes it.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,6 +13,16 @@ use crate::output::Console;
 /// So long the place of a journaler that has died is empty at most.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Whether nothing can be written because there is no space, which there may be later.
+pub fn is_without_space(error: &Error) -> bool {
+    const KINDS: [ErrorKind; 3] =
+        [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge];
+    match error {
+        Error::File { source, .. } | Error::Os { source, .. } => KINDS.contains(&source.kind()),
+        _ => false,
+    }
+}
+
 /// A thread that is the queue's journaler, or waits for the one that there is to end or die. Says
 /// what keeps it from writing.
 pub struct Journaling {
@@ -20,10 +31,11 @@ pub struct Journaling {
 }
 
 impl Journaling {
-    /// Begins. An error that is there from the beginning is the caller's.
+    /// Begins. An error that is there from the beginning is the caller's, but for a lack of space.
     pub fn begin(queue: Queue, console: Console) -> Result<Self, Error> {
         let journaler = match queue.journaler() {
             Err(Error::JournalerAlive { .. }) => None,
+            Err(error) if is_without_space(&error) => None,
             journaler => Some(journaler?),
         };
         let stop = Arc::new(AtomicBool::new(false));

@@ -8,7 +8,7 @@ use ringway::{Error, Info, Lag, Producer, Queue, Sent, Wait};
 use crate::args::{Patience, Sending};
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
-use crate::journaling::Journaling;
+use crate::journaling::{Journaling, is_without_space};
 use crate::output::{self, Console};
 
 /// How long a signal goes unseen at most.
@@ -28,6 +28,9 @@ pub struct Sender<'a> {
     /// How long there may be no room for a message, and what was not there in time.
     timeout: Option<Duration>,
     timed_out: Option<&'static str>,
+    /// What kept the producer from writing the journal itself for the sake of room, if that was a lack of
+    /// space.
+    without_space: Option<Error>,
     looked_at: Instant,
     interrupt: &'a Interrupt,
     pub console: Console,
@@ -53,6 +56,7 @@ impl<'a> Sender<'a> {
             journaling: journaling.transpose()?,
             timeout: patience.timeout,
             timed_out: None,
+            without_space: None,
             looked_at: Instant::now(),
             interrupt,
             console,
@@ -201,10 +205,20 @@ impl<'a> Sender<'a> {
             Some(hash) => message.key_hash(hash),
             None => message,
         };
-        if patience.is_zero() {
+        let sent = if patience.is_zero() {
             message.try_send(payload)
         } else {
             message.send_timeout(payload, patience)
+        };
+        match sent {
+            Err(error) if is_without_space(&error) => {
+                self.without_space = Some(error);
+                Ok(Sent::Full)
+            }
+            sent => {
+                self.without_space = None;
+                sent
+            }
         }
     }
 
@@ -221,6 +235,10 @@ impl<'a> Sender<'a> {
             if let Sent::Sequence(_) = self.try_send(key_hash, payload, left.min(SLICE))? {
                 return Ok(true);
             }
+            if self.without_space.is_some() {
+                // It has not waited.
+                self.interrupt.sleep(left.min(SLICE))?;
+            }
             let is_late = self.timeout.is_some_and(|timeout| begin.elapsed() >= timeout);
             if !noted && (is_late || begin.elapsed() >= UNREMARKABLE) {
                 self.note_who_holds();
@@ -235,6 +253,11 @@ impl<'a> Sender<'a> {
     }
 
     fn note_who_holds(&self) {
+        if let Some(error) = &self.without_space {
+            let name = self.queue.name();
+            self.console.note(format_args!("held at '{name}' until there is space: {error}"));
+            return;
+        }
         let Some(time) = self.producer.held_for() else { return };
         let (name, time) = (self.queue.name(), output::duration(time));
         let holders: Vec<_> = self.producer.held_by().iter().map(ToString::to_string).collect();
@@ -266,11 +289,20 @@ impl<'a> Sender<'a> {
 
     /// Waits until all that was sent is durable, and says what keeps it from that, if that is known.
     /// `false` if a signal came, or nothing more became durable for as long as there may be no room.
-    fn await_durable(&mut self, reason: Option<Error>) -> Result<bool, Failure> {
+    fn await_durable(&mut self, mut reason: Option<Error>) -> Result<bool, Failure> {
         let begin = Instant::now();
         let (mut durable, mut grown_at) = (self.queue.durable_sequence(), begin);
         let mut noted = false;
-        while !self.producer.flush_timeout(SLICE)? {
+        loop {
+            match self.producer.flush_timeout(SLICE) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) if is_without_space(&error) => {
+                    reason = Some(error);
+                    self.interrupt.sleep(SLICE)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
             let before = std::mem::replace(&mut durable, self.queue.durable_sequence());
             if durable != before {
                 grown_at = Instant::now();
@@ -301,7 +333,9 @@ impl<'a> Sender<'a> {
         let name = self.queue.name();
         let another_writes = || self.queue.info().is_ok_and(|info| info.journaler_alive);
         if let Some(error) = reason {
-            self.console.note(format_args!("not all messages of '{name}' are durable: {error}"));
+            let until = if is_without_space(error) { "; waiting for space" } else { "" };
+            self.console
+                .note(format_args!("not all messages of '{name}' are durable: {error}{until}"));
         } else if self.journaling.is_none() && another_writes() {
             self.console.note(format_args!(
                 "waiting for the journaler of '{name}' to have all messages durable"

@@ -1,0 +1,78 @@
+//! `ringway pub` where the disk has no space for its journal.
+
+mod support;
+
+use std::io::Write;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use support::program::{
+    code, limit_files, print, print_json, run, said, signal, that_can_be_limited,
+};
+use support::{Directory, Name, watchdog};
+
+/// A queue whose ring has room for some hundred messages.
+fn queue(purpose: &str) -> (Name, Directory) {
+    let name = Name::new(purpose);
+    let directory = Directory::new(&name);
+    let journal = ["--history", directory.text(), "--journal", "written", "-q"];
+    print(&[&["create", &name, "--capacity", "64KiB"][..], &journal].concat());
+    (name, directory)
+}
+
+/// Starts a `pub` that has no space from the beginning, and gives it this.
+fn publish(name: &str, options: &[&str], input: &[u8]) -> Child {
+    let publish = [&["pub", name], options].concat();
+    let mut producer = that_can_be_limited(&publish).stdin(Stdio::piped()).spawn().unwrap();
+    limit_files(&producer, 1 << 10);
+    producer.stdin.take().unwrap().write_all(input).unwrap();
+    producer
+}
+
+#[test]
+fn a_producer_without_space_waits_as_long_as_it_was_told_to_and_says_what_it_sent() {
+    let _watchdog = watchdog();
+    let (name, _directory) = queue("no-space");
+    let producer = publish(&name, &["--timeout", "300ms"], b"a\nb\n");
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 5, "{}", said(&output));
+    for words in ["too large", "not durable in time; sent 2 messages", "from 0 on are not durable"]
+    {
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+    // Also where that is for want of room.
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    let producer = publish(&name, &["--timeout", "300ms"], &line.repeat(100));
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 5, "{}", said(&output));
+    for words in ["until there is space", "no room in time; sent", "from 0 on are not durable"] {
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+    print(&["rm", &name, "--history", "--yes", "-q"]);
+}
+
+#[test]
+fn a_producer_without_space_goes_on_when_there_is_some_or_is_interrupted() {
+    let _watchdog = watchdog();
+    let (name, _directory) = queue("space-later");
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    for input in [line.clone(), line.repeat(100)] {
+        let before = print_json(&["info", &name, "--json"])["next_sequence"].as_u64().unwrap();
+        let mut producer = publish(&name, &[], &input);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(producer.try_wait().unwrap().is_none());
+        limit_files(&producer, libc::RLIM_INFINITY);
+        let output = producer.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        assert!(said(&output).contains("all durable"), "{}", said(&output));
+        let after = &print_json(&["info", &name, "--json"])["durable_sequence"];
+        assert_eq!(after.as_u64().unwrap() - before, input.len() as u64 / 1000);
+    }
+    let producer = publish(&name, &[], &line);
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&producer, libc::SIGINT);
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130, "{}", said(&output));
+    assert!(said(&output).contains("interrupted; sent 1 message"), "{}", said(&output));
+    assert_eq!(code(&run(&["rm", &name, "--history", "--yes", "-q"])), 0);
+}
