@@ -418,9 +418,17 @@ impl Object {
             Owner::Anybody => true,
         };
         if !trusted {
-            let what =
-                format!("a file of user {}, whom nobody told us to trust (`--owner`)", facts.uid());
-            return Err(foreign(&what));
+            let theirs = facts.uid();
+            return Err(foreign(&match owner {
+                Owner::User(user) => format!(
+                    "a file of user {theirs}, and only user {user} was named to be trusted (`--owner`)"
+                ),
+                _ => {
+                    format!(
+                        "a file of user {theirs}, whom nobody told us to trust (`--owner {theirs}`)"
+                    )
+                }
+            }));
         }
         match facts.nlink() {
             0 => Err(Error::NotFound { queue: name.into() }),

@@ -85,7 +85,7 @@ pub struct Global {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Trust the queues of the user with this number; by default only your own and root's are trusted
+    /// Trust only the queues of the user with this number, in place of your own and root's
     #[arg(long, global = true, value_name = "UID")]
     pub owner: Option<u32>,
 }
