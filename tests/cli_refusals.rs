@@ -35,3 +35,26 @@ fn only_the_user_that_is_named_is_trusted() {
     refuse(&["info", &name, "--owner", "4242"], 3, &["and only user 4242 was named"]);
 }
 
+#[test]
+fn dead_letters_are_looked_for_where_they_can_be() {
+    let _watchdog = watchdog();
+    let (name, bare) = (Name::new("letters"), queue("no-letters", &["a"]));
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text()]);
+    print(&["sub", &name, "--as", "w", "-e"]);
+    let missing = directory.file("nowhere").display().to_string();
+    for directory in [missing.as_str(), "/dev/null"] {
+        let dir = ["--dir", directory];
+        for action in [&["ls"][..], &["show", "--all"], &["drop", "--all"]] {
+            refuse(&[&["dead-letters"], action, &[&name, "w"], &dir].concat(), 3, &[directory]);
+        }
+    }
+    assert!(note(&["dead-letters", "ls", &name, "w"]).contains("has no dead letters"));
+    refuse(&["dead-letters", "ls", &bare, "w"], 2, &["no history directory", "--dir DIR"]);
+    for action in ["show", "drop", "send-again"] {
+        refuse(&["dead-letters", action, &name, "zzz", "77"], 3, &["has no subscription 'zzz'"]);
+        refuse(&["dead-letters", action, &name, "w", "77"], 3, &["has no dead letter 77"]);
+    }
+    print(&["rm", &name, "--history", "--yes", "-q"]);
+}
+

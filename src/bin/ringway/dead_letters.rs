@@ -1,7 +1,8 @@
 //! `ringway dead-letters`: messages that a named subscription gave up.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -178,6 +179,18 @@ struct Letters<'a> {
 impl<'a> Letters<'a> {
     fn open(of: &'a LettersOf, owner: Option<u32>) -> Result<Self, Failure> {
         let queue = open(&of.name, owner)?;
+        if let Some(directory) = &of.dir {
+            // One that is not there has no letters either, but that is not what was meant.
+            let is_there = fs::metadata(directory).and_then(|found| {
+                if found.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) }
+            });
+            is_there.map_err(|source| {
+                let directory = directory.clone();
+                Failure::NoDirectory { source, directory }
+            })?;
+        } else if queue.history().is_none() {
+            return Err(Failure::NoLetters { queue: queue.name().into() });
+        }
         Ok(Self { queue, subscription: &of.subscription, directory: of.dir.as_deref() })
     }
 
@@ -237,7 +250,7 @@ impl<'a> Letters<'a> {
             let count = output::count(of_others, "dead letter");
             console.note(format_args!("{count} of other queues left alone: their ids name them"));
         }
-        if all.is_empty() && !matches!(which, Which::Ids(_)) {
+        if all.is_empty() {
             self.check_name()?;
         }
         match which {

@@ -52,6 +52,10 @@ pub enum Failure {
     File { source: io::Error, path: PathBuf },
     /// A directory that is no history, or not one for us.
     NoHistory { error: Error, directory: PathBuf },
+    /// A directory that was named, and is none that can be looked into.
+    NoDirectory { source: io::Error, directory: PathBuf },
+    /// A queue without a history directory, where its dead letters would be.
+    NoLetters { queue: String },
     /// Another producer is there, and waiting for its place was not asked for.
     NoPlace(Error),
     /// What was waited for did not come in time.
@@ -108,10 +112,10 @@ impl Failure {
                 _ => 1,
             },
             Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
-            Self::NoHistory { .. } => 3,
+            Self::NoHistory { .. } | Self::NoDirectory { .. } => 3,
             Self::TimedOut(_) => 5,
             Self::Some { code, .. } => *code,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::NoLetters { .. } => 2,
             _ => 1,
         }
     }
@@ -177,6 +181,13 @@ impl fmt::Display for Failure {
             Self::NoHistory { error, directory } => {
                 write!(f, "{} is no history directory of yours: {error}", directory.display())
             }
+            Self::NoDirectory { source, directory } => {
+                write!(f, "cannot look for dead letters in {}: {source}", directory.display())
+            }
+            Self::NoLetters { queue } => write!(
+                f,
+                "queue '{queue}' has no history directory, where its dead letters would be; --dir DIR names the one that its members were given with --dead-letters"
+            ),
             Self::NotEmpty { queue, backlog } => {
                 write!(f, "queue '{queue}' is not empty: nobody has acknowledged {backlog}")
             }
