@@ -58,3 +58,29 @@ fn dead_letters_are_looked_for_where_they_can_be() {
     print(&["rm", &name, "--history", "--yes", "-q"]);
 }
 
+#[test]
+fn rm_says_where_the_history_stays() {
+    let _watchdog = watchdog();
+    let name = Name::new("left");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--history", directory.text(), "--journal", "written"]);
+    let said = note(&["rm", &name]);
+    let words = format!("stays in {0}; `ringway log rm {0}` removes it", directory.text());
+    assert!(said.contains(&words), "{said}");
+    print(&["log", "rm", directory.text(), "--yes"]);
+    print(&["create", &name, "-q"]);
+    assert_eq!(note(&["rm", &name]), "");
+}
+
+#[test]
+fn rm_can_do_without_a_queue() {
+    let _watchdog = watchdog();
+    let (name, other) = (queue("if-exists", &[]), Name::new("if-exists-not"));
+    refuse(&["rm", &other], 3, &["there is no queue"]);
+    for options in [&[][..], &["--if-empty"], &["--force"], &["--history", "--yes"]] {
+        assert_eq!(print(&[&["rm", &other, "--if-exists"], options].concat()), b"");
+    }
+    let removed = print_json(&["rm", &other, &name, "--if-exists", "--json"]);
+    assert_eq!((&removed[0]["removed"], &removed[1]["removed"]), (&false.into(), &true.into()));
+}
+

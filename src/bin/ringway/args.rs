@@ -293,6 +293,9 @@ pub struct Rm {
     /// The queues
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
+    /// Succeed where there is no such queue
+    #[arg(long)]
+    pub if_exists: bool,
     /// Also while somebody lives there, and also what is damaged; does not ask
     #[arg(short, long)]
     pub force: bool,

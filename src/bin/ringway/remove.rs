@@ -26,11 +26,21 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
                 console.note(format_args!("queue '{name}'{left} left alone"));
                 outcomes.push(json!({ "name": name, "removed": false }));
             }
-            Ok(Outcome::Removed { lost, history }) => {
+            Err(Failure::Queue { error: Error::NotFound { .. }, .. }) if remove.if_exists => {
+                console.note(format_args!("there is no queue '{name}'"));
+                outcomes.push(json!({ "name": name, "removed": false }));
+            }
+            Ok(Outcome::Removed { lost, history, left }) => {
                 let mut outcome = json!({ "name": name, "removed": true, "lost": lost.as_json() });
                 if !lost.is_empty() {
                     console.note(format_args!(
                         "with queue '{name}' went what nobody had acknowledged: {lost}"
+                    ));
+                }
+                if let Some(directory) = left {
+                    let directory = directory.display();
+                    console.note(format_args!(
+                        "the history of queue '{name}' stays in {directory}; `ringway log rm {directory}` removes it"
                     ));
                 }
                 if remove.history {
@@ -70,6 +80,8 @@ enum Outcome {
     Removed {
         lost: Backlog,
         history: Result<Vec<PathBuf>, Failure>,
+        /// Where its history is left.
+        left: Option<PathBuf>,
     },
     Declined,
 }
@@ -77,6 +89,7 @@ enum Outcome {
 fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Failure> {
     let history = if remove.history { History::find(name, owner)? } else { None };
     let mut lost = what_goes(name, owner, remove)?;
+    let left = if remove.history { None } else { history_of(name, owner) };
     let is_to_ask = !remove.yes && !remove.force;
     if is_to_ask && (history.is_some() || (!lost.is_empty() && confirm::is_possible())) {
         if !confirm::confirm(&question(name, &lost, history.as_ref()))? {
@@ -96,7 +109,13 @@ fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Fai
         (Some(user), true) => Queue::force_remove_owned_by(name, user),
     }?;
     let history = history.map_or(Ok(Vec::new()), |history| history.remove(name));
-    Ok(Outcome::Removed { lost, history })
+    Ok(Outcome::Removed { lost, history, left })
+}
+
+/// The history directory of a queue that can be opened, if it has one and that is there.
+fn history_of(name: &str, owner: Option<u32>) -> Option<PathBuf> {
+    let queue = open(name, owner).ok()?;
+    queue.history().filter(|directory| directory.is_dir()).map(Into::into)
 }
 
 /// What nobody has acknowledged and nobody will have again.
