@@ -84,3 +84,21 @@ fn rm_can_do_without_a_queue() {
     assert_eq!((&removed[0]["removed"], &removed[1]["removed"]), (&false.into(), &true.into()));
 }
 
+#[test]
+fn a_limit_of_history_below_the_size_of_a_file_is_remarked_upon() {
+    let _watchdog = watchdog();
+    for (capacity, limit, file) in
+        [("64KiB", "1K", Some("16 MiB")), ("32M", "16M", Some("32 MiB")), ("64KiB", "16M", None)]
+    {
+        let name = Name::new("small-limit");
+        let directory = Directory::new(&name);
+        let made = ["create", &name, "-c", capacity, "--history", directory.text()];
+        let said = note(&[&made[..], &["--history-max", limit]].concat());
+        match file {
+            Some(file) => assert!(said.contains(&format!("up to {file} each")), "{said}"),
+            None => assert!(!said.contains("each"), "{said}"),
+        }
+        print(&["rm", &name, "--history", "--yes", "-q"]);
+    }
+}
+

@@ -55,6 +55,9 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
         if let Some(text) = history_text(&queue, history) {
             console.note(text);
         }
+        if let Some(text) = small_limit_text(&queue, history) {
+            console.note(text);
+        }
     }
     if let Some(cut) = queue.log_cut() {
         console.note(output::cut_text(cut));
@@ -114,6 +117,17 @@ fn history_text(queue: &Queue, history: &History) -> Option<String> {
     let keep = history.keep.map(|time| format!("kept for {}", output::duration(time)));
     let facts: Vec<_> = [Some(what), limit, keep].into_iter().flatten().collect();
     Some(format!("its history in {directory}: {}", facts.join("; ")))
+}
+
+/// What a limit below the size of a file comes to: files go whole, and never the last one.
+fn small_limit_text(queue: &Queue, history: &History) -> Option<String> {
+    const FILE_SIZE_MIN: u64 = 16 << 20;
+    let file = queue.capacity().max(FILE_SIZE_MIN);
+    let limit = history.size_max?.as_u64();
+    let (limit, file) = (limit < file).then(|| (bytes(limit), bytes(file)))?;
+    Some(format!(
+        "files of its history have up to {file} each and go whole, and the last one stays: that much may be there, whatever the limit of {limit}"
+    ))
 }
 
 fn put_history(value: &mut Value, queue: &Queue, history: &History, next_sequence: u64) {
