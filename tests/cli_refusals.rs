@@ -102,3 +102,29 @@ fn a_limit_of_history_below_the_size_of_a_file_is_remarked_upon() {
     }
 }
 
+#[test]
+fn a_journal_is_read_from_where_it_can_be() {
+    let _watchdog = watchdog();
+    let (name, into) = (Name::new("extent"), queue("extent-into", &[]));
+    let directory = Directory::new(&name);
+    let directory = directory.text();
+    print(&["create", &name, "-q", "--history", directory, "--journal", "written"]);
+    let dump = |from: &str| print(&["log", "dump", directory, "--from", from]);
+    assert_eq!(dump("-3"), b"");
+    refuse(&["log", "dump", directory, "--from", "1"], 1, &["no message 1 yet: it ends before 0"]);
+    print(&["pub", &name, "-q", "a", "b", "c"]);
+    assert_eq!((dump("oldest"), dump("-2")), (b"a\nb\nc\n".to_vec(), b"b\nc\n".to_vec()));
+    assert_eq!((dump("-9"), dump("3")), (b"a\nb\nc\n".to_vec(), Vec::new()));
+    print(&["replay", directory, "--into", &into, "--from", "-1", "-q"]);
+    assert_eq!(print(&["sub", &into, "--from", "oldest", "-e"]), b"c\n");
+
+    for command in [&["log", "dump", directory][..], &["replay", directory, "--into", &into]] {
+        let from = |extent: &[&'static str]| [command, extent].concat();
+        refuse(&from(&["--from", "4"]), 1, &["no message 4 yet: it ends before 3"]);
+        refuse(&from(&["--from", "2", "--to", "1"]), 2, &["--from is behind --to"]);
+        refuse(&from(&["--from", "-1m", "--to", "-2m"]), 2, &["--from is behind --to"]);
+        refuse(&from(&["--from", "earliest"]), 2, &["did you mean oldest?"]);
+    }
+    refuse(&["sub", &into, "--from", "latest"], 2, &["did you mean newest?"]);
+    print(&["rm", &name, "--history", "--yes", "-q"]);
+}

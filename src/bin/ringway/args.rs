@@ -20,7 +20,7 @@ pub use self::letters::{
 };
 pub use self::model::Model;
 use crate::bench::args::{Bench, Compare, Doctor, Report};
-use crate::options::{self, Backoff, Delimiter, Mark, Speed, Term};
+use crate::options::{self, Backoff, Beginning, Delimiter, Mark, Speed, Term};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -702,11 +702,12 @@ pub struct Verify {
 /// From where to where in a journal.
 #[derive(Debug, Args)]
 pub struct Extent {
-    /// The first message: a sequence, -TIME, such as -5m, or a time of UTC, such as
-    /// 2026-11-21T10:00:00Z; else the oldest
-    #[arg(long, value_name = "START", allow_hyphen_values = true, value_parser = options::mark)]
-    pub from: Option<Mark>,
-    /// The last message, likewise; else the newest there is at the beginning
+    /// The first message: oldest, a sequence, -N for the last N messages, -TIME, such as -5m, or a
+    /// time of UTC, such as 2026-11-21T10:00:00Z
+    #[arg(long, value_name = "START", default_value = "oldest", allow_hyphen_values = true)]
+    #[arg(value_parser = options::beginning)]
+    pub from: Beginning,
+    /// The last message: a sequence, -TIME or a time; else the newest there is at the beginning
     #[arg(long, value_name = "END", allow_hyphen_values = true, value_parser = options::mark)]
     pub to: Option<Mark>,
 }

@@ -1,12 +1,13 @@
 //! A part of a journal as it lies on disk.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use ringway::{Archive, ArchivedMessage, ArchivedMessages, Error};
 
 use crate::args::Extent;
 use crate::failure::Failure;
-use crate::options::Mark;
+use crate::options::{Beginning, Mark};
 
 /// Opens the journal of a history directory.
 pub fn open(directory: &Path) -> Result<Archive, Failure> {
@@ -16,11 +17,32 @@ pub fn open(directory: &Path) -> Result<Archive, Failure> {
     })
 }
 
+/// The sequence that comes next in a journal.
+fn end_of(archive: &Archive) -> Result<u64, Failure> {
+    let Some(last) = archive.files()?.pop() else { return Ok(0) };
+    let mut next = last.first_sequence;
+    for message in archive.messages(next)? {
+        next = message?.sequence + 1;
+    }
+    Ok(next)
+}
+
+/// Whether a journal goes as far as to where it is to be read from: up to what comes next.
+fn check_begun(archive: &Archive, asked: u64) -> Result<(), Failure> {
+    if archive.messages(asked)?.next().is_some() {
+        return Ok(());
+    }
+    let next = end_of(archive)?;
+    let directory = archive.directory().into();
+    if asked > next { Err(Failure::BeyondEnd { directory, asked, next }) } else { Ok(()) }
+}
+
 /// The messages of a journal from one mark to another, in order, and what is missing there.
 #[derive(Debug)]
 pub struct Excerpt {
     messages: ArchivedMessages,
-    from: Option<Mark>,
+    /// The time that messages are passed over before.
+    from: Option<SystemTime>,
     to: Option<Mark>,
     /// The sequence that is due, if one is.
     next: Option<u64>,
@@ -42,18 +64,30 @@ pub enum Part {
 impl Excerpt {
     pub fn of(archive: &Archive, extent: &Extent) -> Result<Self, Failure> {
         let Extent { from, to } = *extent;
-        let first = match from {
-            None => 0,
-            Some(Mark::Sequence(sequence)) => sequence,
-            // What was sent since lies in the last file that was begun before, or behind that.
-            Some(Mark::Time(time)) => archive
-                .files()?
-                .iter()
-                .rfind(|file| file.begun_at <= time)
-                .map_or(0, |file| file.first_sequence),
+        let is_backwards = match (from, to) {
+            (Beginning::At(Mark::Sequence(from)), Some(Mark::Sequence(to))) => from > to,
+            (Beginning::At(Mark::Time(from)), Some(Mark::Time(to))) => from > to,
+            _ => false,
         };
-        let next = match from {
-            Some(Mark::Sequence(sequence)) => Some(sequence),
+        if is_backwards {
+            return Err(Failure::Usage("--from is behind --to".into()));
+        }
+        let (first, next) = match from {
+            Beginning::Oldest => (0, None),
+            Beginning::Last(count) => (end_of(archive)?.saturating_sub(count), None),
+            Beginning::At(Mark::Sequence(sequence)) => {
+                check_begun(archive, sequence)?;
+                (sequence, Some(sequence))
+            }
+            // What was sent since lies in the last file that was begun before, or behind that.
+            Beginning::At(Mark::Time(time)) => {
+                let files = archive.files()?;
+                let file = files.iter().rfind(|file| file.begun_at <= time);
+                (file.map_or(0, |file| file.first_sequence), None)
+            }
+        };
+        let from = match from {
+            Beginning::At(Mark::Time(time)) => Some(time),
             _ => None,
         };
         Ok(Self { messages: archive.messages(first)?, from, to, next, found: None })
@@ -63,7 +97,7 @@ impl Excerpt {
     fn advance(&mut self) -> Option<Result<ArchivedMessage, Error>> {
         loop {
             let message = self.messages.next()?;
-            let (Ok(found), Some(Mark::Time(time))) = (&message, self.from) else {
+            let (Ok(found), Some(time)) = (&message, self.from) else {
                 return Some(message);
             };
             if found.time >= time {

@@ -56,6 +56,8 @@ pub enum Failure {
     NoDirectory { source: io::Error, directory: PathBuf },
     /// A queue without a history directory, where its dead letters would be.
     NoLetters { queue: String },
+    /// A journal on disk that ends before the message that it was to be read from.
+    BeyondEnd { directory: PathBuf, asked: u64, next: u64 },
     /// Another producer is there, and waiting for its place was not asked for.
     NoPlace(Error),
     /// What was waited for did not come in time.
@@ -184,6 +186,11 @@ impl fmt::Display for Failure {
             Self::NoDirectory { source, directory } => {
                 write!(f, "cannot look for dead letters in {}: {source}", directory.display())
             }
+            Self::BeyondEnd { directory, asked, next } => write!(
+                f,
+                "the journal in {} has no message {asked} yet: it ends before {next}",
+                directory.display()
+            ),
             Self::NoLetters { queue } => write!(
                 f,
                 "queue '{queue}' has no history directory, where its dead letters would be; --dir DIR names the one that its members were given with --dead-letters"

@@ -116,9 +116,47 @@ pub fn start(text: &str) -> Result<Start, String> {
         "newest" => Ok(Start::Newest),
         _ => sequence(text)
             .map(Start::Sequence)
-            .or_else(|| text.strip_prefix('-').and_then(sequence).map(Start::Last))
+            .or_else(|| last(text).map(Start::Last))
             .or_else(|| moment(text).map(Start::Time))
-            .ok_or_else(|| format!("it is oldest, newest, a sequence, -N, {A_MOMENT}")),
+            .ok_or_else(|| {
+                let meant = meant(text).map_or(String::new(), |it| format!("; did you mean {it}?"));
+                format!("it is oldest, newest, a sequence, -N, {A_MOMENT}{meant}")
+            }),
+    }
+}
+
+/// The last so many messages: `-17`.
+fn last(text: &str) -> Option<u64> {
+    text.strip_prefix('-').and_then(sequence)
+}
+
+/// What others call the ends of a stream.
+fn meant(text: &str) -> Option<&'static str> {
+    match text {
+        "earliest" | "beginning" | "start" | "first" => Some("oldest"),
+        "latest" | "end" | "last" => Some("newest"),
+        _ => None,
+    }
+}
+
+/// Where a journal on disk is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    Oldest,
+    /// So many messages before its end.
+    Last(u64),
+    At(Mark),
+}
+
+pub fn beginning(text: &str) -> Result<Beginning, String> {
+    match (text, last(text)) {
+        ("oldest", _) => Ok(Beginning::Oldest),
+        (_, Some(count)) => Ok(Beginning::Last(count)),
+        _ => mark(text).map(Beginning::At).map_err(|_| {
+            let meant = meant(text).filter(|it| *it == "oldest");
+            let meant = meant.map_or("", |_| "; did you mean oldest?");
+            format!("it is oldest, a sequence, -N, {A_MOMENT}{meant}")
+        }),
     }
 }
 
@@ -325,6 +363,15 @@ mod tests {
         }
         assert_eq!(mark("17"), Ok(Mark::Sequence(17)));
         assert!(mark("-17").is_err() && mark("oldest").is_err());
+        assert_eq!(beginning("oldest"), Ok(Beginning::Oldest));
+        assert_eq!(beginning("-17"), Ok(Beginning::Last(17)));
+        assert_eq!(beginning("17"), Ok(Beginning::At(Mark::Sequence(17))));
+        assert!(matches!(beginning("-5m"), Ok(Beginning::At(Mark::Time(_)))));
+        assert!(beginning("newest").is_err());
+        for (text, meant) in [("earliest", "mean oldest?"), ("latest", "mean newest?")] {
+            assert!(start(text).unwrap_err().ends_with(meant));
+        }
+        assert!(beginning("earliest").unwrap_err().ends_with("mean oldest?"));
     }
 
     #[test]
