@@ -122,6 +122,9 @@ pub enum Command {
     /// Remove queues
     Rm(Rm),
     /// Clear what dead consumers left, and subscriptions that had no member for too long
+    ///
+    /// Without a name it does so in all queues that you may change, and a subscription that is cleared
+    /// has lost its place: `ringway gc -n` shows beforehand what would go.
     Gc(Gc),
     /// Print every byte of the segment
     Layout(Layout),
@@ -314,6 +317,10 @@ pub struct Rm {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ringway gc -n
+  ringway gc jobs")]
 pub struct Gc {
     /// The queues; all if none is named
     #[arg(value_name = "NAME")]
