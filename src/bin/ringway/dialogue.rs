@@ -1,7 +1,7 @@
 //! `ringway sub --ack manual`: messages are written, and whoever reads them says on the standard input
 //! what to do with each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, Read};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,8 @@ impl<'a> Dialogue<'a> {
         // Before anybody can answer.
         let mut state = self.answers.state();
         state.unacked.insert((number, message.sequence()));
+        let highest = state.highest.entry(number).or_insert(0);
+        *highest = message.sequence().max(*highest);
         state.moved_at = Instant::now();
         drop(state);
         self.sink.write(message)
@@ -120,6 +122,8 @@ struct Answers {
 struct Answered {
     /// The queue's number and the sequence of each.
     unacked: BTreeSet<(usize, u64)>,
+    /// The highest sequence that was written of each queue, by its number.
+    highest: BTreeMap<usize, u64>,
     /// Whether what was taken out of these is being done.
     is_obeying: bool,
     /// When a message was written, or an answer came.
@@ -133,6 +137,7 @@ impl Answers {
     fn new() -> Self {
         let state = Answered {
             unacked: BTreeSet::new(),
+            highest: BTreeMap::new(),
             is_obeying: false,
             moved_at: Instant::now(),
             is_over: false,
@@ -208,6 +213,13 @@ impl Obedient {
         let pause = pause.map(humantime::parse_duration).transpose();
         let pause = pause.map_err(|_| meaningless())?;
         let (name, acker) = &self.ackers[number];
+        // Beyond all that was written: a slip of the pen would acknowledge everything.
+        let is_beyond = verb == "ack-through"
+            && self.answers.state().highest.get(&number).is_none_or(|&highest| sequence > highest);
+        if is_beyond {
+            self.note_late(&words);
+            return Ok(());
+        }
         self.answers.change(|state| {
             (state.is_obeying, state.moved_at) = (true, Instant::now());
             // First of all: it may come again before this goes on.
@@ -239,12 +251,16 @@ impl Obedient {
         };
         self.answers.change(|state| state.is_obeying = false);
         if is_late {
-            let answer = words.join(" ");
-            self.console.note(format_args!(
-                "'{answer}' is too late, or was not to be answered: no such message is out, or it has passed to another member"
-            ));
+            self.note_late(&words);
         }
         Ok(())
+    }
+
+    fn note_late(&self, words: &[&str]) {
+        let answer = words.join(" ");
+        self.console.note(format_args!(
+            "'{answer}' is too late, or was not to be answered: no such message is out, or it has passed to another member"
+        ));
     }
 
     fn is_of_several(&self) -> bool {
