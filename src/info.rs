@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::history::Journal;
-use crate::layout::{self, Word64, subscription as word, time};
+use crate::layout::{self, Keeping, Word64, subscription as word, time};
 use crate::registry::{Terms, is_expired};
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
@@ -57,6 +57,12 @@ pub struct Info {
     pub subscriptions_expired: u64,
     /// The directory of what it keeps on disk, if it has one.
     pub history: Option<PathBuf>,
+    /// Bytes that the messages there may take, if there is a limit.
+    pub history_max: Option<u64>,
+    /// Whether the oldest of them give way then, and the producer does not wait.
+    pub history_drops_oldest: bool,
+    /// How long files of the journal are kept, if not for ever.
+    pub keep_for: Option<Duration>,
     /// When messages are safe there, if all of them go there.
     pub journal: Option<Journal>,
     /// Whether somebody writes the journal at this moment.
@@ -287,7 +293,7 @@ impl Info {
             epoch,
             since: time::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
         });
-        let journal = identity.keeping.journal;
+        let Keeping { journal, size_max, drops_oldest, keep_for, .. } = identity.keeping;
         Ok(Self {
             name: segment.name().to_owned(),
             instance_id: identity.instance,
@@ -300,6 +306,9 @@ impl Info {
             subscriptions_max: geometry.tables().subscriptions,
             subscriptions_expired: ring.expired().load(Ordering::Relaxed),
             history: segment.history().map(Into::into),
+            history_max: Some(size_max).filter(|&size| size != u64::MAX),
+            history_drops_oldest: drops_oldest,
+            keep_for: Some(keep_for).filter(|&time| time > 0).map(Duration::from_nanos),
             journal: journal.map(Journal::of_code),
             journaler_alive: journal.is_some() && segment.historian_lives(),
             journal_failed: ring.has_journal_failed(),

@@ -331,7 +331,7 @@ fn what_is_there_need_not_be_made() {
     let _watchdog = watchdog();
     let name = Name::new("if-missing");
     let create = ["create", &name, "-c", "1M", "--if-missing"];
-    print(&create);
+    let new = print_json(&[&create[..], &["--json"]].concat());
     let made = print_json(&["info", &name, "--json"]);
     let again = run(&create);
     assert_eq!((code(&again), said(&again).contains("is there")), (0, true));
@@ -339,6 +339,8 @@ fn what_is_there_need_not_be_made() {
     assert_eq!(code(&run(&["create", &name])), 1);
     let again = print_json(&["create", &name, "-c", "2M", "--if-missing", "--json"]);
     assert_eq!((&again["made"], &again["capacity_bytes"]), (&false.into(), &(1 << 20).into()));
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!((&new["made"], names(&new)), (&true.into(), names(&again)));
 
     // What is no queue is not there.
     let stray = Name::new("if-missing-stray");

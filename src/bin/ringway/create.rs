@@ -1,7 +1,7 @@
 //! `ringway create`.
 
 use ringway::{AtLimit, Error, Queue, QueueOptions};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args::{Create, History};
 use crate::failure::{Ending, Failure};
@@ -17,9 +17,7 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
             // What stands there need not be a queue, nor one that can be used.
             let queue = open(name, owner)?;
             if *json {
-                let mut value = info::as_json(&queue.info()?);
-                value["made"] = false.into();
-                output::json(&value)?;
+                output::json(&as_json(&queue, false)?)?;
             }
             console.note(format_args!("queue '{name}' is there"));
             return Ok(Ending::Done);
@@ -29,20 +27,7 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
     let info = queue.info()?;
     let besides = info.memory_size - queue.capacity();
     if *json {
-        let mut value = json!({
-            "name": queue.name(),
-            "made": true,
-            "instance_id": output::hex(&queue.instance_id()),
-            "capacity_bytes": queue.capacity(),
-            "message_size_max_bytes": queue.message_size_max(),
-            "memory_size_bytes": info.memory_size,
-            "members_max": members,
-            "subscriptions": subscriptions,
-            "history": queue.history().map(output::path),
-            "mode": format!("{mode:04o}"),
-        });
-        put_history(&mut value, &queue, history, info.next_sequence);
-        output::json(&value)?;
+        output::json(&as_json(&queue, true)?)?;
     } else {
         console.note(format_args!(
             "made queue '{name}': a ring of {}, messages up to {}; {} for {} and {}",
@@ -111,8 +96,7 @@ fn history_text(queue: &Queue, history: &History) -> Option<String> {
         None => "what spills, and dead letters".into(),
     };
     let limit = history.size_max.map(|size| {
-        let (_, gives_way) = at_limit(history.at_limit);
-        format!("up to {}, then {gives_way}", bytes(size.as_u64()))
+        format!("up to {}, then {}", bytes(size.as_u64()), gives_way(history.at_limit))
     });
     let keep = history.keep.map(|time| format!("kept for {}", output::duration(time)));
     let facts: Vec<_> = [Some(what), limit, keep].into_iter().flatten().collect();
@@ -130,19 +114,17 @@ fn small_limit_text(queue: &Queue, history: &History) -> Option<String> {
     ))
 }
 
-fn put_history(value: &mut Value, queue: &Queue, history: &History, next_sequence: u64) {
-    value["journal"] = history.journal.map(|journal| journal.to_string()).into();
-    value["history_max_bytes"] = history.size_max.map(|size| size.as_u64()).into();
-    value["at_limit"] = history.size_max.map(|_| at_limit(history.at_limit).0).into();
-    value["keep_ns"] = history.keep.map(output::nanoseconds).into();
-    value["next_sequence"] = next_sequence.into();
+/// What `ringway info` tells, whether it was made just now, and what was cut off of its journal then.
+fn as_json(queue: &Queue, made: bool) -> Result<Value, Failure> {
+    let mut value = info::as_json(&queue.info()?);
+    value["made"] = made.into();
     value["cut"] = queue.log_cut().map(output::cut_as_json).into();
+    Ok(value)
 }
-
-/// What gives way, for programs and for people.
-fn at_limit(at_limit: AtLimit) -> (&'static str, &'static str) {
+/// What gives way.
+fn gives_way(at_limit: AtLimit) -> &'static str {
     match at_limit {
-        AtLimit::DropOldest => ("drop-oldest", "the oldest messages go"),
-        _ => ("hold", "the producer waits for those who have not read the oldest messages"),
+        AtLimit::DropOldest => "the oldest messages go",
+        _ => "the producer waits for those who have not read the oldest messages",
     }
 }

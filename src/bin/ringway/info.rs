@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway::{ConsumerInfo, Info, ProducerInfo, Queue};
+use ringway::{AtLimit, ConsumerInfo, Info, ProducerInfo, Queue};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -41,6 +41,7 @@ pub fn open(name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
 
 /// All of it, with units in the names.
 pub fn as_json(info: &Info) -> Value {
+    let at_limit = if info.history_drops_oldest { AtLimit::DropOldest } else { AtLimit::Hold };
     json!({
         "name": info.name,
         "instance_id": output::hex(&info.instance_id),
@@ -53,6 +54,9 @@ pub fn as_json(info: &Info) -> Value {
         "subscriptions_max": info.subscriptions_max,
         "history": info.history.as_deref().map(output::path),
         "history_range": { "from": info.history_range.start, "to": info.history_range.end },
+        "history_max_bytes": info.history_max,
+        "at_limit": info.history_max.map(|_| at_limit.to_string()),
+        "keep_ns": info.keep_for.map(output::nanoseconds),
         "journal": info.journal.map(|journal| journal.to_string()),
         "journaler_alive": info.journaler_alive,
         "journal_failed": info.journal_failed,
