@@ -283,7 +283,7 @@ fn pub_writes_the_journal_where_nobody_does_and_leaves_nothing_undone() {
     signal(&producer, libc::SIGINT);
     let output = producer.wait_with_output().unwrap();
     assert_eq!(code(&output), 130);
-    let words = format!("interrupted; sent 2 messages to '{}', all durable", &*name);
+    let words = format!("interrupted; sent 2 messages to '{}' (0 to 1), all durable", &*name);
     assert!(said(&output).contains(&words), "{}", said(&output));
 
     // However seldom it is synced.
@@ -537,7 +537,7 @@ fn a_replay_keeps_keys_and_says_what_is_missing() {
     // In their own time, which is short.
     let all = run(&replay);
     assert_eq!(code(&all), 0, "{}", said(&all));
-    let words = format!("replayed 4 messages to '{}', all durable", &*copy);
+    let words = format!("replayed 4 messages to '{}' (0 to 3), all durable", &*copy);
     assert!(said(&all).contains(&words), "{}", said(&all));
     print(&[&replay[..], &["--speed", "max", "--from", "1", "--to", "2", "--close"]].concat());
     let lines = lines_of_json(&print(&["sub", &copy, "--from", "0", "-f", "jsonl"]));

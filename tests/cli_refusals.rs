@@ -128,3 +128,26 @@ fn a_journal_is_read_from_where_it_can_be() {
     refuse(&["sub", &into, "--from", "latest"], 2, &["did you mean newest?"]);
     print(&["rm", &name, "--history", "--yes", "-q"]);
 }
+#[test]
+fn what_is_sent_and_what_is_passed_over_is_told() {
+    let _watchdog = watchdog();
+    let name = queue("told", &["a", "b"]);
+    assert!(note(&["pub", &name, "c"]).contains(&format!("sent 1 message to '{}' (2)", &*name)));
+    let said = note(&["pub", &name, "d", "e", "f"]);
+    assert!(said.contains(&format!("sent 3 messages to '{}' (3 to 5)", &*name)), "{said}");
+    let none = note(&["pub", &name]);
+    assert!(none.ends_with(&format!("sent 0 messages to '{}'\n", &*name)), "{none}");
+
+    print(&["sub", &name, "--as", "w", "--from", "oldest", "-n", "1"]);
+    let seek = |to: &str| note(&["seek", &name, "w", to]);
+    let said = seek("3");
+    let words = "goes on with message 3; at least 2 messages that nobody had acknowledged are passed over\n";
+    assert!(said.ends_with(words), "{said}");
+    assert!(seek("4").contains("4; 1 message that nobody had acknowledged is passed over"));
+    assert!(seek("1").ends_with("goes on with message 1\n"));
+    let said = note(&["unsubscribe", &name, "w"]);
+    assert!(said.contains("which had 5 messages that nobody had acknowledged"), "{said}");
+    print(&["declare", &name, "w"]);
+    let said = note(&["unsubscribe", &name, "w"]);
+    assert!(said.ends_with(&format!("removed subscription 'w' of queue '{}'\n", &*name)), "{said}");
+}

@@ -35,6 +35,8 @@ pub struct Sender<'a> {
     interrupt: &'a Interrupt,
     pub console: Console,
     pub sent: u64,
+    /// The sequence of the first message that was sent. The others follow it.
+    first: Option<u64>,
 }
 
 impl<'a> Sender<'a> {
@@ -61,6 +63,7 @@ impl<'a> Sender<'a> {
             interrupt,
             console,
             sent: 0,
+            first: None,
         })
     }
 
@@ -109,7 +112,9 @@ impl<'a> Sender<'a> {
 
     fn summary(&self, verb: &str, durable: bool) -> String {
         let sent = output::count(self.sent, "message");
-        let summary = format!("{verb} {sent} to '{}'", self.queue.name());
+        let which = self.first.map(|first| output::range(first, first + self.sent));
+        let which = which.map_or(String::new(), |which| format!(" ({which})"));
+        let summary = format!("{verb} {sent} to '{}'{which}", self.queue.name());
         match (self.has_journal, self.queue.durable_sequence()) {
             _ if self.sent == 0 => summary,
             (true, _) if durable => summary + ", all durable",
@@ -168,7 +173,11 @@ impl<'a> Sender<'a> {
             Sent::Full | Sent::TimedOut => self.send_when_there_is_room(key_hash, payload)?,
             Sent::Sequence(_) => true,
         };
-        self.sent += u64::from(sent);
+        if sent {
+            let last = self.producer.next_sequence() - 1;
+            self.first.get_or_insert(last);
+            self.sent += 1;
+        }
         Ok(sent)
     }
 

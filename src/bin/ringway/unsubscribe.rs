@@ -3,7 +3,8 @@
 use crate::args::Unsubscribe;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
-use crate::output::Console;
+use crate::output::{self, Console};
+use crate::subscriptions::find;
 
 pub fn run(
     unsubscribe: &Unsubscribe,
@@ -11,7 +12,19 @@ pub fn run(
     console: Console,
 ) -> Result<Ending, Failure> {
     let Unsubscribe { name, subscription } = unsubscribe;
-    open(name, owner)?.unsubscribe(subscription)?;
-    console.note(format_args!("removed subscription '{subscription}' of queue '{name}'"));
+    let queue = open(name, owner)?;
+    let info = queue.info()?;
+    queue.unsubscribe(subscription)?;
+    let left = find(&info, subscription).map_or(0, |found| {
+        let not_taken = info.next_sequence.saturating_sub(found.head_sequence);
+        not_taken.saturating_add(found.unacked)
+    });
+    let left = match left {
+        0 => String::new(),
+        left => {
+            format!(", which had {} that nobody had acknowledged", output::count(left, "message"))
+        }
+    };
+    console.note(format_args!("removed subscription '{subscription}' of queue '{name}'{left}"));
     Ok(Ending::Done)
 }
