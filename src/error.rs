@@ -425,12 +425,17 @@ impl fmt::Display for Error {
             ),
             Self::InUse { queue, consumers, producer } => write!(
                 f,
-                "queue '{queue}' is in use by {}; end them first, or remove it all the same with `ringway rm --force {queue}`",
+                "queue '{queue}' is in use by {}; end {} first, or remove it all the same with `ringway rm --force {queue}`",
                 match (producer, consumers) {
                     (true, 0) => "a producer".to_owned(),
                     (true, count) => format!("a producer and {}", consumers_text(*count)),
                     (false, 0) => "a journaler, or somebody who just came".to_owned(),
                     (false, count) => consumers_text(*count),
+                },
+                match (producer, consumers) {
+                    (true, 0) | (false, 1) => "it",
+                    (false, 0) => "whoever it is",
+                    _ => "them",
                 }
             ),
             Self::InvalidName { name, reason } => {
@@ -538,12 +543,17 @@ impl fmt::Display for Error {
             ),
             Self::SubscriptionInUse { queue, subscription, members } => write!(
                 f,
-                "subscription '{subscription}' of queue '{queue}' has {members} live member{}; end them first",
-                if *members == 1 { "" } else { "s" }
+                "subscription '{subscription}' of queue '{queue}' has {members} live member{} first",
+                if *members == 1 { "; end it" } else { "s; end them" }
+            ),
+            Self::SubscriptionsFull { queue, limit: 0 } => write!(
+                f,
+                "queue '{queue}' was made without room for named subscriptions; create it anew with room for some"
             ),
             Self::SubscriptionsFull { queue, limit } => write!(
                 f,
-                "queue '{queue}' has {limit} named subscriptions, as many as it can have; remove one with `ringway unsubscribe`, or create the queue with room for more"
+                "queue '{queue}' has {limit} named subscription{}, as many as it can have; remove one with `ringway unsubscribe`, or create the queue with room for more",
+                if *limit == 1 { "" } else { "s" }
             ),
             Self::Truncated { queue, size, expected } => write!(
                 f,

@@ -450,7 +450,10 @@ impl Terms {
                 && thousandths(asked.factor) == thousandths(factor)
         };
         if let Some(backoff) = options.backoff.filter(|&backoff| !same(backoff)) {
-            let text = |Backoff { first, factor, max }| format!("{first:?} by {factor} to {max:?}");
+            let text = |Backoff { first, factor, max }| match max {
+                Duration::ZERO => "none".to_owned(),
+                _ => format!("{first:?} by {factor} to {max:?}"),
+            };
             return Some(differs("its backoff", &text(self.backoff), &text(backoff)));
         }
         let time = |what, ours: Option<Duration>, theirs: Option<Duration>| {

@@ -404,7 +404,7 @@ impl Subscribe {
         }
         if self.lag == Some(Lag::Spill) && !has_history {
             return Some(
-                "what a consumer that spills has not read goes to a history directory, and the queue has none".into(),
+                "what a consumer that spills has not read goes to a history directory, and the queue has none; make it with one (`ringway create --history DIR`)".into(),
             );
         }
         let within = |time: Duration| (Duration::from_nanos(1)..=TIME_MAX).contains(&time);
@@ -424,7 +424,7 @@ impl Subscribe {
             }
             if self.dead_letters.is_none() && !has_history {
                 return Some(
-                    "a limit of deliveries needs a place for dead letters: the queue has no history directory, and this member names none".into(),
+                    "a limit of deliveries needs a place for dead letters: the queue has no history directory, and this member names none; make the queue with one (`ringway create --history DIR`), or have members name a directory (`ringway sub --dead-letters DIR`)".into(),
                 );
             }
         }

@@ -121,7 +121,7 @@ impl<'a> Settler<'a> {
         let settling = self.begin()?;
         if self.desk.dead_letters.is_none() {
             let queue = self.desk.segment.name().into();
-            let what = "a message cannot be rejected without a place for dead letters: the queue has no history directory, and this member names none".into();
+            let what = "a message cannot be rejected without a place for dead letters: the queue has no history directory, and this member names none; make the queue with one (`ringway create --history DIR`), or have members name a directory (`ringway sub --dead-letters DIR`)".into();
             return Err(Error::InvalidOption { queue, what });
         }
         let Some((portion, number)) = self.find(&settling, sequence) else {
