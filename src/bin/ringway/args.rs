@@ -590,6 +590,9 @@ pub struct Declare {
     pub keyed: bool,
     #[command(flatten)]
     pub terms: Terms,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -638,6 +641,9 @@ pub struct Unsubscribe {
     pub name: String,
     /// The subscription
     pub subscription: String,
+    /// Print JSON, of how it was
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -650,6 +656,9 @@ pub struct Seek {
     /// journal also -TIME, such as -5m, or a time of UTC, such as 2026-11-21T10:00:00Z
     #[arg(allow_hyphen_values = true, value_parser = options::start)]
     pub start: Start,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,10 +6,10 @@ use crate::args::Seek;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
-use crate::subscriptions::find;
+use crate::subscriptions::{find, one_as_json};
 
 pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let Seek { name, subscription, start } = seek;
+    let Seek { name, subscription, start, json } = seek;
     let queue = open(name, owner)?;
     let before = queue.info()?;
     queue.seek(subscription, *start)?;
@@ -33,6 +33,9 @@ pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, 
         console
             .note(format_args!("subscription '{subscription}' goes on with message {next}{over}"));
         note_gone(*start, next, console);
+        if *json {
+            output::json(&one_as_json(found))?;
+        }
     }
     Ok(Ending::Done)
 }

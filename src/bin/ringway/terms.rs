@@ -11,7 +11,7 @@ use crate::seek::note_gone;
 use crate::subscriptions::{find, one_as_json};
 
 pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let Declare { name, subscription, from, lag, keyed, terms } = declare;
+    let Declare { name, subscription, from, lag, keyed, terms, json } = declare;
     let mut options = Subscribe::new().named(subscription).from(*from);
     if let Some(lag) = *lag {
         options = options.on_lag(lag);
@@ -23,14 +23,21 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
     let is_new = queue.declare(&terms.put_on(options, None))?;
     let what = if is_new { "is made" } else { "is there already" };
     console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
-    if let Some(made) = find(&queue.info()?, subscription).filter(|_| is_new) {
-        note_gone(*from, made.head_sequence, console);
+    if let Some(found) = find(&queue.info()?, subscription) {
+        if is_new {
+            note_gone(*from, found.head_sequence, console);
+        }
+        if *json {
+            let mut value = one_as_json(found);
+            value["made"] = is_new.into();
+            output::json(&value)?;
+        }
     }
     Ok(Ending::Done)
 }
 
 pub fn alter(alter: &Alter, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let Alter { name, subscription, terms, json } = alter;
+    let Alter { name, subscription, terms, json, .. } = alter;
     let queue = open(name, owner)?;
     let before = queue.info()?;
     let no_such = || Error::NoSuchSubscription {

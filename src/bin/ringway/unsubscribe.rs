@@ -4,18 +4,22 @@ use crate::args::Unsubscribe;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
-use crate::subscriptions::find;
+use crate::subscriptions::{find, one_as_json};
 
 pub fn run(
     unsubscribe: &Unsubscribe,
     owner: Option<u32>,
     console: Console,
 ) -> Result<Ending, Failure> {
-    let Unsubscribe { name, subscription } = unsubscribe;
+    let Unsubscribe { name, subscription, json } = unsubscribe;
     let queue = open(name, owner)?;
     let info = queue.info()?;
     queue.unsubscribe(subscription)?;
-    let left = find(&info, subscription).map_or(0, |found| {
+    let found = find(&info, subscription);
+    if let Some(found) = found.filter(|_| *json) {
+        output::json(&one_as_json(found))?;
+    }
+    let left = found.map_or(0, |found| {
         let not_taken = info.next_sequence.saturating_sub(found.head_sequence);
         not_taken.saturating_add(found.unacked)
     });
