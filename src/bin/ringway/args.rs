@@ -148,7 +148,7 @@ pub enum Command {
     Journal(WriteJournal),
     /// Look after a journal as it lies on disk
     Log(Log),
-    /// Send what is in a journal to a queue, as fast as it was sent or faster
+    /// Send what is in a journal to a queue, at the speed it was sent, or faster or slower
     Replay(Replay),
     /// Measure this machine, and loads of one's own beside what theory says
     Bench(Bench),
@@ -363,7 +363,7 @@ pub struct Pub {
     #[arg(short, long, value_name = "SIZE", default_value = "16MiB", requires = "create")]
     #[arg(value_parser = options::size)]
     pub capacity: ByteSize,
-    /// What ends each message of the input: a character, '\n', '\0', or len32, which is no end but
+    /// What ends each message of the input: one byte, '\n', '\t', '\0', or len32, which is no end but
     /// the length before it (32 bits, little-endian)
     #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
     #[arg(value_parser = options::delimiter)]
@@ -383,7 +383,7 @@ pub struct Pub {
     /// Take each message's key from this field of it, counted from 1
     #[arg(long, value_name = "NUMBER")]
     pub key_field: Option<NonZeroUsize>,
-    /// What stands between fields: a character; blanks if none is given
+    /// What stands between fields: one byte, '\n', '\t' or '\0'; blanks if none is given
     #[arg(long, value_name = "CHARACTER", requires = "key_field", value_parser = options::byte)]
     pub key_separator: Option<u8>,
     #[command(flatten)]
@@ -396,7 +396,8 @@ pub struct Sending {
     /// Wait for this many consumers before the first message
     #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
     pub wait_for: usize,
-    /// End the stream after the last message: consumers end when they have received it
+    /// End the stream after the last message: consumers end when they have received it. A later `pub`
+    /// opens it again
     #[arg(long)]
     pub close: bool,
     #[command(flatten)]
@@ -452,7 +453,7 @@ pub struct Sub {
     /// acknowledged does not count, though it may yet come back
     #[arg(short, long)]
     pub exit_on_end: bool,
-    /// What to put behind each message: a character, '\n', '\0', or len32, the length before it
+    /// What to put behind each message: one byte, '\n', '\t', '\0', or len32, the length before it
     /// (32 bits, little-endian)
     #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
     #[arg(value_parser = options::delimiter)]
@@ -734,7 +735,7 @@ pub struct Dump {
     pub directory: PathBuf,
     #[command(flatten)]
     pub extent: Extent,
-    /// What to put behind each message: a character, '\n', '\0', or len32, the length before it
+    /// What to put behind each message: one byte, '\n', '\t', '\0', or len32, the length before it
     /// (32 bits, little-endian)
     #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
     #[arg(value_parser = options::delimiter)]
@@ -786,7 +787,7 @@ pub struct Replay {
     /// The queue
     #[arg(long, value_name = "NAME")]
     pub into: String,
-    /// How fast: a multiple of how fast they were sent, such as 2x, or max
+    /// At the speed it was sent (1x), or faster or slower: 2x, 0.5x, or max, without any pause
     #[arg(long, value_name = "SPEED", default_value = "1x", value_parser = options::speed)]
     pub speed: Speed,
     #[command(flatten)]

@@ -65,8 +65,8 @@ pub struct Common {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = options::size)]
     pub capacity: ByteSize,
     /// Fail with exit code 5 if a number is beyond a limit, such as `p99>20us`, `lost>0` or
-    /// `wait_mean_ratio>1.1`; may be given several times. One that the run does not measure is
-    /// refused before it
+    /// `wait_mean_ratio>1.1`; a time without a unit is in nanoseconds. May be given several times.
+    /// One that the run does not measure is refused before it
     #[arg(long, value_name = "LIMIT", value_parser = str::parse::<Limit>)]
     pub fail_if: Vec<Limit>,
     /// Draw a report, a page of HTML
