@@ -88,8 +88,9 @@ fn a_message_beyond_the_limit_is_named() {
         [b"short\n", &*vec![b'x'; limit], b"\n", &*vec![b'y'; limit + 1], b"\nnever\n"].concat();
     let sent = run_with(&["pub", &name], &input);
     assert_eq!(code(&sent), 1);
-    let words = "line 3 of the standard input has more than 8192 bytes; sent 2 messages before it";
+    let words = "line 3 of the standard input has more than the 8192 bytes that the queue takes";
     assert!(said(&sent).contains(words), "{}", said(&sent));
+    assert!(said(&sent).ends_with("larger capacity; sent 2 messages before it\n"));
     let received = print(&["sub", &name, "--from", "oldest", "-e"]);
     assert_eq!(received, input[.."short\n".len() + limit + "\n".len()]);
 

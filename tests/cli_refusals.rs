@@ -151,3 +151,59 @@ fn what_is_sent_and_what_is_passed_over_is_told() {
     let said = note(&["unsubscribe", &name, "w"]);
     assert!(said.ends_with(&format!("removed subscription 'w' of queue '{}'\n", &*name)), "{said}");
 }
+#[test]
+fn what_is_wrong_is_said_in_words_that_help() {
+    let _watchdog = watchdog();
+    let name = queue("words", &["a"]);
+    let none = Name::new("words-none");
+    print(&["create", &none, "-q", "--subscriptions", "0"]);
+    print(&["declare", &name, "w"]);
+    let queue = &*name;
+    for (arguments, expected, words) in [
+        (&["create", queue][..], 1, "`create --if-missing` accepts"),
+        (&["create", "odd", "--history", "/dev/null"], 2, "/dev/null is not a directory"),
+        (&["create", "odd", "--members", "-1"], 2, "it is a whole number"),
+        (&["create", "odd", "--members", "99999999999"], 2, "it is too large"),
+        (&["info", queue, "--owner", "me"], 2, "it is a whole number"),
+        (&["info", queue, "--watch", "5"], 2, "5 has no unit: write 5s or 5ms"),
+        (&["pub", queue, "b", "--timeout", "5"], 2, "5 has no unit: write 5s or 5ms"),
+        (&["sub", queue, "--timeout", "5"], 2, "5 has no unit: write 5s or 5ms"),
+        (&["pub", queue, "b", "--key-field", "0"], 2, "fields count from 1"),
+        (&["dead-letters", "show", queue, "w", "x"], 2, "it is a whole number"),
+        (&["dead-letters", "show", queue, "w"], 2, "or give --all"),
+        (&["dead-letters", "send-again", queue, "w"], 2, "or give --all"),
+        (&["dead-letters", "drop", queue, "w"], 2, "--older-than or --keep"),
+        (&["alter", queue, "w", "--lag", "skip"], 2, "cannot be altered"),
+        (&["alter", queue, "w", "--keyed"], 2, "cannot be altered"),
+        (&["sub", queue, "--as", "w", "--backoff", "1s"], 1, "its backoff is none there"),
+        (&["sub", queue, "--as", "w", "--max-deliveries", "3"], 2, "--dead-letters DIR"),
+        (&["sub", queue, "--as", "v", "--lag", "spill"], 2, "create --history DIR"),
+        (&["declare", &none, "w"], 1, "was made without room for named subscriptions"),
+    ] {
+        refuse(arguments, expected, &[words]);
+        let said = said(&run(arguments));
+        assert!(!said.contains("::") && !said.contains("tip:"), "{said}");
+    }
+    let consumer = ringway::Queue::open(&name).unwrap();
+    let member = consumer.subscribe(&ringway::Subscribe::new().named("w")).unwrap();
+    refuse(&["unsubscribe", queue, "w"], 1, &["has 1 live member; end it first"]);
+    refuse(&["rm", queue], 1, &["in use by a consumer; end it first"]);
+    drop(member);
+    // What looks like a number below zero is a message like any other.
+    print(&["pub", queue, "-q", "-1"]);
+    assert_eq!(print(&["sub", queue, "--from", "-1", "-e"]), b"-1\n");
+    let said = note(&["alter", queue, "w", "--expires-after", "7d"]);
+    assert!(said.contains("removed after 7d without a member"), "{said}");
+}
+
+#[test]
+fn what_is_changed_is_told_as_json_too() {
+    let _watchdog = watchdog();
+    let name = queue("told-json", &["a", "b"]);
+    let declared = print_json(&["declare", &name, "w", "--from", "oldest", "--json"]);
+    assert_eq!((&declared["made"], &declared["head_sequence"]), (&true.into(), &0.into()));
+    assert_eq!(print_json(&["declare", &name, "w", "--json"])["made"], false);
+    assert_eq!(print_json(&["seek", &name, "w", "1", "--json"])["head_sequence"], 1);
+    let removed = print_json(&["unsubscribe", &name, "w", "--json"]);
+    assert_eq!((&removed["name"], &removed["lag_messages"]), (&"w".into(), &1.into()));
+}

@@ -60,8 +60,18 @@ pub fn parse() -> Arguments {
         Some(Color::Never) => ColorChoice::Never,
         Some(Color::Auto) | None => ColorChoice::Auto,
     };
-    let matches = Arguments::command().color(color).get_matches();
+    let matches = with_negative_numbers(Arguments::command()).color(color).get_matches();
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Has what looks like a negative number be a value, about which its parser says what is wrong, and not an
+/// option that there is none of.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let take = |argument: clap::Arg| {
+        let takes_values = argument.get_action().takes_values();
+        if takes_values { argument.allow_negative_numbers(true) } else { argument }
+    };
+    command.mut_args(take).mut_subcommands(with_negative_numbers)
 }
 
 fn color_of(arguments: impl Iterator<Item = OsString>) -> Option<Color> {
@@ -86,7 +96,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
     /// Trust only the queues of the user with this number, in place of your own and root's
-    #[arg(long, global = true, value_name = "UID")]
+    #[arg(long, global = true, value_name = "UID", value_parser = options::whole::<u32>)]
     pub owner: Option<u32>,
 }
 
@@ -182,10 +192,10 @@ pub struct Create {
     #[arg(short, long, value_name = "SIZE", default_value = "16MiB", value_parser = options::size)]
     pub capacity: ByteSize,
     /// How many consumers there can be at a time
-    #[arg(short, long, value_name = "COUNT", default_value_t = 1024)]
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1024, value_parser = options::whole::<u32>)]
     pub members: u32,
     /// How many named subscriptions there can be
-    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = options::whole::<u32>)]
     pub subscriptions: u32,
     /// If there is such a queue already, and it can be opened, leave it as it is, whatever is asked
     /// for, and succeed
@@ -375,13 +385,13 @@ pub struct Pub {
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
     pub rate: Option<f64>,
     /// End after this many messages
-    #[arg(short = 'n', long, value_name = "NUMBER")]
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = options::whole::<u64>)]
     pub count: Option<u64>,
     /// Give every message this key
     #[arg(long, value_name = "KEY", conflicts_with = "key_field")]
     pub key: Option<OsString>,
     /// Take each message's key from this field of it, counted from 1
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = options::field)]
     pub key_field: Option<NonZeroUsize>,
     /// What stands between fields: one byte, '\n', '\t' or '\0'; blanks if none is given
     #[arg(long, value_name = "CHARACTER", requires = "key_field", value_parser = options::byte)]
@@ -394,7 +404,7 @@ pub struct Pub {
 #[derive(Debug, Args)]
 pub struct Sending {
     /// Wait for this many consumers before the first message
-    #[arg(short, long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 0, value_parser = options::whole::<usize>)]
     pub wait_for: usize,
     /// End the stream after the last message: consumers end when they have received it. A later `pub`
     /// opens it again
@@ -447,7 +457,7 @@ pub struct Sub {
     #[arg(value_parser = options::start)]
     pub from: Start,
     /// End after this many messages, of all queues together
-    #[arg(short = 'n', long, value_name = "NUMBER")]
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = options::whole::<u64>)]
     pub count: Option<u64>,
     /// End when there is no message left in any of them. What other members have and have not
     /// acknowledged does not count, though it may yet come back
@@ -481,7 +491,7 @@ pub struct Sub {
     #[arg(long, value_name = "HOW", default_value = "park", value_parser = options::named::<Wait>())]
     pub wait: Wait,
     /// End when nothing has come for this long, with exit code 5
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = options::span)]
     pub timeout: Option<Duration>,
     /// Make the queue if there is none
     #[arg(long)]
@@ -499,7 +509,7 @@ pub struct Member {
     #[arg(long = "as", value_name = "SUBSCRIPTION", conflicts_with = "observe")]
     pub subscription: Option<String>,
     /// How many messages to have that are not acknowledged [default: 32, with --exec 1]
-    #[arg(long, value_name = "NUMBER", requires = "subscription")]
+    #[arg(long, value_name = "NUMBER", requires = "subscription", value_parser = options::whole::<u32>)]
     pub prefetch: Option<u32>,
     /// When messages are acknowledged: when they are written, or when the standard input says so:
     /// ack, ack-through, nack, reject (a dead letter at once) or extend, and a sequence, a line each;
@@ -522,7 +532,7 @@ pub struct Member {
     #[arg(long, requires = "subscription")]
     pub keyed: bool,
     /// Make a message a dead letter after this many deliveries without an acknowledgement
-    #[arg(long = "max-deliveries", value_name = "NUMBER", requires = "subscription")]
+    #[arg(long = "max-deliveries", value_name = "NUMBER", requires = "subscription", value_parser = options::whole::<u32>)]
     pub deliveries_max: Option<u32>,
     /// Pause before a refused message is delivered again: the first pause, the factor from each
     /// to the next, and the longest; 100ms:2:1m where only the first is given
@@ -531,12 +541,12 @@ pub struct Member {
     pub backoff: Option<Backoff>,
     /// Pass messages on to others if a member shows no progress for this long
     #[arg(long, value_name = "TIME", requires = "subscription")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = options::span)]
     pub ack_within: Option<Duration>,
     /// Remove the subscription when it is in somebody's way, the producer's say, and has had no member
     /// for this long
     #[arg(long, value_name = "TIME", requires = "subscription")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = options::span)]
     pub expires_after: Option<Duration>,
     /// Where dead letters go, if not to the queue's history
     #[arg(long, value_name = "DIRECTORY", requires = "subscription")]
@@ -612,6 +622,11 @@ pub struct Alter {
     pub subscription: String,
     #[command(flatten)]
     pub terms: Terms,
+    /// What cannot be altered
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = options::fixed)]
+    lag: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = options::fixed)]
+    keyed: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,7 @@
 //! `ringway create`.
 
+use std::path::Path;
+
 use ringway::{AtLimit, Error, Queue, QueueOptions};
 use serde_json::Value;
 
@@ -10,6 +12,9 @@ use crate::output::{self, Console, bytes};
 
 pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Create { name, capacity, members, subscriptions, if_missing, mode, json, history } = create;
+    if let Some(directory) = history.directory.as_ref().filter(|path| is_no_directory(path)) {
+        return Err(Failure::Usage(format!("{} is not a directory", directory.display())));
+    }
     let options = QueueOptions::new().capacity(capacity.as_u64()).mode(*mode);
     let options = options.members(*members).subscriptions(*subscriptions);
     let queue = match Queue::create(name, &with_history(options, history)) {
@@ -51,6 +56,10 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
         console.note(format_args!("the journal goes on with message {}", info.next_sequence));
     }
     Ok(Ending::Done)
+}
+
+fn is_no_directory(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_dir())
 }
 
 /// Opens a queue of a user whom the caller trusts, or makes it if there is none.

@@ -57,8 +57,9 @@ fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, 
 }
 
 fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    let which = some.which()?;
     let letters = Letters::open(&some.of, owner)?;
-    let ids = letters.choose(some.which(), console)?;
+    let ids = letters.choose(which, console)?;
     let mut stdout = io::stdout().lock();
     for letter in letters.of(&ids)? {
         let letter = letter?;
@@ -77,9 +78,10 @@ fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Endi
 
 fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let SendAgain { some, into, patience } = again;
+    let which = some.which()?;
     let letters = Letters::open(&some.of, owner)?;
     // What is not there is to be known before anybody waits for a place.
-    let chosen = letters.choose(some.which(), console)?;
+    let chosen = letters.choose(which, console)?;
     if chosen.is_empty() {
         letters.note_none(console);
         if some.of.json {
@@ -94,8 +96,9 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let interrupt = Interrupt::catch()?;
     let sender = Sender::open(target.clone(), *patience, &interrupt, console)?;
     if let Some(others) = letters.others_at(&target)? {
+        let hint = if into.is_none() { "; --into sends it to another queue" } else { "" };
         console.note(format_args!(
-            "{others} of '{}' will get this too, perhaps for the second time; --into sends it to another queue",
+            "{others} of '{}' will get this too, perhaps for the second time{hint}",
             some.of.name
         ));
     }
@@ -103,7 +106,7 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let sending = Sending { wait_for: 0, close: false, patience: *patience };
     let ended = sender.run(&sending, "sent", |sender| {
         // While it waited others may have dealt with some, which are passed over, and given up more.
-        let ids = match some.which() {
+        let ids = match which {
             Which::Ids(_) => chosen,
             which => letters.choose(which, Console::new(true))?,
         };
@@ -130,8 +133,9 @@ fn drop_letters(
     owner: Option<u32>,
     console: Console,
 ) -> Result<Ending, Failure> {
+    let which = some.which()?;
     let letters = Letters::open(&some.of, owner)?;
-    let chosen = letters.choose(some.which(), console)?;
+    let chosen = letters.choose(which, console)?;
     // Others may have dropped some since.
     let dropped = letters.drop(&chosen)?;
     if some.of.json {
@@ -152,20 +156,33 @@ enum Which<'a> {
     AllButNewest(usize),
 }
 
+impl<'a> Which<'a> {
+    /// Those with these ids, of which there is one at least.
+    fn ids(ids: &'a [u64], others: &str) -> Result<Self, Failure> {
+        if ids.is_empty() {
+            let what = format!(
+                "name dead letters by their ids, which `ringway dead-letters ls` lists, or give {others}"
+            );
+            return Err(Failure::Usage(what));
+        }
+        Ok(Self::Ids(ids))
+    }
+}
+
 impl SomeLetters {
-    fn which(&self) -> Which<'_> {
-        if self.all { Which::All } else { Which::Ids(&self.ids) }
+    fn which(&self) -> Result<Which<'_>, Failure> {
+        if self.all { Ok(Which::All) } else { Which::ids(&self.ids, "--all") }
     }
 }
 
 impl DropLetters {
-    fn which(&self) -> Which<'_> {
-        match (self.older_than, self.keep) {
+    fn which(&self) -> Result<Which<'_>, Failure> {
+        Ok(match (self.older_than, self.keep) {
             (Some(age), _) => Which::OlderThan(age),
             (None, Some(count)) => Which::AllButNewest(count),
             (None, None) if self.all => Which::All,
-            (None, None) => Which::Ids(&self.ids),
-        }
+            (None, None) => return Which::ids(&self.ids, "--all, --older-than or --keep"),
+        })
     }
 }
 

@@ -170,10 +170,11 @@ fn most_similar(name: &str, names: Vec<String>) -> Option<String> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Queue { error, meant: None } | Self::TimedOut(error) => write!(f, "{error}"),
+            Self::Queue { error, meant: None } => f.write_str(&in_our_words(error)),
             Self::Queue { error, meant: Some(name) } => {
-                write!(f, "{error}; did you mean '{name}'?")
+                write!(f, "{}; did you mean '{name}'?", in_our_words(error))
             }
+            Self::TimedOut(error) => write!(f, "{error}"),
             Self::NoPlace(error) => write!(f, "{error}; --standby TIME waits for its place"),
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
             Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
@@ -221,5 +222,21 @@ impl fmt::Display for Failure {
             Self::Some { failed, of, .. } => write!(f, "{failed} of {of} queues failed"),
             Self::System { source, doing } => write!(f, "cannot {doing}: {source}"),
         }
+    }
+}
+
+/// What the library says, where it speaks to programs, in words for who uses this one.
+fn in_our_words(error: &Error) -> String {
+    match error {
+        Error::AlreadyExists { queue } => format!(
+            "queue '{queue}' exists already: use it as it is, which `create --if-missing` accepts, or remove it first with `ringway rm {queue}`"
+        ),
+        Error::Stale { queue } => {
+            format!("queue '{queue}' was removed, or replaced by another of that name")
+        }
+        Error::SubscriptionDiffers { queue, subscription, what } => format!(
+            "subscription '{subscription}' of queue '{queue}' is not what was asked for: {what}; leave it out to get what is there; while the subscription has no member, `ringway alter {queue} {subscription}` changes its terms, but not its lag policy and keys, and `ringway unsubscribe {queue} {subscription}` removes it, and its place with it"
+        ),
+        error => error.to_string(),
     }
 }

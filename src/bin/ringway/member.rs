@@ -15,7 +15,7 @@ use crate::dialogue::Dialogue;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, is_abandoned};
 use crate::options::Backoff;
-use crate::output::Console;
+use crate::output::{self, Console};
 use crate::sink::{Sink, key_hash};
 use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
 use crate::subscriptions::find;
@@ -267,7 +267,7 @@ impl Handler for Executor<'_> {
         let what = match message.nack()? {
             Nacked::Retry(Duration::ZERO) => "it will be delivered again".into(),
             Nacked::Retry(pause) => {
-                format!("it will be delivered again in {}", humantime::format_duration(pause))
+                format!("it will be delivered again in {}", output::duration(pause))
             }
             Nacked::DeadLetter => "it is a dead letter now".into(),
             Nacked::Late => "it has passed to another member".into(),

@@ -1,6 +1,7 @@
 //! Values of options, from what people write.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -71,9 +72,7 @@ pub fn backoff(text: &str) -> Result<Backoff, String> {
     const FACTOR: f64 = 2.0;
     const MAX: Duration = Duration::from_secs(60);
     let parts: Vec<_> = text.split(':').collect();
-    let time = |part: &str| {
-        humantime::parse_duration(part).map_err(|error| format!("'{part}' is no time: {error}"))
-    };
+    let time = |part: &str| span(part).map_err(|what| format!("'{part}' is no time: {what}"));
     let factor =
         |part: &str| part.parse().map_err(|_| format!("'{part}' is no factor, such as 1.5"));
     match parts[..] {
@@ -104,6 +103,11 @@ pub fn or_none<T>(
         "none" => Ok(Term(None)),
         _ => read(text).map(|value| Term(Some(value))),
     }
+}
+
+/// Refuses a term that a subscription has for good.
+pub fn fixed(_: &str) -> Result<String, String> {
+    Err("lag policy and keys of a subscription cannot be altered; `ringway unsubscribe` removes it, and its place with it, and `ringway declare` makes it anew".into())
 }
 
 pub fn count(text: &str) -> Result<u32, String> {
@@ -188,18 +192,47 @@ fn moment(text: &str) -> Option<SystemTime> {
     }
 }
 
+/// A time, which may be none at all.
+pub fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| {
+        without_unit(text).unwrap_or_else(|| "it is a time, such as 500ms, 90s or 7d".into())
+    })
+}
+
+fn without_unit(text: &str) -> Option<String> {
+    is_number(text).then(|| format!("{text} has no unit: write {text}s or {text}ms"))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A time above zero.
 pub fn time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("it is a time above zero, such as 90s or 7d".into()),
+    match span(text) {
+        Ok(time) if time.is_zero() => Err("it is a time above zero, such as 90s or 7d".into()),
+        time => time,
     }
+}
+
+/// A number that counts or names something.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| {
+        if is_number(text) { "it is too large" } else { "it is a whole number from 0 on" }.into()
+    })
+}
+
+/// The number of a field.
+pub fn field(text: &str) -> Result<NonZeroUsize, String> {
+    NonZeroUsize::new(whole(text)?).ok_or_else(|| "fields count from 1".into())
 }
 
 /// How often to look.
 pub fn interval(text: &str) -> Result<Duration, String> {
     time(text).map_err(|_| {
-        "it is a time above zero, such as 500ms; the queue's name comes before it".into()
+        without_unit(text).unwrap_or_else(|| {
+            "it is a time above zero, such as 500ms; the queue's name comes before it".into()
+        })
     })
 }
 

@@ -204,15 +204,28 @@ pub fn exact_time(moment: SystemTime) -> String {
     humantime::format_rfc3339_nanos(moment).to_string()
 }
 
-/// A time for people, to the precision that they read: `2m 5s`, `310ms`.
+/// A time for people, to the precision that they read: `2m 5s`, `310ms`, `7d`. Of months nobody knows
+/// how long they are.
 pub fn duration(time: Duration) -> String {
     const MS: Duration = Duration::from_millis(1);
+    const YEAR: u64 = 31_557_600;
+    const DAY: u64 = 24 * 3600;
     let precise = match time {
         _ if time >= Duration::from_secs(10) => Duration::from_secs(time.as_secs()),
         _ if time >= MS => Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(0)),
         _ => time,
     };
-    humantime::format_duration(precise).to_string()
+    let seconds = precise.as_secs();
+    if seconds >= YEAR && seconds.is_multiple_of(YEAR) {
+        return format!("{}y", seconds / YEAR);
+    }
+    let days = seconds / DAY;
+    let rest = precise.saturating_sub(Duration::from_secs(days * DAY));
+    match (days, rest.is_zero()) {
+        (0, _) => humantime::format_duration(rest).to_string(),
+        (_, true) => format!("{days}d"),
+        (_, false) => format!("{days}d {}", humantime::format_duration(rest)),
+    }
 }
 
 /// A time for programs.
@@ -233,4 +246,19 @@ pub fn count(number: u64, thing: &str) -> String {
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        const DAY: u64 = 24 * 3600;
+        let of = |seconds| duration(Duration::from_secs(seconds));
+        assert_eq!((of(90), of(DAY), of(7 * DAY)), ("1m 30s".into(), "1d".into(), "7d".into()));
+        assert_eq!((of(90 * DAY + 3600), of(31_557_600)), ("90d 1h".into(), "1y".into()));
+        assert_eq!(duration(Duration::from_micros(1_500)), "1ms");
+        assert_eq!(duration(Duration::ZERO), "0s");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::Patience;
+use crate::options;
 
 #[derive(Debug, Args)]
 pub struct DeadLetters {
@@ -46,7 +47,7 @@ pub struct SomeLetters {
     #[command(flatten)]
     pub of: LettersOf,
     /// Which: numbers that `dead-letters ls` lists
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID", conflicts_with = "all", value_parser = options::whole::<u64>)]
     pub ids: Vec<u64>,
     /// All of this queue; those of others in the same directory are taken by their numbers alone
     #[arg(long)]
@@ -67,17 +68,17 @@ pub struct DropLetters {
     #[command(flatten)]
     pub of: LettersOf,
     /// Which: numbers that `dead-letters ls` lists
-    #[arg(value_name = "ID", required_unless_present = "which", conflicts_with = "which")]
+    #[arg(value_name = "ID", conflicts_with = "which", value_parser = options::whole::<u64>)]
     pub ids: Vec<u64>,
     /// All of this queue; those of others in the same directory are taken by their numbers alone
     #[arg(long, group = "which")]
     pub all: bool,
     /// Those that were given up longer ago than this
     #[arg(long, value_name = "TIME", group = "which")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = options::span)]
     pub older_than: Option<Duration>,
     /// All but this many of the newest
-    #[arg(long, value_name = "COUNT", group = "which")]
+    #[arg(long, value_name = "COUNT", group = "which", value_parser = options::whole::<usize>)]
     pub keep: Option<usize>,
 }
 
@@ -88,8 +89,8 @@ Examples:
   ringway dead-letters send-again jobs workers --all --into mended
 
 All who receive from the queue get what is sent to it, also those who had it before; the program
-says how many. With --into only those who receive from that queue get it. A letter is dropped when its
-message was sent, and is durable if the queue that it was sent to has a journal.")]
+says how many. With --into only those who receive from that queue get it. A letter is dropped when
+its message was sent, and is durable if the queue that it was sent to has a journal.")]
 pub struct SendAgain {
     #[command(flatten)]
     pub some: SomeLetters,
