@@ -1,5 +1,6 @@
 //! What the program takes, and nothing else.
 
+mod columns;
 mod letters;
 mod model;
 
@@ -247,14 +248,7 @@ pub struct Ls {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  ringway info numbers
-  ringway info numbers --watch
-  ringway info numbers --watch 10s --json >> numbers.jsonl
-
-Rates are messages a second: of the producer those it sent; of a consumer those it received; of a
-member, and of a named subscription, those that were acknowledged.")]
+#[command(after_help = columns::OF_INFO)]
 pub struct Info {
     /// The queue
     pub name: String,
@@ -569,6 +563,7 @@ pub enum Format {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = columns::OF_SUBSCRIPTIONS)]
 pub struct Subscriptions {
     /// The queue
     pub name: String,
