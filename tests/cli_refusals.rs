@@ -207,3 +207,30 @@ fn what_is_changed_is_told_as_json_too() {
     let removed = print_json(&["unsubscribe", &name, "w", "--json"]);
     assert_eq!((&removed["name"], &removed["lag_messages"]), (&"w".into(), &1.into()));
 }
+#[test]
+fn help_says_what_the_columns_mean() {
+    let _watchdog = watchdog();
+    let name = queue("columns", &["a"]);
+    let consumer = ringway::Queue::open(&name).unwrap();
+    let member = consumer.subscribe(&ringway::Subscribe::new().named("w")).unwrap();
+    for (command, first) in [("info", "MEMBER "), ("subscriptions", "NAME ")] {
+        let shown = String::from_utf8(print(&[command, &name])).unwrap();
+        let help = String::from_utf8(print(&["help", command])).unwrap();
+        let header = shown.lines().find(|line| line.starts_with(first)).unwrap();
+        for column in header.split_whitespace() {
+            assert!(help.contains(&format!("\n  {column} ")), "{column} is not in {help}");
+        }
+    }
+    drop(member);
+}
+
+#[test]
+fn who_begins_where_a_subscription_is_already_is_told_so() {
+    let _watchdog = watchdog();
+    let name = queue("begin", &["a", "b"]);
+    let sub = |options: &[&str]| note(&[&["sub", &name, "--as", "w", "-e"], options].concat());
+    assert_eq!(sub(&["--from", "oldest"]), "");
+    let said = sub(&["--from", "oldest"]);
+    assert!(said.contains("goes on at 2: --from does not count; `ringway seek"), "{said}");
+    assert_eq!(sub(&[]), "");
+}

@@ -446,10 +446,11 @@ pub struct Sub {
     pub names: Vec<String>,
     /// Where to begin: oldest, newest, a sequence, or -N for the last N messages; in a queue with a
     /// journal also -TIME, such as -5m, for those of the last five minutes, or a time of UTC, such
-    /// as 2026-11-21T10:00:00Z
-    #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
-    #[arg(value_parser = options::start)]
-    pub from: Start,
+    /// as 2026-11-21T10:00:00Z [default: newest, which is the next message sent: what is there already
+    /// needs --from oldest]. With --as it counts only where this makes the subscription; `ringway
+    /// seek` moves one
+    #[arg(long, value_name = "START", allow_hyphen_values = true, value_parser = options::start)]
+    pub from: Option<Start>,
     /// End after this many messages, of all queues together
     #[arg(short = 'n', long, value_name = "NUMBER", value_parser = options::whole::<u64>)]
     pub count: Option<u64>,
@@ -584,7 +585,8 @@ pub struct Declare {
     pub name: String,
     /// The subscription
     pub subscription: String,
-    /// Where its first member begins; as for `ringway sub`
+    /// Where its first member begins; as for `ringway sub`. Without it, with the next message sent:
+    /// what is there already needs --from oldest
     #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
     #[arg(value_parser = options::start)]
     pub from: Start,

@@ -24,6 +24,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
     let mut sources = Vec::new();
     for name in &subscribe.names {
         let queue = open_one(subscribe, name, owner)?;
+        subscribe.note_place(&queue, console)?;
         // Its number is its place among the sources.
         set.add(queue.subscribe(&options(subscribe))?);
         sources.push(Source {

@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use ringway::{Consumer, Error, Lag, Message, Observer, Queue, QueueOptions, Received, Subscribe};
+use ringway::{
+    Consumer, Error, Lag, Message, Observer, Queue, QueueOptions, Received, Start, Subscribe,
+};
 
 use crate::args::Sub;
 use crate::create::open_or_create;
@@ -30,6 +32,7 @@ pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Endi
     };
     let queue = open_one(subscribe, name, owner)?;
     let interrupt = Interrupt::catch()?;
+    subscribe.note_place(&queue, console)?;
     let mut end = ReceivingEnd::of(&queue, subscribe)?;
     let mut handler = handler(&queue, subscribe, &end, &interrupt, console)?;
     let mut tally = Tally::default();
@@ -56,7 +59,7 @@ pub fn open_one(subscribe: &Sub, name: &str, owner: Option<u32>) -> Result<Queue
 
 /// What consumers, and members, are to be like.
 pub fn options(subscribe: &Sub) -> Subscribe {
-    let mut options = Subscribe::new().from(subscribe.from).wait(subscribe.wait);
+    let mut options = Subscribe::new().from(subscribe.begin()).wait(subscribe.wait);
     if let Some(lag) = subscribe.lag {
         options = options.on_lag(lag);
     }
@@ -70,6 +73,25 @@ pub fn options(subscribe: &Sub) -> Subscribe {
 }
 
 impl Sub {
+    /// Where to begin.
+    fn begin(&self) -> Start {
+        self.from.unwrap_or(Start::Newest)
+    }
+
+    /// Says that where to begin does not count, where the subscription has a place already. Who comes to
+    /// others that are at work asks for what they did.
+    pub fn note_place(&self, queue: &Queue, console: Console) -> Result<(), Failure> {
+        let (Some(name), Some(_)) = (&self.member.subscription, self.from) else { return Ok(()) };
+        let info = queue.info()?;
+        if let Some(found) = subscriptions::find(&info, name).filter(|it| it.members_alive == 0) {
+            let (next, queue) = (found.head_sequence, &info.name);
+            console.note(format_args!(
+                "subscription '{name}' of queue '{queue}' is there already and goes on at {next}: --from does not count; `ringway seek {queue} {name} START` moves it"
+            ));
+        }
+        Ok(())
+    }
+
     /// What missed messages make of an end: nothing, if they were not to be waited for.
     pub fn ending(&self, ending: Ending, missed: u64) -> Ending {
         let skips = self.observe || self.lag == Some(Lag::Skip);
@@ -239,7 +261,7 @@ pub enum ReceivingEnd {
 impl ReceivingEnd {
     fn of(queue: &Queue, subscribe: &Sub) -> Result<Self, Failure> {
         if subscribe.observe {
-            return Ok(Self::Observer(queue.observe_with(subscribe.from, subscribe.wait)?));
+            return Ok(Self::Observer(queue.observe_with(subscribe.begin(), subscribe.wait)?));
         }
         let consumer = queue.subscribe(&options(subscribe))?;
         Ok(match &subscribe.member.subscription {
