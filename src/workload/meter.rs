@@ -388,9 +388,9 @@ impl Measured {
     }
 
     /// Says that this service was among what made these waits. If it has no
-    /// [third moment](Service::finite_moments), the waits have no variance: the intervals of waits,
-    /// sojourns and of how many are there would hold far less often than they say, however long the
-    /// run, and are infinite from now on. If it has no second one either, all intervals are. A
+    /// [third moment](Service::finite_moments), the waits of one server have no variance, and those of
+    /// several may have none: the intervals of waits, sojourns and of how many are there would hold far
+    /// less often than they say, however long the run, and are infinite from now on. If it has no second one either, all intervals are. A
     /// simulation has said it already, and so has [`account`](crate::workload::account()) of the
     /// service of its offer.
     ///

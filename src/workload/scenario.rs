@@ -205,8 +205,8 @@ impl Scenario {
         self.keys
     }
 
-    /// The work offered over what the servers can do: rate times mean service over servers. At 1
-    /// and above a queue without a bound grows without end, unless nothing in it is random.
+    /// The work offered over what the servers can do: rate times mean service over servers. Above
+    /// 1 a queue without a bound grows without end; at 1 it does unless nothing in it is random.
     ///
     /// ```
     /// # use ringway::workload::{Arrival, Scenario};

@@ -125,9 +125,9 @@ impl Service {
 
     /// Pareto times: the probability that one is longer than `t` falls as `t` to the power of
     /// `-alpha`, which is from 1.2 to 1000. Their mean is from 1 ns to a day. Up to an alpha of 3
-    /// waits have no variance, so that there are no intervals for them. Up to one of 2 the variance
-    /// of the service, and with it the mean wait, is infinite; what is measured or simulated then
-    /// depends on how long it runs.
+    /// the waits of one server have no variance, and those of several may have none, so that there are
+    /// no intervals for waits. Up to one of 2 the variance of the service is infinite, and so is the
+    /// mean wait of one server; what is measured or simulated then depends on how long it runs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -180,7 +180,7 @@ impl Service {
     }
 
     /// How many of its moments are finite, as far as three. Two are a variance of the service; three
-    /// are one of the waits, without which their intervals do not hold.
+    /// are one of the waits of one server, without which their intervals do not hold.
     ///
     /// ```
     /// use ringway::workload::Service;

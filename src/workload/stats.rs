@@ -191,8 +191,8 @@ pub fn student_t(degrees: u32, confidence: f64) -> Result<f64, Error> {
 
 const DEGREES_MAX: u32 = 10_000;
 
-/// The probability of a t within `sqrt(degrees) tan(angle)` of 0, by the finite series of even and
-/// odd degrees (M. Abramowitz and I. Stegun, 1964, 26.7.3 and 26.7.4).
+/// The probability of a t within `sqrt(degrees) tan(angle)` of 0, by the finite series of odd and
+/// even degrees (M. Abramowitz and I. Stegun, 1964, 26.7.3 and 26.7.4).
 fn within_angle(angle: f64, degrees: u32) -> f64 {
     let (sine, cosine) = angle.sin_cos();
     let odd = degrees % 2 == 1;

@@ -54,8 +54,8 @@ impl Simulated {
 /// Simulates a scenario. A free server takes the message that has waited longest among those
 /// whose key nobody serves.
 ///
-/// At a load of 1 and above without a bound the queue grows without end: then the figures are
-/// those of this run's length.
+/// Above a load of 1, and at 1 if anything is random, a queue without a bound grows without end: then
+/// the figures are those of this run's length.
 ///
 /// ```
 /// use ringway::workload::{Arrival, Plan, Scenario, predict, simulate};

@@ -69,7 +69,7 @@ pub enum Basis {
     Exact,
     /// It is near, most of all at a high load.
     Approximation,
-    /// There is no formula: simulate.
+    /// There is no formula for it here: simulate.
     NoClosedForm,
 }
 

@@ -8,7 +8,7 @@ use crate::workload::theory::tail::Tail;
 use crate::workload::theory::{Basis, Prediction, erlang_b, erlang_c, little};
 use crate::workload::{Bound, Figures, Scenario, WhenFull};
 
-/// What theory says of a scenario: by an exact formula if there is one, else by an approximation,
+/// What theory says of a scenario: by an exact formula if there is one here, else by an approximation,
 /// else that there is none.
 ///
 /// Times count from a message's intended time. So a bound at which the producer waits changes
@@ -72,6 +72,11 @@ struct Formula {
 
 fn unbounded(scenario: &Scenario, places: Option<u32>) -> Prediction {
     let even = scenario.arrival().is_fixed() && scenario.service().is_fixed();
+    let is_full = scenario.load().total_cmp(&1.0).is_eq();
+    if is_full && scenario.arrival().is_trace() && scenario.service().is_fixed() {
+        let why = "a trace comes over and over, and so does its queue at a load of 1";
+        return Prediction { stable: Some(true), ..no_closed_form(scenario, why) };
+    }
     if scenario.load() > 1.0 || scenario.load() >= 1.0 && !even {
         return overloaded(scenario, places.is_some());
     }

@@ -350,7 +350,9 @@ fn the_right_model_is_chosen() {
 
     let trace = Arrival::trace(Trace::new("t", vec![1.0, 2.0]).unwrap());
     let with = |scenario: Scenario, places, when_full| bounded(&scenario, places, when_full);
-    let traced = Scenario::new(trace, "exp:1s".parse().unwrap(), 0.5, 1, None).unwrap();
+    let traced = |service: &str, rate| {
+        Scenario::new(trace.clone(), service.parse().unwrap(), rate, 1, None).unwrap()
+    };
     for (scenario, model, basis) in [
         (scenario("poisson", "exp:1s", 0.5, 1), "M/M/1", Exact),
         (scenario("erlang:1", "hyper:1s,1", 0.5, 1), "M/M/1", Exact),
@@ -364,7 +366,9 @@ fn the_right_model_is_chosen() {
         (scenario("hyper:3", "pareto:1s,3", 0.5, 1), "H2/G/1", Approximation),
         (scenario("fixed", "fixed:1s", 3.0, 3), "D/D/3", Exact),
         (scenario("poisson", "none", 0.5, 1), "M/0/1", Exact),
-        (traced, "G/M/1", Approximation),
+        (traced("exp:1s", 0.5), "G/M/1", Approximation),
+        (traced("exp:1s", 1.0), "G/M/1", Exact),
+        (traced("fixed:1s", 1.0), "G/D/1", NoClosedForm),
         (with(scenario("poisson", "exp:1s", 5.0, 2), 8, Reject), "M/M/2/8", Exact),
         (with(scenario("poisson", "exp:1s", 0.5, 2), 8, Wait), "M/M/2", Exact),
         (with(scenario("poisson", "pareto:1s,2.5", 5.0, 2), 2, Reject), "M/G/2/2", Exact),

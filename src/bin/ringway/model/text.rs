@@ -207,7 +207,7 @@ fn moments_warning(measured: &Measured) -> Option<Fact> {
     let text = match measured.finite_moments() {
         3.. => return None,
         2 => {
-            "service without a third moment leaves waits without a variance, and so without a +- that holds, however long the run"
+            "service without a third moment can leave waits without a variance, and so without a +- that holds, however long the run"
         }
         _ => "service without a variance leaves no figure a +- that holds, however long the run",
     };
