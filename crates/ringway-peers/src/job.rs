@@ -85,9 +85,10 @@ impl Job {
         }
     }
 
-    /// A process for each receiver, if there are processors enough; else one for all.
+    /// A process for each receiver, if there are processors enough; else one for all. Those that share
+    /// are always in one: the marks around what is measured come to one of them each.
     pub(crate) fn receivers_spread(&self) -> bool {
-        self.receivers > 1 && self.processors.len() > self.receivers
+        self.task != Task::Shared && self.receivers > 1 && self.processors.len() > self.receivers
     }
 }
 
