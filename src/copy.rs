@@ -9,6 +9,16 @@
 //! find out before anybody uses them. On x86-64 all of these stores come before a later release
 //! store.
 
+#![cfg_attr(loom, allow(dead_code, reason = "the model checks' words are copied one by one"))]
+
+/// How bytes are copied to where others may be reading.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) by: By,
+    pub(crate) first_line: FirstLine,
+    pub(crate) next_lines: NextLines,
+}
+
 /// How the first bytes are loaded. They are stored as vectors, which are fewer stores to wait for
 /// lines.
 #[derive(Clone, Copy, Debug)]
@@ -30,25 +40,36 @@ pub(crate) enum FirstLine {
     Last,
 }
 
+/// What becomes of the lines behind the bytes, for what is written next, which mostly has the same
+/// size. Others have had them last, so that they are better on their way before it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum NextLines {
+    /// The processor is told to fetch them.
+    Fetch,
+    /// Nothing: somebody else sees to them.
+    Leave,
+}
+
+/// A cache line, bytes: what a processor takes over at a time.
+pub(crate) const LINE: usize = 64;
+
+/// What is larger is copied by a string instruction, where those are fast.
+pub(crate) const BLOCKS_MAX: usize = 4096;
+
 /// Copies `size` bytes to `to`, which other processes may be reading.
 ///
 /// # Safety
 /// - `from` is readable for `size` bytes, `to` writable for `size` rounded up to 8.
 /// - `to` is aligned to 8, and nobody else writes there.
 /// - The two do not overlap.
+#[cfg(not(loom))]
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "words are the only way"))]
-pub(crate) unsafe fn into_shared(
-    by: By,
-    first_line: FirstLine,
-    to: *mut u8,
-    from: *const u8,
-    size: usize,
-) {
+pub(crate) unsafe fn into_shared(manner: Manner, to: *mut u8, from: *const u8, size: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(by, first_line, x86_64::Behind::IsNext, to, from, size);
+        x86_64::copy(manner, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -63,12 +84,15 @@ pub(crate) unsafe fn into_shared(
 /// - `from` is readable and `to` writable for `size` rounded up to 8.
 /// - `from` is aligned to 8.
 /// - The two do not overlap.
+#[cfg(not(loom))]
 #[inline]
 pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
-        x86_64::copy(By::Vectors, FirstLine::InTurn, x86_64::Behind::IsNothing, to, from, size);
+        const MANNER: Manner =
+            Manner { by: By::Vectors, first_line: FirstLine::InTurn, next_lines: NextLines::Leave };
+        x86_64::copy(MANNER, to, from, size);
     }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
@@ -78,16 +102,17 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
 }
 
 /// Finds out what the processor can do. Until it is called, copies do without.
+#[cfg(not(loom))]
 pub(crate) fn prepare() {
     #[cfg(target_arch = "x86_64")]
     x86_64::prepare();
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(loom)))]
 mod x86_64 {
     #![allow(clippy::disallowed_types, reason = "no part of the protocol")]
 
-    use super::{By, FirstLine};
+    use super::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines};
     use core::arch::asm;
     use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -98,23 +123,9 @@ mod x86_64 {
     /// Whether string instructions are fast.
     static HAS_STRINGS: AtomicBool = AtomicBool::new(false);
 
-    /// What is larger is copied by a string instruction.
-    const BLOCKS_MAX: usize = 4096;
-
-    const LINE: usize = 64;
-
     pub(super) fn prepare() {
         HAS_AVX.store(std::is_x86_feature_detected!("avx"), Ordering::Relaxed);
         HAS_STRINGS.store(std::is_x86_feature_detected!("ermsb"), Ordering::Relaxed);
-    }
-
-    /// What lies behind the bytes that are written.
-    #[derive(Clone, Copy, PartialEq)]
-    pub(super) enum Behind {
-        IsNothing,
-        /// The lines for what is written next, which mostly has the same size. Others have had
-        /// them last, so that they are better on their way before the next message is.
-        IsNext,
     }
 
     /// Has the processor fetch the lines of what is written next: from `end` on a word, `size` bytes,
@@ -146,14 +157,8 @@ mod x86_64 {
     /// # Safety
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
-    pub(super) unsafe fn copy(
-        by: By,
-        first_line: FirstLine,
-        behind: Behind,
-        to: *mut u8,
-        from: *const u8,
-        size: usize,
-    ) {
+    pub(super) unsafe fn copy(manner: Manner, to: *mut u8, from: *const u8, size: usize) {
+        let Manner { by, first_line, next_lines } = manner;
         // Whole words first, then by halves.
         match size {
             // SAFETY: by the caller's promise, and the bounds here; so are all below.
@@ -171,7 +176,7 @@ mod x86_64 {
                 } else {
                     // SAFETY: as above.
                     unsafe { copy_long(by, first_line, to, from, size) }
-                    if behind == Behind::IsNext {
+                    if next_lines == NextLines::Fetch {
                         fetch_to_write(to.wrapping_add(size), size);
                     }
                 }
@@ -490,7 +495,7 @@ mod x86_64 {
     }
 }
 
-#[cfg(any(not(target_arch = "x86_64"), test))]
+#[cfg(all(any(not(target_arch = "x86_64"), test), not(loom)))]
 mod portable {
     use crate::sync::{AtomicU64, Ordering};
 
@@ -527,22 +532,25 @@ mod portable {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{By, FirstLine, into_shared};
+    use super::{By, FirstLine, Manner, NextLines, into_shared};
 
     type Copy = unsafe fn(*mut u8, *const u8, usize);
 
     /// Every way to copy, which is to bring the same about: the names, the functions, and the
     /// sizes that each is for.
     fn copies() -> Vec<(&'static str, Copy, core::ops::RangeInclusive<usize>)> {
+        const fn manner(by: By, first_line: FirstLine, next_lines: NextLines) -> Manner {
+            Manner { by, first_line, next_lines }
+        }
+        const BY_WORDS: Manner = manner(By::Words, FirstLine::InTurn, NextLines::Fetch);
+        const AT_LAST: Manner = manner(By::Words, FirstLine::Last, NextLines::Leave);
+        const BY_VECTORS: Manner = manner(By::Vectors, FirstLine::InTurn, NextLines::Fetch);
         // SAFETY: of all closures here: passed on.
-        let into_by_words: Copy =
-            |to, from, size| unsafe { into_shared(By::Words, FirstLine::InTurn, to, from, size) };
-        let into_at_last: Copy =
-            // SAFETY: as above.
-            |to, from, size| unsafe { into_shared(By::Words, FirstLine::Last, to, from, size) };
-        let into: Copy =
-            // SAFETY: as above.
-            |to, from, size| unsafe { into_shared(By::Vectors, FirstLine::InTurn, to, from, size) };
+        let into_by_words: Copy = |to, from, size| unsafe { into_shared(BY_WORDS, to, from, size) };
+        // SAFETY: as above.
+        let into_at_last: Copy = |to, from, size| unsafe { into_shared(AT_LAST, to, from, size) };
+        // SAFETY: as above.
+        let into: Copy = |to, from, size| unsafe { into_shared(BY_VECTORS, to, from, size) };
         let all = 0..=1100;
         let mut copies: Vec<(_, Copy, _)> = vec![
             ("into, by words", into_by_words, all.clone()),

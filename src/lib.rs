@@ -81,7 +81,6 @@ mod acker;
 mod consumer;
 #[cfg(not(loom))]
 mod consumer_set;
-#[cfg(not(loom))]
 mod copy;
 #[cfg(not(loom))]
 mod error;

@@ -6,14 +6,13 @@
 //! atomics (model checks), and cannot tell them apart.
 
 #[cfg(not(loom))]
-pub(crate) use self::memory::{By, FirstLine, Region};
+pub(crate) use self::memory::Region;
 #[cfg(loom)]
-pub(crate) use self::model::{By, FirstLine, Region};
+pub(crate) use self::model::Region;
 
 #[cfg(not(loom))]
 mod memory {
-    use crate::copy;
-    pub(crate) use crate::copy::{By, FirstLine};
+    use crate::copy::{self, Manner};
     use crate::sync::{AtomicU32, AtomicU64};
 
     /// Raw: whoever makes one promises that the memory outlives it and all its copies.
@@ -77,18 +76,12 @@ mod memory {
         /// `offset` is a multiple of 8, `offset + payload.len()`, rounded up to 8, is within
         /// the region, and no other process writes there.
         #[inline(always)]
-        pub(crate) unsafe fn copy_in(
-            &self,
-            by: By,
-            first_line: FirstLine,
-            offset: usize,
-            payload: &[u8],
-        ) {
+        pub(crate) unsafe fn copy_in(&self, manner: Manner, offset: usize, payload: &[u8]) {
             debug_assert!(offset + payload.len().next_multiple_of(8) <= self.size);
             let to = self.base.wrapping_add(offset);
             // SAFETY: in bounds by the caller's promise. The payload may be one that a consumer of
             // this process lends from the same ring, but not from where the writer may write.
-            unsafe { copy::into_shared(by, first_line, to, payload.as_ptr(), payload.len()) }
+            unsafe { copy::into_shared(manner, to, payload.as_ptr(), payload.len()) }
         }
 
         /// Copies `size` bytes from `offset` to `to`; another process may be writing them, so
@@ -118,21 +111,8 @@ mod memory {
 mod model {
     use std::sync::Arc;
 
+    use crate::copy::Manner;
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
-
-    /// Words are the only way here.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) enum By {
-        Words,
-        Vectors,
-    }
-
-    /// And one after the other.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) enum FirstLine {
-        InTurn,
-        Last,
-    }
 
     /// The same memory as loom sees it: each word has either width, and is used in one only.
     #[derive(Clone, Debug)]
@@ -172,7 +152,7 @@ mod model {
             &self.halves[(self.base + offset) / 4]
         }
 
-        pub(crate) unsafe fn copy_in(&self, _: By, _: FirstLine, offset: usize, payload: &[u8]) {
+        pub(crate) unsafe fn copy_in(&self, _: Manner, offset: usize, payload: &[u8]) {
             for (index, bytes) in payload.chunks(8).enumerate() {
                 let mut word = [0; 8];
                 word[..bytes.len()].copy_from_slice(bytes);

@@ -57,8 +57,8 @@ impl Fences {
 
     /// Sleepers have been called, and this is the next message's sequence.
     pub(super) fn note_call(&mut self, ring: &Ring, sequence: u64) {
-        let is_stream = sequence.wrapping_sub(self.called_at) > Self::FEW_MESSAGES;
-        self.calls = if is_stream { 0 } else { self.calls.saturating_add(1) };
+        let is_alone = sequence.wrapping_sub(self.called_at) > Self::FEW_MESSAGES;
+        self.calls = if is_alone { 0 } else { self.calls.saturating_add(1) };
         self.called_at = sequence;
         if self.calls >= Self::CALLS && self.value() == BY_SLEEPERS {
             self.change(ring, BY_PRODUCER);
@@ -67,8 +67,8 @@ impl Fences {
 
     /// A sector has been filled, and this is the next message's sequence.
     pub(super) fn note_sector(&mut self, ring: &Ring, sequence: u64) {
-        let is_stream = sequence.wrapping_sub(self.called_at) > Self::MANY_MESSAGES;
-        if is_stream && self.registered && self.value() == BY_PRODUCER {
+        let nobody_sleeps = sequence.wrapping_sub(self.called_at) > Self::MANY_MESSAGES;
+        if nobody_sleeps && self.registered && self.value() == BY_PRODUCER {
             self.change(ring, BY_SLEEPERS);
         }
     }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The bytes that went through the ring, looked at about twice a sector.
+/// The bytes that went through the ring, looked at about once a sector: in a large ring it may be a while
+/// before it is found out that a stream has ended.
 #[derive(Debug)]
 pub(super) struct Rate {
     position: u64,
@@ -21,7 +22,7 @@ impl Rate {
     }
 
     /// Whether the producer was in a stream since the last time, if it has gone on by `enough` bytes.
-    pub(super) fn is_stream(&mut self, position: u64, enough: u64) -> Option<bool> {
+    pub(super) fn measure(&mut self, position: u64, enough: u64) -> Option<bool> {
         let bytes = position - self.position;
         if bytes < enough {
             return None;
@@ -54,9 +55,9 @@ mod tests {
     #[test]
     fn too_few_bytes_tell_nothing() {
         let mut rate = Rate::new(100);
-        assert_eq!(rate.is_stream(199, 100), None);
+        assert_eq!(rate.measure(199, 100), None);
         std::thread::sleep(Duration::from_micros(100));
-        assert_eq!(rate.is_stream(200, 100), Some(false));
-        assert_eq!(rate.is_stream(200, 100), None);
+        assert_eq!(rate.measure(200, 100), Some(false));
+        assert_eq!(rate.measure(200, 100), None);
     }
 }

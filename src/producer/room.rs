@@ -66,7 +66,7 @@ impl Producer {
     /// Tells the writer whether it is in a stream.
     fn note_rate(&mut self) {
         let enough = self.segment.geometry().sector_size() / 2;
-        if let Some(is_stream) = self.rate.is_stream(self.writer.place().position, enough) {
+        if let Some(is_stream) = self.rate.measure(self.writer.place().position, enough) {
             self.writer.set_stream(is_stream);
         }
     }

@@ -10,9 +10,10 @@
 //!
 //! A *position* counts bytes since the queue's birth and never wraps; `position % capacity` is
 //! where it lies in the ring. Frames follow each other without gaps; none crosses the end of a
-//! lap, which padding fills. The *licence* is the position up to which the writer may write; it
-//! is a multiple of the sector size and never goes back. What lies below `licence - capacity`,
-//! the *floor*, may be overwritten at any moment; what lies above is whole.
+//! lap, which padding fills. The *licence* is the position up to which the writer has asked to
+//! write; it is a multiple of the sector size and never goes back. Once no member objects it is
+//! *granted*. What lies below `licence - capacity`, the *floor*, may be overwritten at any moment;
+//! what lies above is whole.
 //!
 //! # Invariants
 //!
@@ -20,8 +21,9 @@
 //!   committed there. So no payload of an earlier lap is ever taken for a commit word: a reader
 //!   looks only at a frame boundary, and each boundary was zeroed before the commit word that
 //!   leads to it was stored.
-//! - **RESERVE.** A frame and the word after it lie within the licence and within the lap, and so
-//!   does what is stored to for the sake of its line before there is a message.
+//! - **RESERVE.** A message and the word after it lie within the licence that was granted and within
+//!   the lap, and so does every word that is stored to only to have its line. Padding ends the lap;
+//!   the word after it is the next lap's first, and granted too.
 //! - **NEWEST.** The newest entry of the sector index is never below the floor. What lies between
 //!   the two ends of the ring at worst: from the entry to the end of what is committed, a sector
 //!   and a frame (3/16 of the ring); then a batch whose entries are recorded only after it: its
@@ -35,7 +37,7 @@
 //! |---------|-----------------------------------------|-------------------------------------|---------|
 //! | PUBLISH | [`Writer`]: store of the commit word    | readers: load of the commit word    | the frame, the zero behind it, the licence and the index entry before it |
 //! | RETIRE  | held reader: store of its cursor        | writer: load of the cursors         | the end of the reader's loads |
-//! | LICENCE | writer: store, fence, frames            | copying reader: copy, fence, load   | whether the copy is of the frame it began with |
+//! | LICENCE | writer: store, fence, stores to the ring | copying reader: copy, fence, load  | whether the copy is of the frame it began with |
 //! | JOIN    | writer: store of the licence, fence, load of the count of joins, then of the members | joiner: store of its member line, then of the count, fence, load of the licence | at least one sees the other |
 //! | INDEX   | writer: both halves of an entry         | anybody: both halves of an entry    | halves that belong together |
 //! | CLOSE   | writer: store of `closed`               | reader: load of `closed`            | all commits before the end |
@@ -61,8 +63,8 @@
 //! load). If any loaded byte came from a store after the writer's fence, the fences synchronize,
 //! and the reader's load of the licence finds that step of it or a later one: the reader learns
 //! that its position is below the floor, and drops the copy. This holds for the commit word
-//! too, so nothing is judged corrupt before the licence has been looked at. A member or a group that
-//! spills does the same with the licence that was *granted*, which is stored, with a fence behind,
+//! too, so nothing is judged corrupt before the licence has been looked at. A consumer or a named
+//! subscription that spills does the same with the licence that was *granted*, which is stored, with a fence behind,
 //! once nobody objects, and never goes back: while the licence is ahead of it nothing is
 //! overwritten, and what is to be overwritten next may not be in the files yet.
 //!

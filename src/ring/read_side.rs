@@ -441,8 +441,8 @@ impl Buffer {
     }
 
     #[cfg(all(test, loom))]
-    pub(super) fn first_word(&self) -> u64 {
-        self.words[0]
+    pub(super) fn words(&self, copy: Span) -> &[u64] {
+        &self.words[copy.offset / 8..(copy.offset + copy.size) / 8]
     }
 
     /// The payload of a copy.

@@ -1,16 +1,14 @@
 //! The writer: it reserves room, fills frames, and commits them.
 //!
-//! Its hot path has one branch, whether two such frames end at or below a limit. Everything that
-//! happens once a sector hides behind it: the licence, the end of the lap, the sector index.
+//! Its hot path asks one question about room, whether two such frames end at or below a limit.
+//! Everything that happens once a sector hides behind it: the licence, the end of the lap, the
+//! sector index.
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
+use crate::copy::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines};
 use crate::layout;
-use crate::region::{By, FirstLine};
 use crate::sync::{Ordering, fence, load_acquire};
-
-/// What a processor takes over at a time, bytes.
-const LINE: usize = 64;
 
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
@@ -26,8 +24,8 @@ pub(crate) struct Writer {
     needs: Needs,
     /// What has to be in the files before it is overwritten.
     keeps: Keeps,
-    /// Whether messages come so fast that the lines for longer ones are not to be taken over before
-    /// they are written: the stores to them wait in the processor's queue already.
+    /// Whether messages come so fast that the lines of longer ones are not to be taken over by stores:
+    /// those would wait in front of the messages' own in the processor's queue, which is full already.
     is_stream: bool,
 }
 
@@ -136,8 +134,7 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
-        let (by, first_line) = (By::Words, FirstLine::Last);
-        let filled = self.head.fill(&self.ring, extensions, by, first_line, payload, 2)?;
+        let filled = self.head.fill(&self.ring, extensions, self.manner(), payload, 2)?;
         self.ring.commit(filled);
         self.take_lines(filled);
         Some(sequence)
@@ -151,8 +148,7 @@ impl Writer {
         payload: &[u8],
     ) -> Option<u64> {
         let sequence = self.head.sequence;
-        let (by, first_line) = (By::Words, FirstLine::Last);
-        let filled = self.head.fill(&self.ring, extensions, by, first_line, payload, 1)?;
+        let filled = self.head.fill(&self.ring, extensions, self.manner(), payload, 1)?;
         self.commit_alone(filled);
         Some(sequence)
     }
@@ -200,24 +196,33 @@ impl Writer {
         }
     }
 
-    /// Behind a commit, while nobody waits for it, takes over the lines that the next frame will be
-    /// written to if it is as long as this one: it ends within the limit. What has to be had of them
-    /// before the next commit delays that message, and only a store brings them, a prefetch does not
-    /// (perf-notes.md, "The lines of the next message").
+    /// How the payload of a message is copied that is sent by itself. In a stream the lines of the next
+    /// one are fetched; else [`Self::take_lines`] has them, and a fetch would delay the commit.
+    #[inline(always)]
+    fn manner(&self) -> Manner {
+        let next_lines = if self.is_stream { NextLines::Fetch } else { NextLines::Leave };
+        Manner { by: By::Words, first_line: FirstLine::Last, next_lines }
+    }
+
+    /// Behind a commit, while nobody who polls waits for it, takes over the lines that the next frame
+    /// will be written to if it is as long as this one: it ends within the limit. What has to be had
+    /// of them before the next commit delays that message, and for messages that are waited for a
+    /// store brings them where a prefetch does not (perf-notes.md, "The lines of the next message").
+    /// Who sleeps is called afterwards.
     #[inline(always)]
     fn take_lines(&self, filled: Filled) {
         if filled.frame_size() <= LINE {
             self.ring.take_line(filled.next_end());
         } else if filled.frame_size() <= 2 * LINE {
-            // These few cost a stream nothing.
+            // As below, without a loop: so few cost a stream nothing.
             self.ring.take_line(filled.end + LINE);
             self.ring.take_line(filled.next_end());
         } else if !self.is_stream {
-            self.ring.take_lines(filled.end, filled.next_end());
+            self.ring.take_many_lines(filled);
         }
     }
 
-    /// Whether messages come as fast as the processor can write them.
+    /// Whether messages come as fast as the processor can write them; `false` until this is called.
     pub(crate) fn set_stream(&mut self, is_stream: bool) {
         self.is_stream = is_stream;
     }
@@ -417,14 +422,14 @@ impl Head {
         &mut self,
         ring: &Ring,
         extensions: Extensions,
-        by: By,
-        first_line: FirstLine,
+        manner: Manner,
         payload: &[u8],
         count: usize,
     ) -> Option<Filled> {
         let offset = self.offset;
         let shape = Shape { extensions: extensions.set(), size: payload.len() };
         let end = offset + shape.frame_size();
+        // No slice is so long that twice its frame wraps.
         if offset + count * shape.frame_size() > self.limit {
             return None;
         }
@@ -432,7 +437,7 @@ impl Head {
         let payload_offset = offset + shape.payload_offset();
         // SAFETY: RESERVE: the payload ends before `limit`, which is within the lap, and no
         // reader relies on bytes there.
-        unsafe { ring.frames.copy_in(by, first_line, payload_offset, payload) };
+        unsafe { ring.frames.copy_in(manner, payload_offset, payload) };
         // Only now: they lie in the first line, or in the next.
         ring.extend(offset, extensions);
         let word = frame::message_word(shape, self.sequence);
@@ -494,22 +499,24 @@ impl Ring {
         self.word_at(offset).store(word, Ordering::Release);
     }
 
-    /// Has the processor take over the line of an offset that the next frame will reach.
+    /// Has the processor take over the line of an offset that the next frame will reach, which is at
+    /// or below the limit.
     #[inline(always)]
     fn take_line(&self, offset: usize) {
         crash_point();
-        // Relaxed: RESERVE: nobody relies on bytes there, nor on this zero.
+        // Relaxed: RESERVE, and LICENCE for who copies: nobody relies on bytes there, nor on this zero.
         self.word_at(offset).store(0, Ordering::Relaxed);
     }
 
     /// Has the processor take over the lines that the next frame will reach behind the one where this
     /// one ends. Apart, so that a stream keeps registers for none of it.
     #[inline(never)]
-    fn take_lines(&self, end: usize, next_end: usize) {
-        /// What is longer is copied by a string instruction, which takes lines over by itself.
-        const FRAME_SIZE_MAX: usize = 4096 + LINE;
-        if next_end - end <= FRAME_SIZE_MAX {
-            (end..next_end).step_by(LINE).skip(1).for_each(|offset| self.take_line(offset));
+    fn take_many_lines(&self, filled: Filled) {
+        /// What is longer is mostly copied by a string instruction, which takes lines over by itself.
+        const FRAME_SIZE_MAX: usize = BLOCKS_MAX + LINE;
+        if filled.frame_size() <= FRAME_SIZE_MAX {
+            let next_end = filled.next_end();
+            (filled.end + LINE..next_end).step_by(LINE).for_each(|offset| self.take_line(offset));
             self.take_line(next_end);
         }
     }
@@ -528,6 +535,11 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
+    /// How the payloads of a batch are copied.
+    const fn manner(by: By) -> Manner {
+        Manner { by, first_line: FirstLine::InTurn, next_lines: NextLines::Fetch }
+    }
+
     /// The sequence that the next message will have.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.head.sequence
@@ -542,8 +554,8 @@ impl Staging {
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        let (by, first_line) = (By::Words, FirstLine::InTurn);
-        let Some(filled) = self.head.fill(ring, extensions, by, first_line, payload, 1) else {
+        let manner = Self::manner(By::Words);
+        let Some(filled) = self.head.fill(ring, extensions, manner, payload, 1) else {
             return false;
         };
         if self.first.is_none() {
@@ -573,8 +585,8 @@ impl Staging {
         }
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            let (by, first_line) = (By::Vectors, FirstLine::InTurn);
-            match head.fill(ring, Extensions::NONE, by, first_line, payload.as_ref(), 1) {
+            let manner = Self::manner(By::Vectors);
+            match head.fill(ring, Extensions::NONE, manner, payload.as_ref(), 1) {
                 Some(filled) => {
                     crash_point();
                     // Relaxed: as in `try_append`.

@@ -1,8 +1,8 @@
 //! Model checks: every interleaving of two or three threads, under the memory model, up to the
 //! bound that `LOOM_MAX_PREEMPTIONS` sets. Each is named for the outcome that must not be.
 //!
-//! The ring is as small as the protocol allows: 256 bytes, 16 sectors of one 8-byte message each.
-//! What went before is done by one thread, before the others begin.
+//! The ring is mostly as small as the protocol allows: 256 bytes, 16 sectors of one 8-byte message
+//! each. What went before is done by one thread, before the others begin.
 
 mod keeping;
 mod sharing;
@@ -19,14 +19,23 @@ const CAPACITY: u64 = 256;
 const TABLES: Tables = Tables { members: 2, subscriptions: 1, shares: 2 };
 /// Messages that fill a lap; padding follows them.
 const LAP: u64 = 15;
+/// A ring whose sectors have room for a message and for another one like it, so that the writer takes
+/// lines over for that.
+const LARGE: u64 = 1024;
+/// Words of a message that fills one of its sectors.
+const SECTOR_WORDS: usize = 7;
 
 fn new_ring() -> Ring {
-    let geometry = Geometry::tiny(CAPACITY, TABLES);
+    ring_of(CAPACITY)
+}
+
+fn ring_of(capacity: u64) -> Ring {
+    let geometry = Geometry::tiny(capacity, TABLES);
     let control_size = geometry.control_size();
     let ring = Ring::new(
         Region::zeroed(Geometry::header_size(), Geometry::header_size()),
         Region::zeroed(control_size, control_size),
-        Region::zeroed(usize::try_from(CAPACITY).unwrap(), 0),
+        Region::zeroed(usize::try_from(capacity).unwrap(), 0),
         geometry,
     );
     for sector in 1..SECTORS {
@@ -51,19 +60,28 @@ fn plain(size: usize) -> Shape {
 }
 
 fn send(writer: &mut Writer) -> Option<u64> {
-    let payload = payload(writer.next_sequence());
-    if let Some(sequence) = writer.try_append(Extensions::NONE, &payload) {
-        return Some(sequence);
+    send_words(writer, 1)
+}
+
+/// Sends a message that tells its sequence so many times, as the producer does.
+fn send_words(writer: &mut Writer, count: usize) -> Option<u64> {
+    let (sequence, asked) = append_words(writer, count)?;
+    if asked {
+        writer.prepare(plain(8 * count));
     }
-    if let Some(sequence) = writer.try_append_last(Extensions::NONE, &payload) {
-        return Some(sequence);
+    Some(sequence)
+}
+
+/// The same, with nothing done ahead; and whether room had to be asked for.
+fn append_words(writer: &mut Writer, count: usize) -> Option<(u64, bool)> {
+    let payload = payload(writer.next_sequence()).repeat(count);
+    let now = writer.try_append(Extensions::NONE, &payload);
+    if let Some(sequence) = now.or_else(|| writer.try_append_last(Extensions::NONE, &payload)) {
+        return Some((sequence, false));
     }
-    let shape = plain(payload.len());
-    writer.reserve(shape).then(|| {
-        let sequence = writer.try_append_last(Extensions::NONE, &payload).expect("reserved");
-        writer.prepare(shape);
-        sequence
-    })
+    let room = writer.reserve(plain(payload.len()));
+    let append = || writer.try_append_last(Extensions::NONE, &payload).expect("reserved");
+    room.then(append).map(|sequence| (sequence, true))
 }
 
 fn first_member(ring: &Ring) -> MemberIndex {
@@ -75,8 +93,10 @@ fn look_held(ring: &Ring, reader: &mut HeldReader) -> Option<u64> {
     let sequence = reader.track().run().sequence();
     match reader.look().expect("whole") {
         Read::Message(span) => {
-            let word = ring.word_at(span.offset).load(Ordering::Relaxed);
-            assert_eq!(word.to_le_bytes(), payload(sequence), "another frame's payload");
+            let words = (span.offset..span.offset + span.size).step_by(8);
+            for word in words.map(|offset| ring.word_at(offset).load(Ordering::Relaxed)) {
+                assert_eq!(word.to_le_bytes(), payload(sequence), "another frame's payload");
+            }
             Some(sequence)
         }
         Read::Empty => None,
@@ -89,8 +109,10 @@ fn look_copied(reader: &mut CopyReader, buffer: &mut Buffer) -> Option<(u64, Rea
     let sequence = reader.track().run().sequence();
     let read = reader.look(buffer).expect("whole");
     match read {
-        Read::Message(_) => {
-            assert_eq!(buffer.first_word().to_le_bytes(), payload(sequence), "torn");
+        Read::Message(span) => {
+            for word in buffer.words(span) {
+                assert_eq!(word.to_le_bytes(), payload(sequence), "torn");
+            }
             Some((sequence, read))
         }
         Read::Missed { from, .. } => {
@@ -150,6 +172,59 @@ fn a_writer_never_overwrites_what_a_held_reader_reads() {
 }
 
 #[test]
+fn lines_that_are_taken_over_are_never_of_a_frame_that_is_held() {
+    loom::model(|| {
+        let ring = ring_of(LARGE);
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        let index = first_member(&ring);
+        let begin = hold_from(&ring, Start::Oldest, index).unwrap();
+        let mut sent = 0;
+        while append_words(&mut writer, SECTOR_WORDS).is_some() {
+            sent += 1;
+        }
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = HeldReader::new(reader_ring.clone(), index, begin);
+            for next in 0..2 {
+                assert_eq!(look_held(&reader_ring, &mut reader), Some(next));
+                reader.release();
+            }
+            reader
+        });
+        // The last one that a sector has room for has none for another like it.
+        for words in [1, 1, 2] {
+            sent += u64::from(append_words(&mut writer, words).is_some());
+        }
+        let mut reader = reader.join().unwrap();
+        let received = (2..).take_while(|&next| look_held(&ring, &mut reader) == Some(next));
+        assert_eq!(2 + received.count() as u64, sent);
+    });
+}
+
+#[test]
+fn a_copy_of_a_frame_whose_line_is_taken_over_is_never_handed_over() {
+    loom::model(|| {
+        let ring = ring_of(LARGE);
+        let mut writer = Writer::recover(ring.clone()).unwrap();
+        while writer.place().position < LARGE {
+            append_words(&mut writer, SECTOR_WORDS).unwrap();
+        }
+        let begin = ring.begin(Start::Oldest).unwrap();
+        let reader_ring = ring.clone();
+        let reader = thread::spawn(move || {
+            let mut reader = CopyReader::new(reader_ring, None, begin);
+            let found = look_copied(&mut reader, &mut Buffer::default());
+            assert!(found.is_some(), "a line that was not to be written to");
+        });
+        // The last one that a sector has room for has none for another like it.
+        for words in [1, 1, 2] {
+            append_words(&mut writer, words).unwrap();
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn a_copy_of_an_overwritten_frame_is_never_handed_over() {
     loom::model(|| {
         let ring = new_ring();
@@ -187,8 +262,8 @@ fn the_short_way_of_a_copy_is_no_less_careful() {
             let mut reader = CopyReader::new(reader_ring, None, begin);
             reader.trust_the_lap();
             let mut buffer = Buffer::default();
-            if reader.try_next(&mut buffer).is_some() {
-                assert_eq!(buffer.first_word().to_le_bytes(), payload(0), "torn");
+            if let Some(span) = reader.try_next(&mut buffer) {
+                assert_eq!(buffer.words(span)[0].to_le_bytes(), payload(0), "torn");
             }
         });
         send(&mut writer).unwrap();

@@ -12,7 +12,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::frame::{self, message_word, padding_word};
 use super::*;
 use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
-use crate::region::{By, FirstLine};
 use crate::sync::Ordering;
 
 const CAPACITY: u64 = 1024;
@@ -773,7 +772,7 @@ fn a_forgotten_claim_or_batch_never_happened() {
         if sequence % 3 != 0 {
             let offset = writer.try_claim(plain(128)).unwrap();
             // SAFETY: what was claimed.
-            unsafe { ring.frames.copy_in(By::Words, FirstLine::InTurn, offset, &[0xdd; 128]) };
+            unsafe { ring.payloads().wrapping_add(offset).write_bytes(0xdd, 128) };
         }
         if sequence % 3 != 1 {
             let mut staging = writer.stage();
