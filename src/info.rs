@@ -95,7 +95,8 @@ pub struct Info {
     /// The sequence of the oldest message that a new consumer can begin with; the next one's if
     /// there is none.
     pub oldest_sequence: u64,
-    /// Up to which position the producer may write without asking.
+    /// Up to which position the producer has asked to write. It may, unless somebody who holds it still
+    /// needs what would be overwritten.
     pub licence: u64,
     /// The lowest position whose bytes are whole.
     pub floor: u64,

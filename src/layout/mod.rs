@@ -12,8 +12,9 @@
 //!
 //! Nothing else in the crate computes an offset. The structs below are never built: they exist
 //! so that the compiler checks the offsets, and [`fields`] prints them. Their fields have fixed
-//! widths, every reserved byte is named, and words that different processes write stand on
-//! different 128-byte lines (Intel processors fetch lines in pairs). A change here is a change
+//! widths, every reserved byte is named, and words that different processes write while messages
+//! pass stand on different 128-byte lines (Intel processors fetch lines in pairs); those that change
+//! when somebody comes or goes may share one. A change here is a change
 //! of the format: raise [`MAJOR`] when an older build must not attach, [`MINOR`] when it may.
 
 mod identity;
@@ -237,7 +238,7 @@ part! {
         0x098 keep_for: u64 = "creator" "nanoseconds that the journal keeps its files; 0: for ever";
         0x0a0 first_position: u64 = "creator" "the first message's position";
         0x0a8 _reserved_identity: [u8; 88] = "nobody" "zero";
-        0x100 licence: u64 = "producer" "position up to which the producer may write; never goes back";
+        0x100 licence: u64 = "producer" "position up to which the producer has asked to write; never goes back";
         0x108 granted: u64 = "producer" "the licence that nobody objected to, in a queue with a history: what is below it, less the capacity, may be overwritten";
         0x110 _reserved_licence: [u8; 112] = "nobody" "zero";
         0x180 epoch: u64 = "producer" "how many producers there have been";
@@ -303,7 +304,7 @@ part! {
         0x0cc deliveries_max: u32 = "registrar" "a message that was delivered so often is a dead letter; 0: never";
         0x0d0 backoff_first: u64 = "registrar" "nanoseconds before the second delivery after a nack";
         0x0d8 backoff_max: u64 = "registrar" "nanoseconds before a delivery at most";
-        0x0e0 backoff_factor: u32 = "registrar" "thousandths by which each pause is longer than the last";
+        0x0e0 backoff_factor: u32 = "registrar" "each pause in thousandths of the last";
         0x0e4 terms: u32 = "registrar" "which set of terms counts: 1 those whose names begin with `other_`, else those of the same names without it";
         0x0e8 ack_within: u64 = "registrar" "nanoseconds without a sign of progress after which a share passes on; 0: never";
         0x0f0 created_at: u64 = "registrar" "nanoseconds since 1970 when it was made; counts towards expiry";

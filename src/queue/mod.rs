@@ -217,7 +217,8 @@ impl Queue {
 
     /// Takes a queue's name away whoever lives there, also if it is damaged. Consumers receive what
     /// is in the ring, and then [`Error::Stale`]; a producer gets that for its second message from
-    /// now on at the latest.
+    /// now on, or, if members or a journaler call each other meanwhile, when it next needs room, which
+    /// is a sixteenth of the ring later at the latest.
     ///
     /// # Errors
     /// As [`remove`](Self::remove), without [`Error::InUse`].

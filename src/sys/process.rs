@@ -96,8 +96,9 @@ pub(super) fn clock(id: libc::clockid_t) -> Option<Duration> {
     (result == 0).then(|| Duration::new(seconds, nanoseconds))
 }
 
-/// Nanoseconds since 1970 by the system's clock, which may jump. By it alone nothing is decided but
-/// where [`Start::Time`](crate::Start::Time) begins.
+/// Nanoseconds since 1970 by the system's clock, which may jump. By what it says here nothing is decided
+/// but where [`Start::Time`](crate::Start::Time) begins; how old a file of the history is goes by the
+/// same clock.
 pub(crate) fn time_of_day() -> u64 {
     nanoseconds_of(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
