@@ -11,6 +11,8 @@
 
 #![cfg_attr(loom, allow(dead_code, reason = "the model checks' words are copied one by one"))]
 
+use core::ops::RangeInclusive;
+
 /// How bytes are copied to where others may be reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
@@ -40,13 +42,12 @@ pub(crate) enum FirstLine {
     Last,
 }
 
-/// What becomes of the lines behind the bytes, for what is written next, which mostly has the same
-/// size. Others have had them last, so that they are better on their way before it is.
+/// What becomes of the lines behind the bytes, for what is written next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum NextLines {
-    /// The processor is told to fetch them.
+    /// As [`fetch_to_write`].
     Fetch,
-    /// Nothing: somebody else sees to them.
+    /// Nothing: the caller sees to them.
     Leave,
 }
 
@@ -55,6 +56,10 @@ pub(crate) const LINE: usize = 64;
 
 /// What is larger is copied by a string instruction, where those are fast.
 pub(crate) const BLOCKS_MAX: usize = 4096;
+
+/// Whose lines are fetched ahead, by size. What is smaller comes soon enough, and of what is larger the
+/// beginning has left the nearest cache when it is written to.
+pub(crate) const FETCHED: RangeInclusive<usize> = 512..=BLOCKS_MAX;
 
 /// Copies `size` bytes to `to`, which other processes may be reading.
 ///
@@ -101,6 +106,17 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
     }
 }
 
+/// Has the processor fetch the lines of what is written next, which mostly has the same size: from `end`
+/// on a word, `size` bytes, and another word. All but the first line, which is being written. Others have
+/// had them last, so that they are better on their way before that is.
+#[cfg(not(loom))]
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "there is no such thing"))]
+pub(crate) fn fetch_to_write(end: *mut u8, size: usize) {
+    #[cfg(target_arch = "x86_64")]
+    x86_64::fetch_to_write(end, size);
+}
+
 /// Finds out what the processor can do. Until it is called, copies do without.
 #[cfg(not(loom))]
 pub(crate) fn prepare() {
@@ -128,14 +144,10 @@ mod x86_64 {
         HAS_STRINGS.store(std::is_x86_feature_detected!("ermsb"), Ordering::Relaxed);
     }
 
-    /// Has the processor fetch the lines of what is written next: from `end` on a word, `size` bytes,
-    /// and another word. All but the first line, which is being written.
+    /// As [`super::fetch_to_write`].
     #[inline(always)]
-    fn fetch_to_write(end: *mut u8, size: usize) {
-        /// What is smaller comes soon enough, and of what is larger the beginning has left the
-        /// nearest cache when it is written to.
-        const SIZES: core::ops::RangeInclusive<usize> = 512..=BLOCKS_MAX;
-        if SIZES.contains(&size) {
+    pub(super) fn fetch_to_write(end: *mut u8, size: usize) {
+        if super::FETCHED.contains(&size) {
             // SAFETY: a prefetch does nothing that the program could tell, also where there is no
             // memory. A processor without this one takes it for no operation.
             unsafe {

@@ -84,6 +84,13 @@ mod memory {
             unsafe { copy::into_shared(manner, to, payload.as_ptr(), payload.len()) }
         }
 
+        /// Has the processor fetch the lines behind an offset for what is written next: see
+        /// [`crate::copy::fetch_to_write`].
+        #[inline(always)]
+        pub(crate) fn fetch_to_write(&self, end: usize, size: usize) {
+            copy::fetch_to_write(self.base.wrapping_add(end), size);
+        }
+
         /// Copies `size` bytes from `offset` to `to`; another process may be writing them, so
         /// that any mixture of old and new bytes may arrive.
         ///
@@ -159,6 +166,10 @@ mod model {
                 let value = u64::from_le_bytes(word);
                 self.words[(self.base + offset) / 8 + index].store(value, Ordering::Relaxed);
             }
+        }
+
+        pub(crate) fn fetch_to_write(&self, end: usize, _: usize) {
+            debug_assert!(end <= self.size);
         }
 
         pub(crate) unsafe fn copy_out(&self, offset: usize, to: *mut u8, size: usize) {

@@ -6,9 +6,14 @@
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
-use crate::copy::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines};
+use crate::copy::{BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines};
 use crate::layout;
 use crate::sync::{Ordering, fence, load_acquire};
+
+/// How the payload of a message is copied that is sent by itself. [`Writer::take_lines`] sees to the next
+/// one's lines.
+const ALONE: Manner =
+    Manner { by: By::Words, first_line: FirstLine::Last, next_lines: NextLines::Leave };
 
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
@@ -24,9 +29,8 @@ pub(crate) struct Writer {
     needs: Needs,
     /// What has to be in the files before it is overwritten.
     keeps: Keeps,
-    /// Whether messages come so fast that the lines of longer ones are not to be taken over by stores:
-    /// those would wait in front of the messages' own in the processor's queue, which is full already.
-    is_stream: bool,
+    /// In a stream the longest frame whose next one's lines are not worth a fetch; else 0.
+    left_alone: usize,
 }
 
 /// The lowest position that somebody held, after so many joins. It only goes up, but by a join.
@@ -99,15 +103,7 @@ impl Writer {
         let lap = place.position - offset as u64;
         let head = Head { offset, limit: 0, sequence: place.sequence, lap, recorded_until };
         let needs = Needs::default();
-        Ok(Self {
-            head,
-            ring,
-            granted: 0,
-            wanted: 0,
-            needs,
-            keeps: Keeps::Nothing,
-            is_stream: false,
-        })
+        Ok(Self { head, ring, granted: 0, wanted: 0, needs, keeps: Keeps::Nothing, left_alone: 0 })
     }
 
     /// The same writer, of a queue that keeps messages on disk.
@@ -134,7 +130,7 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, extensions, self.manner(), payload, 2)?;
+        let filled = self.head.fill(&self.ring, extensions, ALONE, payload, 2)?;
         self.ring.commit(filled);
         self.take_lines(filled);
         Some(sequence)
@@ -148,7 +144,7 @@ impl Writer {
         payload: &[u8],
     ) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, extensions, self.manner(), payload, 1)?;
+        let filled = self.head.fill(&self.ring, extensions, ALONE, payload, 1)?;
         self.commit_alone(filled);
         Some(sequence)
     }
@@ -196,19 +192,12 @@ impl Writer {
         }
     }
 
-    /// How the payload of a message is copied that is sent by itself. In a stream the lines of the next
-    /// one are fetched; else [`Self::take_lines`] has them, and a fetch would delay the commit.
-    #[inline(always)]
-    fn manner(&self) -> Manner {
-        let next_lines = if self.is_stream { NextLines::Fetch } else { NextLines::Leave };
-        Manner { by: By::Words, first_line: FirstLine::Last, next_lines }
-    }
-
     /// Behind a commit, while nobody who polls waits for it, takes over the lines that the next frame
     /// will be written to if it is as long as this one: it ends within the limit. What has to be had
-    /// of them before the next commit delays that message, and for messages that are waited for a
-    /// store brings them where a prefetch does not (perf-notes.md, "The lines of the next message").
-    /// Who sleeps is called afterwards.
+    /// of them before the next commit delays that message. A store brings them where a fetch does not,
+    /// but of longer ones in a stream it would stand in front of the next message's own stores in the
+    /// processor's queue (perf-notes.md, "The lines of the next message"). Who sleeps is called
+    /// afterwards.
     #[inline(always)]
     fn take_lines(&self, filled: Filled) {
         if filled.frame_size() <= LINE {
@@ -217,14 +206,30 @@ impl Writer {
             // As below, without a loop: so few cost a stream nothing.
             self.ring.take_line(filled.end + LINE);
             self.ring.take_line(filled.next_end());
-        } else if !self.is_stream {
-            self.ring.take_many_lines(filled);
+        } else if filled.frame_size() > self.left_alone {
+            self.take_many_lines(filled.end, filled.frame_size());
+        }
+    }
+
+    /// [`Self::take_lines`] of more than two, behind the one where a frame of this size ends. Apart, so
+    /// that short messages keep registers for none of it, and not by a [`Filled`], which would have to
+    /// be in memory for it.
+    #[inline(never)]
+    fn take_many_lines(&self, end: usize, size: usize) {
+        /// What is longer is mostly copied by a string instruction, which takes lines over by itself.
+        const FRAME_SIZE_MAX: usize = BLOCKS_MAX + LINE;
+        if self.left_alone > 0 {
+            self.ring.frames.fetch_to_write(end, size - HEADER_SIZE);
+        } else if size <= FRAME_SIZE_MAX {
+            let lines = (end + LINE..end + size).step_by(LINE);
+            lines.for_each(|offset| self.ring.take_line(offset));
+            self.ring.take_line(end + size);
         }
     }
 
     /// Whether messages come as fast as the processor can write them; `false` until this is called.
     pub(crate) fn set_stream(&mut self, is_stream: bool) {
-        self.is_stream = is_stream;
+        self.left_alone = if is_stream { *FETCHED.start() } else { 0 };
     }
 
     /// Makes the next message ask for room, whatever is left without.
@@ -506,19 +511,6 @@ impl Ring {
         crash_point();
         // Relaxed: RESERVE, and LICENCE for who copies: nobody relies on bytes there, nor on this zero.
         self.word_at(offset).store(0, Ordering::Relaxed);
-    }
-
-    /// Has the processor take over the lines that the next frame will reach behind the one where this
-    /// one ends. Apart, so that a stream keeps registers for none of it.
-    #[inline(never)]
-    fn take_many_lines(&self, filled: Filled) {
-        /// What is longer is mostly copied by a string instruction, which takes lines over by itself.
-        const FRAME_SIZE_MAX: usize = BLOCKS_MAX + LINE;
-        if filled.frame_size() <= FRAME_SIZE_MAX {
-            let next_end = filled.next_end();
-            (filled.end + LINE..next_end).step_by(LINE).for_each(|offset| self.take_line(offset));
-            self.take_line(next_end);
-        }
     }
 }
 
