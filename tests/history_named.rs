@@ -516,6 +516,41 @@ fn a_checkpoint_ahead_of_what_was_saved_does_not_pass_over_what_comes() {
 }
 
 #[test]
+fn a_checkpoint_at_the_end_goes_where_the_queue_goes_on_whatever_its_capacity() {
+    let _alive = watchdog();
+    let name = Name::new("capacities");
+    let directory = Directory::new(&name);
+    let create = |capacity| Queue::create(&name, &journalled(&directory).capacity(capacity));
+    let send_to = |queue: &Queue, end| {
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, end);
+        producer.flush().unwrap();
+    };
+    send_to(&create(CAPACITY).unwrap(), 10);
+    Queue::force_remove(&name).unwrap();
+    // At the end, which is the start of a lap of a large ring.
+    let queue = create(16 << 20).unwrap();
+    queue.declare(&workers().from(Start::Newest)).unwrap();
+    Queue::force_remove(&name).unwrap();
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    let of_large_ring = fs::read(&checkpoint).unwrap();
+    // Nobody writes a checkpoint while this queue is there.
+    send_to(&create(CAPACITY).unwrap(), 40);
+    Queue::force_remove(&name).unwrap();
+    let receive_rest = || {
+        let queue = create(CAPACITY).unwrap();
+        let mut worker = queue.subscribe(&workers()).unwrap();
+        assert_eq!(receive_all(&mut worker), (10..40).collect::<Vec<_>>());
+        drop(worker);
+        Queue::force_remove(&name).unwrap();
+    };
+    receive_rest();
+    // Nor is a position believed that no stream has had.
+    fs::write(&checkpoint, of_large_ring).unwrap();
+    receive_rest();
+}
+
+#[test]
 fn members_of_a_queue_that_is_gone_leave_its_successors_checkpoints_alone() {
     let _alive = watchdog();
     let name = Name::new("successor");

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use super::directory::check_instance;
 use super::fields::{put, u32_at, u64_at};
-use super::log::{Log, LogRead, LogReader, hex};
+use super::log::{FileHeader, Log, LogRead, LogReader, hex};
 use crate::error::Error;
 use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
@@ -183,14 +183,12 @@ pub(super) fn restore(
     let log = Log { resumed_at, ..log.clone() };
     let mut entries = Vec::new();
     for (name, slot) in files.read_all()? {
-        let place = if slot.sequence >= end.sequence {
-            resumed_at
-        } else {
-            find_place(log.clone(), slot.place(), slot.sequence, resumed_at)
-        };
+        let is_at_end = slot.sequence >= end.sequence;
+        let place = if is_at_end { resumed_at } else { find_place(&log, &slot, end, resumed_at) };
         let entry = entry_at(slot.entry, place);
-        if slot.sequence > end.sequence {
-            // Of what was lost, others will have the sequences.
+        if is_at_end && (slot.sequence, slot.place()) != (end.sequence, resumed_at) {
+            // Of what was lost, others will have the sequences. And where the queue of another capacity
+            // went on, the stream of this one has something else, or nothing yet.
             let slot = Slot { sequence: end.sequence, entry };
             files.write(&name, &slot, true)?;
         }
@@ -199,13 +197,23 @@ pub(super) fn restore(
     Ok(entries)
 }
 
-/// Where a message is that is not far behind a boundary.
-fn find_place(log: Log, from: Place, sequence: u64, resumed_at: Place) -> Place {
-    let mut reader = LogReader::new(log, from);
-    while reader.place().sequence < sequence {
+/// Where the message of a slot is, before the end of the log: not far behind its boundary, unless that
+/// is of a stream that did not come about.
+fn find_place(log: &Log, slot: &Slot, end: Place, resumed_at: Place) -> Place {
+    let boundary = slot.place();
+    let mut reader = LogReader::new(log.clone(), boundary);
+    if boundary.position > end.position {
+        let begins_before = |header: &FileHeader| header.begin.sequence <= slot.sequence;
+        // Whoever gets there is told what is missing, or damaged.
+        if !matches!(reader.go_to_file(begins_before), Ok(Some(_))) {
+            return Place::default();
+        }
+    }
+    let from = reader.place();
+    while reader.place().sequence < slot.sequence {
         match reader.next(resumed_at.position) {
             Ok(LogRead::Message(_)) => {}
-            // Whoever gets there is told what is missing, or damaged.
+            // As above.
             Ok(LogRead::End | LogRead::Gone | LogRead::Missed { .. }) | Err(_) => return from,
         }
     }
