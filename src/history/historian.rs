@@ -30,9 +30,10 @@ pub(crate) struct Historian {
     ring: Ring,
     /// When the files' ages were last looked at.
     looked_at: Option<Instant>,
-    /// Held for as long as this lives: the queue's lock, and the directory's.
-    lock: Lock,
+    /// Held for as long as this lives: the directory's lock, and the queue's. That goes last: who has it
+    /// and does not get the other takes somebody to be alive.
     _directory: DirectoryLock,
+    lock: Lock,
 }
 
 /// What came of an attempt to have the files go further.
