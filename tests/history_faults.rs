@@ -34,6 +34,8 @@ fn peer() {
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
         ("have no space for a while", have_no_space_for_a_while),
+        ("begin a file without space", begin_a_file_without_space),
+        ("have no space at all", have_no_space_at_all),
         ("fall back behind the files", fall_back_behind_the_files),
         ("fill a small disk", fill_a_small_disk),
         ("run out of files", run_out_of_files),
@@ -219,6 +221,55 @@ fn a_full_disk_is_an_error_and_all_goes_on_when_there_is_space() {
             assert_whole(&directory, queue.durable_sequence().unwrap());
         }
     }
+}
+
+/// Begins a file of the journal that has no space for a message, while the ones before are too old,
+/// and comes again when there is no space for anything.
+fn begin_a_file_without_space(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(&[7; 5000]).unwrap();
+    limit_files(5000);
+    let mut journaler = queue.journaler().unwrap();
+    let stopped = AtomicBool::new(true);
+    assert!(journaler.run(&stopped).is_err());
+    // It looks after old files once a second.
+    thread::sleep(Duration::from_millis(1100));
+    assert!(journaler.run(&stopped).is_err());
+    drop(journaler);
+    limit_files(100);
+    assert!(producer.flush().is_err());
+}
+
+#[test]
+fn a_file_without_a_message_is_no_reason_to_remove_the_last_messages() {
+    let _alive = watchdog();
+    let name = Name::new("without-space");
+    let directory = Directory::new(&name);
+    let options = options(&directory).journal(Journal::SyncedAlways);
+    let create = || Queue::create(&name, &options.clone().keep_for(Duration::from_millis(1)));
+    let queue = create().unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 10);
+    producer.flush().unwrap();
+    drop(producer);
+    Queue::remove(&name).unwrap();
+    let _queue = create().unwrap();
+    // Its messages go to a file of their own.
+    Peer::start("begin a file without space", &[&name]).finish();
+    assert_whole(&directory, 10);
+    // Somebody's hand leaves the one that has none.
+    fs::remove_file(&files(&directory, "log")[0]).unwrap();
+    Peer::start("have no space at all", &[&name]).finish();
+    Queue::force_remove(&name).unwrap();
+    assert_eq!(create().unwrap().producer().unwrap().next_sequence(), 10);
+}
+
+/// Comes to a journal's end where there is no space.
+fn have_no_space_at_all(arguments: &[&str]) {
+    limit_files(100);
+    let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
+    assert!(producer.flush().is_err());
 }
 
 /// The error of a journal's thread, once it has one.

@@ -312,7 +312,9 @@ impl Historian {
                 return Ok(true);
             }
             let files = self.log().files()?;
-            let next = files.get(1).map(|file| file.base);
+            // One that has no message yet is not what follows: the messages end in the one before.
+            let next =
+                files.get(1).map(|file| file.base).filter(|&base| base < self.end().position);
             let is_needed = needed < next.unwrap_or(self.end().position);
             if is_needed && !self.keeping.drops_oldest {
                 return Ok(!is_full);

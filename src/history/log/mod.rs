@@ -232,6 +232,13 @@ impl FileHeader {
         }
     }
 
+    /// Whether a file begins with this, whenever it was begun and however far it was synced.
+    fn is_in(&self, file: &File) -> bool {
+        let mut bytes = [0; HEADER_BYTES];
+        let found = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Self::parse(&bytes).ok());
+        found.is_some_and(|it| Self { time: self.time, synced: self.synced, ..it } == *self)
+    }
+
     fn bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let mut put = |offset, field: &[u8]| put(&mut bytes, offset, field);

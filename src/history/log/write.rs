@@ -47,16 +47,17 @@ impl LogWriter {
     }
 
     /// A log that ends at a frame boundary: what stands behind it is cut off, and files that lie before
-    /// its beginning go.
+    /// its beginning go. One that begins at the end stays until it is begun anew: it may be all that
+    /// says where the sequence goes on.
     pub(crate) fn go_on(log: Log, from: u64, end: Place) -> Result<Self, Error> {
         let mut writer = Self::begin(log, end)?;
         let mut last = None;
         let files = writer.log.files()?;
         let next = files.iter().skip(1).map(|next| Some(next.base)).chain([None]);
         for (found, next) in files.iter().zip(next) {
-            if found.base >= end.position || next.is_some_and(|next| next <= from) {
+            if found.base > end.position || next.is_some_and(|next| next <= from) {
                 writer.remove(found)?;
-            } else {
+            } else if found.base < end.position {
                 writer.size += fs::metadata(&found.path).map_or(0, |facts| facts.len());
                 last = Some(found.base);
             }
@@ -248,15 +249,27 @@ impl LogWriter {
         Ok(())
     }
 
+    /// A file that has nothing but its header. One that is there already and has the same is never
+    /// without it: there may be no space for another, and no other file.
     fn new_file(&mut self) -> Result<(File, u64), Error> {
         let base = self.end.position;
         let path = self.log.path(base);
-        let open =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        let file = open.map_err(|error| self.log.failed("make", &path, error))?;
-        let header = FileHeader::new(&self.log, self.end).bytes();
-        if let Err(error) = file.write_all_at(&header, 0) {
-            let _ = fs::remove_file(&path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(|error| self.log.failed("make", &path, error))?;
+        let header = FileHeader::new(&self.log, self.end);
+        let has_it = header.is_in(&file);
+        let made = if has_it {
+            // What was synced of what it had does not count.
+            file.write_all_at(&mark(base), MARK_OFFSET as u64)
+                .and_then(|()| file.set_len(HEADER_SIZE))
+        } else {
+            file.set_len(0).and_then(|()| file.write_all_at(&header.bytes(), 0))
+        };
+        if let Err(error) = made {
+            if !has_it {
+                let _ = fs::remove_file(&path);
+            }
             return Err(self.log.failed("append to", &path, error));
         }
         self.size += HEADER_SIZE;
