@@ -301,6 +301,33 @@ fn fill_and_receive(queue: &Queue, worker: &mut Consumer, from: u64, block: &[u8
 }
 
 #[test]
+fn nobody_misses_what_it_had_when_the_files_are_gone_and_the_queue_is_made_anew() {
+    const LIMIT: u64 = 40 << 20;
+    let _alive = watchdog();
+    let name = Name::new("had-it");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory).history_max(LIMIT, AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let block = [7; 8000];
+    let sent = 3 * LIMIT / 2 / 8000;
+    for sequence in 0..sent {
+        producer.send(&block).unwrap();
+        assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+    producer.flush().unwrap();
+    drop(producer);
+    // The machine stops, and the worker never leaves.
+    Queue::force_remove(&name).unwrap();
+    drop(worker);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let received = worker.try_receive().unwrap();
+    assert!(matches!(received, Received::Message(_)), "{received:?}");
+}
+
+#[test]
 fn files_that_were_made_for_a_larger_ring_stay_while_they_are_needed() {
     const LARGE: u64 = 32 << 20;
     let _alive = watchdog();

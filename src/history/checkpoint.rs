@@ -53,6 +53,8 @@ pub(crate) struct Checkpoints {
     files: Files,
     /// What each entry's file says by now.
     written: HashMap<u32, Slot>,
+    /// And from which position on it says so at least when power goes.
+    safe: HashMap<u32, u64>,
 }
 
 /// Where a history has them.
@@ -84,7 +86,8 @@ impl Checkpoints {
         let keeping = &segment.identity().keeping;
         keeping.journal?;
         let files = Files::new(segment.history()?, segment.name(), keeping.history_id);
-        Some(Self { segment: Arc::clone(segment), files, written: HashMap::new() })
+        let segment = Arc::clone(segment);
+        Some(Self { segment, files, written: HashMap::new(), safe: HashMap::new() })
     }
 
     /// Writes those that have changed, unless somebody else changes the subscription table, or writes
@@ -119,6 +122,33 @@ impl Checkpoints {
         written
     }
 
+    /// Has those on disk that may say there that they need something from before a position, and do
+    /// not any more: it is about to go, and they would be told that they missed it. If somebody has the
+    /// table for that long, or one cannot be written, it goes all the same: that is a reason to be told
+    /// what one has had, and none to write no journal.
+    pub(super) fn save(&mut self, ring: &Ring, needed_from: u64) {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let Ok(lock) = self.segment.lock_file() else { return };
+        if !lock.wait_for(PATIENCE, Lock::try_registry).unwrap_or(false) {
+            return;
+        }
+        for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
+        {
+            if !subscription.is_in_place() {
+                continue;
+            }
+            let Ok((Place { position, .. }, _)) = ring.settled(&subscription) else { continue };
+            // One that was put back has been written by whoever did that.
+            let is_safe = |safe: &u64| (needed_from.min(position)..=position).contains(safe);
+            let index = subscription.index().get();
+            if !self.safe.get(&index).is_some_and(is_safe)
+                && self.write(ring, &subscription, true).is_ok()
+            {
+                self.safe.insert(index, position);
+            }
+        }
+    }
+
     /// Writes one, for one who has the lock of the subscription table.
     pub(crate) fn write(
         &mut self,
@@ -131,7 +161,7 @@ impl Checkpoints {
             ring.settled(subscription).map_err(|corrupt| self.segment.corrupt(corrupt))?;
         let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
         let index = subscription.index().get();
-        if self.written.get(&index) == Some(&slot) {
+        if !is_synced && self.written.get(&index) == Some(&slot) {
             return Ok(());
         }
         match self.has_the_files() {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::checkpoint::Checkpoints;
 use super::directory::{self, DirectoryLock, log_of};
 use super::log::{Log, LogWriter};
 use crate::error::Error;
@@ -26,6 +27,8 @@ pub(crate) struct Historian {
     segment: Arc<Segment>,
     keeping: Keeping,
     writer: LogWriter,
+    /// If it is a journal that is appended to.
+    checkpoints: Option<Checkpoints>,
     /// Of a mapping that outlives this.
     ring: Ring,
     /// When the files' ages were last looked at.
@@ -90,9 +93,16 @@ impl Historian {
         if keeping.journal.is_some() && from < written && writer.has_lost_its_file() {
             return Err(writer.lost());
         }
-        let (segment, ring) = (Arc::clone(segment), ring.clone());
-        let mut historian =
-            Self { segment, keeping, writer, ring, looked_at: None, lock, _directory: directory };
+        let mut historian = Self {
+            segment: Arc::clone(segment),
+            keeping,
+            writer,
+            checkpoints: Checkpoints::of(segment),
+            ring: ring.clone(),
+            looked_at: None,
+            _directory: directory,
+            lock,
+        };
         if historian.ring.is_sync_under_way() {
             historian.finish_sync()?;
         }
@@ -166,6 +176,12 @@ impl Historian {
     pub(super) fn keep_all(&mut self) -> Result<Kept, Error> {
         let end = self.ring.end().map_err(|error| self.corrupt(error))?;
         self.keep(end.position)
+    }
+
+    /// Has it in files how far the named subscriptions have come, unless somebody changes them just now.
+    pub(super) fn write_checkpoints(&mut self) -> Result<(), Error> {
+        let checkpoints = self.checkpoints.as_mut();
+        checkpoints.map_or(Ok(()), |all| all.write_all(&self.ring, None, Duration::ZERO))
     }
 
     /// Removes files that are too old.
@@ -300,11 +316,12 @@ impl Historian {
     /// are too old. Never what is appended to: if nobody needs that, it may be too large.
     fn make_space(&mut self, size: u64) -> Result<bool, Error> {
         let is_spill = self.keeping.journal.is_none();
-        let needed =
-            if is_spill { self.ring.lowest_spilling() } else { self.ring.lowest_in_journal() };
-        let needed = needed.unwrap_or(u64::MAX);
         let keep_for = self.keep_for_if_due();
+        let mut saved_from = None;
         loop {
+            let needed =
+                if is_spill { self.ring.lowest_spilling() } else { self.ring.lowest_in_journal() };
+            let needed = needed.unwrap_or(u64::MAX);
             let is_full = self.writer.size() + size > self.keeping.size_max;
             // Of what was spilled, nothing stays that nobody needs.
             let is_spent = is_spill && needed >= self.log().limit(self.ring.written_from());
@@ -323,6 +340,14 @@ impl Historian {
             let is_too_old = keep_for.is_some_and(|max| oldest.age() > Some(max));
             if !(is_full || is_too_old || is_spill && !is_needed) {
                 return Ok(true);
+            }
+            if let Some(checkpoints) = &mut self.checkpoints
+                && saved_from != Some(next)
+            {
+                checkpoints.save(&self.ring, next);
+                saved_from = Some(next);
+                // Somebody may need more by now.
+                continue;
             }
             // First, so that whoever dies in between has said nothing that is not so.
             self.ring.set_written_from(next.max(self.ring.written_from()));

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::Checkpoints;
 use super::historian::{Historian, Kept};
 use crate::error::Error;
 use crate::layout::{self, JournalCode, time};
@@ -112,7 +111,6 @@ impl std::fmt::Display for Journal {
 pub struct Journaler {
     historian: Historian,
     journal: JournalCode,
-    checkpoints: Option<Checkpoints>,
     /// Whether the files have reached the size that they may have.
     is_full: bool,
     synced_at: Instant,
@@ -140,7 +138,6 @@ impl Journaler {
         Ok(Self {
             historian,
             journal,
-            checkpoints: Checkpoints::of(&segment),
             is_full: false,
             synced_at: now,
             looked_at: now,
@@ -278,7 +275,7 @@ impl Journaler {
                     break;
                 }
                 self.historian.remove_old()?;
-                checkpointed = self.checkpoint();
+                checkpointed = self.historian.write_checkpoints();
             }
             self.wait(stop);
         }
@@ -286,7 +283,7 @@ impl Journaler {
         let kept = self.historian.keep_all()?;
         announce_room(self.historian.ring());
         self.make_durable()?;
-        self.checkpoint()?;
+        self.historian.write_checkpoints()?;
         if kept == Kept::Full {
             return Err(self.too_small());
         }
@@ -344,12 +341,6 @@ impl Journaler {
             self.make_durable()?;
         }
         Ok(())
-    }
-
-    /// Has it in files how far the named subscriptions have come.
-    fn checkpoint(&mut self) -> Result<(), Error> {
-        let ring = self.historian.ring();
-        self.checkpoints.as_mut().map_or(Ok(()), |all| all.write_all(ring, None, Duration::ZERO))
     }
 
     fn is_sync_due(&self) -> bool {
