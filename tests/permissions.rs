@@ -13,8 +13,8 @@ use std::ptr;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Error, Journal, Lag, Nacked, Producer, Queue, QueueOptions, Received, Sent, Start,
-    Subscribe,
+    AckMode, Acked, Error, Journal, Lag, Nacked, Producer, Queue, QueueOptions, Received, Sent,
+    Start, Subscribe,
 };
 use support::segment::{new_queue, options, try_to_punch_hole};
 use support::users::{NOBODY, become_nobody, check, is_root};
@@ -30,6 +30,7 @@ fn peer() {
         ("send as nobody", send_as_nobody),
         ("send as nobody any more", send_as_nobody_any_more),
         ("flush as nobody any more", flush_as_nobody_any_more),
+        ("go on as nobody", go_on_as_nobody),
     ]);
 }
 
@@ -342,4 +343,85 @@ fn a_producer_that_may_not_write_the_journal_leaves_it_to_who_does() {
     let journal = queue.journaler().unwrap().spawn();
     Peer::start("flush as nobody any more", &[&name]).finish();
     journal.stop().unwrap();
+}
+
+fn spilling_workers() -> Subscribe {
+    let workers = Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Spill);
+    workers.ack(AckMode::Manual).deliveries_max(1)
+}
+
+/// Goes on with a history that is nobody's, where root has left off.
+fn go_on_as_nobody(arguments: &[&str]) {
+    let [name, directory] = arguments else { panic!("{arguments:?}") };
+    become_nobody();
+    let with_journal = options().history(directory).journal(Journal::Written);
+    let queue = Queue::create(name, &with_journal).unwrap();
+    let mut worker = queue.subscribe(&spilling_workers()).unwrap();
+    queue.producer().unwrap().send_durable(b"nobody's").unwrap();
+    for sequence in 1..3 {
+        let message = worker.receive().unwrap().message().unwrap();
+        assert_eq!(message.sequence(), sequence);
+        assert_eq!(message.ack().unwrap(), Acked::Done);
+    }
+    // It is for it alone to write down how far that one is.
+    say("works");
+    stop_here();
+    let error = worker.close().unwrap_err();
+    assert!(error.to_string().contains("workers.checkpoint"), "{error}");
+    Queue::force_remove(name).unwrap();
+}
+
+#[test]
+fn what_root_makes_in_the_history_of_another_user_is_that_users() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let name = Name::new("history-of-nobody");
+    let directory = Directory::new(&name);
+    std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let plain = options().history(directory.path());
+    let with_journal = plain.clone().journal(Journal::Written);
+    for (options, has_journal) in [(plain, false), (with_journal, true)] {
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut spilling = queue.subscribe(&spilling_workers()).unwrap();
+        let mut producer = queue.producer().unwrap();
+        for _ in 0..2 {
+            producer.send(b"root's").unwrap();
+        }
+        let message = spilling.receive().unwrap().message().unwrap();
+        assert_eq!(message.nack().unwrap(), Nacked::DeadLetter);
+        spilling.receive().unwrap().message().unwrap();
+        if has_journal {
+            producer.flush().unwrap();
+        } else {
+            for _ in 0..100 {
+                producer.send(&[0; 1_000]).unwrap();
+            }
+        }
+        let mut kinds = 0;
+        let mut directories = vec![directory.path().to_path_buf()];
+        while let Some(within) = directories.pop() {
+            for entry in fs::read_dir(within).unwrap() {
+                let path = entry.unwrap().path();
+                let facts = fs::metadata(&path).unwrap();
+                assert_eq!((facts.uid(), facts.gid()), (NOBODY, NOBODY), "{}", path.display());
+                if facts.is_dir() {
+                    kinds += 1;
+                    directories.push(path);
+                }
+            }
+        }
+        assert!(kinds >= 2, "{kinds}");
+        drop((spilling, producer));
+        Queue::force_remove(&name).unwrap();
+    }
+    let path = directory.path().to_str().unwrap();
+    let mut peer = Peer::start("go on as nobody", &[&name, path]);
+    peer.await_word("works");
+    peer.await_stop();
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    std::os::unix::fs::chown(&checkpoint, Some(0), Some(0)).unwrap();
+    peer.go_on();
+    peer.finish();
 }

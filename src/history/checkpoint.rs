@@ -17,9 +17,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use std::time::Duration;
 use super::directory::check_instance;
 use super::fields::{put, u32_at, u64_at};
 use super::log::{FileHeader, Log, LogRead, LogReader, hex};
+use super::making::{make_within, open_or_make};
 use crate::error::Error;
 use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
@@ -164,18 +165,23 @@ impl Checkpoints {
         if !is_synced && self.written.get(&index) == Some(&slot) {
             return Ok(());
         }
-        match self.has_the_files() {
-            Ok(true) => {
-                self.files.write(&name, &slot, is_synced)?;
+        let written = match self.has_the_files() {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.files.write(&name, &slot, is_synced),
+            Err(error) => Err(error),
+        };
+        match written {
+            // The directory's owner does it for those who may not.
+            Err(Error::File { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied && !self.files.are_ours() =>
+            {
+                Ok(())
+            }
+            written => {
+                written?;
                 self.written.insert(index, slot);
                 Ok(())
             }
-            Ok(false) => Ok(()),
-            // The directory's owner does it for those who may not.
-            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Ok(())
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -310,23 +316,20 @@ impl Files {
 
     fn write(&self, name: &str, slot: &Slot, is_synced: bool) -> Result<(), Error> {
         let path = self.path(name);
-        match self.try_write(&path, slot, is_synced) {
-            // The directory's owner does it for those who may not.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            written => written.map_err(|error| self.failed("write", &path, error)),
-        }
+        let written = self.try_write(&path, slot, is_synced);
+        written.map_err(|error| self.failed("write", &path, error))
+    }
+
+    /// Whether the history is this process's user's.
+    fn are_ours(&self) -> bool {
+        let history = self.directory.parent().and_then(|history| fs::metadata(history).ok());
+        history.is_some_and(|facts| facts.uid() == process::effective_user())
     }
 
     fn try_write(&self, path: &Path, slot: &Slot, is_synced: bool) -> io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // Not the history itself: one that somebody took away is not to come back without whose
-            // it is.
-            created => created?,
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path)?;
+        // Not the history itself: one that somebody took away is not to come back without whose it is.
+        make_within(&self.directory)?;
+        let file = open_or_make(path, OpenOptions::new().read(true).write(true))?;
         for _ in SLOTS {
             let whole = whole_slots(&file)?;
             let (count, newest) = (whole.len(), newest_of(whole));

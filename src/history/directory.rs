@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Entry};
 use super::log::{Log, LogCut, hex};
+use super::making::give;
 use crate::error::Error;
 use crate::layout::{HISTORY_PATH_SIZE, Identity};
 use crate::ring::{Check, Place};
@@ -255,7 +256,9 @@ fn write_whole(
 ) -> io::Result<()> {
     let aside = name_aside(path)?;
     let mut file = File::create_new(&aside)?;
-    let written = file.write_all(bytes).and_then(|()| give_name(&aside, path));
+    let written = give(&file, &aside);
+    let written =
+        written.and_then(|()| file.write_all(bytes)).and_then(|()| give_name(&aside, path));
     // It has been renamed, or is of no use any more.
     let _ = fs::remove_file(&aside);
     written

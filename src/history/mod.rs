@@ -15,6 +15,7 @@ mod fields;
 mod historian;
 mod journal;
 mod log;
+mod making;
 mod past;
 
 pub use self::archive::{Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Verified};

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::record::{self, Head, Records};
+use crate::history::making::open_or_make;
 use crate::sys::file;
 use crate::sys::fork::OwnFile;
 
@@ -73,6 +74,13 @@ pub(super) struct Letters(OwnFile);
 impl Letters {
     pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
         let file = OwnFile::open(|| open_regular(path, options.read(true)))?;
+        Ok(Self(file))
+    }
+
+    /// The same, of a file to append to. It is made if there is none.
+    pub(super) fn open_or_make(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = OwnFile::open(|| insist_on_regular(open_or_make(path, options)?))?;
         Ok(Self(file))
     }
 
@@ -202,7 +210,10 @@ fn insist(patience: Duration, take: impl Fn() -> io::Result<bool>) -> io::Result
 
 /// Opens what is a file, without waiting for whoever may be at the other end of a FIFO.
 pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    insist_on_regular(options.custom_flags(libc::O_NONBLOCK).open(path)?)
+}
+
+fn insist_on_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }

@@ -18,7 +18,7 @@ mod tests;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -28,6 +28,7 @@ use self::record::{Kind, Record, Records};
 use self::seen::Seen;
 use super::directory::{make_directory, sync_directory};
 use super::fields;
+use super::making::make_within;
 use crate::error::Error;
 use crate::layout::time;
 
@@ -302,11 +303,12 @@ impl DeadLetterFile {
 
     fn open_to_append(&self) -> io::Result<Letters> {
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600);
-        match Letters::open(&self.path, &mut options) {
+        options.append(true);
+        match Letters::open_or_make(&self.path, &mut options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(self.path.parent().unwrap_or(Path::new(".")))?;
-                Letters::open(&self.path, &mut options)
+                let directory = self.path.parent().unwrap_or(Path::new("."));
+                make_within(directory).or_else(|_| make_directory(directory))?;
+                Letters::open_or_make(&self.path, &mut options)
             }
             opened => opened,
         }

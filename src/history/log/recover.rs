@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::read::{bytes_of_mut, read_up_to};
 use super::{HEADER_SIZE, Log, LogFile, LogRead, LogReader};
 use crate::error::Error;
+use crate::history::making::open_or_make;
 use crate::ring::frame::{self, Frame};
 use crate::ring::{Place, Shape};
 use crate::sys::file;
@@ -231,8 +232,7 @@ fn has_empty_sector(words: &[u64], offset: u64) -> bool {
 
 /// Copies the rest of a file to a new one.
 fn copy_out(file: &File, mut offset: u64, path: &Path) -> io::Result<()> {
-    let mut copy =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut copy = open_or_make(path, OpenOptions::new().write(true).truncate(true))?;
     let mut bytes = [0; 8 << 10];
     loop {
         match file.read_at(&mut bytes, offset)? {

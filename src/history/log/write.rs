@@ -3,11 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use super::{FileHeader, HEADER_SIZE, Log, LogFile, LogRead, LogReader, MARK_OFFSET, mark};
 use crate::error::Error;
+use crate::history::making::{make_within, open_or_make};
 use crate::ring::{Place, Ring};
 use crate::sys::file;
 
@@ -33,8 +34,8 @@ const MARK_INTERVAL: Duration = Duration::from_secs(1);
 impl LogWriter {
     /// A new log, or what comes before another.
     pub(crate) fn begin(log: Log, end: Place) -> Result<Self, Error> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&log.directory);
-        made.map_err(|error| log.failed("make the directory", &log.directory, error))?;
+        make_within(&log.directory)
+            .map_err(|error| log.failed("make the directory", &log.directory, error))?;
         Ok(Self {
             log,
             file: None,
@@ -255,8 +256,9 @@ impl LogWriter {
         let base = self.end.position;
         let path = self.log.path(base);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(|error| self.log.failed("make", &path, error))?;
+        options.read(true).write(true);
+        let file = open_or_make(&path, &options);
+        let file = file.map_err(|error| self.log.failed("make", &path, error))?;
         let header = FileHeader::new(&self.log, self.end);
         let has_it = header.is_in(&file);
         let made = if has_it {
