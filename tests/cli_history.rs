@@ -247,7 +247,7 @@ fn a_journaler_ends_when_interrupted_or_when_the_queue_does() {
     assert_eq!(code(&create(&name, &directory, &["--journal", "always"])), 0);
     for (number, code_expected) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
         let (mut journaler, says) = start_journaler(&name);
-        let second = run(&["journal", &name]);
+        let second = run(&["journal", &name, "--standby", "0s"]);
         assert_eq!(code(&second), 1);
         assert!(said(&second).contains("has a journaler already"), "{}", said(&second));
         assert_eq!(print_json(&["info", &name, "--json"])["journaler_alive"], true);

@@ -678,6 +678,10 @@ pub struct Seek {
 pub struct WriteJournal {
     /// The queue
     pub name: String,
+    /// Wait up to this long for the place of another process that writes the journal, a `pub` say;
+    /// `0s` for not at all, and for ever until set
+    #[arg(long, value_name = "TIME", value_parser = options::span)]
+    pub standby: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

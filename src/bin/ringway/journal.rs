@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use ringway::{Error, Journaler, Queue};
+
 use crate::args::WriteJournal;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::Interrupt;
+use crate::journaling::succeed;
 use crate::output::{self, Console};
 
-/// A producer that writes by itself is a journaler for a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// To wait for longer is worth a word: a producer that writes by itself is a journaler for a moment.
+const UNREMARKABLE: Duration = Duration::from_secs(1);
 
 pub fn run(
     journal: &WriteJournal,
@@ -19,7 +22,10 @@ pub fn run(
     let name = &journal.name;
     let queue = open(name, owner)?;
     let interrupt = Interrupt::catch()?;
-    let journaler = queue.journaler_timeout(PATIENCE)?;
+    let standby = journal.standby.unwrap_or(Duration::MAX);
+    let Some(journaler) = stand_by(&queue, standby, &interrupt, console)? else {
+        return Ok(end(&interrupt, "nothing was written", console));
+    };
     let before = queue.durable_sequence().unwrap_or_default();
     if let Some(directory) = queue.history() {
         let directory = directory.display();
@@ -36,12 +42,44 @@ pub fn run(
         summary = format!("{summary} ({})", output::range(before, after));
     }
     let summary = format!("{summary} of '{name}' became durable");
-    let Err(error) = ended else {
-        let signal = interrupt.signal();
-        let why = if signal.is_some() { "interrupted" } else { "the queue was removed" };
-        console.note(format_args!("{why}; {summary}"));
-        return Ok(signal.map_or(Ending::Done, Ending::Interrupted));
-    };
+    let Err(error) = ended else { return Ok(end(&interrupt, &summary, console)) };
     console.note(summary);
     Err(error.into())
+}
+
+/// An end that was asked for, by a signal or by who removed the queue.
+fn end(interrupt: &Interrupt, summary: &str, console: Console) -> Ending {
+    let signal = interrupt.signal();
+    let why = if signal.is_some() { "interrupted" } else { "the queue was removed" };
+    console.note(format_args!("{why}; {summary}"));
+    signal.map_or(Ending::Done, Ending::Interrupted)
+}
+
+/// The queue's journaler, once nobody else is; none if this is to end before that.
+fn stand_by(
+    queue: &Queue,
+    patience: Duration,
+    interrupt: &Interrupt,
+    console: Console,
+) -> Result<Option<Journaler>, Failure> {
+    // What is in the way of the first try is not what another one may have died of.
+    match queue.journaler() {
+        Err(Error::JournalerAlive { .. }) if !patience.is_zero() => {}
+        journaler => return Ok(Some(journaler?)),
+    }
+    let succeed = |patience| succeed(queue, interrupt.flag(), patience, console);
+    let mut found = succeed(patience.min(UNREMARKABLE));
+    let left = patience.saturating_sub(UNREMARKABLE);
+    if matches!(found, Err(Error::JournalerAlive { .. })) && !left.is_zero() {
+        let name = queue.name();
+        console.note(format_args!(
+            "another process writes the journal of queue '{name}'; waits for its place"
+        ));
+        found = succeed(left);
+    }
+    match found {
+        Err(error @ Error::JournalerAlive { .. }) => Err(Failure::TimedOut(error)),
+        Err(_) if queue.is_removed() => Ok(None),
+        found => Ok(found?),
+    }
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringway::{Error, Journaler, Queue};
 
@@ -75,13 +75,27 @@ fn write_or_wait(
     stop: &AtomicBool,
     console: Console,
 ) -> Result<(), Error> {
-    let Some(journaler) =
-        journaler.map_or_else(|| succeed(queue, stop, console), |it| Ok(Some(it)))?
-    else {
-        return Ok(());
-    };
     // Whoever stops it is told by what comes of it.
     let is_to_tell = || !stop.load(Ordering::Relaxed);
+    let journaler = match journaler {
+        Some(journaler) => journaler,
+        None => match succeed(queue, stop, Duration::MAX, console) {
+            Ok(Some(journaler)) => {
+                let name = queue.name();
+                console.note(format_args!(
+                    "writing the journal of '{name}', which nobody else does any more"
+                ));
+                journaler
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                if !queue.is_removed() {
+                    console.note(&error);
+                }
+                return Err(error);
+            }
+        },
+    };
     let ended = journaler.run_on(stop, |error| {
         if is_to_tell() {
             console.note(format_args!("{error}; trying again every second"));
@@ -97,14 +111,23 @@ fn write_or_wait(
 }
 
 /// Takes the place of the journaler that there is, once that has ended or died; none if it is still
-/// there when this is to stop.
-fn succeed(queue: &Queue, stop: &AtomicBool, console: Console) -> Result<Option<Journaler>, Error> {
+/// there when this is to stop, or the queue is removed. An error if it is there for so long.
+pub fn succeed(
+    queue: &Queue,
+    stop: &AtomicBool,
+    patience: Duration,
+    console: Console,
+) -> Result<Option<Journaler>, Error> {
+    let begin = Instant::now();
     let mut is_told = false;
     loop {
-        let is_last = stop.load(Ordering::Relaxed);
+        let is_to_stop = stop.load(Ordering::Relaxed);
+        let is_last = is_to_stop || begin.elapsed() >= patience;
         match queue.journaler() {
-            Err(Error::JournalerAlive { .. }) if is_last => return Ok(None),
-            Err(Error::JournalerAlive { .. }) => {}
+            Err(Error::JournalerAlive { .. }) if is_to_stop || queue.is_removed() => {
+                return Ok(None);
+            }
+            Err(Error::JournalerAlive { .. }) if !is_last => {}
             // It may pass, as what the other one died of may have.
             Err(error @ (Error::File { .. } | Error::Os { .. })) if !is_last => {
                 if !is_told {
@@ -112,20 +135,8 @@ fn succeed(queue: &Queue, stop: &AtomicBool, console: Console) -> Result<Option<
                 }
                 is_told = true;
             }
-            Err(error) => {
-                if !queue.is_removed() {
-                    console.note(&error);
-                }
-                return Err(error);
-            }
-            Ok(journaler) => {
-                let name = queue.name();
-                console.note(format_args!(
-                    "writing the journal of '{name}', which nobody else does any more"
-                ));
-                return Ok(Some(journaler));
-            }
+            journaler => return journaler.map(Some),
         }
-        thread::park_timeout(LOOK_INTERVAL);
+        thread::park_timeout(LOOK_INTERVAL.min(patience.saturating_sub(begin.elapsed())));
     }
 }

@@ -1,0 +1,94 @@
+//! `ringway journal`, as its users see it, where another process writes the journal.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringway::{Journal, Queue, QueueOptions};
+use support::program::{code, print, ringway, run, said, signal};
+use support::{Directory, Name, watchdog};
+
+fn create(name: &Name, directory: &Directory) -> Queue {
+    let options = QueueOptions::new().capacity(64 << 10).journal(Journal::Written);
+    Queue::create(name, &options.history(directory.path())).unwrap()
+}
+
+/// Starts a producer that writes the journal, and waits until it does.
+fn start_producer(name: &str, queue: &Queue) -> (Child, ChildStdin) {
+    let mut producer = ringway(&["pub", name]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = producer.stdin.take().unwrap();
+    let before = queue.durable_sequence();
+    input.write_all(b"a\n").unwrap();
+    while queue.durable_sequence() == before || !queue.info().unwrap().journaler_alive {
+        thread::sleep(Duration::from_millis(1));
+    }
+    (producer, input)
+}
+
+/// Starts a journaler, and says what it says next each time.
+fn start_journaler(name: &str) -> (Child, impl FnMut() -> String) {
+    let mut child = ringway(&["journal", name]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    (child, move || lines.next().unwrap_or_default())
+}
+
+#[test]
+fn a_journaler_waits_for_the_place_of_whoever_has_it() {
+    let _watchdog = watchdog();
+    let name = Name::new("stands-by");
+    let directory = Directory::new(&name);
+    let queue = create(&name, &directory);
+    let waits = format!("writes the journal of queue '{}'; waits for its place", &*name);
+    let (mut producer, input) = start_producer(&name, &queue);
+
+    let refused = run(&["journal", &name, "--standby", "0s"]);
+    assert_eq!(code(&refused), 1);
+    assert!(said(&refused).contains("has a journaler already"), "{}", said(&refused));
+    let late = run(&["journal", &name, "--standby", "50ms"]);
+    assert_eq!(code(&late), 5);
+    assert!(said(&late).contains("has a journaler already"), "{}", said(&late));
+
+    for (number, code_expected) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+        let (mut journaler, mut says) = start_journaler(&name);
+        let said = says();
+        assert!(said.contains(&waits), "{said}");
+        signal(&journaler, number);
+        assert_eq!(journaler.wait().unwrap().code(), Some(code_expected));
+        let said = says();
+        assert!(said.contains("interrupted; nothing was written"), "{said}");
+    }
+
+    let (mut journaler, mut says) = start_journaler(&name);
+    assert!(says().contains(&waits));
+    producer.kill().unwrap();
+    producer.wait().unwrap();
+    drop(input);
+    let ended_at = Instant::now();
+    let said = says();
+    assert!(said.contains("writing the journal"), "{said}");
+    assert!(ended_at.elapsed() < Duration::from_secs(5), "{:?}", ended_at.elapsed());
+    signal(&journaler, libc::SIGTERM);
+    assert_eq!(journaler.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_journaler_that_waits_ends_when_the_queue_is_removed() {
+    let _watchdog = watchdog();
+    let name = Name::new("removed-meanwhile");
+    let directory = Directory::new(&name);
+    let queue = create(&name, &directory);
+    let (mut producer, _input) = start_producer(&name, &queue);
+    let (mut journaler, mut says) = start_journaler(&name);
+    assert!(says().contains("waits for its place"));
+    // Who has the place does not leave it.
+    signal(&producer, libc::SIGSTOP);
+    print(&["rm", "--force", &name]);
+    assert_eq!(journaler.wait().unwrap().code(), Some(0));
+    let said = says();
+    assert!(said.contains("the queue was removed; nothing was written"), "{said}");
+    producer.kill().unwrap();
+    producer.wait().unwrap();
+}
