@@ -1,4 +1,5 @@
-//! `ringway journal`, as its users see it, where another process writes the journal.
+//! `ringway journal` where another process writes the journal, and `ringway log prune` where somebody
+//! has not read it, as their users see them.
 
 mod support;
 
@@ -7,8 +8,10 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringway::{Journal, Queue, QueueOptions};
-use support::program::{code, print, ringway, run, said, signal};
+use ringway::{Journal, Queue, QueueOptions, Start, Subscribe};
+use serde_json::json;
+use support::history::files;
+use support::program::{code, print, print_json, ringway, run, said, signal};
 use support::{Directory, Name, watchdog};
 
 fn create(name: &Name, directory: &Directory) -> Queue {
@@ -72,6 +75,35 @@ fn a_journaler_waits_for_the_place_of_whoever_has_it() {
     assert!(ended_at.elapsed() < Duration::from_secs(5), "{:?}", ended_at.elapsed());
     signal(&journaler, libc::SIGTERM);
     assert_eq!(journaler.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn log_prune_says_for_whom_it_keeps_files_and_removes_them_by_force() {
+    let _watchdog = watchdog();
+    let name = Name::new("prune-unread");
+    let directory = Directory::new(&name);
+    for _ in 0..3 {
+        // Each begins a file.
+        let queue = create(&name, &directory);
+        queue.declare(&Subscribe::new().named("workers").from(Start::Oldest)).unwrap();
+        queue.producer().unwrap().send_durable(b"to be worked on").unwrap();
+        print(&["rm", &name]);
+    }
+    let prune = ["log", "prune", directory.text(), "--max-size", "1"];
+    let kept = run(&prune);
+    assert_eq!(code(&kept), 0);
+    let words = "subscription 'workers' has not read from message 0 on; --force removes them too";
+    assert!(said(&kept).contains("kept 2 files ("), "{}", said(&kept));
+    assert!(said(&kept).contains(words), "{}", said(&kept));
+    assert!(said(&kept).contains("removed nothing"), "{}", said(&kept));
+    let as_json = print_json(&[&prune[..], &["--json"]].concat());
+    assert_eq!(as_json["unread"], json!([{ "subscription": "workers", "sequence": 0 }]));
+    assert_eq!(as_json["kept"].as_array().unwrap().len(), 2);
+    let forced = run(&[&prune[..], &["--force"]].concat());
+    assert_eq!(code(&forced), 0);
+    let words = "removed what was not read: subscription 'workers' has not read from message 0 on";
+    assert!(said(&forced).contains(words), "{}", said(&forced));
+    assert_eq!(files(&directory, "log").len(), 1);
 }
 
 #[test]

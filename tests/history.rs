@@ -901,7 +901,7 @@ fn a_repair_that_leaves_no_message_leaves_where_the_sequence_goes_on() {
         Queue::remove(&name).unwrap();
     }
     let archive = Archive::open(directory.path()).unwrap();
-    assert_eq!(archive.prune(0, None).unwrap().len(), 1);
+    assert_eq!(archive.prune(0, None).unwrap().removed.len(), 1);
     let [file] = &archive.files().unwrap()[..] else { panic!("one file") };
     assert_eq!(file.first_sequence, 3);
     fs::OpenOptions::new().write(true).open(&file.path).unwrap().set_len(4106).unwrap();

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
-use ringway::{Producer, Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
+use ringway::{Producer, Pruned, Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, send_for_ever, send_until};
 use support::segment::{field, subscription_offset};
 use support::users::{become_nobody, is_root};
@@ -379,8 +379,77 @@ fn files_stay_while_they_are_needed_after_others_were_taken_away() {
     drop(producer);
     // As somebody leaves it too who dies when it has removed a file.
     let removed = Archive::open(directory.path()).unwrap().prune(30 << 20, None).unwrap();
-    assert_eq!(removed.len(), 1);
+    assert_eq!(removed.removed.len(), 1);
     fill_and_receive(&queue, &mut worker, received, &block);
+}
+
+#[test]
+fn pruning_leaves_what_somebody_has_not_read_unless_it_is_forced() {
+    let _alive = watchdog();
+    let name = Name::new("prune-unread");
+    let directory = Directory::new(&name);
+    let skipping = Subscribe::new().named("skipping").from(Start::Oldest).on_lag(Lag::Skip);
+    for round in 1..=4 {
+        // Each begins a file.
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        queue.declare(&workers()).unwrap();
+        queue.declare(&skipping).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 20 * round);
+        producer.flush().unwrap();
+        drop(producer);
+        Queue::remove(&name).unwrap();
+    }
+    let archive = Archive::open(directory.path()).unwrap();
+    let pruned = archive.prune(0, None).unwrap();
+    let unread = |sequence| {
+        let unread = pruned_unread(&archive.prune(0, None).unwrap());
+        assert_eq!(unread, [(Some("workers".into()), Some(sequence))]);
+    };
+    assert_eq!((pruned.removed.len(), pruned.kept.len()), (0, 3));
+    assert!(pruned.kept_size > 3 * 4096, "{}", pruned.kept_size);
+    unread(0);
+    let work = |queue: &Queue, sequences: std::ops::Range<u64>| {
+        let mut worker = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+        for sequence in sequences {
+            let message = worker.receive().unwrap().message().unwrap();
+            assert_eq!(message.sequence(), sequence);
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+        }
+    };
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    work(&queue, 0..31);
+    let pruned = archive.prune(0, None).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.kept.len()), (1, 2));
+    unread(31);
+    // Also a consumer without a name, which is there as long as its queue.
+    work(&queue, 31..61);
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    let spilling = queue.subscribe(&spilling).unwrap();
+    let pruned = archive.prune(0, None).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.kept.len()), (0, 2));
+    assert_eq!(pruned_unread(&pruned), [(None, None)]);
+    drop(spilling);
+    let pruned = archive.prune(0, None).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.kept.len()), (2, 0));
+    assert_eq!(pruned_unread(&pruned), []);
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send_durable(&payload(80)).unwrap();
+    drop(producer);
+    assert_eq!(archive.prune(0, None).unwrap().kept.len(), 1);
+    let pruned = archive.force_prune(0, None).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.kept.len()), (1, 0));
+    assert_eq!(pruned_unread(&pruned), [(Some("workers".into()), Some(61))]);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(worker.try_receive().unwrap(), Received::Missed { from: 61, to: 80 });
+    assert_eq!(receive_all(&mut worker), [80]);
+}
+
+/// Who has not read what was kept, or removed, and from where on.
+fn pruned_unread(pruned: &Pruned) -> Vec<(Option<String>, Option<u64>)> {
+    pruned.unread.iter().map(|one| (one.subscription.clone(), one.sequence)).collect()
 }
 
 #[test]

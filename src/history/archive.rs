@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
 use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader};
@@ -35,8 +35,8 @@ use crate::segment::{Owner, Segment};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Archive {
-    directory: PathBuf,
-    log: Log,
+    pub(super) directory: PathBuf,
+    pub(super) log: Log,
 }
 
 /// One file of an [`Archive`].
@@ -479,52 +479,6 @@ impl Archive {
         Ok(places)
     }
 
-    /// Removes the oldest files until the rest has so many bytes at most, and those that were last
-    /// written to longer ago than `age_max`; never the last one. Returns what was removed.
-    ///
-    /// # Errors
-    /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
-    ///
-    /// ```
-    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-prune");
-    /// # let directory = std::env::temp_dir().join("ringway-doc-prune");
-    /// # let _ = std::fs::remove_dir_all(&directory);
-    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
-    /// # let queue = Queue::create("doc-prune", &options)?;
-    /// queue.producer()?.send_durable(b"to be kept")?;
-    /// Queue::remove("doc-prune")?;
-    /// let removed = Archive::open(&directory)?.prune(0, None)?;
-    /// assert!(removed.is_empty()); // the only file is the last one
-    /// # std::fs::remove_dir_all(&directory).unwrap();
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    pub fn prune(&self, size_max: u64, age_max: Option<Duration>) -> Result<Vec<PathBuf>, Error> {
-        let _lock = self.lock()?;
-        let files = self.log.files()?;
-        let size_of = |path: &Path| {
-            let facts = fs::metadata(path);
-            facts.map(|facts| facts.len()).map_err(|error| self.log.failed("examine", path, error))
-        };
-        let mut size = 0;
-        for file in &files {
-            size += size_of(&file.path)?;
-        }
-        let mut removed = Vec::new();
-        for file in &files[..files.len().saturating_sub(1)] {
-            let is_too_old = age_max.is_some_and(|max| file.age() > Some(max));
-            if size <= size_max && !is_too_old {
-                break;
-            }
-            let found = size_of(&file.path)?;
-            let gone = fs::remove_file(&file.path);
-            gone.map_err(|error| self.log.failed("remove", &file.path, error))?;
-            size = size.saturating_sub(found);
-            removed.push(file.path.clone());
-        }
-        Ok(removed)
-    }
-
     /// Removes all that is kept in the directory: the journal, what was spilt, the dead letters, and
     /// that it belongs to a queue. What else lies there stays, and so do the directories then.
     /// Returns what was removed.
@@ -633,22 +587,22 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn check_unused(&self) -> Result<(), Error> {
-        // Whoever makes the queue has the directory locked, until it has its name.
-        let queue = &self.log.queue;
-        let segment = match Segment::open(queue, Owner::Anybody) {
-            Err(Error::NotFound { .. }) => return Ok(()),
-            segment => segment?,
-        };
-        let path = self.directory.clone();
-        let is_here = |path: &Path| path.canonicalize().ok().as_deref() == segment.history();
-        if is_here(&path) {
-            Err(Error::HistoryInUse { queue: queue.clone(), path })
-        } else {
-            Ok(())
-        }
+        let (queue, path) = (self.log.queue.clone(), self.directory.clone());
+        self.queue()?.map_or(Ok(()), |_| Err(Error::HistoryInUse { queue, path }))
     }
 
-    fn lock(&self) -> Result<DirectoryLock, Error> {
+    /// The queue, if it is there and has this history.
+    pub(super) fn queue(&self) -> Result<Option<Segment>, Error> {
+        // Whoever makes the queue has the directory locked, until it has its name.
+        let segment = match Segment::open(&self.log.queue, Owner::Anybody) {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            segment => segment?,
+        };
+        let is_here = self.directory.canonicalize().ok().as_deref() == segment.history();
+        Ok(is_here.then_some(segment))
+    }
+
+    pub(super) fn lock(&self) -> Result<DirectoryLock, Error> {
         let queue = &self.log.queue;
         lock(&self.directory, queue)?.ok_or(Error::JournalerAlive { queue: queue.clone() })
     }

@@ -208,6 +208,25 @@ impl Checkpoints {
     }
 }
 
+/// The named subscriptions of a queue that are not to miss anything, each with the first message that
+/// it has not settled, and the position that it reads from.
+pub(super) fn named_of(ring: &Ring) -> impl Iterator<Item = (String, Place)> {
+    let all = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
+    let in_need = all.filter(|one| one.is_in_place() && one.lag() != Some(Lag::Skip));
+    in_need.filter_map(|one| {
+        let (place, sequence) = ring.settled(&one).ok()?;
+        Some((name_of(&one)?, Place { sequence, ..place }))
+    })
+}
+
+/// The same of a journal whose queue is not there. Each will be found by its message, wherever it was.
+pub(super) fn named_in(directory: &Path, log: &Log) -> Result<Vec<(String, Place)>, Error> {
+    let all = Files::new(directory, &log.queue, log.id).read_all()?.into_iter();
+    let in_need = all.filter(|(_, slot)| slot.lag() != Some(Lag::Skip));
+    let place = |slot: &Slot| Place { position: u64::MAX, sequence: slot.sequence };
+    Ok(in_need.map(|(name, slot)| (name, place(&slot))).collect())
+}
+
 /// The entries that the table of a queue has which goes on where its journal ends.
 pub(super) fn restore(
     directory: &Path,
@@ -234,32 +253,45 @@ pub(super) fn restore(
 }
 
 /// Where the message of a slot is, before the end of the log: not far behind its boundary, unless that
-/// is of a stream that did not come about.
+/// is of a stream that did not come about, or gone.
 fn find_place(log: &Log, slot: &Slot, end: Place, resumed_at: Place) -> Place {
     let boundary = slot.place();
+    let is_possible = boundary.position <= end.position;
     let mut reader = LogReader::new(log.clone(), boundary);
-    if boundary.position > end.position {
-        let begins_before = |header: &FileHeader| header.begin.sequence <= slot.sequence;
-        // Whoever gets there is told what is missing, or damaged.
-        if !matches!(reader.go_to_file(begins_before), Ok(Some(_))) {
-            return Place::default();
-        }
+    if is_possible && let Some(place) = follow(&mut reader, slot, resumed_at) {
+        return place;
     }
-    let from = reader.place();
+    let begins_before = |header: &FileHeader| header.begin.sequence <= slot.sequence;
+    // Whoever gets there is told what is missing, or damaged.
+    let otherwise = if is_possible { boundary } else { Place { position: 0, ..boundary } };
+    match reader.go_to_file(begins_before) {
+        Ok(Some(begin)) if begin.sequence <= slot.sequence => {
+            let found = follow(&mut reader, slot, resumed_at);
+            found.unwrap_or(if otherwise.position < begin.position { begin } else { otherwise })
+        }
+        _ => otherwise,
+    }
+}
+
+/// Where the message of a slot is, by a reader that is not far behind it.
+fn follow(reader: &mut LogReader, slot: &Slot, resumed_at: Place) -> Option<Place> {
     while reader.place().sequence < slot.sequence {
         match reader.next(resumed_at.position) {
             Ok(LogRead::Message(_)) => {}
-            // As above.
-            Ok(LogRead::End | LogRead::Gone | LogRead::Missed { .. }) | Err(_) => return from,
+            Ok(LogRead::End | LogRead::Gone | LogRead::Missed { .. }) | Err(_) => return None,
         }
     }
-    reader.place()
+    Some(reader.place())
 }
 
 impl Slot {
     fn place(&self) -> Place {
         let word = |at: Word64| u64_at(&self.entry, at.0);
         Place { position: word(word::HEAD_POSITION), sequence: word(word::HEAD_SEQUENCE) }
+    }
+
+    fn lag(&self) -> Option<Lag> {
+        Lag::from_code(u32_at(&self.entry, word::LAG.0))
     }
 
     fn bytes(&self, id: &[u8; 16], generation: u64) -> [u8; SLOT_BYTES] {
@@ -287,11 +319,10 @@ impl Slot {
         entry.copy_from_slice(&bytes[ENTRY_OFFSET..]);
         let slot = Self { sequence: u64_at(bytes, 40), entry };
         let Place { position, sequence } = slot.place();
-        let lag = u32_at(bytes, ENTRY_OFFSET + word::LAG.0);
         let is_possible = position.is_multiple_of(8)
             && position < COUNT_MAX
             && (sequence..COUNT_MAX).contains(&slot.sequence)
-            && Lag::from_code(lag).is_some();
+            && slot.lag().is_some();
         let generation = u64_at(bytes, 32);
         (is_one && is_possible).then_some(Whole { offset, generation, id, slot })
     }

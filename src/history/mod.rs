@@ -17,11 +17,13 @@ mod journal;
 mod log;
 mod making;
 mod past;
+mod pruning;
 
 pub use self::archive::{Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Verified};
 pub use self::dead_letters::{DeadLetter, DeadLetters, Reason};
 pub use self::journal::{Journal, JournalThread, Journaler};
 pub use self::log::LogCut;
+pub use self::pruning::{Pruned, Unread};
 
 pub(crate) use self::backlog::{Backlog, Fetched, Stretch};
 pub(crate) use self::checkpoint::Checkpoints;

@@ -784,6 +784,9 @@ pub struct Prune {
     /// Remove files last written to longer ago than this, such as 7d
     #[arg(long = "older-than", value_name = "TIME", value_parser = options::time)]
     pub age_max: Option<Duration>,
+    /// Remove also what somebody has not read
+    #[arg(short, long)]
+    pub force: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ringway::{Archive, Error, Verified};
+use ringway::{Archive, Error, Unread, Verified};
 use serde_json::{Value, json};
 
 use crate::args::{Dump, Format, LogAction, Prune, Repair, RmLog, Verify};
@@ -184,12 +184,41 @@ fn cut_text(path: &Path, verified: &Verified) -> String {
 fn prune(prune: &Prune, console: Console) -> Result<Ending, Failure> {
     let archive = open(&prune.directory)?;
     let size_max = prune.size_max.map_or(u64::MAX, |size| size.as_u64());
-    let removed = archive.prune(size_max, prune.age_max)?;
+    let prune_as_told = if prune.force { Archive::force_prune } else { Archive::prune };
+    let pruned = prune_as_told(&archive, size_max, prune.age_max)?;
     if prune.json {
-        output::json(&json!({ "removed": output::paths(&removed) }))?;
+        output::json(&json!({
+            "removed": output::paths(&pruned.removed),
+            "kept": output::paths(&pruned.kept),
+            "kept_size_bytes": pruned.kept_size,
+            "unread": pruned.unread.iter().map(unread_as_json).collect::<Value>(),
+        }))?;
     }
-    note_removed(&removed, console);
+    note_removed(&pruned.removed, console);
+    let unread: Vec<_> = pruned.unread.iter().map(unread_text).collect();
+    let unread = unread.join(", ");
+    if !pruned.kept.is_empty() {
+        let kept = output::count(pruned.kept.len() as u64, "file");
+        let size = bytes(pruned.kept_size);
+        console.note(format_args!("kept {kept} ({size}): {unread}; --force removes them too"));
+    } else if !unread.is_empty() && !pruned.removed.is_empty() {
+        console.note(format_args!("removed what was not read: {unread}"));
+    }
     Ok(Ending::Done)
+}
+
+fn unread_text(unread: &Unread) -> String {
+    match (&unread.subscription, unread.sequence) {
+        (Some(name), Some(sequence)) => {
+            format!("subscription '{name}' has not read from message {sequence} on")
+        }
+        (Some(name), None) => format!("subscription '{name}' has not read all of them"),
+        (None, _) => "a consumer that spills has not read all of them".into(),
+    }
+}
+
+fn unread_as_json(unread: &Unread) -> Value {
+    json!({ "subscription": unread.subscription, "sequence": unread.sequence })
 }
 
 fn remove(remove: &RmLog, console: Console) -> Result<Ending, Failure> {
