@@ -45,6 +45,7 @@ fn peer() {
     play(&[
         ("send, flush and work", send_flush_and_work),
         ("begin in new directories", begin_in_new_directories),
+        ("remove a history", remove_a_history),
         ("reject and end", reject_and_end),
         ("inherit", inherit),
     ]);
@@ -262,6 +263,42 @@ fn the_names_of_all_directories_that_are_made_are_synced() {
     for within in ["", "/a", "/a/b", "/a/b/c", "/d", "/d/e", "/d/e/f"] {
         assert!(text.contains(&format!("<{}{within}>)", directory.text())), "{within}: {text}");
     }
+}
+
+fn remove_a_history(arguments: &[&str]) {
+    Archive::open(arguments[0]).unwrap().remove().unwrap();
+}
+
+/// So that files which come back when power goes are somebody's, who can remove them again.
+#[test]
+#[ignore = "needs strace"]
+fn a_history_is_gone_on_the_disk_before_it_is_nobodys() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls-remove");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(directory.path())).unwrap();
+    queue.declare(&workers()).unwrap();
+    queue.producer().unwrap().send_durable(b"to be removed").unwrap();
+    // Somebody else's, so that one of the directories stays.
+    fs::write(directory.file("log/notes"), "").unwrap();
+    Queue::remove(&name).unwrap();
+    let trace = directory.path().with_extension("trace");
+    let calls = ["-y", "-o", trace.to_str().unwrap(), "-e", "trace=unlink,rmdir,fsync"];
+    let strace = [&["strace", "-f", "-qq"], &calls[..]].concat();
+    Peer::start_by(&strace, "remove a history", &[directory.text()]).expect("strace").finish();
+    let text = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(&trace).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let last = |call: &str, what: &str| {
+        let found = lines.iter().rposition(|line| line.contains(call) && line.contains(what));
+        found.unwrap_or_else(|| panic!("no {call} of {what}: {text}"))
+    };
+    let gone = last("unlink(", "/identity\"");
+    let synced = |what: &str| last("fsync(", &format!("<{}{what}>", directory.text()));
+    assert!(last("unlink(", ".log\"") < synced("/log") && synced("/log") < gone, "{text}");
+    assert!(last("rmdir(", "/subscriptions\"") < gone, "{text}");
+    assert!(lines[gone - 1].contains(&format!("<{}>", directory.text())), "{text}");
+    assert!(lines[gone + 1].contains(&format!("<{}>", directory.text())), "{text}");
 }
 
 fn giving_up() -> Subscribe {

@@ -358,7 +358,8 @@ pub(super) fn check_instance_in(
 }
 
 /// Removes what is kept in a directory, and the directory if nothing else is in it. The identity
-/// goes last, so that what could not be done can be tried again.
+/// goes last, so that what could not be done can be tried again, and when power goes nothing comes back
+/// that is nobody's.
 pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, Error> {
     /// The directories within, and how their files end.
     const KEPT: [(&str, &[&str]); 4] = [
@@ -367,6 +368,8 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
         ("dead-letters", &["letters", ASIDE]),
         ("subscriptions", &["checkpoint"]),
     ];
+    let sync =
+        |path: &Path| sync_directory(path).map_err(|error| Error::file(queue, "sync", path, error));
     let mut removed = Vec::new();
     for (name, extensions) in KEPT {
         let within = directory.join(name);
@@ -376,7 +379,9 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
             }
         }
         // Not if somebody else has put something there.
-        let _ = fs::remove_dir(&within);
+        if fs::remove_dir(&within).is_err() && within.exists() {
+            sync(&within)?;
+        }
     }
     let is_ours = |path: &PathBuf| {
         let kind = path.file_stem().and_then(|stem| Path::new(stem).file_stem());
@@ -387,7 +392,9 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
     for path in paths_in(directory, queue)?.into_iter().filter(is_ours) {
         removed.push(remove(path, queue)?);
     }
+    sync(directory)?;
     removed.push(remove(directory.join(IDENTITY), queue)?);
+    sync(directory)?;
     let _ = fs::remove_dir(directory);
     Ok(removed)
 }

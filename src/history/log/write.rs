@@ -22,7 +22,7 @@ pub(crate) struct LogWriter {
     end: Place,
     /// Bytes of all files.
     size: u64,
-    /// Whether the directory has names that are not synced.
+    /// Whether the directory has names that are not synced, or had some.
     has_new_names: bool,
     /// When it was last said in the file up to where it is synced.
     marked_at: Option<Instant>,
@@ -237,6 +237,7 @@ impl LogWriter {
         match fs::remove_file(path) {
             Ok(()) => {
                 self.size = self.size.saturating_sub(size);
+                self.has_new_names = true;
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
