@@ -816,7 +816,7 @@ fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
         journaler.kill_living();
         assert_eq!(queue.durable_sequence(), Some(100));
         let segment = OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
-        let word = header("journal_failed").start as u64;
+        let word = header("journal_state").start as u64;
         segment.write_all_at(&2_u32.to_le_bytes(), word).unwrap();
         let log = files(&directory, "log").remove(1);
         if is_lost {

@@ -127,7 +127,7 @@ impl Historian {
     /// [`Self::keep`], where no more than what is before `committed` is known to be committed.
     fn go_on(&mut self, until: u64, committed: u64) -> Result<Kept, Error> {
         if self.ring.has_journal_failed() {
-            return Err(Error::JournalFailed { queue: self.segment.name().into() });
+            return Err(self.journal_failed());
         }
         if self.keeping.journal.is_none() {
             match self.ring.lowest_spilling() {
@@ -212,7 +212,9 @@ impl Historian {
         if !self.is_synced() {
             return Ok(());
         }
-        self.ring.begin_sync();
+        if !self.ring.begin_sync() {
+            return Err(self.journal_failed());
+        }
         let synced = self.writer.sync(|| self.ring.set_journal_failed());
         self.ring.end_sync();
         synced
@@ -230,7 +232,7 @@ impl Historian {
         match self.writer.write_anew(durable) {
             Err(Error::LogDamaged { .. }) => {
                 self.ring.set_journal_failed();
-                Err(Error::JournalFailed { queue: self.segment.name().into() })
+                Err(self.journal_failed())
             }
             written => {
                 written?;
@@ -364,6 +366,10 @@ impl Historian {
             self.looked_at = Some(Instant::now());
             Duration::from_nanos(self.keeping.keep_for)
         })
+    }
+
+    fn journal_failed(&self) -> Error {
+        Error::JournalFailed { queue: self.segment.name().into() }
     }
 
     fn log(&self) -> &Log {

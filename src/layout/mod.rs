@@ -253,7 +253,7 @@ part! {
         0x208 written_from: u64 = "historian" "position from which on it has it, without a gap";
         0x210 durable: u64 = "historian" "position up to which the journal is as safe as was asked for";
         0x218 durable_sequence: u64 = "historian" "sequence of the first message that is not";
-        0x220 journal_failed: u32 = "historian" "1: a sync has failed, and nothing is durable any more; 2: one is under way";
+        0x220 journal_state: u32 = "historian" "0 sound, 1 failed by a sync, so that nothing is durable any more, 2 being synced";
         0x224 _reserved_history: [u8; 92] = "nobody" "zero";
         0x280 sectors: [u64; 64] = "producer" "the sector index: 16 x SectorStart";
         0x480 history: [u8; 1024] = "creator" "path of the history directory, padded with zeros; zeros: there is none";
@@ -408,7 +408,11 @@ pub(crate) const WRITTEN: Word64 = Word64(offset_of!(Header, written));
 pub(crate) const WRITTEN_FROM: Word64 = Word64(offset_of!(Header, written_from));
 pub(crate) const DURABLE: Word64 = Word64(offset_of!(Header, durable));
 pub(crate) const DURABLE_SEQUENCE: Word64 = Word64(offset_of!(Header, durable_sequence));
-pub(crate) const JOURNAL_FAILED: Word32 = Word32(offset_of!(Header, journal_failed));
+pub(crate) const JOURNAL_STATE: Word32 = Word32(offset_of!(Header, journal_state));
+/// The values of the journal's state.
+pub(crate) const JOURNAL_SOUND: u32 = 0;
+pub(crate) const JOURNAL_FAILED: u32 = 1;
+pub(crate) const JOURNAL_SYNCING: u32 = 2;
 
 pub(crate) const DATA_EVENT: Word32 = Word32(offset_of!(Control, data_event));
 pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));

@@ -6,11 +6,8 @@
 use super::frame::{self, Frame};
 use super::{Corrupt, Lag, Place, Ring};
 use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
-use crate::sync::{Ordering, fence, load_acquire};
-
-/// What the header says of the journal's syncs, where it says something.
-const SYNC_FAILED: u32 = 1;
-const SYNC_BEGUN: u32 = 2;
+use crate::layout::{JOURNAL_FAILED, JOURNAL_SOUND, JOURNAL_SYNCING};
+use crate::sync::{AtomicU32, Ordering, fence, load_acquire};
 
 /// What has to be in the files before it is overwritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,28 +104,38 @@ impl Ring {
     /// Whether a sync has failed: what the system could not write it may have forgotten, so that
     /// nothing can be durable any more.
     pub(crate) fn has_journal_failed(&self) -> bool {
-        self.header32(layout::JOURNAL_FAILED).load(Ordering::Relaxed) == SYNC_FAILED
+        self.journal_state().load(Ordering::Relaxed) == JOURNAL_FAILED
     }
 
     pub(crate) fn set_journal_failed(&self) {
-        self.header32(layout::JOURNAL_FAILED).store(SYNC_FAILED, Ordering::Relaxed);
+        self.journal_state().store(JOURNAL_FAILED, Ordering::Relaxed);
     }
 
-    /// A sync begins, of which somebody has yet to say what came.
-    pub(crate) fn begin_sync(&self) {
-        self.header32(layout::JOURNAL_FAILED).store(SYNC_BEGUN, Ordering::Relaxed);
+    /// A sync begins, of which somebody has yet to say what came; `false` if one has failed, which
+    /// another one does not undo.
+    pub(crate) fn begin_sync(&self) -> bool {
+        let is_sound = !self.has_journal_failed();
+        if is_sound {
+            // Nobody else says that it has failed: there is one historian.
+            self.journal_state().store(JOURNAL_SYNCING, Ordering::Relaxed);
+        }
+        is_sound
     }
 
     /// What came of it is known.
     pub(crate) fn end_sync(&self) {
         if self.is_sync_under_way() {
-            self.header32(layout::JOURNAL_FAILED).store(0, Ordering::Relaxed);
+            self.journal_state().store(JOURNAL_SOUND, Ordering::Relaxed);
         }
     }
 
     /// Whether a sync was begun of which nobody has said what came.
     pub(crate) fn is_sync_under_way(&self) -> bool {
-        self.header32(layout::JOURNAL_FAILED).load(Ordering::Relaxed) == SYNC_BEGUN
+        self.journal_state().load(Ordering::Relaxed) == JOURNAL_SYNCING
+    }
+
+    fn journal_state(&self) -> &AtomicU32 {
+        self.header32(layout::JOURNAL_STATE)
     }
 
     /// The lowest position that somebody needs who spills.

@@ -787,3 +787,17 @@ fn a_forgotten_claim_or_batch_never_happened() {
         ring.oldest().unwrap();
     }
 }
+
+#[test]
+fn a_sync_does_not_undo_one_that_has_failed() {
+    let mut memory = Memory::new(CAPACITY, ORIGIN);
+    let ring = memory.ring();
+    assert!(ring.begin_sync() && ring.is_sync_under_way());
+    ring.end_sync();
+    assert!(!ring.is_sync_under_way() && ring.begin_sync());
+    ring.set_journal_failed();
+    ring.end_sync();
+    assert!(!ring.begin_sync());
+    ring.end_sync();
+    assert!(ring.has_journal_failed());
+}
