@@ -3,13 +3,14 @@
 
 mod support;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway::{Journal, Queue, QueueOptions, Start, Subscribe};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::history::files;
 use support::program::{code, print, print_json, ringway, run, said, signal};
 use support::{Directory, Name, watchdog};
@@ -104,6 +105,38 @@ fn log_prune_says_for_whom_it_keeps_files_and_removes_them_by_force() {
     let words = "removed what was not read: subscription 'workers' has not read from message 0 on";
     assert!(said(&forced).contains(words), "{}", said(&forced));
     assert_eq!(files(&directory, "log").len(), 1);
+}
+
+#[test]
+fn log_verify_and_log_repair_look_at_checkpoints_too() {
+    let _watchdog = watchdog();
+    let name = Name::new("checkpoints");
+    let directory = Directory::new(&name);
+    let queue = create(&name, &directory);
+    queue.declare(&Subscribe::new().named("workers").from(Start::Oldest)).unwrap();
+    queue.producer().unwrap().send_durable(b"to be worked on").unwrap();
+    print(&["rm", &name]);
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    fs::write(&checkpoint, [7; 8192]).unwrap();
+    let verified = run(&["log", "verify", directory.text()]);
+    assert_eq!(code(&verified), 4);
+    let text = String::from_utf8(verified.stdout.clone()).unwrap();
+    let words = format!("damage     {}: no checkpoint in it is whole", checkpoint.display());
+    assert!(text.contains(&words), "{text}");
+    assert!(said(&verified).contains("ringway log repair"), "{}", said(&verified));
+    let verified = run(&["log", "verify", directory.text(), "--json"]);
+    let as_json: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!((&as_json["damage"], &as_json["whole"]), (&Value::Null, &json!(false)));
+    assert_eq!(as_json["checkpoints"][0]["file"], json!(checkpoint));
+    let repaired = run(&["log", "repair", directory.text(), "--yes"]);
+    assert_eq!(code(&repaired), 0);
+    let words = format!("{}, all of it: no checkpoint in it is whole", checkpoint.display());
+    assert!(said(&repaired).contains(&words), "{}", said(&repaired));
+    let words = format!("put {} aside as", checkpoint.display());
+    assert!(said(&repaired).contains(&words), "{}", said(&repaired));
+    print(&["log", "verify", directory.text()]);
+    print(&["log", "rm", directory.text(), "--yes"]);
+    assert!(!directory.path().exists());
 }
 
 #[test]

@@ -828,6 +828,45 @@ fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
 }
 
 #[test]
+fn a_checkpoint_that_says_nothing_is_shown_and_put_aside() {
+    let _alive = watchdog();
+    let name = Name::new("put-aside");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 20);
+    producer.flush().unwrap();
+    drop(producer);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker).len(), 20);
+    worker.close().unwrap();
+    Queue::remove(&name).unwrap();
+    let within = |name: &str| directory.file(format_args!("subscriptions/{name}"));
+    let whole = fs::read(within("workers.checkpoint")).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
+    assert!(archive.verify().unwrap().is_whole());
+    fs::write(within("others.checkpoint"), &whole).unwrap();
+    fs::write(within("damaged.checkpoint"), vec![7; whole.len()]).unwrap();
+    fs::write(within("damaged.broken"), "another's").unwrap();
+    fs::create_dir(within("stray.checkpoint")).unwrap();
+    let bad = ["damaged", "others", "stray"].map(|name| within(&format!("{name}.checkpoint")));
+    let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
+    assert!(error.to_string().contains("ringway log repair"), "{error}");
+    let verified = archive.verify().unwrap();
+    assert_eq!((verified.is_whole(), verified.checkpoints.len()), (false, 3));
+    assert_eq!(archive.repair_plan().unwrap(), bad);
+    let cuts = archive.repair().unwrap();
+    let kept = ["damaged.2.broken", "others.broken", "stray.broken"].map(within);
+    assert!(cuts.iter().map(|cut| &cut.path).eq(&bad), "{cuts:?}");
+    assert!(cuts.iter().map(|cut| &cut.kept_in).eq(&kept), "{cuts:?}");
+    assert_eq!(fs::read(&kept[1]).unwrap(), whole);
+    assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().is_empty());
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), Vec::<u64>::new());
+}
+
+#[test]
 fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
     let _alive = watchdog();
     let name = Name::new("leave-at-once");

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::checkpoint::{faults_in, put_aside};
 use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
 use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader};
 use crate::error::Error;
@@ -140,6 +141,8 @@ pub struct Verified {
     /// What is wrong first, and where. What lies behind that in its file cannot be told; the files after
     /// it were looked at too.
     pub damage: Option<Error>,
+    /// What is wrong with files that say how far named subscriptions have come.
+    pub checkpoints: Vec<Error>,
 }
 
 impl Verified {
@@ -163,7 +166,7 @@ impl Verified {
     /// ```
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.gaps.is_empty() && self.damage.is_none()
+        self.gaps.is_empty() && self.damage.is_none() && self.checkpoints.is_empty()
     }
 }
 
@@ -349,6 +352,7 @@ impl Archive {
         };
         let faults = self.count(&mut verified)?;
         verified.damage = faults.into_iter().next();
+        verified.checkpoints = faults_in(&self.directory, &self.log)?;
         Ok(verified)
     }
 
@@ -416,12 +420,15 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn repair_plan(&self) -> Result<Vec<PathBuf>, Error> {
-        Ok(self.faults()?.into_iter().map(|(path, _)| path).collect())
+        let mut places = self.faults()?;
+        places.extend(faults_in(&self.directory, &self.log)?.iter().filter_map(place_of));
+        Ok(places.into_iter().map(|(path, _)| path).collect())
     }
 
     /// Cuts off what is damaged or torn: of each file that is, all from there on. What is cut off lies
     /// beside, in files that end in `.broken`. Messages that are missing then between others are told
-    /// to those who read, as what they missed.
+    /// to those who read, as what they missed. A file that does not say how far a named subscription had
+    /// come goes as a whole: that one begins again where its first member asks.
     ///
     /// # Errors
     /// [`Error::HistoryInUse`] while the queue is there, [`Error::JournalerAlive`] while somebody
@@ -456,6 +463,9 @@ impl Archive {
         // What is cut may show that something else is wrong.
         while let Some((path, offset)) = self.faults()?.into_iter().next() {
             cuts.push(self.cut(&path, offset)?);
+        }
+        for (path, _) in faults_in(&self.directory, &self.log)?.iter().filter_map(place_of) {
+            cuts.push(put_aside(&path, &self.log)?);
         }
         Ok(cuts)
     }

@@ -24,9 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory::check_instance;
+use super::directory::{check_instance, sync_directory};
 use super::fields::{put, u32_at, u64_at};
-use super::log::{FileHeader, Log, LogRead, LogReader, hex};
+use super::log::{FileHeader, Log, LogCut, LogRead, LogReader, hex};
 use super::making::{make_within, open_or_make};
 use crate::error::Error;
 use crate::layout::subscription as word;
@@ -227,6 +227,35 @@ pub(super) fn named_in(directory: &Path, log: &Log) -> Result<Vec<(String, Place
     Ok(in_need.map(|(name, slot)| (name, place(&slot))).collect())
 }
 
+/// What is wrong with the checkpoints of a journal: errors that name the files.
+pub(super) fn faults_in(directory: &Path, log: &Log) -> Result<Vec<Error>, Error> {
+    let files = Files::new(directory, &log.queue, log.id);
+    let read = files.all()?.into_iter().map(|(name, path)| files.read(&name, path));
+    let mut faults = Vec::new();
+    for error in read.filter_map(Result::err) {
+        match error {
+            Error::LogDamaged { .. } => faults.push(error),
+            error => return Err(error),
+        }
+    }
+    Ok(faults)
+}
+
+/// Has one not be there any more, and keeps it beside.
+pub(super) fn put_aside(path: &Path, log: &Log) -> Result<LogCut, Error> {
+    let failed = |error| log.failed("rename", path, error);
+    let size = fs::metadata(path).map_err(failed)?.len();
+    let mut kept_in = path.with_extension("broken");
+    let mut count = 1;
+    while kept_in.exists() {
+        count += 1;
+        kept_in = path.with_extension(format!("{count}.broken"));
+    }
+    fs::rename(path, &kept_in).map_err(failed)?;
+    sync_directory(path.parent().unwrap_or(path)).map_err(failed)?;
+    Ok(LogCut { path: path.into(), offset: 0, size, kept_in })
+}
+
 /// The entries that the table of a queue has which goes on where its journal ends.
 pub(super) fn restore(
     directory: &Path,
@@ -396,6 +425,15 @@ impl Files {
 
     /// The names, and what their files say, in order.
     fn read_all(&self) -> Result<Vec<(String, Slot)>, Error> {
+        let mut found = Vec::new();
+        for (name, path) in self.all()? {
+            found.extend(self.read(&name, path)?.map(|slot| (name, slot)));
+        }
+        Ok(found)
+    }
+
+    /// The files, each with the name that it is of, in order.
+    fn all(&self) -> Result<Vec<(String, PathBuf)>, Error> {
         let failed = |error| self.failed("read", &self.directory, error);
         let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -404,18 +442,24 @@ impl Files {
         let mut found = Vec::new();
         for entry in entries {
             let path = entry.map_err(failed)?.path();
-            let name = path.file_stem().and_then(|name| name.to_str()).map(str::to_owned);
             let is_one = path.extension().is_some_and(|extension| extension == SUFFIX);
-            if let Some(name) = name.filter(|_| is_one) {
-                found.extend(self.read(&name, path)?.map(|slot| (name, slot)));
+            if let Some(name) = path.file_stem().filter(|_| is_one) {
+                found.push((name.to_string_lossy().into_owned(), path));
             }
         }
-        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        found.sort();
         Ok(found)
     }
 
     fn read(&self, name: &str, path: PathBuf) -> Result<Option<Slot>, Error> {
-        let file = File::open(&path).map_err(|error| self.failed("open", &path, error))?;
+        if fs::metadata(&path).is_ok_and(|facts| !facts.is_file()) {
+            return Err(self.damaged(path, "it is no file"));
+        }
+        let file = match File::open(&path) {
+            // Just now, by whoever removed the subscription.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|error| self.failed("open", &path, error))?,
+        };
         let whole = whole_slots(&file).map_err(|error| self.failed("read", &path, error))?;
         let Some(Whole { id, slot, .. }) = newest_of(whole) else {
             // A part of the first one: whoever made it was never told that it was made.
@@ -427,12 +471,7 @@ impl Files {
             };
         };
         if id != self.id {
-            return Err(Error::ForeignHistory {
-                queue: self.queue.clone(),
-                path,
-                theirs: format!("history {}", hex(&id)).into(),
-                ours: format!("history {}", hex(&self.id)).into(),
-            });
+            return Err(self.damaged(path, &format!("it is of history {}", hex(&id))));
         }
         let mut padded = [0; SUBSCRIPTION_NAME_SIZE];
         let is_name = is_name(name);

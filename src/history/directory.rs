@@ -366,7 +366,7 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
         ("log", &["log", "broken"]),
         ("spill", &["log"]),
         ("dead-letters", &["letters", ASIDE]),
-        ("subscriptions", &["checkpoint"]),
+        ("subscriptions", &["checkpoint", "broken"]),
     ];
     let sync =
         |path: &Path| sync_directory(path).map_err(|error| Error::file(queue, "sync", path, error));

@@ -31,10 +31,10 @@ fn verify(verify: &Verify, console: Console) -> Result<Ending, Failure> {
     } else {
         output::print(as_text(&verify.directory, &archive, &verified))?;
     }
-    if verified.damage.is_some() {
+    if verified.damage.is_some() || !verified.checkpoints.is_empty() {
         let directory = verify.directory.display();
         console.note(format_args!(
-            "`ringway log repair {directory}` cuts off what is damaged, and all behind it in the same file"
+            "`ringway log repair {directory}` cuts off what is damaged, and all behind it in the same file, and puts aside what does not say how far a subscription is"
         ));
     }
     Ok(if verified.is_whole() { Ending::Done } else { Ending::Damaged })
@@ -55,6 +55,11 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
         let (path, offset, what) = damage_of(damage);
         format!("{} at byte {offset}: {what}", path.display())
     });
+    let of_checkpoints = verified.checkpoints.iter().map(|damage| {
+        let (path, _, what) = damage_of(damage);
+        format!("{}: {what}", path.display())
+    });
+    let damage: Vec<_> = damage.into_iter().chain(of_checkpoints).collect();
     let facts = [
         ("history", directory.display().to_string()),
         ("queue", archive.queue_name().to_owned()),
@@ -63,7 +68,7 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
         ("messages", messages),
         ("missing", or_none(gaps.join(", "))),
         ("torn end", or_none(torn)),
-        ("damage", damage.unwrap_or("none".into())),
+        ("damage", or_none(damage.join("\n           "))),
     ];
     facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n")
 }
@@ -88,6 +93,7 @@ fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
         "missing": verified.gaps.iter().map(|gap| range(gap.start, gap.end)).collect::<Value>(),
         "torn_size_bytes": verified.torn_size,
         "damage": verified.damage.as_ref().map(damage_as_json),
+        "checkpoints": verified.checkpoints.iter().map(damage_as_json).collect::<Value>(),
         "whole": verified.is_whole(),
     })
 }
@@ -168,7 +174,8 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
 /// What would be cut off of a file of the plan.
 fn cut_text(path: &Path, verified: &Verified) -> String {
     let file = path.display();
-    match verified.damage.as_ref().map(damage_of).filter(|(damaged, ..)| *damaged == path) {
+    let mut damage = verified.damage.iter().chain(&verified.checkpoints).map(damage_of);
+    match damage.find(|(damaged, ..)| *damaged == path) {
         Some((_, 0, what)) => format!("  {file}, all of it: {what}"),
         Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
         None if verified.damage.is_some() => {

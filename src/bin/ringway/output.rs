@@ -170,6 +170,12 @@ pub fn per_second(rate: Option<f64>) -> String {
 pub fn cut_text(cut: &LogCut) -> String {
     let LogCut { path, offset, size, kept_in, .. } = cut;
     let (path, kept_in) = (path.display(), kept_in.display());
+    let is_checkpoint = cut.path.extension().is_some_and(|extension| extension == "checkpoint");
+    if is_checkpoint {
+        return format!(
+            "put {path} aside as {kept_in}: its subscription begins again where its first member asks"
+        );
+    }
     format!("cut {size} bytes off {path}, from byte {offset} on; they are in {kept_in} now")
 }
 
