@@ -914,6 +914,21 @@ fn a_repair_that_leaves_no_message_leaves_where_the_sequence_goes_on() {
 }
 
 #[test]
+fn a_queue_that_could_not_be_opened_is_not_made_from_a_journal() {
+    let _alive = watchdog();
+    let name = Name::new("far-on");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written).first_sequence((1 << 61) - 1);
+    let queue = Queue::create(&name, &options).unwrap();
+    queue.producer().unwrap().send_durable(b"the last one of all").unwrap();
+    Queue::remove(&name).unwrap();
+    let error = Queue::create(&name, &options).unwrap_err();
+    assert!(matches!(error, Error::InvalidOption { .. }), "{error:?}");
+    assert!(error.to_string().contains("name another directory"), "{error}");
+    assert!(matches!(Queue::open(&name), Err(Error::NotFound { .. })));
+}
+
+#[test]
 fn a_file_from_a_backup_is_believed_up_to_where_the_next_one_begins() {
     let _alive = watchdog();
     let name = Name::new("backup");

@@ -25,7 +25,7 @@ use super::checkpoint::{self, Entry};
 use super::log::{Log, LogCut, hex};
 use super::making::give;
 use crate::error::Error;
-use crate::layout::{HISTORY_PATH_SIZE, Identity};
+use crate::layout::{FIRST_SEQUENCE_MAX, HISTORY_PATH_SIZE, Identity};
 use crate::ring::{Check, Place};
 use crate::segment::Segment;
 use crate::sys::fork::OwnFile;
@@ -455,6 +455,14 @@ pub(crate) fn recover(
             let from = log.files()?.first().map_or(end.place.position, |file| file.base);
             let Place { position, sequence } = end.place;
             let resumed_at = Place { position: position.next_multiple_of(capacity), sequence };
+            if resumed_at.position.max(resumed_at.sequence) >= FIRST_SEQUENCE_MAX {
+                let what = format!(
+                    "its journal in {} goes on with message {sequence} at position {}, which are to be below 2^61; name another directory",
+                    directory.display(),
+                    resumed_at.position
+                );
+                return Err(Error::InvalidOption { queue: queue.clone(), what: what.into() });
+            }
             let subscriptions = checkpoint::restore(directory, &log, end.place, resumed_at)?;
             return Ok(Recovered { from, cut, resumed_at, subscriptions });
         };
