@@ -31,6 +31,7 @@ fn peer() {
         ("send as nobody any more", send_as_nobody_any_more),
         ("flush as nobody any more", flush_as_nobody_any_more),
         ("go on as nobody", go_on_as_nobody),
+        ("keep what cannot be removed", keep_what_cannot_be_removed),
     ]);
 }
 
@@ -424,4 +425,56 @@ fn what_root_makes_in_the_history_of_another_user_is_that_users() {
     std::os::unix::fs::chown(&checkpoint, Some(0), Some(0)).unwrap();
     peer.go_on();
     peer.finish();
+}
+
+/// Has files of a journal that are too old, in a directory where nothing can be removed.
+fn keep_what_cannot_be_removed(arguments: &[&str]) {
+    let [name, directory] = arguments else { panic!("{arguments:?}") };
+    become_nobody();
+    let options = options().history(directory).journal(Journal::Written);
+    let options = options.keep_for(Duration::from_millis(1));
+    for _ in 0..2 {
+        // Each begins a file.
+        let _ = Queue::remove(name);
+        let queue = Queue::create(name, &options).unwrap();
+        queue.producer().unwrap().send_durable(b"too old soon").unwrap();
+    }
+    let log = format!("{directory}/log");
+    let count = || fs::read_dir(&log).unwrap().count();
+    assert_eq!(count(), 2);
+    let set_mode = |mode| fs::set_permissions(&log, Permissions::from_mode(mode)).unwrap();
+    set_mode(0o500);
+    let queue = Queue::open(name).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send_durable(b"there is room for this").unwrap();
+    let journal = queue.journaler().unwrap().spawn();
+    let error = loop {
+        if let Some(error) = journal.error() {
+            break error;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(error.to_string().contains("remove"), "{error}");
+    producer.send(b"and for this").unwrap();
+    assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
+    assert!(!journal.is_finished());
+    set_mode(0o700);
+    while count() > 1 || journal.error().is_some() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    journal.stop().unwrap();
+    drop(producer);
+    Queue::remove(name).unwrap();
+}
+
+#[test]
+fn an_old_file_that_cannot_be_removed_is_told_and_in_the_way_of_nothing() {
+    let _alive = watchdog();
+    let name = Name::new("not-removed");
+    let directory = Directory::new(&name);
+    if is_root() {
+        std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let path = directory.path().to_str().unwrap();
+    Peer::start("keep what cannot be removed", &[&name, path]).finish();
 }

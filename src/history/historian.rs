@@ -33,6 +33,8 @@ pub(crate) struct Historian {
     ring: Ring,
     /// When the files' ages were last looked at.
     looked_at: Option<Instant>,
+    /// Why what is too old was not removed then.
+    left: Result<(), Error>,
     /// Held for as long as this lives: the directory's lock, and the queue's. That goes last: who has it
     /// and does not get the other takes somebody to be alive.
     _directory: DirectoryLock,
@@ -100,6 +102,7 @@ impl Historian {
             checkpoints: Checkpoints::of(segment),
             ring: ring.clone(),
             looked_at: None,
+            left: Ok(()),
             _directory: directory,
             lock,
         };
@@ -184,9 +187,10 @@ impl Historian {
         checkpoints.map_or(Ok(()), |all| all.write_all(&self.ring, None, Duration::ZERO))
     }
 
-    /// Removes files that are too old.
+    /// Removes files that are too old. That one cannot be removed is in the way of nothing else.
     pub(super) fn remove_old(&mut self) -> Result<(), Error> {
-        self.make_space(0).map(drop)
+        self.make_space(0)?;
+        self.left.clone()
     }
 
     /// Has everything in the files as safe as the queue was made to have it, and says so.
@@ -353,7 +357,14 @@ impl Historian {
             }
             // First, so that whoever dies in between has said nothing that is not so.
             self.ring.set_written_from(next.max(self.ring.written_from()));
-            self.writer.remove(oldest)?;
+            let removed = self.writer.remove(oldest);
+            if is_full {
+                removed?;
+            } else if removed.is_err() {
+                // There is space for what is to come.
+                self.left = removed;
+                return Ok(true);
+            }
         }
     }
 
@@ -363,7 +374,7 @@ impl Historian {
         let is_due = self.keeping.keep_for > 0
             && self.looked_at.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL);
         is_due.then(|| {
-            self.looked_at = Some(Instant::now());
+            (self.looked_at, self.left) = (Some(Instant::now()), Ok(()));
             Duration::from_nanos(self.keeping.keep_for)
         })
     }

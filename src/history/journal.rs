@@ -263,19 +263,19 @@ impl Journaler {
             return Err(self.segment.forked());
         }
         // No reason to keep no journal.
-        let mut checkpointed = Ok(());
+        let mut looked_after = Ok(());
         // Relaxed: a flag alone.
         while !stop.load(FlagOrdering::Relaxed) && !self.historian.ring().is_removed() {
             self.write()?;
-            note(checkpointed.as_ref().err());
+            note(looked_after.as_ref().err());
             if self.looked_at.elapsed() >= LOOK_INTERVAL {
                 self.looked_at = Instant::now();
                 if self.segment.is_stale() {
                     // Whoever took the name away did not live to say so, or did not mean to.
                     break;
                 }
-                self.historian.remove_old()?;
-                checkpointed = self.historian.write_checkpoints();
+                let removed = self.historian.remove_old();
+                looked_after = removed.and(self.historian.write_checkpoints());
             }
             self.wait(stop);
         }
