@@ -4,7 +4,8 @@
 //! copies them out of the ring before they are overwritten, a [`journal`] as soon as it can; the
 //! [`past`] is where readers find them, the [`backlog`] where members of named subscriptions do.
 //! How far these have come lies in [`checkpoint`]s, and dead letters in files of their own
-//! ([`dead_letters`]).
+//! ([`dead_letters`]). An [`archive`] is a journal without its queue. What is made there is made as
+//! [`making`] does it.
 
 mod archive;
 mod backlog;
