@@ -471,7 +471,7 @@ pub struct Sub {
     #[arg(long, conflicts_with_all = ["observe", "exec", "ack"])]
     pub with_queue: bool,
     /// A whole ring behind: hold the producer, skip what is overwritten, or spill it to the
-    /// queue's history and read it there [default: what the subscription is made with; else hold, or spill for a group where there is a journal]
+    /// queue's history and read it there [default: what the subscription is made with; else hold, or spill for a named subscription where there is a journal]
     #[arg(long, value_name = "POLICY", value_parser = options::named::<Lag>())]
     #[arg(conflicts_with = "observe")]
     pub lag: Option<Lag>,
@@ -619,11 +619,6 @@ pub struct Alter {
     pub subscription: String,
     #[command(flatten)]
     pub terms: Terms,
-    /// What cannot be altered
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = options::fixed)]
-    lag: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = options::fixed)]
-    keyed: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
