@@ -505,44 +505,59 @@ fn files_are_left_alone_until_there_is_something_to_write() {
     assert!(kept.read().starts_with("<!doctype html>") && new.read().contains("Tag="));
 }
 
-/// A run that goes on until it is ended, and is under way.
-fn endless_run() -> Child {
-    let mut child =
+/// A run that goes on until it is ended, at the latest with the value.
+struct Endless(Child);
+
+impl Endless {
+    /// Interrupts it, and sees to it that nothing of it is left.
+    fn interrupt(mut self) {
+        signal(&self.0, libc::SIGINT);
+        assert_eq!(self.0.wait().unwrap().code(), Some(130));
+        nothing_is_left(self.0.id());
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One that is under way.
+fn endless_run() -> Endless {
+    let child =
         ringway(&["bench", "load", "-d", "1h", "--rate", "100", "-w", "0s"]).spawn().unwrap();
+    let mut run = Endless(child);
     // It is under way when there is somebody who receives; the first queue is the trial's.
-    let prefix = format!("bench-{}-1-", child.id());
+    let prefix = format!("bench-{}-1-", run.0.id());
     loop {
         let names = ringway::Queue::list().unwrap_or_default();
         let name = names.into_iter().find(|name| name.starts_with(&prefix)).unwrap_or_default();
         let consumers = ringway::Queue::open(&name).and_then(|queue| queue.info());
         if consumers.is_ok_and(|info| info.consumers.iter().any(|it| it.alive)) {
-            return child;
+            return run;
         }
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        assert!(run.0.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::yield_now();
     }
 }
 
 #[test]
 fn a_run_that_is_interrupted_leaves_nothing_behind() {
-    let mut child = endless_run();
-    signal(&child, libc::SIGINT);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    nothing_is_left(child.id());
+    endless_run().interrupt();
 }
 
 #[test]
 fn what_a_killed_run_leaves_is_removed_by_the_next_one_and_what_a_live_one_has_is_not() {
     let (mut killed, mut alive) = (endless_run(), endless_run());
-    killed.kill().unwrap();
-    killed.wait().unwrap();
+    killed.0.kill().unwrap();
+    killed.0.wait().unwrap();
     text(&format!("bench load {SHORT}"));
-    nothing_is_left(killed.id());
-    assert!(alive.try_wait().unwrap().is_none());
-    assert!(run_under_way(alive.id()) > 0);
-    signal(&alive, libc::SIGINT);
-    assert_eq!(alive.wait().unwrap().code(), Some(130));
-    nothing_is_left(alive.id());
+    nothing_is_left(killed.0.id());
+    assert!(alive.0.try_wait().unwrap().is_none());
+    assert!(run_under_way(alive.0.id()) > 0);
+    alive.interrupt();
 }
 
 /// The number in the name of the queue that a run of this process has now; 0 if it has none.

@@ -70,8 +70,9 @@ impl Board {
         let size = lines.max(Self::COUNTS).saturating_mul(LINE);
         loop {
             let board = Self::of(ShmemConf::new().os_id(name).size(size).create(), name)?;
-            // Who is quick takes it for abandoned before it is locked, and removes it.
-            if let Some(lock) = lock_named(name)? {
+            // Who is quick takes it for abandoned before it is locked, and is waited for, since it removes
+            // the name, whatever has it by then.
+            if let Some(lock) = lock_named(name, 0)? {
                 return Ok(Self { _lock: Some(lock), ..board });
             }
         }
@@ -108,7 +109,7 @@ impl Board {
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         for name in names.filter(|name| name.starts_with(prefix)) {
             // Held until it is gone: see `create`.
-            if let Ok(Some(_lock)) = lock_named(&name) {
+            if let Ok(Some(_lock)) = lock_named(&name, libc::LOCK_NB) {
                 also(&name);
                 let _ = std::fs::remove_file(path_of(&name));
             }
@@ -210,20 +211,25 @@ impl Board {
 }
 
 fn path_of(name: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(name)
+    // With the slash before it or without, as `shm_open` takes it.
+    Path::new(DIRECTORY).join(name.trim_start_matches('/'))
 }
 
-/// The lock on a board; none if somebody else has it, or the board has lost its name meanwhile. It
-/// goes with the last copy of the opening, at the latest when the process dies (`flock(2)`).
-fn lock_named(name: &str) -> io::Result<Option<File>> {
+/// The lock on a board, which is waited for unless the flags say otherwise; none if somebody else has
+/// it, or the board has lost its name meanwhile. It goes with the last copy of the opening, at the
+/// latest when the process dies (`flock(2)`).
+fn lock_named(name: &str, flags: libc::c_int) -> io::Result<Option<File>> {
     let file = match File::open(path_of(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
     // SAFETY: a call on an open file.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+    while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | flags) } != 0 {
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            error if error.kind() == io::ErrorKind::Interrupted => {}
+            error => return Err(error),
+        }
     }
     Ok((file.metadata()?.nlink() > 0).then_some(file))
 }
