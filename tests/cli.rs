@@ -17,6 +17,7 @@ use ringway::{Queue, QueueOptions, Start, Subscribe};
 use serde_json::Value;
 use support::program::{
     await_consumers, await_words, code, print, print_json, ringway, run, run_with, said, signal,
+    that_can_be_hung_up,
 };
 use support::users::{NOBODY, become_nobody, is_root};
 use support::{Name, Peer, play, stop_here, watchdog};
@@ -474,7 +475,7 @@ fn a_terminal_that_is_closed_ends_what_does_not_ignore_it() {
     let _watchdog = watchdog();
     let name = Name::new("hangup");
     run_with(&["pub", &name, "--create"], b"a\n");
-    let mut consumer = ringway(&["sub", &name, "--from", "oldest"]).spawn().unwrap();
+    let mut consumer = that_can_be_hung_up(&["sub", &name, "--from", "oldest"]).spawn().unwrap();
     consumer.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
     signal(&consumer, libc::SIGHUP);
     let output = consumer.wait_with_output().unwrap();

@@ -35,7 +35,10 @@ fn a_command_that_is_none_says_what_becomes_of_its_message() {
     let said = try_it();
     assert!(said.contains("message 0 went back, after delivery 1 of 2\n"), "{said}");
     let said = try_it();
-    assert!(said.contains("delivery 2 of 2 of message 0: it becomes a dead letter"), "{said}");
+    assert!(
+        said.contains("delivery 2 of 2 of message 0: the next member makes it a dead letter"),
+        "{said}"
+    );
     let said = try_it();
     let words =
         "message 1 went back, after delivery 1 of 2; meanwhile 1 message became a dead letter\n";

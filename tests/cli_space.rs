@@ -2,9 +2,8 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use support::program::{
     code, limit_files, print, print_json, run, said, signal, that_can_be_limited,
@@ -27,6 +26,16 @@ fn publish(name: &str, options: &[&str], input: &[u8]) -> Child {
     limit_files(&producer, 1 << 10);
     producer.stdin.take().unwrap().write_all(input).unwrap();
     producer
+}
+
+/// Reads what it says until it has met the limit.
+fn await_limit(producer: &mut Child) {
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("too large") {
+        let mut byte = [0];
+        producer.stderr.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        said.extend(byte);
+    }
 }
 
 #[test]
@@ -59,7 +68,7 @@ fn a_producer_without_space_goes_on_when_there_is_some_or_is_interrupted() {
     for input in [line.clone(), line.repeat(100)] {
         let before = print_json(&["info", &name, "--json"])["next_sequence"].as_u64().unwrap();
         let mut producer = publish(&name, &[], &input);
-        std::thread::sleep(Duration::from_millis(300));
+        await_limit(&mut producer);
         assert!(producer.try_wait().unwrap().is_none());
         limit_files(&producer, libc::RLIM_INFINITY);
         let output = producer.wait_with_output().unwrap();
@@ -68,8 +77,8 @@ fn a_producer_without_space_goes_on_when_there_is_some_or_is_interrupted() {
         let after = &print_json(&["info", &name, "--json"])["durable_sequence"];
         assert_eq!(after.as_u64().unwrap() - before, input.len() as u64 / 1000);
     }
-    let producer = publish(&name, &[], &line);
-    std::thread::sleep(Duration::from_millis(300));
+    let mut producer = publish(&name, &[], &line);
+    await_limit(&mut producer);
     signal(&producer, libc::SIGINT);
     let output = producer.wait_with_output().unwrap();
     assert_eq!(code(&output), 130, "{}", said(&output));

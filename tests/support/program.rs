@@ -116,13 +116,22 @@ pub(crate) fn limit_files(process: &Child, size: u64) {
 
 /// The program, which a limit for the size of files does not kill.
 pub(crate) fn that_can_be_limited(arguments: &[&str]) -> Command {
+    with_signal(arguments, libc::SIGXFSZ, libc::SIG_IGN)
+}
+
+/// The program, which a terminal that is closed ends, also where whoever runs the tests ignores that.
+pub(crate) fn that_can_be_hung_up(arguments: &[&str]) -> Command {
+    with_signal(arguments, libc::SIGHUP, libc::SIG_DFL)
+}
+
+fn with_signal(arguments: &[&str], signal: i32, disposition: libc::sighandler_t) -> Command {
     let mut command = ringway(arguments);
-    let ignore_the_signal = || {
-        // SAFETY: ignoring a signal has no handler to be unsafe.
-        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let dispose = move || {
+        // SAFETY: neither ignoring a signal nor not doing so has a handler to be unsafe.
+        unsafe { libc::signal(signal, disposition) };
         Ok(())
     };
     // SAFETY: what it calls may be called between fork and exec.
-    unsafe { command.pre_exec(ignore_the_signal) };
+    unsafe { command.pre_exec(dispose) };
     command
 }

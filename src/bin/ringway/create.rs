@@ -1,6 +1,6 @@
 //! `ringway create`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ringway::{AtLimit, Error, Queue, QueueOptions};
 use serde_json::Value;
@@ -12,9 +12,6 @@ use crate::output::{self, Console, bytes};
 
 pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Create { name, capacity, members, subscriptions, if_missing, mode, json, history } = create;
-    if let Some(directory) = history.directory.as_ref().filter(|path| is_no_directory(path)) {
-        return Err(Failure::Usage(format!("{} is not a directory", directory.display())));
-    }
     let options = QueueOptions::new().capacity(capacity.as_u64()).mode(*mode);
     let options = options.members(*members).subscriptions(*subscriptions);
     let queue = match Queue::create(name, &with_history(options, history)) {
@@ -26,6 +23,10 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
             }
             console.note(format_args!("queue '{name}' is there"));
             return Ok(Ending::Done);
+        }
+        Err(Error::File { .. }) if history.directory.as_ref().is_some_and(is_no_directory) => {
+            let directory = history.directory.as_deref().unwrap_or(Path::new("")).display();
+            return Err(Failure::Usage(format!("{directory} is not a directory")));
         }
         created => created?,
     };
@@ -45,9 +46,9 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
         if let Some(text) = history_text(&queue, history) {
             console.note(text);
         }
-        if let Some(text) = small_limit_text(&queue, history) {
-            console.note(text);
-        }
+    }
+    if let Some(text) = small_limit_text(&queue, history) {
+        console.note(text);
     }
     if let Some(cut) = queue.log_cut() {
         console.note(output::cut_text(cut));
@@ -58,7 +59,8 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
     Ok(Ending::Done)
 }
 
-fn is_no_directory(path: &Path) -> bool {
+#[allow(clippy::ptr_arg, reason = "as it is in an option")]
+fn is_no_directory(path: &PathBuf) -> bool {
     path.metadata().is_ok_and(|found| !found.is_dir())
 }
 
@@ -112,15 +114,17 @@ fn history_text(queue: &Queue, history: &History) -> Option<String> {
     Some(format!("its history in {directory}: {}", facts.join("; ")))
 }
 
-/// What a limit below the size of a file comes to: files go whole, and never the last one.
+/// What a limit below the size of a file comes to.
 fn small_limit_text(queue: &Queue, history: &History) -> Option<String> {
     const FILE_SIZE_MIN: u64 = 16 << 20;
     let file = queue.capacity().max(FILE_SIZE_MIN);
     let limit = history.size_max?.as_u64();
     let (limit, file) = (limit < file).then(|| (bytes(limit), bytes(file)))?;
-    Some(format!(
-        "files of its history have up to {file} each and go whole, and the last one stays: that much may be there, whatever the limit of {limit}"
-    ))
+    let comes_to = match history.at_limit {
+        AtLimit::DropOldest => "files go whole, and the last one stays, so that much may be there",
+        _ => "whoever lags soon holds the producer",
+    };
+    Some(format!("a limit of {limit} is less than a file of its history ({file}): {comes_to}"))
 }
 
 /// What `ringway info` tells, whether it was made just now, and what was cut off of its journal then.

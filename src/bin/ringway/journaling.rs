@@ -82,9 +82,7 @@ fn write_or_wait(
         None => match succeed(queue, stop, Duration::MAX, console) {
             Ok(Some(journaler)) => {
                 let name = queue.name();
-                console.note(format_args!(
-                    "writing the journal of '{name}', which nobody else does any more"
-                ));
+                console.note(format_args!("writing the journal of '{name}' now"));
                 journaler
             }
             Ok(None) => return Ok(()),

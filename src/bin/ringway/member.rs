@@ -183,7 +183,7 @@ impl<'a> Executor<'a> {
         let Some(found) = find(&info, subscription) else { return back };
         let what = match found.deliveries_max {
             Some(most) if delivery >= most => format!(
-                "that was delivery {delivery} of {most} of message {sequence}{of}: it becomes a dead letter once a member comes, unless `ringway alter {} {subscription} --max-deliveries NUMBER` allows more before",
+                "that was delivery {delivery} of {most} of message {sequence}{of}: the next member makes it a dead letter (`ringway alter {} {subscription} --max-deliveries NUMBER` allows more, while no member lives)",
                 queue.name()
             ),
             Some(most) => format!("{back}, after delivery {delivery} of {most}"),

@@ -105,11 +105,6 @@ pub fn or_none<T>(
     }
 }
 
-/// Refuses a term that a subscription has for good.
-pub fn fixed(_: &str) -> Result<String, String> {
-    Err("lag policy and keys of a subscription cannot be altered; `ringway unsubscribe` removes it, and its place with it, and `ringway declare` makes it anew".into())
-}
-
 pub fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("'{text}' is no number, such as 3, nor none"))
 }
@@ -200,7 +195,8 @@ pub fn span(text: &str) -> Result<Duration, String> {
 }
 
 fn without_unit(text: &str) -> Option<String> {
-    is_number(text).then(|| format!("{text} has no unit: write {text}s or {text}ms"))
+    let is_some = is_number(text) && text.bytes().any(|byte| byte != b'0');
+    is_some.then(|| format!("{text} has no unit: write {text}s or {text}ms"))
 }
 
 fn is_number(text: &str) -> bool {

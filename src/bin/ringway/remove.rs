@@ -14,6 +14,7 @@ use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::log::note_removed;
 use crate::output::{self, Console};
+use crate::subscriptions::left_of;
 
 pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
@@ -160,9 +161,7 @@ struct Backlog(Vec<(String, u64)>);
 impl Backlog {
     fn of(info: &Info) -> Self {
         let of = |subscription: &SubscriptionInfo| {
-            // Also where it is more than a ring behind.
-            let not_taken = info.next_sequence.saturating_sub(subscription.head_sequence);
-            (subscription.name.clone(), not_taken.saturating_add(subscription.unacked))
+            (subscription.name.clone(), left_of(info, subscription))
         };
         Self(info.subscriptions.iter().map(of).collect()).up_to(u64::MAX)
     }

@@ -1,12 +1,12 @@
 //! `ringway seek`.
 
-use ringway::Start;
+use ringway::{Info, Start, SubscriptionInfo};
 
 use crate::args::Seek;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
-use crate::subscriptions::{find, one_as_json};
+use crate::subscriptions::{find, left_of, one_as_json};
 
 pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Seek { name, subscription, start, json } = seek;
@@ -15,21 +15,8 @@ pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, 
     queue.seek(subscription, *start)?;
     if let Some(found) = find(&queue.info()?, subscription) {
         let next = found.head_sequence;
-        let over = find(&before, subscription).map_or(0, |found| {
-            // Of what members had taken, only how much of it they left undone is known: here, that
-            // it was the newest. If it was not, there is more.
-            let left = before.next_sequence.saturating_sub(found.head_sequence) + found.unacked;
-            left.saturating_sub(before.next_sequence.saturating_sub(next))
-        });
-        let is_known = find(&before, subscription).is_none_or(|it| it.head_sequence <= next);
-        let least = if is_known { "" } else { "at least " };
-        let over = match over {
-            0 => String::new(),
-            1 => format!("; {least}1 message that nobody had acknowledged is passed over"),
-            over => {
-                format!("; {least}{over} messages that nobody had acknowledged are passed over")
-            }
-        };
+        let over = find(&before, subscription).map(|found| passed_over(&before, found, next));
+        let over = over.unwrap_or_default();
         console
             .note(format_args!("subscription '{subscription}' goes on with message {next}{over}"));
         note_gone(*start, next, console);
@@ -38,6 +25,24 @@ pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, 
         }
     }
     Ok(Ending::Done)
+}
+
+/// What a subscription had not acknowledged that lies before the message it goes on with.
+fn passed_over(before: &Info, found: &SubscriptionInfo, next: u64) -> String {
+    if found.head_sequence > next {
+        // Of what members had taken it is only known how many they left undone, and not which.
+        return if found.unacked == 0 {
+            String::new()
+        } else {
+            "; what lies before that and nobody had acknowledged is passed over".into()
+        };
+    }
+    let over = left_of(before, found).saturating_sub(before.next_sequence.saturating_sub(next));
+    match over {
+        0 => String::new(),
+        1 => "; 1 message that nobody had acknowledged is passed over".into(),
+        over => format!("; {over} messages that nobody had acknowledged are passed over"),
+    }
 }
 
 /// Says what of it is gone, if a subscription was to begin at a sequence.

@@ -308,7 +308,8 @@ impl<'a> Sender<'a> {
                 Ok(false) => {}
                 Err(error) if is_without_space(&error) => {
                     reason = Some(error);
-                    self.interrupt.sleep(SLICE)?;
+                    // An interrupt does not end this.
+                    std::thread::sleep(SLICE);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -321,7 +322,7 @@ impl<'a> Sender<'a> {
             let is_to_end = self.timed_out.is_some() || self.interrupt.signal().is_some();
             let gives_up = is_late || (is_to_end && is_long);
             if !noted && (gives_up || is_long) {
-                self.note_what_is_awaited(reason.as_ref());
+                self.note_what_is_awaited(reason.as_ref().map(|error| (error, gives_up)));
                 noted = true;
             }
             if gives_up {
@@ -338,11 +339,13 @@ impl<'a> Sender<'a> {
         Ok(true)
     }
 
-    fn note_what_is_awaited(&self, reason: Option<&Error>) {
+    /// With what is in the way, and whether it is not waited for any more.
+    fn note_what_is_awaited(&self, reason: Option<(&Error, bool)>) {
         let name = self.queue.name();
         let another_writes = || self.queue.info().is_ok_and(|info| info.journaler_alive);
-        if let Some(error) = reason {
-            let until = if is_without_space(error) { "; waiting for space" } else { "" };
+        if let Some((error, gives_up)) = reason {
+            let is_for_space = is_without_space(error) && !gives_up;
+            let until = if is_for_space { "; waiting for space" } else { "" };
             self.console
                 .note(format_args!("not all messages of '{name}' are durable: {error}{until}"));
         } else if self.journaling.is_none() && another_writes() {

@@ -83,10 +83,10 @@ impl Sub {
     pub fn note_place(&self, queue: &Queue, console: Console) -> Result<(), Failure> {
         let (Some(name), Some(_)) = (&self.member.subscription, self.from) else { return Ok(()) };
         let info = queue.info()?;
-        if let Some(found) = subscriptions::find(&info, name).filter(|it| it.members_alive == 0) {
-            let (next, queue) = (found.head_sequence, &info.name);
+        if subscriptions::find(&info, name).is_some_and(|it| it.members_alive == 0) {
+            let queue = &info.name;
             console.note(format_args!(
-                "subscription '{name}' of queue '{queue}' is there already and goes on at {next}: --from does not count; `ringway seek {queue} {name} START` moves it"
+                "subscription '{name}' of queue '{queue}' is there already and keeps its place: --from does not count; `ringway seek {queue} {name} START` moves it"
             ));
         }
         Ok(())

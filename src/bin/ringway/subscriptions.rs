@@ -47,6 +47,13 @@ pub fn run(
     Ok(Ending::Done)
 }
 
+/// How many messages of a subscription nobody has acknowledged, taken or not, also where it is more
+/// than a ring behind.
+pub fn left_of(info: &Info, subscription: &SubscriptionInfo) -> u64 {
+    let not_taken = info.next_sequence.saturating_sub(subscription.head_sequence);
+    not_taken.saturating_add(subscription.unacked)
+}
+
 /// The subscription of that name, if there is one.
 pub fn find<'a>(info: &'a Info, name: &str) -> Option<&'a SubscriptionInfo> {
     info.subscriptions.iter().find(|subscription| subscription.name == name)

@@ -4,7 +4,7 @@ use crate::args::Unsubscribe;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
-use crate::subscriptions::{find, one_as_json};
+use crate::subscriptions::{find, left_of, one_as_json};
 
 pub fn run(
     unsubscribe: &Unsubscribe,
@@ -19,11 +19,7 @@ pub fn run(
     if let Some(found) = found.filter(|_| *json) {
         output::json(&one_as_json(found))?;
     }
-    let left = found.map_or(0, |found| {
-        let not_taken = info.next_sequence.saturating_sub(found.head_sequence);
-        not_taken.saturating_add(found.unacked)
-    });
-    let left = match left {
+    let left = match found.map_or(0, |found| left_of(&info, found)) {
         0 => String::new(),
         left => {
             format!(", which had {} that nobody had acknowledged", output::count(left, "message"))
