@@ -629,7 +629,7 @@ pub struct Alter {
 pub struct Terms {
     /// Make a message a dead letter after this many deliveries without an acknowledgement; or none:
     /// no limit
-    #[arg(long = "max-deliveries", value_name = "NUMBER", value_parser = options::or_none(options::count))]
+    #[arg(long = "max-deliveries", value_name = "NUMBER", value_parser = options::or_none(options::whole::<u32>))]
     pub deliveries_max: Option<Term<u32>>,
     /// Pause before a refused message is delivered again; as for `ringway sub`, or none
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]")]

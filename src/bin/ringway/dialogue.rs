@@ -214,10 +214,13 @@ impl Obedient {
         let pause = pause.map_err(|_| meaningless())?;
         let (name, acker) = &self.ackers[number];
         // Beyond all that was written: a slip of the pen would acknowledge everything.
-        let is_beyond = verb == "ack-through"
-            && self.answers.state().highest.get(&number).is_none_or(|&highest| sequence > highest);
-        if is_beyond {
-            self.note_late(&words);
+        let highest = self.answers.state().highest.get(&number).copied();
+        if verb == "ack-through" && highest.is_none_or(|highest| sequence > highest) {
+            let last = highest.map_or("none yet".into(), |highest| highest.to_string());
+            self.console.note(format_args!(
+                "'{}' acknowledges nothing: the last message written is {last}",
+                words.join(" ")
+            ));
             return Ok(());
         }
         self.answers.change(|state| {

@@ -101,12 +101,8 @@ pub fn or_none<T>(
 ) -> impl Fn(&str) -> Result<Term<T>, String> + Clone {
     move |text| match text {
         "none" => Ok(Term(None)),
-        _ => read(text).map(|value| Term(Some(value))),
+        _ => read(text).map(|value| Term(Some(value))).map_err(|why| format!("{why}, or none")),
     }
-}
-
-pub fn count(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("'{text}' is no number, such as 3, nor none"))
 }
 
 pub fn start(text: &str) -> Result<Start, String> {
@@ -293,7 +289,7 @@ pub fn mode(text: &str) -> Result<u32, String> {
 pub fn length(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_millis(10);
     const MOST: Duration = Duration::from_secs(3600);
-    let length = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let length = span(text)?;
     if (LEAST..=MOST).contains(&length) {
         return Ok(length);
     }

@@ -34,11 +34,10 @@ pub struct Model {
     pub service: Vec<Service>,
     /// Messages offered a second
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
-    #[arg(conflicts_with = "load", allow_negative_numbers = true)]
+    #[arg(conflicts_with = "load")]
     pub rate: Option<f64>,
     /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
     #[arg(long, value_name = "NUMBER", value_parser = options::rate)]
-    #[arg(allow_negative_numbers = true)]
     pub load: Option<f64>,
     /// How many servers share the messages
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1)]
@@ -68,7 +67,7 @@ pub struct Model {
     #[arg(value_parser = value_parser!(u64).range(Plan::MESSAGES_MIN..=Plan::MESSAGES_MAX))]
     pub messages: u64,
     /// The seed of the simulation's chance
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = options::whole::<u64>)]
     pub seed: u64,
     /// Name what some introductions get wrong, with the standard forms
     #[arg(long)]

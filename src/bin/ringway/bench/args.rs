@@ -52,7 +52,7 @@ pub enum BenchCommand {
 #[command(next_help_heading = "For all runs")]
 pub struct Common {
     /// The seed of all chance in it
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = options::whole::<u64>)]
     pub seed: u64,
     /// Run the ends as threads of one process instead of processes of their own
     #[arg(long)]
@@ -93,7 +93,7 @@ pub struct Length {
     pub duration: Duration,
     /// How long to run before that, uncounted
     #[arg(short, long, value_name = "TIME", default_value = "100ms")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = options::span)]
     pub warm_up: Duration,
     /// How often to repeat each, interleaved
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
@@ -186,7 +186,7 @@ pub struct Workload {
     pub duration: Duration,
     /// How long to offer messages before that
     #[arg(short, long, value_name = "TIME", default_value = "1s")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = options::span)]
     pub warm_up: Duration,
     /// How often to repeat it, each time by another seed
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
@@ -218,11 +218,10 @@ pub enum Work {
 pub struct Load {
     /// Messages offered a second
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
-    #[arg(conflicts_with = "part", allow_negative_numbers = true)]
+    #[arg(conflicts_with = "part")]
     pub rate: Option<f64>,
     /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
     #[arg(id = "part", long = "load", value_name = "NUMBER", value_parser = options::rate)]
-    #[arg(allow_negative_numbers = true)]
     pub part: Option<f64>,
     #[command(flatten)]
     pub workload: Workload,
@@ -235,7 +234,7 @@ pub struct Sweep {
     /// The loads, each a part of what the servers can do
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     #[arg(default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,0.95")]
-    #[arg(value_parser = options::rate, allow_negative_numbers = true)]
+    #[arg(value_parser = options::rate)]
     pub loads: Vec<f64>,
     #[command(flatten)]
     pub workload: Workload,
