@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Entry};
 use super::log::{Log, LogCut, hex};
-use super::making::give;
+use super::making::make;
 use crate::error::Error;
 use crate::layout::{FIRST_SEQUENCE_MAX, HISTORY_PATH_SIZE, Identity};
 use crate::ring::{Check, Place};
@@ -255,10 +255,8 @@ fn write_whole(
     give_name: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let aside = name_aside(path)?;
-    let mut file = File::create_new(&aside)?;
-    let written = give(&file, &aside);
-    let written =
-        written.and_then(|()| file.write_all(bytes)).and_then(|()| give_name(&aside, path));
+    let mut file = make(&aside, OpenOptions::new().write(true))?;
+    let written = file.write_all(bytes).and_then(|()| give_name(&aside, path));
     // It has been renamed, or is of no use any more.
     let _ = fs::remove_file(&aside);
     written

@@ -1,6 +1,6 @@
 //! Files: their birth, their locks, and the calls that the standard library has not.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -192,6 +192,11 @@ fn byte_range(kind: libc::c_int, first: u64, count: u64) -> libc::flock {
         l_len: count as libc::off_t,
         l_pid: 0,
     }
+}
+
+/// A path to what is in an open directory, which leads there whatever that one's name comes to lead to.
+pub(crate) fn within(directory: &File, name: &OsStr) -> PathBuf {
+    own_path(directory).join(name)
 }
 
 fn own_path(file: &File) -> PathBuf {
