@@ -43,6 +43,8 @@ pub(crate) enum Owner {
     /// Its own user's, and root's.
     Trusted,
     User(u32),
+    /// Its own user's, root's, and this one's.
+    TrustedOr(u32),
     /// For who only asks where it is.
     Anybody,
 }
@@ -412,9 +414,11 @@ impl Object {
             };
             return Err(foreign(what));
         }
+        let is_trusted = |user| user == process::effective_user() || user == 0;
         let trusted = match owner {
-            Owner::Trusted => facts.uid() == process::effective_user() || facts.uid() == 0,
+            Owner::Trusted => is_trusted(facts.uid()),
             Owner::User(uid) => facts.uid() == uid,
+            Owner::TrustedOr(uid) => is_trusted(facts.uid()) || facts.uid() == uid,
             Owner::Anybody => true,
         };
         if !trusted {

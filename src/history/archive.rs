@@ -598,13 +598,15 @@ impl Archive {
     /// ```
     pub fn check_unused(&self) -> Result<(), Error> {
         let (queue, path) = (self.log.queue.clone(), self.directory.clone());
-        self.queue()?.map_or(Ok(()), |_| Err(Error::HistoryInUse { queue, path }))
+        // Whoever it belongs to: this only refuses.
+        let found = self.queue(Owner::Anybody)?;
+        found.map_or(Ok(()), |_| Err(Error::HistoryInUse { queue, path }))
     }
 
     /// The queue, if it is there and has this history.
-    pub(super) fn queue(&self) -> Result<Option<Segment>, Error> {
+    pub(super) fn queue(&self, owner: Owner) -> Result<Option<Segment>, Error> {
         // Whoever makes the queue has the directory locked, until it has its name.
-        let segment = match Segment::open(&self.log.queue, Owner::Anybody) {
+        let segment = match Segment::open(&self.log.queue, owner) {
             Err(Error::NotFound { .. }) => return Ok(None),
             segment => segment?,
         };

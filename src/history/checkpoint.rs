@@ -219,12 +219,39 @@ pub(super) fn named_of(ring: &Ring) -> impl Iterator<Item = (String, Place)> {
     })
 }
 
-/// The same of a journal whose queue is not there. Each will be found by its message, wherever it was.
-pub(super) fn named_in(directory: &Path, log: &Log) -> Result<Vec<(String, Place)>, Error> {
-    let all = Files::new(directory, &log.queue, log.id).read_all()?.into_iter();
-    let in_need = all.filter(|(_, slot)| slot.lag() != Some(Lag::Skip));
-    let place = |slot: &Slot| Place { position: u64::MAX, sequence: slot.sequence };
-    Ok(in_need.map(|(name, slot)| (name, place(&slot))).collect())
+/// The same of a journal whose queue is not there, and whether all could be read. Each will be found by
+/// its message, wherever it was.
+pub(super) fn named_in(directory: &Path, log: &Log) -> (Vec<(String, Place)>, Result<(), Error>) {
+    let files = Files::new(directory, &log.queue, log.id);
+    let all = match files.all() {
+        Ok(all) => all,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    let (mut named, mut all_read) = (Vec::new(), Ok(()));
+    for (name, path) in all {
+        match files.read(&name, path) {
+            Ok(Some(slot)) if slot.lag() != Some(Lag::Skip) => {
+                named.push((name, Place { position: u64::MAX, sequence: slot.sequence }));
+            }
+            Ok(_) => {}
+            Err(error) => all_read = all_read.and(Err(error)),
+        }
+    }
+    (named, all_read)
+}
+
+/// Has the disk have what the checkpoints of a journal say whose queue is not there.
+pub(super) fn sync_in(directory: &Path, log: &Log) -> Result<(), Error> {
+    let files = Files::new(directory, &log.queue, log.id);
+    let all = files.all()?;
+    if all.is_empty() {
+        return Ok(());
+    }
+    for (_, path) in all {
+        let synced = File::open(&path).and_then(|open| open.sync_all());
+        synced.map_err(|error| files.failed("sync", &path, error))?;
+    }
+    files.sync_names().map_err(|error| files.failed("sync", &files.directory, error))
 }
 
 /// What is wrong with the checkpoints of a journal: errors that name the files.
@@ -400,15 +427,19 @@ impl Files {
             // The first of a file has none that would count in its place: each waits for the disk.
             if is_synced || count < SLOTS.len() {
                 file.sync_all()?;
-                for directory in self.directory.ancestors().take(2) {
-                    File::open(directory)?.sync_all()?;
-                }
+                self.sync_names()?;
             }
             if count > 0 {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Has the files' names on the disk, and the directory's own.
+    fn sync_names(&self) -> io::Result<()> {
+        let mut directories = self.directory.ancestors().take(2);
+        directories.try_for_each(|directory| File::open(directory)?.sync_all())
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {

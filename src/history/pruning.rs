@@ -1,16 +1,18 @@
 //! Shortening a journal by hand.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::archive::Archive;
 use super::checkpoint::{self, Checkpoints};
-use super::directory::sync_directory;
+use super::directory::{check_instance, sync_directory};
+use super::log::LogFile;
 use crate::error::Error;
 use crate::ring::Place;
-use crate::segment::{Access, Mapping};
+use crate::segment::{Access, Mapping, Owner};
 
 /// What came of [`Archive::prune`], or [`Archive::force_prune`].
 ///
@@ -36,17 +38,25 @@ use crate::segment::{Access, Mapping};
 /// # std::fs::remove_dir_all(&directory).unwrap();
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Pruned {
     /// The files that were removed.
     pub removed: Vec<PathBuf>,
+    /// Bytes of those.
+    pub removed_size: u64,
     /// Those that would have been, and somebody has not read.
     pub kept: Vec<PathBuf>,
     /// Bytes of those.
     pub kept_size: u64,
     /// Who has not read all of what was kept, or, by force, of what was removed.
     pub unread: Vec<Unread>,
+    /// Why not everybody could be asked how much it has read, which is in the way of no force: there may
+    /// be more than those in `unread`.
+    pub unasked: Option<Error>,
+    /// What has gone wrong behind those that were removed: files from there on are as they were, or what
+    /// was removed may come back when power goes.
+    pub failure: Option<Error>,
 }
 
 /// Somebody who has not read all of a journal.
@@ -79,10 +89,15 @@ impl Archive {
     /// written to longer ago than `age_max`; never the last one, and none that somebody has not read: a
     /// named subscription, unless it skips, or, where the queue is there, a consumer that spills.
     ///
+    /// The queue is asked, if it is there and belongs to this process's user, to root, or to the user
+    /// whose the history is; its checkpoints else. Once something is removed, what goes wrong is in
+    /// [`Pruned::failure`], beside it.
+    ///
     /// # Errors
     /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`]. [`Error::LogDamaged`] if it
-    /// cannot be told how far a subscription has come; those of [`Queue::open`](crate::Queue::open) if
-    /// the queue is there and cannot be asked.
+    /// cannot be told how far a subscription has come, or where a file ends that it may need; those of
+    /// [`Queue::open`](crate::Queue::open) if the queue is there and cannot be asked. Nothing is removed
+    /// then.
     ///
     /// ```
     /// # use ringway::{Archive, Journal, Queue, QueueOptions};
@@ -103,6 +118,7 @@ impl Archive {
     }
 
     /// As [`prune`](Self::prune), also what somebody has not read: whoever it is is told what it missed.
+    /// That somebody cannot be asked is in [`Pruned::unasked`].
     ///
     /// # Errors
     /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`].
@@ -131,55 +147,96 @@ impl Archive {
         is_forced: bool,
     ) -> Result<Pruned, Error> {
         let _lock = self.lock()?;
-        let files = self.log.files()?;
-        let mut size = 0;
-        for file in &files {
-            size += self.size_of(&file.path)?;
-        }
         let mut pruned = Pruned::default();
-        let mut readers = None;
+        let excess = self.excess(size_max, age_max)?;
+        if excess.is_empty() {
+            return Ok(pruned);
+        }
+        let (mut readers, asked) = Readers::of(self);
+        match asked {
+            Err(error) if is_forced => pruned.unasked = Some(error),
+            asked => asked?,
+        }
+        let ends = self.ends(&excess, &readers, is_forced)?;
+        let safe = ends.iter().rev().find(|&&end| is_forced || !readers.need(end));
+        if let Some(&end) = safe {
+            match readers.save(self, end) {
+                Err(_) if is_forced => {}
+                saved => saved?,
+            }
+        }
         // Where what somebody may not have read ends.
         let mut until = Place::default();
-        for (file, next) in files.iter().zip(files.iter().skip(1)) {
-            let is_too_old = age_max.is_some_and(|max| file.age() > Some(max));
-            if size <= size_max && !is_too_old {
+        for (Excess { file, size, .. }, end) in excess.into_iter().zip(ends) {
+            if !is_forced {
+                // Somebody may need more by now.
+                readers.ask();
+            }
+            if !pruned.kept.is_empty() || !is_forced && readers.need(end) {
+                pruned.kept.push(file.path);
+                pruned.kept_size += size;
+            } else if let Err(error) = fs::remove_file(&file.path) {
+                let error = self.log.failed("remove", &file.path, error);
+                if pruned.removed.is_empty() {
+                    return Err(error);
+                }
+                pruned.failure = Some(error);
                 break;
-            }
-            let readers = match &mut readers {
-                Some(readers) => readers,
-                none => none.insert(match Readers::of(self) {
-                    Err(_) if is_forced => Readers::default(),
-                    readers => readers?,
-                }),
-            };
-            until = match self.log.open(next) {
-                // That it is damaged is no reason to keep what is before it, if nobody is asked.
-                Err(_) if is_forced => Place { position: next.base, sequence: until.sequence },
-                opened => opened?.map_or(until, |(_, header)| header.begin),
-            };
-            let found = self.size_of(&file.path)?;
-            if !pruned.kept.is_empty() || !is_forced && readers.need(until) {
-                pruned.kept.push(file.path.clone());
-                pruned.kept_size += found;
             } else {
-                readers.save(until);
-                let gone = fs::remove_file(&file.path);
-                gone.map_err(|error| self.log.failed("remove", &file.path, error))?;
-                pruned.removed.push(file.path.clone());
+                pruned.removed.push(file.path);
+                pruned.removed_size += size;
             }
-            size = size.saturating_sub(found);
+            until = end;
         }
         if !pruned.removed.is_empty() {
             let directory = &self.log.directory;
             let synced = sync_directory(directory);
-            synced.map_err(|error| self.log.failed("sync", directory, error))?;
+            let synced = synced.map_err(|error| self.log.failed("sync", directory, error));
+            pruned.failure = pruned.failure.or(synced.err());
         }
-        if let Some(readers) = readers
-            && (is_forced || !pruned.kept.is_empty())
-        {
+        if is_forced || !pruned.kept.is_empty() {
             pruned.unread = readers.behind(until);
         }
         Ok(pruned)
+    }
+
+    /// The oldest files that are too much, or too old.
+    fn excess(&self, size_max: u64, age_max: Option<Duration>) -> Result<Vec<Excess>, Error> {
+        let files = self.log.files()?;
+        let sizes: Result<Vec<_>, _> = files.iter().map(|file| self.size_of(&file.path)).collect();
+        let sizes = sizes?;
+        let mut left: u64 = sizes.iter().sum();
+        let mut excess = Vec::new();
+        for ((file, next), size) in files.iter().zip(files.iter().skip(1)).zip(sizes) {
+            let is_too_old = age_max.is_some_and(|max| file.age() > Some(max));
+            if left <= size_max && !is_too_old {
+                break;
+            }
+            excess.push(Excess { file: file.clone(), next: next.clone(), size });
+            left = left.saturating_sub(size);
+        }
+        Ok(excess)
+    }
+
+    /// Where files end: the messages of each where the next one's begin.
+    fn ends(
+        &self,
+        excess: &[Excess],
+        readers: &Readers,
+        is_forced: bool,
+    ) -> Result<Vec<Place>, Error> {
+        let mut end = Place::default();
+        let ends = excess.iter().map(|Excess { next, .. }| {
+            // That the next one is damaged is no reason to keep what is before it, if nobody is asked.
+            let by_name = Place { position: next.base, ..end };
+            end = match self.log.open(next) {
+                _ if readers.are_none() => by_name,
+                Err(_) if is_forced => by_name,
+                opened => opened?.map_or(end, |(_, header)| header.begin),
+            };
+            Ok(end)
+        });
+        ends.collect()
     }
 
     fn size_of(&self, path: &Path) -> Result<u64, Error> {
@@ -188,32 +245,73 @@ impl Archive {
     }
 }
 
+/// A file that is to go.
+#[derive(Debug)]
+struct Excess {
+    file: LogFile,
+    next: LogFile,
+    size: u64,
+}
+
 /// Who reads a journal, and how far each has come.
 #[derive(Debug, Default)]
 struct Readers {
     /// The queue, if it is there.
     queue: Option<(Mapping, Checkpoints)>,
-    /// The lowest position that anybody needs there.
+    /// The lowest position that anybody needs there, and that a consumer without a name does.
     lowest: Option<u64>,
+    unnamed: Option<u64>,
     /// The named subscriptions, each with the first message that it has not settled, and the position
     /// that it reads from.
     named: Vec<(String, Place)>,
 }
 
 impl Readers {
-    fn of(archive: &Archive) -> Result<Self, Error> {
-        let segment = archive.queue()?.map(Arc::new);
-        if let Some(segment) = segment
-            && let Some(checkpoints) = Checkpoints::of(&segment)
-        {
-            let mapping = segment.map(Access::Control)?;
-            let ring = mapping.ring();
-            let named = checkpoint::named_of(&ring).collect();
-            let lowest = ring.lowest_in_journal();
-            return Ok(Self { queue: Some((mapping, checkpoints)), lowest, named });
+    /// Those that can be asked, and whether these are all.
+    fn of(archive: &Archive) -> (Self, Result<(), Error>) {
+        match Self::queue_of(archive) {
+            Ok(Some(queue)) => {
+                let mut readers = Self { queue: Some(queue), ..Self::default() };
+                readers.ask();
+                (readers, Ok(()))
+            }
+            found => {
+                let (named, all_read) = checkpoint::named_in(&archive.directory, &archive.log);
+                (Self { named, ..Self::default() }, found.map(drop).and(all_read))
+            }
         }
-        let named = checkpoint::named_in(&archive.directory, &archive.log)?;
-        Ok(Self { queue: None, lowest: None, named })
+    }
+
+    /// The queue that appends to a journal, if it is there and one may believe what it says.
+    fn queue_of(archive: &Archive) -> Result<Option<(Mapping, Checkpoints)>, Error> {
+        let facts = fs::metadata(&archive.directory);
+        let facts = facts.map_err(|error| archive.log.failed("examine", &archive.directory, error));
+        let segment = match archive.queue(Owner::TrustedOr(facts?.uid())) {
+            // Anybody may put something at its name, and write whatever path there.
+            Err(Error::Foreign { .. }) | Ok(None) => return Ok(None),
+            Ok(Some(segment)) => Arc::new(segment),
+            Err(error) => return Err(error),
+        };
+        match check_instance(&segment) {
+            // The one that was made from it since lives elsewhere.
+            Err(Error::ForeignHistory { .. }) => return Ok(None),
+            checked => checked?,
+        }
+        let Some(checkpoints) = Checkpoints::of(&segment) else { return Ok(None) };
+        Ok(Some((segment.map(Access::Control)?, checkpoints)))
+    }
+
+    /// Asks the queue, if it is there, how far they have come by now.
+    fn ask(&mut self) {
+        let Some((mapping, _)) = &self.queue else { return };
+        let ring = mapping.ring();
+        self.named = checkpoint::named_of(&ring).collect();
+        (self.lowest, self.unnamed) = (ring.lowest_in_journal(), ring.lowest_spilling_member());
+    }
+
+    /// Whether nobody needs anything, nor may before long.
+    fn are_none(&self) -> bool {
+        self.queue.is_none() && self.named.is_empty()
     }
 
     /// Whether somebody needs what comes before a place.
@@ -223,9 +321,13 @@ impl Readers {
     }
 
     /// Has it on disk that nobody needs any more what comes before a place.
-    fn save(&mut self, end: Place) {
-        if let Some((mapping, checkpoints)) = &mut self.queue {
-            checkpoints.save(&mapping.ring(), end.position);
+    fn save(&mut self, archive: &Archive, end: Place) -> Result<(), Error> {
+        match &mut self.queue {
+            Some((mapping, checkpoints)) => {
+                checkpoints.save(&mapping.ring(), end.position);
+                Ok(())
+            }
+            None => checkpoint::sync_in(&archive.directory, &archive.log),
         }
     }
 
@@ -237,7 +339,10 @@ impl Readers {
             sequence: Some(place.sequence),
         });
         let mut unread: Vec<_> = unread.collect();
-        if unread.is_empty() && self.lowest.is_some_and(|lowest| lowest < end.position) {
+        // Or one that is just being moved, and is nowhere by name.
+        let is_named = !unread.is_empty();
+        let unnamed = if is_named { self.unnamed } else { self.lowest };
+        if unnamed.is_some_and(|lowest| lowest < end.position) {
             unread.push(Unread { subscription: None, sequence: None });
         }
         unread

@@ -145,6 +145,11 @@ impl Ring {
         needed.into_iter().flatten().min().map(|position| position.min(COUNT_MAX))
     }
 
+    /// The lowest position that a consumer without a name needs which spills.
+    pub(crate) fn lowest_spilling_member(&self) -> Option<u64> {
+        self.needed_by_members(|lag| lag == Lag::Spill)
+    }
+
     /// The lowest position of a journal that somebody needs: who spills, or a named subscription
     /// that reads there where it left off when the queue was last there.
     pub(crate) fn lowest_in_journal(&self) -> Option<u64> {

@@ -196,9 +196,11 @@ fn prune(prune: &Prune, console: Console) -> Result<Ending, Failure> {
     if prune.json {
         output::json(&json!({
             "removed": output::paths(&pruned.removed),
+            "removed_size_bytes": pruned.removed_size,
             "kept": output::paths(&pruned.kept),
             "kept_size_bytes": pruned.kept_size,
             "unread": pruned.unread.iter().map(unread_as_json).collect::<Value>(),
+            "unasked": pruned.unasked.as_ref().map(ToString::to_string),
         }))?;
     }
     note_removed(&pruned.removed, console);
@@ -211,7 +213,10 @@ fn prune(prune: &Prune, console: Console) -> Result<Ending, Failure> {
     } else if !unread.is_empty() && !pruned.removed.is_empty() {
         console.note(format_args!("removed what was not read: {unread}"));
     }
-    Ok(Ending::Done)
+    if let Some(error) = pruned.unasked.filter(|_| !pruned.removed.is_empty()) {
+        console.note(format_args!("others may not have read it either: {error}"));
+    }
+    pruned.failure.map_or(Ok(Ending::Done), |error| Err(error.into()))
 }
 
 fn unread_text(unread: &Unread) -> String {
