@@ -692,14 +692,17 @@ pub struct Log {
 
 #[derive(Debug, Subcommand)]
 pub enum LogAction {
-    /// Read all of it and say what is there; exit code 4 if something is missing or damaged
+    /// Read all of it, with the checkpoints of named subscriptions, and say what is there; exit code 4
+    /// if something is missing or damaged
     Verify(Verify),
     /// Print its messages
     Dump(Dump),
-    /// Cut it off where it is damaged or torn. Says what goes, and asks first
+    /// Cut it off where it is damaged or torn, and put checkpoints aside that cannot be read: those
+    /// subscriptions begin again where their first member asks. Says what goes, and asks first
     Repair(Repair),
-    /// Remove its oldest files, never the last one. Subscriptions that have not read them are told what
-    /// they missed
+    /// Remove its oldest files, never the last one, and none that somebody has not read: a named
+    /// subscription, unless it skips, or a consumer that spills. By --force those too, who are then told
+    /// what they missed
     Prune(Prune),
     /// Remove the directory with all that is kept there: journal, spilt messages, dead letters. Asks
     /// first; `ringway rm --history` does the same while the queue is there
