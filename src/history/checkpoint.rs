@@ -30,7 +30,7 @@ use super::log::{FileHeader, Log, LogCut, LogRead, LogReader, hex};
 use super::making::{make_within, open_or_make};
 use crate::error::Error;
 use crate::layout::subscription as word;
-use crate::layout::{COUNT_MAX, SUBSCRIPTION_NAME_SIZE, Word64};
+use crate::layout::{COUNT_MAX, JournalCode, SUBSCRIPTION_NAME_SIZE, Word64};
 use crate::ring::{Lag, Place, Ring, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::sys::process;
@@ -52,10 +52,13 @@ pub(crate) type Entry = [u8; word::SIZE];
 pub(crate) struct Checkpoints {
     segment: Arc<Segment>,
     files: Files,
+    /// Whether what the queue calls durable survives the loss of power.
+    is_synced: bool,
     /// What each entry's file says by now.
     written: HashMap<u32, Slot>,
-    /// And from which position on it says so at least when power goes.
-    safe: HashMap<u32, u64>,
+    /// And the position that it has on the disk at least, with the name: another subscription may have
+    /// the entry by now.
+    safe: HashMap<u32, (String, u64)>,
 }
 
 /// Where a history has them.
@@ -85,10 +88,11 @@ impl Checkpoints {
     /// `None` if the queue has no journal.
     pub(crate) fn of(segment: &Arc<Segment>) -> Option<Self> {
         let keeping = &segment.identity().keeping;
-        keeping.journal?;
+        let is_synced = keeping.journal? != JournalCode::Written;
         let files = Files::new(segment.history()?, segment.name(), keeping.history_id);
         let segment = Arc::clone(segment);
-        Some(Self { segment, files, written: HashMap::new(), safe: HashMap::new() })
+        let (written, safe) = (HashMap::new(), HashMap::new());
+        Some(Self { segment, files, is_synced, written, safe })
     }
 
     /// Writes those that have changed, unless somebody else changes the subscription table, or writes
@@ -123,31 +127,46 @@ impl Checkpoints {
         written
     }
 
-    /// Has those on disk that may say there that they need something from before a position, and do
-    /// not any more: it is about to go, and they would be told that they missed it. If somebody has the
-    /// table for that long, or one cannot be written, it goes all the same: that is a reason to be told
-    /// what one has had, and none to write no journal.
+    /// Has those in files, and on the disk where messages are to be, that may say there that they need
+    /// something from before a position, and do not any more: it is about to go, and they would be told
+    /// that they missed it. If somebody has the table for that long, or one cannot be written, it goes
+    /// all the same: that is a reason to be told what one has had, and none to write no journal.
     pub(super) fn save(&mut self, ring: &Ring, needed_from: u64) {
         const PATIENCE: Duration = Duration::from_millis(100);
         let Ok(lock) = self.segment.lock_file() else { return };
-        if !lock.wait_for(PATIENCE, Lock::try_registry).unwrap_or(false) {
+        let is_locked = lock.wait_for(PATIENCE, Lock::try_registry).unwrap_or(false);
+        if !is_locked || !self.has_the_files().unwrap_or(false) {
             return;
         }
+        let mut written = Vec::new();
         for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
         {
-            if !subscription.is_in_place() {
+            // One that skips needs nothing.
+            if !subscription.is_in_place() || subscription.lag() == Some(Lag::Skip) {
                 continue;
             }
-            let Ok((Place { position, .. }, _)) = ring.settled(&subscription) else { continue };
+            let Some(name) = name_of(&subscription) else { continue };
+            let Ok((place, sequence)) = ring.settled(&subscription) else { continue };
+            let (index, position) = (subscription.index().get(), place.position);
             // One that was put back has been written by whoever did that.
-            let is_safe = |safe: &u64| (needed_from.min(position)..=position).contains(safe);
-            let index = subscription.index().get();
-            if !self.safe.get(&index).is_some_and(is_safe)
-                && self.write(ring, &subscription, true).is_ok()
-            {
-                self.safe.insert(index, position);
+            let is_safe = self.safe.get(&index).is_some_and(|(safe, from)| {
+                *safe == name && (needed_from.min(position)..=position).contains(from)
+            });
+            let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
+            if !is_safe && self.files.write(&name, &slot).is_ok() {
+                self.written.insert(index, slot);
+                written.push((index, (name, position)));
             }
         }
+        // Others may go on while the disk works, which is once for each file and for the names of all.
+        drop(lock);
+        if self.is_synced {
+            written.retain(|(_, (name, _))| self.files.sync(&self.files.path(name)).is_ok());
+            if written.is_empty() || self.files.sync_names().is_err() {
+                return;
+            }
+        }
+        self.safe.extend(written);
     }
 
     /// Writes one, for one who has the lock of the subscription table.
@@ -167,7 +186,8 @@ impl Checkpoints {
         }
         let written = match self.has_the_files() {
             Ok(false) => return Ok(()),
-            Ok(true) => self.files.write(&name, &slot, is_synced),
+            Ok(true) if is_synced => self.files.write_and_sync(&name, &slot),
+            Ok(true) => self.files.write(&name, &slot),
             Err(error) => Err(error),
         };
         match written {
@@ -179,6 +199,9 @@ impl Checkpoints {
             }
             written => {
                 written?;
+                if self.safe.get(&index).is_some_and(|(_, safe)| place.position < *safe) {
+                    self.safe.remove(&index);
+                }
                 self.written.insert(index, slot);
                 Ok(())
             }
@@ -247,11 +270,8 @@ pub(super) fn sync_in(directory: &Path, log: &Log) -> Result<(), Error> {
     if all.is_empty() {
         return Ok(());
     }
-    for (_, path) in all {
-        let synced = File::open(&path).and_then(|open| open.sync_all());
-        synced.map_err(|error| files.failed("sync", &path, error))?;
-    }
-    files.sync_names().map_err(|error| files.failed("sync", &files.directory, error))
+    all.iter().try_for_each(|(_, path)| files.sync(path))?;
+    files.sync_names()
 }
 
 /// What is wrong with the checkpoints of a journal: errors that name the files.
@@ -301,7 +321,7 @@ pub(super) fn restore(
             // Of what was lost, others will have the sequences. And where the queue of another capacity
             // went on, the stream of this one has something else, or nothing yet.
             let slot = Slot { sequence: end.sequence, entry };
-            files.write(&name, &slot, true)?;
+            files.write_and_sync(&name, &slot)?;
         }
         entries.push(without_member_from_now_on(entry));
     }
@@ -401,10 +421,32 @@ impl Files {
         Error::LogDamaged { queue: self.queue.clone(), path, offset: 0, what: what.into() }
     }
 
-    fn write(&self, name: &str, slot: &Slot, is_synced: bool) -> Result<(), Error> {
+    fn write(&self, name: &str, slot: &Slot) -> Result<(), Error> {
         let path = self.path(name);
-        let written = self.try_write(&path, slot, is_synced);
-        written.map_err(|error| self.failed("write", &path, error))
+        self.try_write(&path, slot).map_err(|error| self.failed("write", &path, error))
+    }
+
+    fn write_and_sync(&self, name: &str, slot: &Slot) -> Result<(), Error> {
+        self.write(name, slot)?;
+        self.sync(&self.path(name))?;
+        self.sync_names()
+    }
+
+    /// Has what a file says on the disk, if [`Self::sync_names`] follows.
+    fn sync(&self, path: &Path) -> Result<(), Error> {
+        let synced = File::open(path).and_then(|open| open.sync_all());
+        synced.map_err(|error| self.failed("sync", path, error))
+    }
+
+    /// Has the files' names on the disk, and the directory's own.
+    fn sync_names(&self) -> Result<(), Error> {
+        let synced = self.try_sync_names();
+        synced.map_err(|error| self.failed("sync", &self.directory, error))
+    }
+
+    fn try_sync_names(&self) -> io::Result<()> {
+        let mut directories = self.directory.ancestors().take(2);
+        directories.try_for_each(|directory| File::open(directory)?.sync_all())
     }
 
     /// Whether the history is this process's user's.
@@ -413,7 +455,7 @@ impl Files {
         history.is_some_and(|facts| facts.uid() == process::effective_user())
     }
 
-    fn try_write(&self, path: &Path, slot: &Slot, is_synced: bool) -> io::Result<()> {
+    fn try_write(&self, path: &Path, slot: &Slot) -> io::Result<()> {
         // Not the history itself: one that somebody took away is not to come back without whose it is.
         make_within(&self.directory)?;
         let file = open_or_make(path, OpenOptions::new().read(true).write(true))?;
@@ -425,21 +467,15 @@ impl Files {
             let offset = newest.map_or(SLOTS[0], |one| SLOTS[usize::from(one.offset != SLOTS[1])]);
             file.write_all_at(&slot.bytes(&self.id, generation), offset as u64)?;
             // The first of a file has none that would count in its place: each waits for the disk.
-            if is_synced || count < SLOTS.len() {
+            if count < SLOTS.len() {
                 file.sync_all()?;
-                self.sync_names()?;
+                self.try_sync_names()?;
             }
             if count > 0 {
                 break;
             }
         }
         Ok(())
-    }
-
-    /// Has the files' names on the disk, and the directory's own.
-    fn sync_names(&self) -> io::Result<()> {
-        let mut directories = self.directory.ancestors().take(2);
-        directories.try_for_each(|directory| File::open(directory)?.sync_all())
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
