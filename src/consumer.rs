@@ -461,7 +461,8 @@ impl Consumer {
     ///
     /// # Errors
     /// [`Error::Forked`]. In a queue with a journal also [`Error::File`] if it cannot be written down
-    /// how far the subscription has come: its place in the queue is right all the same, but more may
+    /// how far the subscription has come, and [`Error::Os`] if somebody else changes the subscriptions for
+    /// a second: its place in the queue is right all the same, but more may
     /// come again when the queue is made anew. The consumer has ended in either case.
     ///
     /// ```

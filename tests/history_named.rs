@@ -886,6 +886,11 @@ fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
         let done = unsafe { libc::fcntl(segment.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
         assert_eq!(done, 0);
     };
+    let other = queue.subscribe(&workers()).unwrap();
+    lock(libc::F_WRLCK);
+    let error = other.close().unwrap_err();
+    assert!(error.to_string().contains("cannot write the checkpoints"), "{error}");
+    lock(libc::F_UNLCK);
     let locked_at = Instant::now();
     lock(libc::F_WRLCK);
     thread::scope(|scope| {

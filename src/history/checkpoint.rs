@@ -97,7 +97,7 @@ impl Checkpoints {
 
     /// Writes those that have changed, unless somebody else changes the subscription table, or writes
     /// them, for that long. One that cannot be written is in the way of no other, and told to those
-    /// whose it is: to its own members, and to who asks for none.
+    /// whose it is: to its own members, and to who asks for none. Who waits is told if it was in vain.
     pub(crate) fn write_all(
         &mut self,
         ring: &Ring,
@@ -106,7 +106,10 @@ impl Checkpoints {
     ) -> Result<(), Error> {
         let lock = self.segment.lock_file()?;
         if !lock.wait_for(patience, Lock::try_registry)? {
-            return Ok(());
+            let timed_out = io::ErrorKind::TimedOut.into();
+            let error = Error::os(self.segment.name(), "write the checkpoints of", timed_out);
+            // Who does not wait comes again.
+            return if patience.is_zero() { Ok(()) } else { Err(error) };
         }
         let mut written = Ok(());
         for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))

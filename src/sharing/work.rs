@@ -124,7 +124,7 @@ impl Work {
     /// Has it in files how far the subscription has come, in a queue with a journal.
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
         // Others who leave at once write too, each for some milliseconds.
-        const PATIENCE: Duration = Duration::from_millis(300);
+        const PATIENCE: Duration = Duration::from_secs(1);
         let checkpoints = Checkpoints::of(&self.desk.segment);
         let own = Some(self.desk.subscription.index());
         checkpoints.map_or(Ok(()), |mut all| all.write_all(&self.desk.ring, own, PATIENCE))
