@@ -116,6 +116,15 @@ impl Historian {
         &self.ring
     }
 
+    /// When the files' ages were last looked at, for who lets go of this and takes it anew.
+    pub(crate) fn looked_at(&self) -> Option<Instant> {
+        self.looked_at
+    }
+
+    pub(crate) fn set_looked_at(&mut self, looked_at: Option<Instant>) {
+        self.looked_at = looked_at;
+    }
+
     /// Up to where the stream is in the files.
     pub(super) fn end(&self) -> Place {
         self.writer.end()

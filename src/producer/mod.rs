@@ -67,6 +67,8 @@ pub struct Producer {
     historian: Option<Historian>,
     /// When another one was last found to do that.
     refused_at: Option<Instant>,
+    /// When this one last looked for files that are too old.
+    looked_at: Option<Instant>,
     lock: Lock,
     segment: Arc<Segment>,
     /// Last: the writer's view is of this.
@@ -128,6 +130,7 @@ impl Producer {
             claimed: None,
             historian: None,
             refused_at: None,
+            looked_at: None,
             lock,
             segment: Arc::clone(segment),
             mapping: Arc::new(mapping),

@@ -99,8 +99,7 @@ impl Producer {
         let Some(historian) = self.historian()? else { return Ok(false) };
         let kept = historian.keep(until);
         if has_journal {
-            // For a journaler that is about to come.
-            self.historian = None;
+            self.make_way();
         }
         Ok(kept? == Kept::Done && self.writer.must_keep().is_none())
     }
@@ -112,11 +111,18 @@ impl Producer {
         }
         if let Some(historian) = self.historian()? {
             let written = historian.keep(until).and_then(|_| historian.make_durable());
-            // For a journaler that is about to come.
-            self.historian = None;
+            self.make_way();
             written?;
         }
         Ok(())
+    }
+
+    /// For a journaler that is about to come. Whatever is in the way of removing what is too old, each
+    /// message is not to pay for that.
+    fn make_way(&mut self) {
+        if let Some(historian) = self.historian.take() {
+            self.looked_at = historian.looked_at();
+        }
     }
 
     /// Who appends to the history, if that can be the producer.
@@ -126,7 +132,11 @@ impl Producer {
         if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
             // Who cannot open its files, without its rights say, has no need to where another one lives.
             if !self.segment.historian_lives() {
-                self.historian = Historian::take(&self.segment, self.writer.ring())?;
+                let mut taken = Historian::take(&self.segment, self.writer.ring())?;
+                if let Some(historian) = &mut taken {
+                    historian.set_looked_at(self.looked_at);
+                }
+                self.historian = taken;
             }
             self.refused_at = self.historian.is_none().then_some(now);
         }
