@@ -153,8 +153,9 @@ impl Journaler {
     /// # Errors
     /// [`Error::File`] if something cannot be written: nothing more is durable then, and the
     /// journaler can be made anew. Also if, in the end, the history is as large as it
-    /// [may be](crate::QueueOptions::history_max), and what is in the ring alone is left; or if how far
-    /// a subscription has come cannot be written, which is in the way of nothing else.
+    /// [may be](crate::QueueOptions::history_max), and what is in the ring alone is left; or if a file
+    /// that is too old cannot be removed, or how far a subscription has come cannot be written, which is
+    /// in the way of nothing else.
     /// [`Error::JournalFailed`] if a sync has failed: that cannot be mended. [`Error::Corrupt`],
     /// [`Error::Forked`].
     ///
@@ -283,7 +284,7 @@ impl Journaler {
         let kept = self.historian.keep_all()?;
         announce_room(self.historian.ring());
         self.make_durable()?;
-        self.historian.write_checkpoints()?;
+        self.historian.remove_old().and(self.historian.write_checkpoints())?;
         if kept == Kept::Full {
             return Err(self.too_small());
         }
@@ -513,8 +514,10 @@ impl JournalThread {
         self.is_child() || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// What keeps it from writing at this moment: it tries again, or, if it
-    /// [is finished](Self::is_finished), has ended by that. `None` while all is well.
+    /// What it cannot do at this moment: it tries again, or, if it [is finished](Self::is_finished), has
+    /// ended by that. `None` while all is well. Mostly nothing becomes durable meanwhile; but that a file
+    /// which is too old cannot be removed, or how far a subscription has come cannot be written, is in
+    /// the way of nothing else.
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};
@@ -524,7 +527,7 @@ impl JournalThread {
     /// # let queue = Queue::create("doc-journal-error", &options)?;
     /// let journal = queue.journaler()?.spawn();
     /// if let Some(error) = journal.error() {
-    ///     eprintln!("nothing becomes durable: {error}");
+    ///     eprintln!("the journal: {error}");
     /// }
     /// # assert!(journal.error().is_none());
     /// # drop(journal);
