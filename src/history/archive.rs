@@ -352,7 +352,8 @@ impl Archive {
         };
         let faults = self.count(&mut verified)?;
         verified.damage = faults.into_iter().next();
-        verified.checkpoints = faults_in(&self.directory, &self.log)?;
+        let faults = faults_in(&self.directory, &self.log)?;
+        verified.checkpoints = faults.into_iter().map(|(_, fault)| fault).collect();
         Ok(verified)
     }
 
@@ -420,9 +421,9 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn repair_plan(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut places = self.faults()?;
-        places.extend(faults_in(&self.directory, &self.log)?.iter().filter_map(place_of));
-        Ok(places.into_iter().map(|(path, _)| path).collect())
+        let cut = self.faults()?.into_iter().map(|(path, _)| path);
+        let put_aside = faults_in(&self.directory, &self.log)?.into_iter().map(|(path, _)| path);
+        Ok(cut.chain(put_aside).collect())
     }
 
     /// Cuts off what is damaged or torn: of each file that is, all from there on. What is cut off lies
@@ -459,12 +460,14 @@ impl Archive {
     pub fn repair(&self) -> Result<Vec<LogCut>, Error> {
         let _lock = self.lock()?;
         self.check_unused()?;
+        // First, so that nothing is cut if this cannot be told.
+        let to_put_aside = faults_in(&self.directory, &self.log)?;
         let mut cuts = Vec::new();
         // What is cut may show that something else is wrong.
         while let Some((path, offset)) = self.faults()?.into_iter().next() {
             cuts.push(self.cut(&path, offset)?);
         }
-        for (path, _) in faults_in(&self.directory, &self.log)?.iter().filter_map(place_of) {
+        for (path, _) in to_put_aside {
             cuts.push(put_aside(&path, &self.log)?);
         }
         Ok(cuts)

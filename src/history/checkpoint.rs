@@ -277,27 +277,34 @@ pub(super) fn sync_in(directory: &Path, log: &Log) -> Result<(), Error> {
     files.sync_names()
 }
 
-/// What is wrong with the checkpoints of a journal: errors that name the files.
-pub(super) fn faults_in(directory: &Path, log: &Log) -> Result<Vec<Error>, Error> {
+/// The checkpoints of a journal that do not say how far a subscription is, and what is wrong with each.
+pub(super) fn faults_in(directory: &Path, log: &Log) -> Result<Vec<(PathBuf, Error)>, Error> {
     let files = Files::new(directory, &log.queue, log.id);
-    let read = files.all()?.into_iter().map(|(name, path)| files.read(&name, path));
     let mut faults = Vec::new();
-    for error in read.filter_map(Result::err) {
-        match error {
-            Error::LogDamaged { .. } => faults.push(error),
-            error => return Err(error),
+    for (name, path) in files.all()? {
+        match files.read(&name, path.clone()) {
+            Ok(_) => {}
+            Err(error) if is_of_this_process(&error) => return Err(error),
+            Err(error) => faults.push((path, error)),
         }
     }
     Ok(faults)
 }
 
-/// Has one not be there any more, and keeps it beside.
+/// Whether an error says nothing of the file that one had it with.
+fn is_of_this_process(error: &Error) -> bool {
+    const ERRNOS: [i32; 3] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    let Error::File { source, .. } = error else { return false };
+    source.raw_os_error().is_some_and(|errno| ERRNOS.contains(&errno))
+}
+
+/// Has one not be there any more, and keeps it beside. It need not be one that can be read.
 pub(super) fn put_aside(path: &Path, log: &Log) -> Result<LogCut, Error> {
     let failed = |error| log.failed("rename", path, error);
-    let size = fs::metadata(path).map_err(failed)?.len();
+    let size = fs::symlink_metadata(path).map_err(failed)?.len();
     let mut kept_in = path.with_extension("broken");
     let mut count = 1;
-    while kept_in.exists() {
+    while kept_in.symlink_metadata().is_ok() {
         count += 1;
         kept_in = path.with_extension(format!("{count}.broken"));
     }
