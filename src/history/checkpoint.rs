@@ -17,6 +17,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -520,8 +521,9 @@ impl Files {
         for entry in entries {
             let path = entry.map_err(failed)?.path();
             let is_one = path.extension().is_some_and(|extension| extension == SUFFIX);
-            if let Some(name) = path.file_stem().filter(|_| is_one) {
-                found.push((name.to_string_lossy().into_owned(), path));
+            // What is no text is no subscription's.
+            if let Some(name) = path.file_stem().and_then(OsStr::to_str).filter(|_| is_one) {
+                found.push((name.to_owned(), path));
             }
         }
         found.sort();

@@ -372,7 +372,13 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
     for (name, extensions) in KEPT {
         let within = directory.join(name);
         for path in paths_in(&within, queue)? {
-            if path.extension().is_some_and(|found| extensions.iter().any(|of| found == *of)) {
+            // What somebody had made in the place of a checkpoint, and a repair has put aside.
+            let is_directory = fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_dir());
+            let is_passed_over = |of: &str| of == "broken" && is_directory;
+            let is_kept = |of: &&str| {
+                path.extension().is_some_and(|found| found == *of) && !is_passed_over(of)
+            };
+            if extensions.iter().any(is_kept) {
                 removed.push(remove(path, queue)?);
             }
         }

@@ -63,10 +63,8 @@ fn place_of(path: &Path) -> io::Result<(File, PathBuf)> {
     let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let parent = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(parent.unwrap_or(Path::new(".")))?;
+    let parent =
+        OpenOptions::new().read(true).custom_flags(flags).open(parent.unwrap_or(Path::new(".")))?;
     let within = file::within(&parent, name);
     Ok((parent, within))
 }

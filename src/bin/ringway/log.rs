@@ -108,7 +108,9 @@ fn damage_of(damage: &Error) -> (&Path, u64, String) {
     match damage {
         Error::LogDamaged { path, offset, what, .. } => (path, *offset, what.to_string()),
         Error::ForeignHistory { path, theirs, .. } => (path, 0, format!("it belongs to {theirs}")),
-        Error::File { path, doing, source, .. } => (path, 0, format!("cannot {doing} it: {source}")),
+        Error::File { path, doing, source, .. } => {
+            (path, 0, format!("cannot {doing} it: {source}"))
+        }
         other => (Path::new(""), 0, other.to_string()),
     }
 }
