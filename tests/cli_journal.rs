@@ -127,7 +127,7 @@ fn log_verify_and_log_repair_look_at_checkpoints_too() {
     let verified = run(&["log", "verify", directory.text(), "--json"]);
     let as_json: Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!((&as_json["damage"], &as_json["whole"]), (&Value::Null, &json!(false)));
-    assert_eq!(as_json["checkpoints"][0]["file"], json!(checkpoint));
+    assert_eq!(as_json["checkpoint_faults"][0]["file"], json!(checkpoint));
     let repaired = run(&["log", "repair", directory.text(), "--yes"]);
     assert_eq!(code(&repaired), 0);
     let words = format!("{}, all of it: no checkpoint in it is whole", checkpoint.display());

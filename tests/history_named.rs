@@ -853,7 +853,7 @@ fn a_checkpoint_that_says_nothing_is_shown_and_put_aside() {
     let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
     assert!(error.to_string().contains("ringway log repair"), "{error}");
     let verified = archive.verify().unwrap();
-    assert_eq!((verified.is_whole(), verified.checkpoints.len()), (false, 3));
+    assert_eq!((verified.is_whole(), verified.checkpoint_faults.len()), (false, 3));
     assert_eq!(archive.repair_plan().unwrap(), bad);
     let cuts = archive.repair().unwrap();
     let kept = ["damaged.2.broken", "others.broken", "stray.broken"].map(within);

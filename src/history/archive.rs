@@ -142,7 +142,7 @@ pub struct Verified {
     /// it were looked at too.
     pub damage: Option<Error>,
     /// What is wrong with files that say how far named subscriptions have come.
-    pub checkpoints: Vec<Error>,
+    pub checkpoint_faults: Vec<Error>,
 }
 
 impl Verified {
@@ -166,7 +166,7 @@ impl Verified {
     /// ```
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.gaps.is_empty() && self.damage.is_none() && self.checkpoints.is_empty()
+        self.gaps.is_empty() && self.damage.is_none() && self.checkpoint_faults.is_empty()
     }
 }
 
@@ -353,7 +353,7 @@ impl Archive {
         let faults = self.count(&mut verified)?;
         verified.damage = faults.into_iter().next();
         let faults = faults_in(&self.directory, &self.log)?;
-        verified.checkpoints = faults.into_iter().map(|(_, fault)| fault).collect();
+        verified.checkpoint_faults = faults.into_iter().map(|(_, fault)| fault).collect();
         Ok(verified)
     }
 

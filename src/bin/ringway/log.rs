@@ -31,7 +31,7 @@ fn verify(verify: &Verify, console: Console) -> Result<Ending, Failure> {
     } else {
         output::print(as_text(&verify.directory, &archive, &verified))?;
     }
-    if verified.damage.is_some() || !verified.checkpoints.is_empty() {
+    if verified.damage.is_some() || !verified.checkpoint_faults.is_empty() {
         let directory = verify.directory.display();
         console.note(format_args!(
             "`ringway log repair {directory}` cuts off what is damaged, and all behind it in the same file, and puts aside what does not say how far a subscription is"
@@ -55,7 +55,7 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
         let (path, offset, what) = damage_of(damage);
         format!("{} at byte {offset}: {what}", path.display())
     });
-    let of_checkpoints = verified.checkpoints.iter().map(|damage| {
+    let of_checkpoints = verified.checkpoint_faults.iter().map(|damage| {
         let (path, _, what) = damage_of(damage);
         format!("{}: {what}", path.display())
     });
@@ -93,7 +93,7 @@ fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
         "missing": verified.gaps.iter().map(|gap| range(gap.start, gap.end)).collect::<Value>(),
         "torn_size_bytes": verified.torn_size,
         "damage": verified.damage.as_ref().map(damage_as_json),
-        "checkpoints": verified.checkpoints.iter().map(damage_as_json).collect::<Value>(),
+        "checkpoint_faults": verified.checkpoint_faults.iter().map(damage_as_json).collect::<Value>(),
         "whole": verified.is_whole(),
     })
 }
@@ -177,7 +177,7 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
 /// What would be cut off of a file of the plan.
 fn cut_text(path: &Path, verified: &Verified) -> String {
     let file = path.display();
-    let mut damage = verified.damage.iter().chain(&verified.checkpoints).map(damage_of);
+    let mut damage = verified.damage.iter().chain(&verified.checkpoint_faults).map(damage_of);
     match damage.find(|(damaged, ..)| *damaged == path) {
         Some((_, 0, what)) => format!("  {file}, all of it: {what}"),
         Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
