@@ -154,9 +154,9 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
             None => "no message is left".into(),
             Some(range) => format!("{} messages are left, {range}", verified.messages),
         };
-        console.note(format_args!("to be cut off:\n{}\n{left}", lines.join("\n")));
-        if !repair.yes && !confirm("Cut it off? It is kept beside, in files that end in .broken.")?
-        {
+        console.note(format_args!("to be cut off or put aside:\n{}\n{left}", lines.join("\n")));
+        let question = "Do that? What is cut off is kept beside, in files that end in .broken.";
+        if !repair.yes && !confirm(question)? {
             console.note("nothing was changed");
             return Ok(Ending::Declined);
         }
@@ -177,7 +177,14 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
 /// What would be cut off of a file of the plan.
 fn cut_text(path: &Path, verified: &Verified) -> String {
     let file = path.display();
-    let mut damage = verified.damage.iter().chain(&verified.checkpoint_faults).map(damage_of);
+    let mut of_checkpoints = verified.checkpoint_faults.iter().map(damage_of);
+    if let Some((.., what)) = of_checkpoints.find(|(damaged, ..)| *damaged == path) {
+        let name = path.file_stem().unwrap_or_default().display();
+        return format!(
+            "  {file}, all of it: {what}; subscription '{name}' then begins where its first member asks"
+        );
+    }
+    let mut damage = verified.damage.iter().map(damage_of);
     match damage.find(|(damaged, ..)| *damaged == path) {
         Some((_, 0, what)) => format!("  {file}, all of it: {what}"),
         Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
