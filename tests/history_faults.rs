@@ -246,7 +246,7 @@ fn a_file_without_a_message_is_no_reason_to_remove_the_last_messages() {
     let _alive = watchdog();
     let name = Name::new("without-space");
     let directory = Directory::new(&name);
-    let options = options(&directory).journal(Journal::SyncedAlways);
+    let options = options(&directory).capacity(2 * CAPACITY).journal(Journal::SyncedAlways);
     let create = || Queue::create(&name, &options.clone().keep_for(Duration::from_millis(1)));
     let queue = create().unwrap();
     let mut producer = queue.producer().unwrap();
@@ -263,12 +263,20 @@ fn a_file_without_a_message_is_no_reason_to_remove_the_last_messages() {
     Peer::start("have no space at all", &[&name]).finish();
     Queue::force_remove(&name).unwrap();
     assert_eq!(create().unwrap().producer().unwrap().next_sequence(), 10);
+    Queue::force_remove(&name).unwrap();
+    // Nor is one of another capacity, whose header is another one.
+    let smaller = options.clone().capacity(CAPACITY);
+    let _smaller = Queue::create(&name, &smaller).unwrap();
+    Peer::start("have no space at all", &[&name]).finish();
+    Queue::force_remove(&name).unwrap();
+    assert_eq!(create().unwrap().producer().unwrap().next_sequence(), 10);
 }
 
 /// Comes to a journal's end where there is no space.
 fn have_no_space_at_all(arguments: &[&str]) {
     limit_files(100);
     let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
+    producer.send(b"not written").unwrap();
     assert!(producer.flush().is_err());
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{FileHeader, HEADER_SIZE, Log, LogFile, LogRead, LogReader, MARK_OFFSET, mark};
 use crate::error::Error;
-use crate::history::making::{make_within, open_or_make};
+use crate::history::making::{make_within, open_or_make_new};
 use crate::ring::{Place, Ring};
 use crate::sys::file;
 
@@ -251,26 +251,24 @@ impl LogWriter {
         Ok(())
     }
 
-    /// A file that has nothing but its header. One that is there already and has the same is never
-    /// without it: there may be no space for another, and no other file.
+    /// A file that has nothing but its header. One that is there already is never without one: there may
+    /// be no space for another, and no other file that says where the sequence goes on.
     fn new_file(&mut self) -> Result<(File, u64), Error> {
         let base = self.end.position;
         let path = self.log.path(base);
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let file = open_or_make(&path, &options);
-        let file = file.map_err(|error| self.log.failed("make", &path, error))?;
+        let made = open_or_make_new(&path, &options);
+        let (file, is_new) = made.map_err(|error| self.log.failed("make", &path, error))?;
         let header = FileHeader::new(&self.log, self.end);
-        let has_it = header.is_in(&file);
-        let made = if has_it {
+        let begun = if header.is_in(&file) {
             // What was synced of what it had does not count.
             file.write_all_at(&mark(base), MARK_OFFSET as u64)
-                .and_then(|()| file.set_len(HEADER_SIZE))
         } else {
-            file.set_len(0).and_then(|()| file.write_all_at(&header.bytes(), 0))
+            file.write_all_at(&header.bytes(), 0)
         };
-        if let Err(error) = made {
-            if !has_it {
+        if let Err(error) = begun.and_then(|()| file.set_len(HEADER_SIZE)) {
+            if is_new {
                 let _ = fs::remove_file(&path);
             }
             return Err(self.log.failed("append to", &path, error));
