@@ -323,7 +323,7 @@ pub(super) fn restore(
 ) -> Result<Vec<Entry>, Error> {
     let files = Files::new(directory, &log.queue, log.id);
     let log = Log { resumed_at, ..log.clone() };
-    let mut entries = Vec::new();
+    let (mut entries, mut put_back) = (Vec::new(), Vec::new());
     for (name, slot) in files.read_all()? {
         let is_at_end = slot.sequence >= end.sequence;
         let place = if is_at_end { resumed_at } else { find_place(&log, &slot, end, resumed_at) };
@@ -332,9 +332,14 @@ pub(super) fn restore(
             // Of what was lost, others will have the sequences. And where the queue of another capacity
             // went on, the stream of this one has something else, or nothing yet.
             let slot = Slot { sequence: end.sequence, entry };
-            files.write_and_sync(&name, &slot)?;
+            files.write(&name, &slot)?;
+            put_back.push(files.path(&name));
         }
         entries.push(without_member_from_now_on(entry));
+    }
+    if !put_back.is_empty() {
+        put_back.iter().try_for_each(|path| files.sync(path))?;
+        files.sync_names()?;
     }
     Ok(entries)
 }
@@ -351,6 +356,11 @@ fn find_place(log: &Log, slot: &Slot, end: Place, resumed_at: Place) -> Place {
     let begins_before = |header: &FileHeader| header.begin.sequence <= slot.sequence;
     // Whoever gets there is told what is missing, or damaged.
     let otherwise = if is_possible { boundary } else { Place { position: 0, ..boundary } };
+    // What is gone is not to be looked for in each file.
+    let first = log.files().ok().and_then(|files| log.open(files.first()?).ok()?);
+    if first.is_some_and(|(_, header)| !begins_before(&header)) {
+        return otherwise;
+    }
     match reader.go_to_file(begins_before) {
         Ok(Some(begin)) if begin.sequence <= slot.sequence => {
             let found = follow(&mut reader, slot, resumed_at);
