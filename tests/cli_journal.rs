@@ -140,6 +140,24 @@ fn log_verify_and_log_repair_look_at_checkpoints_too() {
 }
 
 #[test]
+fn a_journaler_that_waits_ends_when_the_history_is_nobodys_any_more() {
+    let _watchdog = watchdog();
+    let name = Name::new("taken-meanwhile");
+    let directory = Directory::new(&name);
+    let queue = create(&name, &directory);
+    let (mut producer, input) = start_producer(&name, &queue);
+    let (mut journaler, mut says) = start_journaler(&name);
+    assert!(says().contains("waits for its place"));
+    fs::remove_file(directory.file("identity")).unwrap();
+    producer.kill().unwrap();
+    producer.wait().unwrap();
+    drop(input);
+    assert_eq!(journaler.wait().unwrap().code(), Some(1));
+    let said = says();
+    assert!(said.contains("identity"), "{said}");
+}
+
+#[test]
 fn a_journaler_that_waits_ends_when_the_queue_is_removed() {
     let _watchdog = watchdog();
     let name = Name::new("removed-meanwhile");

@@ -67,17 +67,7 @@ fn stand_by(
         Err(Error::JournalerAlive { .. }) if !patience.is_zero() => {}
         journaler => return Ok(Some(journaler?)),
     }
-    let succeed = |patience| succeed(queue, interrupt.flag(), patience, console);
-    let mut found = succeed(patience.min(UNREMARKABLE));
-    let left = patience.saturating_sub(UNREMARKABLE);
-    if matches!(found, Err(Error::JournalerAlive { .. })) && !left.is_zero() {
-        let name = queue.name();
-        console.note(format_args!(
-            "another process writes the journal of queue '{name}'; waits for its place"
-        ));
-        found = succeed(left);
-    }
-    match found {
+    match succeed(queue, interrupt.flag(), patience, UNREMARKABLE, console) {
         Err(error @ Error::JournalerAlive { .. }) => Err(Failure::TimedOut(error)),
         Err(_) if queue.is_removed() => Ok(None),
         found => Ok(found?),

@@ -79,7 +79,7 @@ fn write_or_wait(
     let is_to_tell = || !stop.load(Ordering::Relaxed);
     let journaler = match journaler {
         Some(journaler) => journaler,
-        None => match succeed(queue, stop, Duration::MAX, console) {
+        None => match succeed(queue, stop, Duration::MAX, Duration::MAX, console) {
             Ok(Some(journaler)) => {
                 let name = queue.name();
                 console.note(format_args!("writing the journal of '{name}' now"));
@@ -109,15 +109,17 @@ fn write_or_wait(
 }
 
 /// Takes the place of the journaler that there is, once that has ended or died; none if it is still
-/// there when this is to stop, or the queue is removed. An error if it is there for so long.
+/// there when this is to stop, or the queue is removed. An error if it is there for so long. To wait for
+/// longer than `unremarkable` is worth a word.
 pub fn succeed(
     queue: &Queue,
     stop: &AtomicBool,
     patience: Duration,
+    unremarkable: Duration,
     console: Console,
 ) -> Result<Option<Journaler>, Error> {
     let begin = Instant::now();
-    let mut is_told = false;
+    let (mut has_said_it_waits, mut last_said) = (false, String::new());
     loop {
         let is_to_stop = stop.load(Ordering::Relaxed);
         let is_last = is_to_stop || begin.elapsed() >= patience;
@@ -125,16 +127,35 @@ pub fn succeed(
             Err(Error::JournalerAlive { .. }) if is_to_stop || queue.is_removed() => {
                 return Ok(None);
             }
-            Err(Error::JournalerAlive { .. }) if !is_last => {}
-            // It may pass, as what the other one died of may have.
-            Err(error @ (Error::File { .. } | Error::Os { .. })) if !is_last => {
-                if !is_told {
-                    console.note(format_args!("{error}; trying again"));
+            Err(Error::JournalerAlive { .. }) if !is_last => {
+                if !has_said_it_waits && begin.elapsed() >= unremarkable {
+                    let name = queue.name();
+                    console.note(format_args!(
+                        "another process writes the journal of queue '{name}'; waits for its place"
+                    ));
+                    has_said_it_waits = true;
                 }
-                is_told = true;
+            }
+            // As what the other one died of may.
+            Err(error) if !is_last && may_pass(&error) => {
+                let error = error.to_string();
+                if error != last_said {
+                    console.note(format_args!("{error}; trying again"));
+                    last_said = error;
+                }
             }
             journaler => return journaler.map(Some),
         }
         thread::park_timeout(LOOK_INTERVAL.min(patience.saturating_sub(begin.elapsed())));
+    }
+}
+
+/// Whether what keeps one from writing may be over by itself: not that one may not, or that the history
+/// is gone.
+fn may_pass(error: &Error) -> bool {
+    const NEVER: [ErrorKind; 2] = [ErrorKind::PermissionDenied, ErrorKind::NotFound];
+    match error {
+        Error::File { source, .. } | Error::Os { source, .. } => !NEVER.contains(&source.kind()),
+        _ => false,
     }
 }
