@@ -46,6 +46,7 @@ fn peer() {
         ("send, flush and work", send_flush_and_work),
         ("begin in new directories", begin_in_new_directories),
         ("remove a history", remove_a_history),
+        ("send twice", send_twice),
         ("reject and end", reject_and_end),
         ("inherit", inherit),
     ]);
@@ -299,6 +300,47 @@ fn a_history_is_gone_on_the_disk_before_it_is_nobodys() {
     assert!(last("rmdir(", "/subscriptions\"") < gone, "{text}");
     assert!(lines[gone - 1].contains(&format!("<{}>", directory.text())), "{text}");
     assert!(lines[gone + 1].contains(&format!("<{}>", directory.text())), "{text}");
+}
+
+/// Begins a file, and has the one before it removed.
+fn send_twice(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    for _ in 0..2 {
+        queue.producer().unwrap().send_durable(b"new").unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// So that nobody is told, when power has gone, that it missed what it had.
+#[test]
+#[ignore = "needs strace"]
+fn how_far_all_have_come_is_on_the_disk_before_retention_removes_a_file() {
+    let _alive = watchdog_of(PATIENCE);
+    let name = Name::new("calls-retention");
+    let directory = Directory::new(&name);
+    let options = options(directory.path()).keep_for(Duration::from_millis(1));
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    queue.producer().unwrap().send_durable(b"old").unwrap();
+    assert_eq!(worker.receive().unwrap().message().unwrap().ack().unwrap(), Acked::Done);
+    worker.close().unwrap();
+    Queue::remove(&name).unwrap();
+    let _queue = Queue::create(&name, &options).unwrap();
+    let trace = directory.path().with_extension("trace");
+    let calls = ["-y", "-o", trace.to_str().unwrap(), "-e", "trace=pwrite64,fsync,unlink"];
+    let strace = [&["strace", "-f", "-qq"], &calls[..]].concat();
+    Peer::start_by(&strace, "send twice", &[&name]).expect("strace").finish();
+    let text = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(&trace).unwrap();
+    let place = |call: &str, what: &str| {
+        let found = text.lines().position(|line| line.contains(call) && line.contains(what));
+        found.unwrap_or_else(|| panic!("no {call} of {what}: {text}"))
+    };
+    let written = place("pwrite64(", ".checkpoint>");
+    let synced = place("fsync(", ".checkpoint>");
+    let named = place("fsync(", "/subscriptions>");
+    let gone = place("unlink(", ".log\"");
+    assert!(written < synced && synced < named && named < gone, "{text}");
 }
 
 fn giving_up() -> Subscribe {
