@@ -7,8 +7,10 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,7 @@ use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal
 use ringway::{Producer, Pruned, Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, send_for_ever, send_until};
 use support::segment::{field, subscription_offset};
-use support::users::{become_nobody, is_root};
+use support::users::{NOBODY, become_nobody, is_root};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
@@ -423,6 +425,11 @@ fn pruning_leaves_what_somebody_has_not_read_unless_it_is_forced() {
     assert_eq!((pruned.removed.len(), pruned.kept.len()), (1, 2));
     unread(31);
     // Also a consumer without a name, which is there as long as its queue.
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    let early = queue.subscribe(&spilling).unwrap();
+    let pruned = pruned_unread(&archive.prune(0, None).unwrap());
+    assert_eq!(pruned, [(Some("workers".into()), Some(31)), (None, None)]);
+    drop(early);
     work(&queue, 31..61);
     let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
     let spilling = queue.subscribe(&spilling).unwrap();
@@ -448,6 +455,100 @@ fn pruning_leaves_what_somebody_has_not_read_unless_it_is_forced() {
 }
 
 /// Who has not read what was kept, or removed, and from where on.
+#[test]
+fn pruning_asks_no_queue_that_has_been_succeeded_or_is_a_strangers() {
+    let _alive = watchdog();
+    let name = Name::new("prune-believed");
+    let directory = Directory::new(&name);
+    for round in 1..=2 {
+        let _ = Queue::remove(&name);
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        queue.declare(&workers()).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 20 * round);
+        producer.flush().unwrap();
+    }
+    // What this one has read, its checkpoint does not say yet.
+    let queue = Queue::open(&name).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker).len(), 40);
+    let archive = Archive::open(directory.path()).unwrap();
+    let assert_kept = || {
+        let pruned = archive.prune(0, None).unwrap();
+        assert_eq!((pruned.removed.len(), pruned.kept.len()), (0, 1));
+        assert_eq!(pruned_unread(&pruned), [(Some("workers".into()), Some(0))]);
+    };
+    let instance = directory.file("instance");
+    let own = fs::read(&instance).unwrap();
+    // As whoever makes a queue from it writes, where another /dev/shm is.
+    fs::write(&instance, "another\n").unwrap();
+    assert_kept();
+    fs::write(&instance, own).unwrap();
+    if is_root() {
+        let give = |user| std::os::unix::fs::chown(name.path(), Some(user), None).unwrap();
+        give(NOBODY);
+        assert_kept();
+        // The history's own user may say what it likes.
+        std::os::unix::fs::chown(directory.path(), Some(NOBODY), None).unwrap();
+    }
+    let pruned = archive.prune(0, None).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.kept.len()), (1, 0));
+    assert!(pruned.removed_size > 4096 && pruned.failure.is_none());
+    if is_root() {
+        std::os::unix::fs::chown(name.path(), Some(0), None).unwrap();
+    }
+    // As if it had died: it has been written down before the file was gone.
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    let written = fs::read(&checkpoint).unwrap();
+    drop(worker);
+    Queue::remove(&name).unwrap();
+    fs::write(&checkpoint, written).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), Vec::<u64>::new());
+}
+
+#[test]
+fn pruning_removes_nothing_if_it_cannot_tell_who_needs_it_and_says_so_by_force() {
+    let _alive = watchdog();
+    let name = Name::new("prune-damaged");
+    let directory = Directory::new(&name);
+    let make_files = |count: u64, has_workers: bool| {
+        for round in 1..=count {
+            let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+            if has_workers {
+                queue.declare(&workers()).unwrap();
+            }
+            let mut producer = queue.producer().unwrap();
+            let end = producer.next_sequence() + 20 * round;
+            send_until(&mut producer, end);
+            producer.flush().unwrap();
+            drop(producer);
+            Queue::remove(&name).unwrap();
+        }
+    };
+    let damage = |path: &PathBuf| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[7; 64], 0).unwrap();
+    };
+    make_files(3, true);
+    let archive = Archive::open(directory.path()).unwrap();
+    damage(&files(&directory, "log")[2]);
+    // Where it would end is not known, and nothing went before that was found.
+    assert!(matches!(archive.prune(0, None), Err(Error::LogDamaged { .. })));
+    assert_eq!(files(&directory, "log").len(), 3);
+    fs::write(directory.file("subscriptions/others.checkpoint"), [7; 8192]).unwrap();
+    let pruned = archive.force_prune(0, None).unwrap();
+    assert_eq!((pruned.removed.len(), pruned_unread(&pruned).len()), (2, 1));
+    assert!(matches!(pruned.unasked, Some(Error::LogDamaged { .. })), "{:?}", pruned.unasked);
+    archive.remove().unwrap();
+    // Who nobody reads from needs no whole file.
+    make_files(3, false);
+    let archive = Archive::open(directory.path()).unwrap();
+    damage(&files(&directory, "log")[1]);
+    assert_eq!(archive.prune(0, None).unwrap().removed.len(), 2);
+}
+
 fn pruned_unread(pruned: &Pruned) -> Vec<(Option<String>, Option<u64>)> {
     pruned.unread.iter().map(|one| (one.subscription.clone(), one.sequence)).collect()
 }
@@ -849,21 +950,30 @@ fn a_checkpoint_that_says_nothing_is_shown_and_put_aside() {
     fs::write(within("damaged.checkpoint"), vec![7; whole.len()]).unwrap();
     fs::write(within("damaged.broken"), "another's").unwrap();
     fs::create_dir(within("stray.checkpoint")).unwrap();
-    let bad = ["damaged", "others", "stray"].map(|name| within(&format!("{name}.checkpoint")));
+    // One that nobody can open, and what is no text, which is nobody's.
+    std::os::unix::fs::symlink("loop.checkpoint", within("loop.checkpoint")).unwrap();
+    fs::write(within("").join(OsStr::from_bytes(b"\xff.checkpoint")), "").unwrap();
+    let bad =
+        ["damaged", "loop", "others", "stray"].map(|name| within(&format!("{name}.checkpoint")));
     let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
     assert!(error.to_string().contains("ringway log repair"), "{error}");
     let verified = archive.verify().unwrap();
-    assert_eq!((verified.is_whole(), verified.checkpoint_faults.len()), (false, 3));
+    assert_eq!((verified.is_whole(), verified.checkpoint_faults.len()), (false, 4));
     assert_eq!(archive.repair_plan().unwrap(), bad);
     let cuts = archive.repair().unwrap();
-    let kept = ["damaged.2.broken", "others.broken", "stray.broken"].map(within);
+    let kept = ["damaged.2.broken", "loop.broken", "others.broken", "stray.broken"].map(within);
     assert!(cuts.iter().map(|cut| &cut.path).eq(&bad), "{cuts:?}");
     assert!(cuts.iter().map(|cut| &cut.kept_in).eq(&kept), "{cuts:?}");
-    assert_eq!(fs::read(&kept[1]).unwrap(), whole);
+    assert_eq!(fs::read(&kept[2]).unwrap(), whole);
     assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().is_empty());
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     let mut worker = queue.subscribe(&workers()).unwrap();
     assert_eq!(receive_all(&mut worker), Vec::<u64>::new());
+    drop(worker);
+    Queue::remove(&name).unwrap();
+    // All but the directory, which somebody else has made.
+    archive.remove().unwrap();
+    assert!(kept[3].is_dir() && !kept[2].exists() && kept[1].symlink_metadata().is_err());
 }
 
 #[test]

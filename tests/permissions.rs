@@ -458,6 +458,9 @@ fn keep_what_cannot_be_removed(arguments: &[&str]) {
     producer.send(b"and for this").unwrap();
     assert!(producer.flush_timeout(Duration::from_secs(60)).unwrap());
     assert!(!journal.is_finished());
+    let error = journal.stop().unwrap_err();
+    assert!(error.to_string().contains("remove"), "{error}");
+    let journal = queue.journaler().unwrap().spawn();
     set_mode(0o700);
     while count() > 1 || journal.error().is_some() {
         std::thread::sleep(Duration::from_millis(1));
