@@ -93,7 +93,7 @@ fn log_prune_says_for_whom_it_keeps_files_and_removes_them_by_force() {
     let prune = ["log", "prune", directory.text(), "--max-size", "1"];
     let kept = run(&prune);
     assert_eq!(code(&kept), 0);
-    let words = "subscription 'workers' has not read from message 0 on; --force removes them too";
+    let words = "subscription 'workers' has not read from message 0 on; --force removes that too";
     assert!(said(&kept).contains("kept 2 files ("), "{}", said(&kept));
     assert!(said(&kept).contains(words), "{}", said(&kept));
     assert!(said(&kept).contains("removed nothing"), "{}", said(&kept));

@@ -219,7 +219,7 @@ fn prune(prune: &Prune, console: Console) -> Result<Ending, Failure> {
     if !pruned.kept.is_empty() {
         let kept = output::count(pruned.kept.len() as u64, "file");
         let size = bytes(pruned.kept_size);
-        console.note(format_args!("kept {kept} ({size}): {unread}; --force removes them too"));
+        console.note(format_args!("kept {kept} ({size}): {unread}; --force removes that too"));
     } else if !unread.is_empty() && !pruned.removed.is_empty() {
         console.note(format_args!("removed what was not read: {unread}"));
     }
