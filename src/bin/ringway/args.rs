@@ -673,8 +673,8 @@ pub struct Seek {
 pub struct WriteJournal {
     /// The queue
     pub name: String,
-    /// Wait up to this long for the place of another process that writes the journal, a `pub` say;
-    /// `0s` for not at all, and for ever until set
+    /// Wait at most this long for the place of another process that writes the journal, a `pub` say;
+    /// `0s` refuses at once [default: as long as it takes]
     #[arg(long, value_name = "TIME", value_parser = options::span)]
     pub standby: Option<Duration>,
 }
