@@ -320,8 +320,11 @@ impl Reception {
                 return Ok(None);
             }
             self.interruption.check(&self.segment)?;
-            self.stand_off.forget_stream();
-            match pace.next() {
+            let next = pace.next();
+            if pace.is_gap() {
+                self.stand_off.forget_stream();
+            }
+            match next {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
                 Next::Sleep(limit) => uncalled = self.sleep(limit)?,

@@ -155,6 +155,12 @@ impl Pace {
         }
     }
 
+    /// Whether the wait has lasted for longer than the messages of one stream are apart, batch by batch:
+    /// for so long that one who parks sleeps.
+    pub(crate) fn is_gap(&self) -> bool {
+        self.polls >= TIGHT_POLLS_BEFORE_SLEEP
+    }
+
     /// Whether it is time to look whether the world is still as it was: often enough to be
     /// soon, seldom enough to cost nothing.
     pub(crate) fn looks_around(&self) -> bool {

@@ -11,7 +11,8 @@
 //! to measure a rate. A longer one is kept if the stream becomes faster by it, a shorter one
 //! if it does not become slower. None is tried in which the producer would fill half of the
 //! ring, and the trial of a longer one ends with the first pause that brought one message: that
-//! is somebody who waits for an answer, and was just busy when the last one came.
+//! is somebody who waits for an answer, and was just busy when the last one came. Nor is one tried,
+//! or kept, in a stream so slow that no line can be what it waits for.
 
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,9 @@ impl StandOff {
     const TRIAL_INTERVAL_MAX: u32 = 1 << 10;
     const FASTER: f64 = 1.15;
     const NO_SLOWER: f64 = 0.97;
+    /// Bytes a second, a line in a microsecond: one line comes and goes in less time however far it is,
+    /// so that what is slower than this is not slowed down by its reader.
+    const SLOW: f64 = 64e6;
 
     #[allow(clippy::cast_precision_loss, reason = "a power of two")]
     pub(crate) fn new(capacity: u64) -> Self {
@@ -124,7 +128,12 @@ impl StandOff {
     }
 
     fn judge(&mut self, rate: f64) {
-        let Some(trial) = self.trial.take() else {
+        let trial = self.trial.take();
+        if rate < Self::SLOW {
+            self.usual = 0;
+            return;
+        }
+        let Some(trial) = trial else {
             self.usual_rate = rate;
             match self.trial_in.checked_sub(1) {
                 Some(left) => self.trial_in = left,
@@ -163,7 +172,10 @@ impl StandOff {
 mod tests {
     use super::*;
 
-    /// Catches up so often, each time with this many more messages of 100 bytes.
+    /// Of a message: so many that a test that is held up is no slow stream.
+    const SIZE: u64 = 1 << 30;
+
+    /// Catches up so often, each time with this many more messages.
     fn catch_up(
         stand_off: &mut StandOff,
         times: u64,
@@ -172,23 +184,23 @@ mod tests {
     ) {
         for _ in 0..times {
             let sequence = stand_off.sequence + run;
-            stand_off.pause(100 * sequence, sequence);
+            stand_off.pause(SIZE * sequence, sequence);
             after(stand_off);
         }
     }
 
     #[test]
     fn a_catch_up_that_is_told_twice_is_one() {
-        let mut stand_off = StandOff::new(1 << 40);
+        let mut stand_off = StandOff::new(1 << 60);
         // As by a batch that found no more, and by the receive that follows it.
-        catch_up(&mut stand_off, 65, 64, |it| it.pause(100 * it.sequence, it.sequence));
+        catch_up(&mut stand_off, 65, 64, |it| it.pause(SIZE * it.sequence, it.sequence));
         assert!(stand_off.usual_rate > 0.0, "nothing was measured");
         assert_eq!(stand_off.trial, Some(1));
     }
 
     #[test]
     fn what_comes_one_by_one_or_after_a_while_is_no_stream() {
-        let mut stand_off = StandOff::new(1 << 40);
+        let mut stand_off = StandOff::new(1 << 60);
         catch_up(&mut stand_off, 1_000, 1, |_| ());
         catch_up(&mut stand_off, 1_000, 64, StandOff::forget_stream);
         assert!(stand_off.usual_rate == 0.0 && stand_off.trial.is_none());
@@ -196,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_trial_ends_with_the_first_pause_that_brought_one_message() {
-        let mut stand_off = StandOff::new(1 << 40);
+        let mut stand_off = StandOff::new(1 << 60);
         catch_up(&mut stand_off, 66, 2, |_| ());
         assert!(stand_off.trial == Some(1) && stand_off.has_paused);
         catch_up(&mut stand_off, 1, 1, |_| ());
@@ -210,6 +222,18 @@ mod tests {
         (stand_off.usual, stand_off.trial) = (2, Some(1));
         catch_up(&mut stand_off, 2, 2, |_| ());
         catch_up(&mut stand_off, 1, 1, |_| ());
+        assert_eq!(stand_off.trial, Some(1));
+    }
+
+    #[test]
+    fn a_slow_stream_has_no_pause_and_no_trial() {
+        let mut stand_off = StandOff::new(1 << 60);
+        (stand_off.usual, stand_off.trial) = (3, Some(2));
+        stand_off.judge(0.9 * StandOff::SLOW);
+        assert_eq!((stand_off.usual, stand_off.trial), (0, None));
+        stand_off.judge(0.9 * StandOff::SLOW);
+        assert_eq!(stand_off.trial, None);
+        stand_off.judge(1.1 * StandOff::SLOW);
         assert_eq!(stand_off.trial, Some(1));
     }
 
