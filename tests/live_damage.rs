@@ -509,6 +509,34 @@ fn commit_word(sequence: u64, kind: u64, extensions: u64, length: u64) -> u64 {
     })
 }
 
+#[test]
+fn a_frame_that_changes_within_a_members_batch_is_not_lent_beyond_the_ring() {
+    let _watchdog = watchdog();
+    let (name, queue) = new_queue("outgrown");
+    let file = OpenOptions::new().write(true).open(name.path()).unwrap();
+    let ring_at = header_word(&new_image(), "ring_offset");
+    let frame_size = 16;
+    let mut producer = queue.producer().unwrap();
+    let mut member = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    // Near the end of the lap, and in the midst of a share.
+    let first = CAPACITY / frame_size - 70;
+    let end = first + 60;
+    for number in 0..end {
+        producer.send(&number.to_le_bytes()).unwrap();
+    }
+    for number in 0..first {
+        assert_message(member.receive(), number, &number.to_le_bytes());
+    }
+    let mut batch = member.receive_batch(2).unwrap().message().unwrap();
+    assert_eq!(batch.next().unwrap().sequence(), first);
+    let word = commit_word(first + 1, 1, 0, CAPACITY / 8);
+    file.write_all_at(&word.to_le_bytes(), ring_at + (first + 1) * frame_size).unwrap();
+    assert!(batch.next().is_none());
+    drop(batch);
+    let received = member.receive().map(|received| received.map(|message| message.payload().len()));
+    assert!(matches!(received, Err(Error::Corrupt { .. })), "{received:?}");
+}
+
 /// A queue whose next frame begins at `position`, with a licence that ends soon or `far` beyond.
 fn with_licence(position: u64, far: bool) -> (Name, Queue, Producer) {
     let (name, queue) = new_queue("forged");

@@ -157,8 +157,10 @@ impl SharedReader {
         self.reached == Reached::Head
     }
 
-    /// The run and the work apart, for a batch whose messages refer to the work.
+    /// The run and the work apart, for a batch whose messages refer to the work. It looks at each frame,
+    /// and may learn of another shape than all up to `known_until` had.
     pub(crate) fn split(&mut self) -> (&mut Run, &Work) {
+        self.known_until = 0;
         (&mut self.run, &self.work)
     }
 
