@@ -11,11 +11,12 @@ use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::thread::JoinHandleExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use ringway::{Error, Lag, Queue, Received, Sent, Start, Subscribe, Wait, layout};
+use ringway::{ConsumerSet, Error, Lag, Queue, Received, Sent, Start, Subscribe, Wait, layout};
 
 use support::namespace::own_small_memory;
 use support::segment::{
@@ -821,6 +822,41 @@ fn handles_of_a_lost_queue_end_stale_and_leave_its_successor_alone() {
         let mut consumer = successor.subscribe(&Subscribe::new()).unwrap();
         successor.producer().unwrap().send(b"new").unwrap();
         assert_message(consumer.receive(), 0, b"new");
+    }
+}
+
+/// A handler that restarts system calls, and does nothing.
+fn take_signals(signal: libc::c_int) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: `signal` installs it so that system calls are restarted, and it does nothing.
+    let before = unsafe { libc::signal(signal, handler) };
+    assert_ne!(before, libc::SIG_ERR);
+}
+
+#[test]
+fn who_is_disturbed_by_signals_finds_out_that_its_queue_is_lost() {
+    const DISTURBED_EVERY: Duration = Duration::from_millis(5);
+    let _watchdog = watchdog();
+    take_signals(libc::SIGUSR2);
+    for (wait, in_a_set) in [(Wait::Park, false), (Wait::Backoff, false), (Wait::Park, true)] {
+        let (name, queue) = new_queue("disturbed");
+        let mut consumer = queue.subscribe(&Subscribe::new().wait(wait)).unwrap();
+        let sleeper = thread::spawn(move || {
+            if !in_a_set {
+                return consumer.receive().map(drop);
+            }
+            let mut set = ConsumerSet::from_iter([consumer]);
+            set.set_wait(wait);
+            set.receive().expect("an end").1.map(drop)
+        });
+        fs::remove_file(name.path()).unwrap();
+        while !sleeper.is_finished() {
+            // SAFETY: its thread is not joined, so that its handle is of nobody else.
+            unsafe { libc::pthread_kill(sleeper.as_pthread_t(), libc::SIGUSR2) };
+            thread::sleep(DISTURBED_EVERY);
+        }
+        assert_error!(sleeper.join().unwrap(), Error::Stale { .. });
     }
 }
 

@@ -10,7 +10,8 @@ use super::process;
 use crate::sync::AtomicU32;
 
 /// Sleeps until a wake, unless the word is not `expected` any more. May return for no reason;
-/// `false` says that it was the time limit.
+/// `false` says that nobody woke it: by the time limit, or by a signal, after which a handler that
+/// restarts system calls does not restart this one.
 #[cfg(not(loom))]
 pub(crate) fn wait(word: &AtomicU32, expected: u32, limit: Duration) -> bool {
     let limit = timespec(limit);
@@ -19,7 +20,7 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, limit: Duration) -> bool {
     let result = unsafe {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &raw const limit)
     };
-    result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
+    result == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// [`wait`] on several words at once: until a wake of one of them, or one is not what was expected.
@@ -61,9 +62,8 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], limit: Duration) -> Option<b
     };
     match std::io::Error::last_os_error().raw_os_error() {
         _ if result >= 0 => Some(true),
-        Some(libc::ETIMEDOUT) => Some(false),
-        // Another value, or a signal.
-        Some(libc::EAGAIN | libc::EINTR) => Some(true),
+        Some(libc::EAGAIN) => Some(true),
+        Some(libc::ETIMEDOUT | libc::EINTR) => Some(false),
         _ => None,
     }
 }

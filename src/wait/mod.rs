@@ -128,7 +128,7 @@ impl<'a> Event<'a> {
     }
 
     /// Sleeps until called, unless that has happened since the announcement. `false` if the
-    /// time was over first.
+    /// time was over first, or a signal came.
     pub(crate) fn sleep(self, ticket: Ticket, limit: Duration) -> bool {
         futex::wait(self.0, ticket.0, limit)
     }
