@@ -165,7 +165,7 @@ impl<'a> Message<'a> {
         self.key_hash
     }
 
-    /// When it was sent, by the clock of whoever sent it: in a queue with a
+    /// When it was sent, or pushed to its batch, by the clock of whoever sent it: in a queue with a
     /// [journal](crate::QueueOptions::journal).
     ///
     /// ```

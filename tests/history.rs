@@ -589,6 +589,13 @@ fn a_time_leads_to_the_first_message_since() {
     }
     let mut observer = queue.observe(Start::Time(SystemTime::now())).unwrap();
     assert_eq!(observer.try_receive().unwrap(), Received::Empty);
+    // What is written in place is sent when it is committed.
+    let claim = producer.claim(8).unwrap();
+    std::thread::sleep(Duration::from_millis(1));
+    let time = SystemTime::now();
+    let sequence = claim.commit().unwrap();
+    let mut observer = queue.observe(Start::Time(time)).unwrap();
+    assert_eq!(observer.try_receive().unwrap().message().unwrap().sequence(), sequence);
     // Named subscriptions begin in the ring: at a time too, and elsewhere by another.
     let (time, sequence) = (SystemTime::now(), producer.next_sequence());
     send_until(&mut producer, sequence + 20);

@@ -103,10 +103,12 @@ impl Unusual {
     /// Apart, so that a usual claim keeps registers for none of it.
     #[inline(never)]
     fn commit(self, producer: &mut Producer, size: usize, fences: u32) -> u64 {
-        let sequence = producer.writer.commit_claim(self.extensions, size);
+        // Anew: it is sent now, however long it was written.
+        let extensions = producer.stamp(self.extensions);
+        let sequence = producer.writer.commit_claim(extensions, size);
         producer.call_sleepers(fences);
         if self.asked {
-            producer.prepare(Shape { extensions: self.extensions.set(), size });
+            producer.prepare(Shape { extensions: extensions.set(), size });
         }
         sequence
     }

@@ -40,8 +40,9 @@ pub enum Start {
     Sequence(u64),
     /// So many messages before the next one to be sent, or as many as there are.
     Last(u64),
-    /// The first message that was sent at this time or later, by the clock of whoever sent it. Only
-    /// in a queue with a [journal](crate::QueueOptions::journal), whose messages have times.
+    /// The first message that was sent at this time or later, by the clock of whoever sent it; one of a
+    /// batch when it was pushed. Only in a queue with a [journal](crate::QueueOptions::journal), whose
+    /// messages have times.
     Time(SystemTime),
 }
 
