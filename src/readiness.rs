@@ -91,8 +91,9 @@ impl Readiness {
     /// still there. For an observer, which nobody calls, for a set of more than 127 consumers, and
     /// before Linux 5.16, it is a millisecond instead.
     ///
-    /// As a receive does, it gives back what was lent. Only the last call counts: what the
-    /// descriptor was armed for before is forgotten, but for the same consumer it costs little. The
+    /// As a receive does, it gives back what was lent. Only the last call that said `true`
+    /// counts: what the descriptor was armed for before is forgotten, but for the same consumer it
+    /// costs little. The
     /// queue's memory stays mapped until the wait has ended, also if the consumer is dropped.
     ///
     /// # Errors

@@ -126,7 +126,8 @@ impl Subscribe {
     }
 
     /// The first message to receive. Of a named subscription: the first that its members will
-    /// receive, if it has to be made; else this has no part in joining.
+    /// receive, if it has to be made; else this has no part in joining, but that a time has to be one
+    /// that can be looked up.
     ///
     /// ```
     /// let options = ringway::Subscribe::new().from(ringway::Start::Last(10));
