@@ -442,7 +442,9 @@ impl ConsumerSet {
         let entries = self.entries.iter_mut();
         let mut sleepers: Vec<_> = entries
             .filter_map(|entry| {
-                let announced = entry.consumer.reception().announce_sleep(limit)?;
+                let reception = entry.consumer.reception();
+                let is_full = entry.is_full && reception.is_full();
+                let announced = reception.announce_sleep(limit, is_full)?;
                 Some((entry, announced))
             })
             .collect();
@@ -458,8 +460,9 @@ impl ConsumerSet {
             is_idle &= match entry.ended_at {
                 // It may have gone on.
                 Some(end) => reception.is_closed_at(end) && !reception.is_something_due(),
-                // What it has is for later, unless some has been settled since.
-                None => entry.is_full && reception.is_full() || reception.may_sleep(),
+                // What there is comes later, unless some of what it has is settled by now.
+                None if entry.is_full && announced.is_full() => reception.is_full(),
+                None => reception.may_sleep(),
             };
         }
         Announcement { sleepers, limit, is_idle }

@@ -78,6 +78,10 @@ impl Announced {
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
 }
 
 /// How messages are come by.
@@ -487,7 +491,7 @@ impl Reception {
     /// Sleeps until called, so long at most. If the end of the time came first, what was announced
     /// comes back, to check by it whether a message came without a call.
     fn sleep(&mut self, limit: Duration) -> Result<Option<Announced>, Error> {
-        let Some(mut announced) = self.announce_sleep(limit) else {
+        let Some(mut announced) = self.announce_sleep(limit, false) else {
             // Whoever may not write cannot announce a sleep.
             let nap = if self.wait == Wait::Park { SLEEP_UNSURE } else { NAP };
             std::thread::sleep(limit.min(nap));
@@ -522,7 +526,7 @@ impl Reception {
         if !self.has_looked() {
             return Ok(None);
         }
-        let Some(mut announced) = self.announce_sleep(SLEEP_MAX) else {
+        let Some(mut announced) = self.announce_sleep(SLEEP_MAX, false) else {
             self.look_around_next();
             return Ok(self.may_sleep().then(|| Order::new(Vec::new(), SLEEP_UNSURE)));
         };
@@ -563,12 +567,13 @@ impl Reception {
     }
 
     /// Announces that it is going to sleep, if it is allowed to. [`Self::confirm_sleep`] has to follow,
-    /// then [`Self::may_sleep`], and then the sleep.
-    pub(crate) fn announce_sleep(&self, limit: Duration) -> Option<Announced> {
+    /// then [`Self::may_sleep`], and then the sleep. A full member among others has been told that it
+    /// is.
+    pub(crate) fn announce_sleep(&self, limit: Duration, is_full: bool) -> Option<Announced> {
         self.member.as_ref()?;
-        let relief = self.relief();
-        let ticket = relief.unwrap_or_else(|| self.event()).announce();
-        Some(Announced { ticket, is_full: relief.is_some(), limit, is_sure: false })
+        let is_full = is_full || self.awaits_relief();
+        let ticket = self.event(is_full).announce();
+        Some(Announced { ticket, is_full, limit, is_sure: false })
     }
 
     /// Makes sure that the producer sees what was announced, or sleeps less long. `issue` has the
@@ -599,7 +604,7 @@ impl Reception {
     /// what it refused itself, or that it may have more.
     pub(crate) fn may_sleep(&self) -> bool {
         let has_own_left = match &*self.reader {
-            Reader::Shared(reader) => reader.has_own_left() || reader.relief().is_some(),
+            Reader::Shared(reader) => reader.has_own_left() || reader.awaits_relief(),
             _ => false,
         };
         self.is_caught_up()
@@ -650,19 +655,21 @@ impl Reception {
 
     /// What it sleeps on, and since when.
     pub(crate) fn sleep_of(&self, announced: &Announced) -> (Event<'_>, Ticket) {
-        let event = self.relief().filter(|_| announced.is_full).unwrap_or_else(|| self.event());
-        (event, announced.ticket)
+        (self.event(announced.is_full), announced.ticket)
     }
 
-    fn relief(&self) -> Option<Event<'_>> {
-        match &*self.reader {
-            Reader::Shared(reader) => reader.relief(),
-            _ => None,
-        }
+    /// Whether a member looked for no message, since it has as much as it may have, and an acker.
+    fn awaits_relief(&self) -> bool {
+        matches!(&*self.reader, Reader::Shared(reader) if reader.awaits_relief())
     }
 
-    fn event(&self) -> Event<'_> {
-        Event::new(self.reader.ring().control32(layout::DATA_EVENT))
+    /// What a call comes by: a full member's is its ackers' alone.
+    fn event(&self, is_full: bool) -> Event<'_> {
+        let word = match &*self.reader {
+            Reader::Shared(reader) if is_full => reader.relief_word(),
+            _ => self.reader.ring().control32(layout::DATA_EVENT),
+        };
+        Event::new(word)
     }
 
     /// It has slept.
@@ -679,7 +686,7 @@ impl Reception {
     pub(crate) fn check_late_wake(&self, announced: &Announced) {
         if let Some(member) = &self.member
             && announced.is_sure
-            && !self.event().was_called_since(announced.ticket)
+            && !self.event(announced.is_full).was_called_since(announced.ticket)
         {
             // Relaxed: as for the sleeps.
             let late = member.word32(layout::LATE_WAKES);

@@ -126,6 +126,45 @@ fn a_member_that_has_as_much_as_it_may_keeps_nobody_awake() {
     assert_eq!(next(&mut set), (0, 1));
 }
 
+/// A sleep ends ten times a second without a call.
+#[test]
+fn a_full_member_is_woken_neither_by_what_others_leave_nor_by_messages() {
+    const SLEEPS_MAX: u64 = 100;
+    let _watchdog = watchdog();
+    let (full, other) = (Name::new("full-sleeps"), Name::new("other-sleeps"));
+    let queues = [queue_of(&full), queue_of(&other)];
+    let manual = oldest().named("members").ack(AckMode::Manual).prefetch(1);
+    let mut set = ConsumerSet::new();
+    set.set_wait(Wait::Park);
+    set.add(queues[0].subscribe(&manual).unwrap());
+    set.add(queues[1].subscribe(&oldest()).unwrap());
+    let mut producer = queues[0].producer().unwrap();
+    producer.send(b"what it has").unwrap();
+    producer.send(b"what another has").unwrap();
+    assert_eq!(next(&mut set), (0, 0));
+    let mut another = queues[0].subscribe(&manual).unwrap();
+    assert_eq!(another.receive().unwrap().message().unwrap().sequence(), 1);
+    drop(another);
+    let sleeps = || queues[1].info().unwrap().consumers[0].sleeps;
+
+    assert!(set.receive_timeout(Duration::from_secs(1)).is_none());
+    assert!(sleeps() < SLEEPS_MAX, "{} sleeps beside what another left", sleeps());
+    let before = sleeps();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..2 * SLEEPS_MAX {
+                producer.send(b"one more").unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert!(set.receive_timeout(Duration::from_millis(500)).is_none());
+    });
+    assert!(sleeps() - before < SLEEPS_MAX, "{} sleeps beside messages", sleeps() - before);
+
+    assert_eq!(set.get(0).unwrap().ack(0).unwrap(), Acked::Done);
+    assert_eq!(next(&mut set).0, 0);
+}
+
 #[test]
 fn a_queue_that_goes_on_calls_again() {
     // Whoever is not called by it looks ten times a second.

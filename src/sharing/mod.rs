@@ -30,7 +30,7 @@ use crate::ring::{Buffer, Lag, MemberIndex, Read, Run, Span, Take};
 use crate::segment::{Mapping, Segment};
 use crate::subscribe::{AckMode, Subscribe};
 use crate::sync::AtomicU32;
-use crate::wait::{Event, SLEEP_UNSURE};
+use crate::wait::SLEEP_UNSURE;
 
 /// A member looks at the clock, for what others do, once in this many looks for a message.
 const LOOKS_PER_CLOCK: u32 = 16;
@@ -424,13 +424,13 @@ impl SharedReader {
         self.work.lent() >= self.work.desk.prefetch
     }
 
-    /// What the member sleeps on while it has as much as it may have: nobody but an acker of its own
-    /// can do anything about that.
-    pub(crate) fn relief(&self) -> Option<Event<'_>> {
-        (self.reached == Reached::Full).then(|| self.work.desk.relief())
+    /// Whether the last look was for nothing, since the member has as much as it may have: nobody but an
+    /// acker of its own can do anything about that.
+    pub(crate) fn awaits_relief(&self) -> bool {
+        self.reached == Reached::Full
     }
 
-    /// That event's word.
+    /// The event that ackers call by.
     pub(crate) fn relief_word(&self) -> &Arc<AtomicU32> {
         &self.work.desk.relief
     }
