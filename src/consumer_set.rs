@@ -322,7 +322,7 @@ impl ConsumerSet {
 
     fn receive_within(&mut self, patience: Patience) -> Option<Found<'_>> {
         let patience = patience.begin();
-        let mut pace = Pace::for_message(self.wait, patience);
+        let mut pace = Pace::for_message(self.wait, patience).at_many(self.entries.len());
         loop {
             // SAFETY: what was found is bound to the borrow of the set, which owns the consumers.
             if let Some(found) = unsafe { self.ask_all() } {

@@ -60,8 +60,9 @@ pub(crate) struct Pace {
     wait: Wait,
     patience: Patience,
     polls: u32,
-    /// Polls before anything slower.
+    /// Polls before anything slower, and from one look at the clock to the next.
     tight_polls: u32,
+    polls_per_clock: u32,
     /// Between two of them; nothing is the shortest pause that the processor has.
     gap: Duration,
     backoff: Backoff,
@@ -97,6 +98,14 @@ impl Pace {
         Self { tight_polls: if sleeps_at_once { 1 } else { self.tight_polls }, ..self }
     }
 
+    /// The same, of one who looks at so many queues each time.
+    pub(crate) fn at_many(self, queues: usize) -> Self {
+        let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
+        let share = |polls: u32| (polls / queues).max(1);
+        let (tight_polls, polls_per_clock) = (share(self.tight_polls), share(self.polls_per_clock));
+        Self { tight_polls, polls_per_clock, ..self }
+    }
+
     /// For a journaler, which sleeps when there was nothing for a while. As long as it does not, no
     /// producer has to call it.
     pub(crate) fn for_journal() -> Self {
@@ -114,7 +123,18 @@ impl Pace {
 
     fn new(wait: Wait, patience: Patience, tight_polls: u32, gap: Duration) -> Self {
         let (backoff, snoozes, sleeps_from) = (Backoff::new(), true, None);
-        Self { wait, patience, polls: 0, tight_polls, gap, backoff, snoozes, sleeps_from }
+        let polls_per_clock = POLLS_PER_CLOCK;
+        Self {
+            wait,
+            patience,
+            polls: 0,
+            tight_polls,
+            polls_per_clock,
+            gap,
+            backoff,
+            snoozes,
+            sleeps_from,
+        }
     }
 
     /// Passes the time between two looks.
@@ -127,7 +147,7 @@ impl Pace {
             } else {
                 rest(self.gap);
             }
-            if !self.polls.is_multiple_of(POLLS_PER_CLOCK) {
+            if !self.polls.is_multiple_of(self.polls_per_clock) {
                 return Next::Look;
             }
         }
@@ -227,6 +247,21 @@ mod tests {
         (0..9).for_each(|_| habit.note_sleep(long));
         habit.note_poll();
         assert_eq!(looks_before_sleep(&habit), TIGHT_POLLS_BEFORE_SLEEP);
+    }
+
+    #[test]
+    fn who_looks_at_many_looks_at_the_clock_as_soon() {
+        let looks_in_no_time = |wait: Wait, queues: usize| {
+            let pace = Pace::for_message(wait, Patience::Lasting(Duration::ZERO).begin());
+            let mut pace = pace.at_many(queues);
+            (1..=POLLS_PER_CLOCK).find(|_| pace.next() == Next::TimedOut)
+        };
+        for (queues, looks) in [(0, 64), (1, 64), (2, 32), (10, 6), (64, 1), (1000, 1)] {
+            assert_eq!(looks_in_no_time(Wait::Spin, queues), Some(looks));
+        }
+        for (queues, looks) in [(1, TIGHT_POLLS_BEFORE_SLEEP), (8, 2), (1000, 1)] {
+            assert_eq!(looks_in_no_time(Wait::Park, queues), Some(looks));
+        }
     }
 
     #[test]
