@@ -196,6 +196,17 @@ impl ConsumerSet {
         self.entries.iter().map(|entry| (entry.number, &entry.consumer))
     }
 
+    /// How many consumers it has.
+    ///
+    /// ```
+    /// # use ringway::ConsumerSet;
+    /// assert_eq!(ConsumerSet::new().len(), 0);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether it has no consumer.
     ///
     /// ```
