@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
@@ -177,8 +178,10 @@ fn sequence(text: &str) -> Option<u64> {
 
 /// So long ago, as `-5m`, or a time of UTC.
 fn moment(text: &str) -> Option<SystemTime> {
+    // Of a command all times are so long before the same moment.
+    static NOW: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
     match text.strip_prefix('-') {
-        Some(ago) => SystemTime::now().checked_sub(humantime::parse_duration(ago).ok()?),
+        Some(ago) => NOW.checked_sub(humantime::parse_duration(ago).ok()?),
         None => humantime::parse_rfc3339_weak(text).ok(),
     }
 }
@@ -392,6 +395,7 @@ mod tests {
         assert_eq!(beginning("-17"), Ok(Beginning::Last(17)));
         assert_eq!(beginning("17"), Ok(Beginning::At(Mark::Sequence(17))));
         assert!(matches!(beginning("-5m"), Ok(Beginning::At(Mark::Time(_)))));
+        assert_eq!(beginning("-5m"), mark("-5m").map(Beginning::At));
         assert!(beginning("newest").is_err());
         for (text, meant) in [("earliest", "mean oldest?"), ("latest", "mean newest?")] {
             assert!(start(text).unwrap_err().ends_with(meant));
