@@ -128,6 +128,9 @@ fn a_queue_made_anew_goes_on_where_its_journal_ends() {
         assert!(said(&sent).contains("all durable"), "{}", said(&sent));
         let info = print_json(&["info", &name, "--json"]);
         assert_eq!(info["journal"], "synced every 50ms");
+        let told = String::from_utf8(print(&["info", &name])).unwrap();
+        assert!(told.contains("; up to 1 GiB, then the producer waits"), "{told}");
+        assert!(told.contains("; kept for 7d"), "{told}");
         assert_eq!(info["durable_sequence"], next + 1000);
         assert_eq!(
             (&info["journaler_alive"], &info["journal_failed"]),

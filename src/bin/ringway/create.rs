@@ -106,12 +106,9 @@ fn history_text(queue: &Queue, history: &History) -> Option<String> {
         Some(journal) => format!("a journal, {journal}"),
         None => "what spills, and dead letters".into(),
     };
-    let limit = history.size_max.map(|size| {
-        format!("up to {}, then {}", bytes(size.as_u64()), gives_way(history.at_limit))
-    });
-    let keep = history.keep.map(|time| format!("kept for {}", output::duration(time)));
-    let facts: Vec<_> = [Some(what), limit, keep].into_iter().flatten().collect();
-    Some(format!("its history in {directory}: {}", facts.join("; ")))
+    let size_max = history.size_max.map(|size| size.as_u64());
+    let limits = info::history_limits(size_max, history.at_limit, history.keep);
+    Some(format!("its history in {directory}: {what}{limits}"))
 }
 
 /// What a limit below the size of a file comes to.
@@ -133,11 +130,4 @@ fn as_json(queue: &Queue, made: bool) -> Result<Value, Failure> {
     value["made"] = made.into();
     value["cut"] = queue.log_cut().map(output::cut_as_json).into();
     Ok(value)
-}
-/// What gives way.
-fn gives_way(at_limit: AtLimit) -> &'static str {
-    match at_limit {
-        AtLimit::DropOldest => "the oldest messages go",
-        _ => "the producer waits for those who have not read the oldest messages",
-    }
 }

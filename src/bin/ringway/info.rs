@@ -41,7 +41,6 @@ pub fn open(name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
 
 /// All of it, with units in the names.
 pub fn as_json(info: &Info) -> Value {
-    let at_limit = if info.history_drops_oldest { AtLimit::DropOldest } else { AtLimit::Hold };
     json!({
         "name": info.name,
         "instance_id": output::hex(&info.instance_id),
@@ -55,7 +54,7 @@ pub fn as_json(info: &Info) -> Value {
         "history": info.history.as_deref().map(output::path),
         "history_range": { "from": info.history_range.start, "to": info.history_range.end },
         "history_max_bytes": info.history_max,
-        "at_limit": info.history_max.map(|_| at_limit.to_string()),
+        "at_limit": info.history_max.map(|_| at_limit(info).to_string()),
         "keep_ns": info.keep_for.map(output::nanoseconds),
         "journal": info.journal.map(|journal| journal.to_string()),
         "journaler_alive": info.journaler_alive,
@@ -169,7 +168,24 @@ fn history_text(info: &Info) -> String {
     } else {
         format!("has positions {} to {}", range.start, range.end)
     };
-    format!("{}, {has}", directory.display())
+    let limits = history_limits(info.history_max, at_limit(info), info.keep_for);
+    format!("{}, {has}{limits}", directory.display())
+}
+
+/// How much of a history there is, and for how long, behind what is said of it before; nothing where
+/// nothing bounds it.
+pub fn history_limits(size_max: Option<u64>, at_limit: AtLimit, keep: Option<Duration>) -> String {
+    let gives_way = match at_limit {
+        AtLimit::DropOldest => "the oldest messages go",
+        _ => "the producer waits for those who have not read the oldest messages",
+    };
+    let size = size_max.map(|most| format!("; up to {}, then {gives_way}", bytes(most)));
+    let age = keep.map(|time| format!("; kept for {}", output::duration(time)));
+    size.into_iter().chain(age).collect()
+}
+
+fn at_limit(info: &Info) -> AtLimit {
+    if info.history_drops_oldest { AtLimit::DropOldest } else { AtLimit::Hold }
 }
 
 fn journal_text(info: &Info) -> String {
