@@ -29,6 +29,20 @@ fn queue(purpose: &str, messages: &[&str]) -> Name {
 }
 
 #[test]
+fn a_delimiter_is_refused_where_it_has_no_effect() {
+    let _watchdog = watchdog();
+    let name = queue("delimiter", &["a"]);
+    for sub in [&["sub", &name][..], &["sub", &name, "--as", "w"], &["sub", &name, "--with-queue"]]
+    {
+        let sub = [sub, &["-e", "--from", "oldest"]].concat();
+        refuse(&[&sub[..], &["-f", "jsonl", "-D", ";"]].concat(), 2, &["leave --delimiter out"]);
+    }
+    refuse(&["sub", &name, "--with-queue", "-D", "len32"], 2, &["no place in len32"]);
+    let shown = print_json(&["subscriptions", &name, "--json"]);
+    assert_eq!(shown, serde_json::json!([]), "made all the same");
+}
+
+#[test]
 fn only_the_user_that_is_named_is_trusted() {
     let _watchdog = watchdog();
     let name = queue("owner", &["a"]);

@@ -459,10 +459,9 @@ pub struct Sub {
     #[arg(short, long)]
     pub exit_on_end: bool,
     /// What to put behind each message: one byte, '\n', '\t', '\0', or len32, the length before it
-    /// (32 bits, little-endian)
-    #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
-    #[arg(value_parser = options::delimiter)]
-    pub delimiter: Delimiter,
+    /// (32 bits, little-endian) [default: '\n']
+    #[arg(short = 'D', long, value_name = "DELIMITER", value_parser = options::delimiter)]
+    pub delimiter: Option<Delimiter>,
     /// How to print messages
     #[arg(short, long, default_value = "raw")]
     pub format: Format,

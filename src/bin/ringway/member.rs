@@ -65,7 +65,7 @@ pub fn handler<'a>(
     if let Some(command) = &member.exec {
         return Ok(Box::new(Executor::new(command, queue, subscribe, interrupt, console)?));
     }
-    let sink = Sink::new(subscribe.format, subscribe.delimiter, true, interrupt)?;
+    let sink = subscribe.sink(true, interrupt)?;
     Ok(match member.ack {
         Ack::Auto => {
             let (unacked, prefetch) = (Unacked::default(), prefetch(member));

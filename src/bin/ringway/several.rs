@@ -9,7 +9,6 @@ use crate::dialogue::Dialogue;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::member::{self, Executor, Unacked};
-use crate::options::Delimiter;
 use crate::output::Console;
 use crate::sink::{Printed, Sink};
 use crate::subscribe::{
@@ -55,11 +54,6 @@ fn check(subscribe: &Sub) -> Result<(), Failure> {
     if let Some((_, option)) = refused.into_iter().find(|(given, _)| *given) {
         let what = format!("{option} takes one queue: start a `ringway sub` for each");
         return Err(Failure::Usage(what));
-    }
-    let raw = subscribe.format == Format::Raw;
-    if subscribe.with_queue && raw && subscribe.delimiter == Delimiter::Length {
-        let what = "--with-queue has no place in len32: give --format jsonl, or another delimiter";
-        return Err(Failure::Usage(what.into()));
     }
     let names = &subscribe.names;
     let mut rest = names.iter().enumerate();
@@ -262,7 +256,7 @@ impl<'a> Work<'a> {
             return Ok(Self::Run(sources.iter().map(run).collect::<Result<_, _>>()?));
         }
         let shared = member.subscription.is_some();
-        let sink = Sink::new(subscribe.format, subscribe.delimiter, shared, interrupt)?;
+        let sink = subscribe.sink(shared, interrupt)?;
         if member.ack == Ack::Auto {
             return Ok(Self::Write(sink));
         }

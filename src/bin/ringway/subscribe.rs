@@ -8,12 +8,13 @@ use ringway::{
     Consumer, Error, Lag, Message, Observer, Queue, QueueOptions, Received, Start, Subscribe,
 };
 
-use crate::args::Sub;
+use crate::args::{Format, Sub};
 use crate::create::open_or_create;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::{Interrupt, is_abandoned};
 use crate::member;
+use crate::options::Delimiter;
 use crate::output::{self, Console};
 use crate::several;
 use crate::sink::Sink;
@@ -26,6 +27,7 @@ pub const SLICE: Duration = Duration::from_millis(100);
 pub const SLICE_OF_ANSWERS: Duration = Duration::from_millis(10);
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
+    subscribe.check_form()?;
     let name = match subscribe.names.as_slice() {
         [name] if !subscribe.with_queue => name,
         _ => return several::run(subscribe, owner, console),
@@ -73,6 +75,26 @@ pub fn options(subscribe: &Sub) -> Subscribe {
 }
 
 impl Sub {
+    /// What a way to print cannot have.
+    fn check_form(&self) -> Result<(), Failure> {
+        let what = match (self.format, self.delimiter) {
+            (Format::Jsonl, Some(_)) => {
+                "--format jsonl has a delimiter, the line's end: leave --delimiter out, or --format"
+            }
+            (Format::Raw, Some(Delimiter::Length)) if self.with_queue => {
+                "--with-queue has no place in len32: give --format jsonl, or another delimiter"
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(what.into()))
+    }
+
+    /// Where messages are written to.
+    pub fn sink<'a>(&self, shared: bool, interrupt: &'a Interrupt) -> Result<Sink<'a>, Failure> {
+        let delimiter = self.delimiter.unwrap_or(Delimiter::Byte(b'\n'));
+        Sink::new(self.format, delimiter, shared, interrupt)
+    }
+
     /// Where to begin.
     fn begin(&self) -> Start {
         self.from.unwrap_or(Start::Newest)
@@ -154,7 +176,7 @@ fn handler<'a>(
     if subscribe.member.subscription.is_some() {
         return member::handler(queue, subscribe, end, interrupt, console);
     }
-    Ok(Box::new(Sink::new(subscribe.format, subscribe.delimiter, false, interrupt)?))
+    Ok(Box::new(subscribe.sink(false, interrupt)?))
 }
 
 /// Messages are written, and nobody waits for an answer.
