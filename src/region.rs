@@ -76,7 +76,7 @@ mod memory {
         /// `offset` is a multiple of 8, `offset + payload.len()`, rounded up to 8, is within
         /// the region, and no other process writes there.
         #[inline(always)]
-        pub(crate) unsafe fn copy_in(&self, manner: Manner, offset: usize, payload: &[u8]) {
+        pub(crate) unsafe fn copy_in(&self, manner: Manner<'_>, offset: usize, payload: &[u8]) {
             debug_assert!(offset + payload.len().next_multiple_of(8) <= self.size);
             let to = self.base.wrapping_add(offset);
             // SAFETY: in bounds by the caller's promise. The payload may be one that a consumer of
@@ -159,7 +159,7 @@ mod model {
             &self.halves[(self.base + offset) / 4]
         }
 
-        pub(crate) unsafe fn copy_in(&self, _: Manner, offset: usize, payload: &[u8]) {
+        pub(crate) unsafe fn copy_in(&self, _: Manner<'_>, offset: usize, payload: &[u8]) {
             for (index, bytes) in payload.chunks(8).enumerate() {
                 let mut word = [0; 8];
                 word[..bytes.len()].copy_from_slice(bytes);

@@ -122,8 +122,7 @@ impl<'a> SendBatch<'a> {
         if fences == STAMPED {
             return payloads.try_for_each(|payload| self.push(payload.as_ref()));
         }
-        while let Some(refused) =
-            self.staging.try_append_all(self.producer.writer.ring(), &mut payloads)
+        while let Some(refused) = self.staging.try_append_all(&self.producer.writer, &mut payloads)
         {
             self.push_patiently(Extensions::NONE, refused.as_ref())?;
         }
@@ -214,7 +213,7 @@ impl<'a> SendBatch<'a> {
     #[inline(always)]
     fn push_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         self.producer.fences.value() >= BY_SLEEPERS
-            && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
+            && self.staging.try_append(&self.producer.writer, extensions, payload)
     }
 
     /// [`Self::push_now`] in any queue.
@@ -222,7 +221,7 @@ impl<'a> SendBatch<'a> {
     fn push_slowly_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         let extensions = self.producer.stamp(extensions);
         self.producer.fences.value() != FORKED
-            && self.staging.try_append(self.producer.writer.ring(), extensions, payload)
+            && self.staging.try_append_and_learn(&mut self.producer.writer, extensions, payload)
     }
 
     #[cold]

@@ -6,14 +6,17 @@
 
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
-use crate::copy::{BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines};
+use crate::copy::{BLOCKS_MAX, By, FETCHED, FirstLine, LINE, LongCopies, Manner, NextLines};
 use crate::layout;
 use crate::sync::{Ordering, fence, load_acquire};
 
 /// How the payload of a message is copied that is sent by itself. [`Writer::take_lines`] sees to the next
 /// one's lines.
-const ALONE: Manner =
-    Manner { by: By::Words, first_line: FirstLine::Last, next_lines: NextLines::Leave };
+#[inline(always)]
+fn alone(long: &LongCopies) -> Manner<'_> {
+    let (first_line, next_lines) = (FirstLine::Last, NextLines::Leave);
+    Manner { by: By::Words, first_line, next_lines, long: Some(long) }
+}
 
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Writer {
     keeps: Keeps,
     /// In a stream the longest frame whose next one's lines are not worth a fetch; else 0.
     left_alone: usize,
+    /// Which way long payloads take.
+    long: LongCopies,
 }
 
 /// The lowest position that somebody held, after so many joins. It only goes up, but by a join.
@@ -102,8 +107,16 @@ impl Writer {
         let offset = ring.offset(place.position);
         let lap = place.position - offset as u64;
         let head = Head { offset, limit: 0, sequence: place.sequence, lap, recorded_until };
-        let needs = Needs::default();
-        Ok(Self { head, ring, granted: 0, wanted: 0, needs, keeps: Keeps::Nothing, left_alone: 0 })
+        Ok(Self {
+            head,
+            ring,
+            granted: 0,
+            wanted: 0,
+            needs: Needs::default(),
+            keeps: Keeps::Nothing,
+            left_alone: 0,
+            long: LongCopies::new(),
+        })
     }
 
     /// The same writer, of a queue that keeps messages on disk.
@@ -130,7 +143,7 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn try_append(&mut self, extensions: Extensions, payload: &[u8]) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, extensions, ALONE, payload, 2)?;
+        let filled = self.head.fill(&self.ring, extensions, alone(&self.long), payload, 2)?;
         self.ring.commit(filled);
         self.take_lines(filled);
         Some(sequence)
@@ -144,7 +157,9 @@ impl Writer {
         payload: &[u8],
     ) -> Option<u64> {
         let sequence = self.head.sequence;
-        let filled = self.head.fill(&self.ring, extensions, ALONE, payload, 1)?;
+        let Self { head, ring, long, .. } = self;
+        let filled =
+            long.learn(payload.len(), |long| head.fill(ring, extensions, alone(long), payload, 1))?;
         self.commit_alone(filled);
         Some(sequence)
     }
@@ -427,7 +442,7 @@ impl Head {
         &mut self,
         ring: &Ring,
         extensions: Extensions,
-        manner: Manner,
+        manner: Manner<'_>,
         payload: &[u8],
         count: usize,
     ) -> Option<Filled> {
@@ -528,8 +543,10 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// How the payloads of a batch are copied.
-    const fn manner(by: By) -> Manner {
-        Manner { by, first_line: FirstLine::InTurn, next_lines: NextLines::Fetch }
+    #[inline(always)]
+    fn manner(by: By, long: &LongCopies) -> Manner<'_> {
+        let (first_line, next_lines) = (FirstLine::InTurn, NextLines::Fetch);
+        Manner { by, first_line, next_lines, long: Some(long) }
     }
 
     /// The sequence that the next message will have.
@@ -542,14 +559,33 @@ impl Staging {
     #[inline(always)]
     pub(crate) fn try_append(
         &mut self,
-        ring: &Ring,
+        writer: &Writer,
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        let manner = Self::manner(By::Words);
-        let Some(filled) = self.head.fill(ring, extensions, manner, payload, 1) else {
-            return false;
-        };
+        self.fill(&writer.ring, &writer.long, extensions, payload).is_some()
+    }
+
+    /// [`Self::try_append`], which finds out besides which way long messages are to take.
+    pub(crate) fn try_append_and_learn(
+        &mut self,
+        writer: &mut Writer,
+        extensions: Extensions,
+        payload: &[u8],
+    ) -> bool {
+        let Writer { ring, long, .. } = writer;
+        long.learn(payload.len(), |long| self.fill(ring, long, extensions, payload)).is_some()
+    }
+
+    #[inline(always)]
+    fn fill(
+        &mut self,
+        ring: &Ring,
+        long: &LongCopies,
+        extensions: Extensions,
+        payload: &[u8],
+    ) -> Option<()> {
+        let filled = self.head.fill(ring, extensions, Self::manner(By::Words, long), payload, 1)?;
         if self.first.is_none() {
             self.withhold(filled);
         } else {
@@ -557,7 +593,7 @@ impl Staging {
             // Relaxed: nobody looks here before the first frame is committed.
             ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
         }
-        true
+        Some(())
     }
 
     /// Writes messages for as long as there are any and there is room without asking; the first
@@ -566,22 +602,23 @@ impl Staging {
     #[inline(always)]
     pub(crate) fn try_append_all<P: AsRef<[u8]>>(
         &mut self,
-        ring: &Ring,
+        writer: &Writer,
         payloads: &mut impl Iterator<Item = P>,
     ) -> Option<P> {
         if self.first.is_none() {
             let payload = payloads.next()?;
-            if !self.try_append(ring, Extensions::NONE, payload.as_ref()) {
+            if !self.try_append(writer, Extensions::NONE, payload.as_ref()) {
                 return Some(payload);
             }
         }
+        let ring = &writer.ring;
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            let manner = Self::manner(By::Vectors);
+            let manner = Self::manner(By::Vectors, &writer.long);
             match head.fill(ring, Extensions::NONE, manner, payload.as_ref(), 1) {
                 Some(filled) => {
                     crash_point();
-                    // Relaxed: as in `try_append`.
+                    // Relaxed: as in `fill`.
                     ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
                     None
                 }

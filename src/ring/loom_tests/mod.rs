@@ -369,9 +369,9 @@ fn a_reader_never_notices_that_the_writer_changed() {
             // Dies with a batch half written: everything but the first commit word.
             let mut staging = writer.stage();
             for _ in 0..2 {
-                if !staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 8]) {
+                if !staging.try_append(&writer, Extensions::NONE, &[0xee; 8]) {
                     assert!(staging.reserve(&mut writer, plain(8)));
-                    assert!(staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 8]));
+                    assert!(staging.try_append(&writer, Extensions::NONE, &[0xee; 8]));
                 }
             }
         });

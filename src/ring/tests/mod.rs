@@ -111,11 +111,11 @@ fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
 fn send_batch(writer: &mut Writer, payloads: &[Vec<u8>]) -> bool {
     let mut staging = writer.stage();
     for payload in payloads {
-        if !staging.try_append(writer.ring(), Extensions::NONE, payload) {
+        if !staging.try_append(writer, Extensions::NONE, payload) {
             if !staging.reserve(writer, plain(payload.len())) {
                 return false;
             }
-            assert!(staging.try_append(writer.ring(), Extensions::NONE, payload), "reserved");
+            assert!(staging.try_append(writer, Extensions::NONE, payload), "reserved");
         }
     }
     staging.commit(writer);
@@ -407,7 +407,7 @@ fn the_index_knows_every_sector_however_it_was_passed() {
                 let batch: Vec<_> = (0..5).map(|number| payload(number, 32)).collect();
                 let mut staging = writer.stage();
                 for payload in &batch {
-                    while !staging.try_append(&ring, Extensions::NONE, payload) {
+                    while !staging.try_append(&writer, Extensions::NONE, payload) {
                         assert!(staging.reserve(&mut writer, plain(payload.len())));
                     }
                 }
@@ -743,7 +743,7 @@ fn a_batch_is_there_as_a_whole_or_not_at_all() {
         let batch: Vec<_> = (first..first + 4).map(|sequence| payload(sequence, 30)).collect();
         let mut staging = writer.stage();
         for payload in &batch {
-            while !staging.try_append(writer.ring(), Extensions::NONE, payload) {
+            while !staging.try_append(&writer, Extensions::NONE, payload) {
                 assert!(staging.reserve(&mut writer, plain(payload.len())));
             }
             assert_eq!(receive(&mut reader), None, "round {round}");
@@ -776,7 +776,7 @@ fn a_forgotten_claim_or_batch_never_happened() {
         }
         if sequence % 3 != 1 {
             let mut staging = writer.stage();
-            while !staging.try_append(writer.ring(), Extensions::NONE, &[0xee; 100]) {
+            while !staging.try_append(&writer, Extensions::NONE, &[0xee; 100]) {
                 assert!(staging.reserve(&mut writer, plain(100)));
             }
             std::mem::forget(staging);

@@ -114,9 +114,9 @@ proptest! {
                     let mut staging = writer.stage();
                     let mut payloads = batch.iter();
                     let mut room = true;
-                    while let Some(refused) = staging.try_append_all(&ring, &mut payloads) {
+                    while let Some(refused) = staging.try_append_all(&writer, &mut payloads) {
                         room = staging.reserve(&mut writer, plain(refused.len()))
-                            && staging.try_append(&ring, Extensions::NONE, refused);
+                            && staging.try_append(&writer, Extensions::NONE, refused);
                         if !room {
                             break;
                         }
