@@ -4,7 +4,7 @@ use ringway::workload::Interval;
 use serde_json::{Value, json};
 
 use crate::bench::args::Compare;
-use crate::bench::document::SCHEMA_VERSION;
+use crate::bench::document::{CONFIDENCE, SCHEMA_VERSION, float};
 use crate::failure::{Ending, Failure};
 use crate::model::{number, time};
 use crate::output::Console;
@@ -76,6 +76,8 @@ struct Pair {
     after: f64,
     /// How far off the difference may be, if both runs say.
     half_width: Option<f64>,
+    /// Whether one of the two is of a load that was run once.
+    of_one_run: bool,
     /// After over before, less 1; above 0 is worse.
     worse_by: f64,
     judgement: Judgement,
@@ -212,7 +214,7 @@ impl Compared {
         numbers: &[Number],
         threshold: f64,
     ) {
-        for number in numbers.iter().filter(|number| old[number.name].is_number()) {
+        for number in numbers.iter().filter(|number| estimate(old, number.name).is_some()) {
             match pair(case, old, new, *number, threshold) {
                 Some(pair) => self.pairs.push(pair),
                 None => self.missing.push(format!("{case}: {}", number.name)),
@@ -232,7 +234,7 @@ impl Compared {
 
 fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) -> Option<Pair> {
     let Number { name, half_width, more_is_better, without, .. } = number;
-    let (before, after) = (old[name].as_f64()?, new[name].as_f64()?);
+    let (before, after) = (estimate(old, name)?, estimate(new, name)?);
     let half_width_of = |run: &Value| run[half_width].as_f64().or(without);
     let half_width = half_width_of(old).zip(half_width_of(new)).map(|(one, other)| {
         // Independent errors add up like the sides of a right angle.
@@ -257,32 +259,51 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) ->
         _ if worse_by > 0.0 => Judgement::Worse,
         _ => Judgement::Better,
     };
-    Some(Pair { case: case.to_owned(), name, before, after, half_width, worse_by, judgement })
+    let of_one_run = [old, new].iter().any(|run| run["interval_by"] == "batches");
+    let case = case.to_owned();
+    Some(Pair { case, name, before, after, half_width, of_one_run, worse_by, judgement })
+}
+
+/// What the interval of a number is about: of a load that was run several times the mean of all its
+/// runs, while the number itself is that of the one in the middle.
+fn estimate(run: &Value, name: &str) -> Option<f64> {
+    let Some(figures) = of_runs(run, name) else { return run[name].as_f64() };
+    let figures: Vec<f64> = figures.into_iter().filter_map(Value::as_f64).collect();
+    (!figures.is_empty()).then(|| figures.iter().sum::<f64>() / float(figures.len() as u64))
+}
+
+/// What each run of a load has by that key; nothing if its intervals are not by runs.
+fn of_runs<'a>(run: &'a Value, key: &str) -> Option<Vec<&'a Value>> {
+    let runs = run["runs"].as_array().filter(|_| run["interval_by"] == "runs")?;
+    Some(runs.iter().map(|it| &it[key]).collect())
 }
 
 /// How far off the difference may be of two loads that had the same chance, draw by draw: what that
 /// made of the one it has made of the other, so that it is not in their differences, batch by batch or
 /// run by run (common random numbers). Nothing if they had not.
-fn half_width_of_differences(old: &Value, new: &Value, number: Number) -> Option<f64> {
-    const CONFIDENCE: f64 = 0.95;
-    let batches = number.batches?;
+fn half_width_of_differences<'a>(old: &'a Value, new: &'a Value, number: Number) -> Option<f64> {
     let is_same = |key: &str| !old[key].is_null() && old[key] == new[key];
-    if !["run_seed", "warm_up_ns", "window_ns", "interval_by"].into_iter().all(is_same) {
+    if !["warm_up_ns", "window_ns", "interval_by"].into_iter().all(is_same) {
         return None;
     }
-    let (ones, others, figure) = if old["interval_by"] == "runs" {
-        (&old["runs"], &new["runs"], Some(number.name))
-    } else {
-        (&old[batches], &new[batches], None)
+    let (ones, others) = match (of_runs(old, number.name), of_runs(new, number.name)) {
+        // Not by the seed of the run that is shown: which one is in the middle is chance, too.
+        (Some(ones), Some(others)) if of_runs(old, "run_seed") == of_runs(new, "run_seed") => {
+            (ones, others)
+        }
+        (None, None) if is_same("run_seed") => {
+            let batches = |run: &'a Value| Some(run[number.batches?].as_array()?.iter().collect());
+            (batches(old)?, batches(new)?)
+        }
+        _ => return None,
     };
-    let (ones, others) = (ones.as_array()?, others.as_array()?);
-    let same_runs = |(one, other): (&Value, &Value)| one["run_seed"] == other["run_seed"];
-    if ones.len() != others.len() || !ones.iter().zip(others).all(same_runs) {
+    let pairs = ones.iter().zip(&others);
+    let differences = pairs.map(|(one, other)| Some(other.as_f64()? - one.as_f64()?));
+    let differences: Vec<f64> = differences.flatten().collect();
+    // What the two are shown with are the means of all their runs.
+    if old["interval_by"] == "runs" && differences.len() < ones.len() {
         return None;
     }
-    let of = |value: &Value| figure.map_or(value, |figure| &value[figure]).as_f64();
-    let differences = ones.iter().zip(others).map(|(one, other)| Some(of(other)? - of(one)?));
-    let differences: Vec<f64> = differences.flatten().collect();
     Some(Interval::of_batches(&differences, CONFIDENCE).ok()?.half_width)
 }
 
@@ -382,6 +403,9 @@ fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f
     lines.extend(count(|pair| pair.half_width.is_none()).map(|numbers| {
         format!("careful    {numbers} of one run each, without an interval: give bench more --runs")
     }));
+    lines.extend(count(|pair| pair.of_one_run).map(|numbers| {
+        format!("careful    {numbers} of loads that were run once, whose +- leaves out what another run makes of the machine: give bench load or sweep --runs")
+    }));
     lines.extend(count(|pair| pair.half_width.is_some_and(f64::is_infinite)).map(|numbers| {
         format!("careful    {numbers} without an interval that holds: of too few messages (run longer, -d), or of service without a third moment (pareto)")
     }));
@@ -463,6 +487,55 @@ mod tests {
         let mut none = load(1, 1.1);
         none["wait_mean_half_width_ns"] = Value::Null;
         assert_eq!(judged(&load(1, 1.0), &none).0, Judgement::Unsure);
+    }
+
+    #[test]
+    fn loads_that_were_run_several_times_are_compared_by_the_means_of_all_runs() {
+        // The shown figure is the middle run's, of whichever seed that is.
+        let load = |waits: [f64; 5]| {
+            let mut order: Vec<usize> = (0..5).collect();
+            order.sort_by(|one, other| waits[*one].total_cmp(&waits[*other]));
+            let run =
+                |(seed, wait): (usize, f64)| json!({ "run_seed": seed, "wait_mean_ns": wait });
+            json!({
+                "kind": "load", "warm_up_ns": 1, "window_ns": 2, "interval_by": "runs",
+                "run_seed": order[2], "wait_mean_ns": waits[order[2]],
+                "wait_mean_half_width_ns": 40.0,
+                "runs": waits.into_iter().enumerate().map(run).collect::<Value>(),
+            })
+        };
+        let old = load([100.0, 120.0, 140.0, 160.0, 180.0]);
+        let pair = |new: &Value| compared(&old, new, 0.05).pairs.remove(0);
+        let shown = |pair: &Pair| {
+            let rounded = |value: f64| (10.0 * value).round() / 10.0;
+            let half_width = rounded(pair.half_width.unwrap());
+            (pair.before, rounded(pair.after), half_width, rounded(100.0 * pair.worse_by))
+        };
+        // The one in the middle is longer by 9, and what is in the middle of them is not.
+        let same = pair(&load([100.5, 119.5, 149.0, 160.5, 179.5]));
+        assert_eq!(shown(&same), (140.0, 141.8, 5.0, 1.3));
+        assert_eq!(same.judgement, Judgement::Same);
+        let worse = pair(&load([110.0, 131.0, 141.0, 175.0, 197.0]));
+        assert_eq!(shown(&worse), (140.0, 150.8, 7.7, 7.7));
+        assert_eq!(worse.judgement, Judgement::Worse);
+        // The order changes, and with it the seed of the middle one, but not the chance of each.
+        let turned = pair(&load([150.0, 151.0, 149.0, 160.0, 180.0]));
+        assert!((turned.half_width.unwrap() - 28.0).abs() < 2.0, "{turned:?}");
+    }
+
+    #[test]
+    fn a_load_that_was_run_once_is_told_from_one_that_was_run_often() {
+        let load = |interval_by: &str| {
+            json!({ "kind": "load", "wait_mean_ns": 1.0, "wait_mean_half_width_ns": 0.1,
+                "runs": [{ "wait_mean_ns": 1.0 }, { "wait_mean_ns": 1.0 }],
+                "interval_by": interval_by })
+        };
+        let told = |one: &str, other: &str| {
+            let pairs = compared(&load(one), &load(other), 0.05).pairs;
+            text(&pairs, &[], &[], 0.05).contains("careful    1 number of loads that were run once")
+        };
+        assert!(told("batches", "batches") && told("runs", "batches"));
+        assert!(!told("runs", "runs"));
     }
 
     #[test]
