@@ -380,8 +380,11 @@ impl Numbers<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use ringway::workload::Sample;
     use serde_json::json;
+
+    use super::*;
+    use crate::bench::loads::middle;
 
     fn judge(limit: &str, run: &Value) -> Verdict {
         limit.parse::<Limit>().unwrap().judge(run)
@@ -432,6 +435,38 @@ mod tests {
         assert_eq!(judge("p99>18us", &run), Verdict::Missed(19e3));
         assert_eq!(judge("sojourn_mean_ns>3us", &run), Verdict::Kept);
         assert_eq!(judge("rate_per_s<1000", &run), Verdict::Kept);
+    }
+
+    #[test]
+    fn limits_are_about_all_that_each_run_of_a_load_has() {
+        use crate::bench::loads::tests::{outcome, served};
+
+        // Each message waits so many nanoseconds, and is worked on for as many.
+        let run = |ns: u64| {
+            outcome("exp:100us", |number| {
+                let sample = served(number, ns, ns);
+                Sample { start_ns: sample.start_ns + ns, end_ns: sample.end_ns + ns, ..sample }
+            })
+        };
+        let three = [1000, 9000, 5000].map(run).into();
+        let shown = Value::from(middle(three).unwrap().unwrap().value(false).unwrap());
+        let ratio = shown["sojourn_mean_ratio"].as_f64().unwrap();
+        for key in KEYS.iter().filter(|key| Of::Key(**key).is_in(LOAD)) {
+            assert!(!shown["runs"][1][key.name].is_null() || key.name == "loss_ratio", "{key:?}");
+        }
+        for (limit, worst) in [
+            ("p50>11us", 18e3),
+            ("wait_p50>6us", 9e3),
+            ("sojourn_max_ns>11us", 18e3),
+            ("wait_max_ns>6us", 9e3),
+        ] {
+            let Verdict::Missed(found) = judge(limit, &shown) else { panic!("{limit}") };
+            assert!((found / worst - 1.0).abs() < 1e-3, "{limit}: {found}");
+        }
+        assert!(matches!(
+            judge(&format!("sojourn_mean_ratio>{ratio}"), &shown),
+            Verdict::Missed(_)
+        ));
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
         began,
         runs: Vec::new(),
     };
-    outcome.runs.push(outcome.run_value());
+    outcome.runs.push(outcome.run_value()?);
     Ok(outcome)
 }
 
@@ -270,19 +270,37 @@ impl Outcome {
         self.accounts.iter().map(|it| it.out_of_order).sum()
     }
 
-    /// One of several runs, by its seed.
-    fn run_value(&self) -> Value {
+    /// One of several runs, by its seed, with all that a limit can be about.
+    fn run_value(&self) -> Result<Value, Failure> {
+        let measured = &self.account().measured;
+        let theory = self.case.theory(&self.case.scenario(self.case.busiest())?);
+        let theory_figures = theory.as_ref().and_then(|it| it.figures);
+        let named = measured.figures.named();
+        let mut figures = figures(measured, theory_figures.as_ref(), theory.as_ref());
+        let is_figure = |key: &str| named.iter().any(|(name, _)| *name == key);
+        figures.retain(|key, _| is_figure(key) || key.ends_with("_ratio"));
+        let mut map = object(json!({ "run_seed": self.case.seed }));
+        map.extend(self.counts());
+        map.extend(figures);
+        map.extend(longest(measured, theory.as_ref()));
+        map.insert("each".into(), self.each_value()?.into());
+        Ok(map.into())
+    }
+
+    /// How many messages, at which rate, and what consumers used of their processors.
+    fn counts(&self) -> Map<String, Value> {
         let account = self.account();
-        let figures = account.measured.figures;
-        json!({
-            "run_seed": self.case.seed,
-            "achieved_rate_per_s": account.achieved_rate_per_s,
+        object(json!({
+            "sent": account.sent,
+            "received": self.received(),
             "lost": self.lost(),
-            "utilisation": figures.utilisation,
-            "loss_share": figures.loss_share,
-            "wait_mean_ns": figures.wait_mean_ns,
-            "sojourn_mean_ns": figures.sojourn_mean_ns,
-        })
+            "refused": account.refused,
+            "duplicated": self.duplicated(),
+            "out_of_order": self.out_of_order(),
+            "achieved_rate_per_s": account.achieved_rate_per_s,
+            "achieved_rate_ratio": account.achieved_rate_per_s / self.case.rate_per_s,
+            "cpu_share": self.cpu_share(),
+        }))
     }
 
     pub fn waits_in_window(&self) -> Vec<u64> {
@@ -327,23 +345,15 @@ impl Outcome {
         let theory_figures = theory.as_ref().and_then(|it| it.figures);
         let replayed = self.replayed(&scenario)?;
         let mut map = self.settings(&scenario);
+        map.extend(self.counts());
         map.extend(object(json!({
-            "sent": account.sent,
-            "received": self.received(),
-            "lost": self.lost(),
-            "refused": account.refused,
             "held": offered.held,
-            "duplicated": self.duplicated(),
-            "out_of_order": self.out_of_order(),
             "target_rate_per_s": case.rate_per_s,
-            "achieved_rate_per_s": account.achieved_rate_per_s,
-            "achieved_rate_ratio": account.achieved_rate_per_s / case.rate_per_s,
             "generator_late_mean_ns": offered.late_mean_ns,
             "generator_late_max_ns": offered.late_max_ns,
             "generator_behind_share":
                 float(offered.behind) / float(offered.offered.max(1)),
             "producer_cpu_share": self.producer_cpu_share,
-            "cpu_share": self.cpu_share(),
             "service_mean_ns": account.service_mean_ns,
             "service_cv2": account.service_cv2,
             "drawn_mean_ns": account.drawn_mean_ns,
@@ -363,6 +373,7 @@ impl Outcome {
             "theory_stable": theory.as_ref().and_then(|it| it.stable),
         })));
         map.extend(figures(measured, theory_figures.as_ref(), theory.as_ref()));
+        map.extend(longest(measured, theory.as_ref()));
         map.extend(object(json!({
             "replay_wait_mean_ns": replayed.map(|it| it.wait_mean_ns),
             "replay_sojourn_mean_ns": replayed.map(|it| it.sojourn_mean_ns),
@@ -370,9 +381,6 @@ impl Outcome {
             "wait_mean_replay_ratio":
                 replayed.and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
             "theory_of_measured_wait_mean_ns": self.theory_of_measured(&scenario),
-            "percentiles": percentiles(measured, theory.as_ref()),
-            "wait_max_ns": measured.wait_max_ns(),
-            "sojourn_max_ns": measured.sojourn_max_ns(),
             "wait_spectrum": Times::of(self.waits_in_window()).spectrum(),
             "sojourn_spectrum":
                 Times::of(self.in_window().map(Record::sojourn_ns).collect()).spectrum(),
@@ -472,8 +480,8 @@ impl Outcome {
                     "out_of_order": account.out_of_order,
                     "cpu_share": cpu_share,
                     "theory_model": theory.as_ref().map(|it| it.model.as_str()),
-                    "percentiles": percentiles(&account.measured, theory.as_ref()),
                 }));
+                map.extend(longest(&account.measured, theory.as_ref()));
                 let theory_figures = theory.as_ref().and_then(|it| it.figures);
                 map.extend(figures(&account.measured, theory_figures.as_ref(), theory.as_ref()));
                 Ok(map.into())
@@ -662,7 +670,8 @@ fn ratio(measured: f64, predicted: f64) -> Option<f64> {
     (predicted.is_finite() && ratio.is_finite()).then_some(ratio)
 }
 
-fn percentiles(measured: &Measured, theory: Option<&Prediction>) -> Value {
+/// The percentiles, and what was longest of all.
+fn longest(measured: &Measured, theory: Option<&Prediction>) -> Map<String, Value> {
     let rows = PERCENTILES.into_iter().map(|at| {
         json!({
             "percentile": at,
@@ -672,7 +681,11 @@ fn percentiles(measured: &Measured, theory: Option<&Prediction>) -> Value {
             "theory_sojourn_ns": theory.and_then(|it| it.sojourn_percentile_ns(at)),
         })
     });
-    rows.collect()
+    object(json!({
+        "percentiles": rows.collect::<Value>(),
+        "wait_max_ns": measured.wait_max_ns(),
+        "sojourn_max_ns": measured.sojourn_max_ns(),
+    }))
 }
 
 #[cfg(test)]
@@ -711,7 +724,7 @@ pub mod tests {
             began: SystemTime::now(),
             runs: Vec::new(),
         };
-        outcome.runs.push(outcome.run_value());
+        outcome.runs.push(outcome.run_value().unwrap());
         outcome
     }
 
@@ -828,7 +841,7 @@ pub mod tests {
             first.cpu_shares.push(0.5);
             first.case.services.push("fixed:20us".parse().unwrap());
             (first.case.broadcast, first.case.consumers) = (true, 2);
-            first.runs = vec![first.run_value()];
+            first.runs = vec![first.run_value().unwrap()];
             first
         };
         let shown = middle([[20, 40], [60, 10], [30, 90]].map(run).into()).unwrap().unwrap();
