@@ -50,6 +50,30 @@ pub struct Outcome {
     pub began: SystemTime,
     /// This run as one of all runs of its load.
     runs: Vec<Value>,
+    /// Of all these runs together.
+    faults: Faults,
+}
+
+/// Messages that are gone though they had a place, came twice, or too late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    lost: u64,
+    doubled: u64,
+    late: u64,
+}
+
+impl Faults {
+    fn and(self, other: Self) -> Self {
+        Self {
+            lost: self.lost + other.lost,
+            doubled: self.doubled + other.doubled,
+            late: self.late + other.late,
+        }
+    }
+
+    fn count(self) -> u64 {
+        self.lost + self.doubled + self.late
+    }
 }
 
 impl Case {
@@ -207,8 +231,10 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
         producer_cpu_share: producer.cpu_share(),
         began,
         runs: Vec::new(),
+        faults: Faults::default(),
     };
     outcome.runs.push(outcome.run_value()?);
+    outcome.faults = outcome.own_faults();
     Ok(outcome)
 }
 
@@ -218,7 +244,8 @@ fn batch_means(measured: &Measured, figure: fn(&Figures) -> f64) -> Vec<Option<f
 }
 
 /// Of all runs of a load the one whose mean wait is in the middle, the longer of two; it has the
-/// list of all, and if they are several its intervals are by them, of each consumer by its own.
+/// list of all, and their faults, and if they are several its intervals are by them, of each consumer
+/// by its own.
 pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let figures_of = |consumer: usize| -> Vec<Figures> {
         let accounts = outcomes.iter().filter_map(|it| it.accounts.get(consumer));
@@ -227,6 +254,7 @@ pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let consumers = outcomes.first().map_or(0, |it| it.accounts.len());
     let figures: Vec<_> = (0..consumers).map(figures_of).collect();
     let runs: Vec<_> = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
+    let faults = outcomes.iter().map(|it| it.faults).fold(Faults::default(), Faults::and);
     outcomes.sort_by(|one, other| {
         let wait = |it: &Outcome| it.account().measured.figures.wait_mean_ns;
         wait(one).total_cmp(&wait(other))
@@ -236,6 +264,7 @@ pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     }
     let mut outcome = outcomes.swap_remove(outcomes.len() / 2);
     outcome.runs = runs;
+    outcome.faults = faults;
     if outcome.runs.len() > 1 {
         for (account, figures) in outcome.accounts.iter_mut().zip(&figures) {
             account.measured.take_intervals_of(figures)?;
@@ -326,13 +355,17 @@ impl Outcome {
         self.cpu_shares.iter().sum::<f64>() / float(self.cpu_shares.len().max(1) as u64)
     }
 
-    /// Messages that are gone though they had a place, came twice, or too late.
+    /// How many messages are gone though they had a place, came twice, or too late.
     pub fn faults(&self) -> u64 {
-        self.lost_unasked() + self.duplicated() + self.out_of_order()
+        self.faults.count()
     }
 
-    fn lost_unasked(&self) -> u64 {
-        self.lost().saturating_sub(self.account().refused)
+    fn own_faults(&self) -> Faults {
+        Faults {
+            lost: self.lost().saturating_sub(self.account().refused),
+            doubled: self.duplicated(),
+            late: self.out_of_order(),
+        }
     }
 
     /// The run as JSON, without its head. The heat map is for pictures.
@@ -523,18 +556,7 @@ impl Outcome {
         let Self { case, offered, .. } = self;
         let account = self.account();
         let mut cautions = Vec::new();
-        if self.faults() > 0 {
-            cautions.push(Caution::new(
-                About::Faults,
-                format_args!(
-                    "{} messages were lost, {} came twice, {} came too late",
-                    self.lost_unasked(),
-                    self.duplicated(),
-                    self.out_of_order()
-                ),
-                "no queue of ours does that: please report it, with the run's JSON",
-            ));
-        }
+        cautions.extend(self.fault_caution());
         let gap_ns = 1e9 / case.rate_per_s;
         let service_ns = account.service_mean_ns.max(1000.0);
         if offered.late_mean_ns > LATE_SHARE_MAX * service_ns.max(gap_ns.min(1e6)) {
@@ -579,6 +601,24 @@ impl Outcome {
         cautions.extend(self.interval_caution());
         cautions.extend(self.work_cautions());
         cautions
+    }
+
+    /// Of whichever run: a run in the middle without faults does not undo those of others.
+    fn fault_caution(&self) -> Option<Caution> {
+        let Faults { lost, doubled, late } = self.faults;
+        let together = match self.runs.len() {
+            1 => String::new(),
+            runs => format!(", in all {runs} runs together"),
+        };
+        (self.faults() > 0).then(|| {
+            Caution::new(
+                About::Faults,
+                format_args!(
+                    "{lost} messages were lost, {doubled} came twice, {late} came too late{together}"
+                ),
+                "no queue of ours does that: please report it, with the run's JSON",
+            )
+        })
     }
 
     /// Those of them that are about what the servers did.
@@ -723,8 +763,10 @@ pub mod tests {
             producer_cpu_share: 1.0,
             began: SystemTime::now(),
             runs: Vec::new(),
+            faults: Faults::default(),
         };
         outcome.runs.push(outcome.run_value().unwrap());
+        outcome.faults = outcome.own_faults();
         outcome
     }
 
@@ -829,6 +871,27 @@ pub mod tests {
             (&json!("batches"), &json!(0.0))
         );
         assert!(middle(Vec::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn faults_are_told_whichever_run_had_them() {
+        // Message 7 comes once more instead of message 8.
+        let run = |wait_ns: u64, is_faulty: bool| {
+            outcome("none", |number| {
+                let number = if is_faulty && number == 8 { 7 } else { number };
+                let start_ns = MS * (number + 1) + wait_ns;
+                Sample { number, start_ns, end_ns: start_ns, service_ns: 0 }
+            })
+        };
+        let runs = vec![run(400, false), run(500, false), run(600, true)];
+        let shown = middle(runs).unwrap().unwrap();
+        assert_eq!((shown.lost(), shown.duplicated()), (0, 0), "the one in the middle has none");
+        let words = "1 messages were lost, 1 came twice, 0 came too late, in all 3 runs together";
+        assert!(warns(&shown, words), "{:?}", shown.cautions());
+        let alone = middle(vec![run(400, true)]).unwrap().unwrap();
+        assert!(warns(&alone, "came too late") && !warns(&alone, "together"));
+        assert_eq!(alone.faults(), 2);
+        assert!(!warns(&run(400, false), "were lost"));
     }
 
     #[test]
