@@ -290,6 +290,10 @@ fn limits_that_are_missed_fail_with_a_code_of_their_own() {
     let output = support::program::run(&words(few));
     assert_eq!(code(&output), 5, "what cannot be judged is not kept");
     assert!(said(&output).contains("p99>1h cannot be judged"), "{}", said(&output));
+    // Nobody comes, and so nobody waits too long.
+    let nobody = "bench load --service none --rate 0.001 -w 0s -d 20ms --fail-if wait_max_ns>1s";
+    let run = json_with_code(nobody, "run", 5);
+    assert_eq!((&run["messages"], &run["wait_mean_ns"]), (&json!(0), &Value::Null));
     let output = support::program::run(&words(&format!("{load} --fail-if p50>0s")));
     let told = said(&output);
     assert!(

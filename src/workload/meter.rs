@@ -292,6 +292,29 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// The figures by their names, in the order of [`Figures::named`]; none of those about messages
+    /// if there was no message. The [figures](Self::figures) have 0 there, which says of no message
+    /// that it had no wait.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0, 32, 1)?;
+    /// let [utilisation, .., wait] = meter.measured(0.95)?.named();
+    /// assert_eq!(utilisation, ("utilisation", Some(0.0)));
+    /// assert_eq!(wait, ("wait_mean_ns", None));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Option<f64>); 7] {
+        self.figures.named().map(|(name, figure)| {
+            let is_known = match name {
+                "sojourn_mean_ns" | "wait_mean_ns" => self.messages > 0,
+                "loss_share" => self.messages > 0 || self.lost > 0,
+                _ => true,
+            };
+            (name, is_known.then_some(figure))
+        })
+    }
+
     /// The figures of each of the 32 batches, in order; none of one that no message came in. Of two
     /// runs of the same seed and length those of the same number had the same arrivals and the same
     /// work, so that their differences say more than the two intervals do.
@@ -340,27 +363,27 @@ impl Measured {
         self.sojourn.percentile_ns(percentile)
     }
 
-    /// The longest wait in nanoseconds, to three digits; 0 if there was no message.
+    /// The longest wait in nanoseconds, to three digits. `None` if there was no message.
     ///
     /// ```
     /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
-    /// assert_eq!(meter.measured(0.95)?.wait_max_ns(), 0.0);
+    /// assert_eq!(meter.measured(0.95)?.wait_max_ns(), None);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     #[must_use]
-    pub fn wait_max_ns(&self) -> f64 {
+    pub fn wait_max_ns(&self) -> Option<f64> {
         self.wait.max_ns()
     }
 
-    /// The longest sojourn in nanoseconds, to three digits; 0 if there was no message.
+    /// The longest sojourn in nanoseconds, to three digits. `None` if there was no message.
     ///
     /// ```
     /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
-    /// assert_eq!(meter.measured(0.95)?.sojourn_max_ns(), 0.0);
+    /// assert_eq!(meter.measured(0.95)?.sojourn_max_ns(), None);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     #[must_use]
-    pub fn sojourn_max_ns(&self) -> f64 {
+    pub fn sojourn_max_ns(&self) -> Option<f64> {
         self.sojourn.max_ns()
     }
 
@@ -485,8 +508,8 @@ impl Times {
         known.then(|| float(self.0.value_at_percentile(percentile)) / PS_PER_NS)
     }
 
-    fn max_ns(&self) -> f64 {
-        float(self.0.max()) / PS_PER_NS
+    fn max_ns(&self) -> Option<f64> {
+        (!self.0.is_empty()).then(|| float(self.0.max()) / PS_PER_NS)
     }
 }
 
@@ -545,6 +568,6 @@ mod tests {
         assert_eq!(times.percentile_ns(50.0), Some(0.25));
         times.record(f64::INFINITY);
         times.record(1e15);
-        assert!(times.max_ns() > 4e15);
+        assert!(times.max_ns() > Some(4e15));
     }
 }

@@ -108,8 +108,8 @@ impl Times {
         (!self.0.is_empty()).then(|| sum / float(self.0.len() as u64))
     }
 
-    pub fn max_ns(&self) -> u64 {
-        self.0.last().copied().unwrap_or(0)
+    pub fn max_ns(&self) -> Option<u64> {
+        self.0.last().copied()
     }
 
     /// The time that only `100 - percentile` in a hundred exceed, if there are samples enough.
@@ -188,9 +188,9 @@ mod tests {
         assert_eq!(times.percentile_ns(50.0), Some(501));
         assert_eq!(times.percentile_ns(99.0), Some(991));
         assert_eq!(times.percentile_ns(99.9), None);
-        assert_eq!((times.max_ns(), times.mean_ns()), (1000, Some(500.5)));
+        assert_eq!((times.max_ns(), times.mean_ns()), (Some(1000), Some(500.5)));
         let none = Times::of(Vec::new());
-        assert_eq!((none.percentile_ns(50.0), none.max_ns(), none.mean_ns()), (None, 0, None));
+        assert_eq!((none.percentile_ns(50.0), none.max_ns(), none.mean_ns()), (None, None, None));
         let spectrum = times.spectrum();
         let points = spectrum.as_array().unwrap();
         assert_eq!(points[0], json!([0.0, 1]));

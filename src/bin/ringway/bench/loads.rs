@@ -243,18 +243,24 @@ fn batch_means(measured: &Measured, figure: fn(&Figures) -> f64) -> Vec<Option<f
     measured.batches().map(|batch| batch.map(figure)).collect()
 }
 
-/// Of all runs of a load the one whose mean wait is in the middle, the longer of two; it has the
+/// Of all runs of a load the one whose mean wait is in the middle, of those with messages as long as
+/// there are any, the longer of two; it has the
 /// list of all, and their faults, and if they are several its intervals are by them, of each consumer
 /// by its own.
 pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let figures_of = |consumer: usize| -> Vec<Figures> {
         let accounts = outcomes.iter().filter_map(|it| it.accounts.get(consumer));
-        accounts.map(|account| account.measured.figures).collect()
+        // A run without a message says nothing of waits.
+        let measured = accounts.map(|account| &account.measured).filter(|it| it.messages > 0);
+        measured.map(|it| it.figures).collect()
     };
     let consumers = outcomes.first().map_or(0, |it| it.accounts.len());
     let figures: Vec<_> = (0..consumers).map(figures_of).collect();
     let runs: Vec<_> = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
     let faults = outcomes.iter().map(|it| it.faults).fold(Faults::default(), Faults::and);
+    if outcomes.iter().any(|it| it.account().measured.messages > 0) {
+        outcomes.retain(|it| it.account().measured.messages > 0);
+    }
     outcomes.sort_by(|one, other| {
         let wait = |it: &Outcome| it.account().measured.figures.wait_mean_ns;
         wait(one).total_cmp(&wait(other))
@@ -411,8 +417,9 @@ impl Outcome {
             "replay_wait_mean_ns": replayed.map(|it| it.wait_mean_ns),
             "replay_sojourn_mean_ns": replayed.map(|it| it.sojourn_mean_ns),
             "replay_loss_share": replayed.map(|it| it.loss_share),
-            "wait_mean_replay_ratio":
-                replayed.and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
+            "wait_mean_replay_ratio": replayed
+                .filter(|_| measured.messages > 0)
+                .and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
             "theory_of_measured_wait_mean_ns": self.theory_of_measured(&scenario),
             "wait_spectrum": Times::of(self.waits_in_window()).spectrum(),
             "sojourn_spectrum":
@@ -445,19 +452,21 @@ impl Outcome {
         }))
     }
 
-    /// The same chance without a machine.
+    /// The same chance without a machine, if it has a message.
     fn replayed(&self, scenario: &Scenario) -> Result<Option<Figures>, Failure> {
         let case = &self.case;
         let plan = Plan::new().seed(case.seed);
         let (from_ns, to_ns) = (case.warm_up_ns(), case.length_ns());
         if !case.broadcast {
-            return Ok(Some(replay(scenario, &plan, from_ns, to_ns)?.measured.figures));
+            let measured = replay(scenario, &plan, from_ns, to_ns)?.measured;
+            return Ok((measured.messages > 0).then_some(measured.figures));
         }
         let services = (0..case.consumers).map(|consumer| case.service_of(consumer)).collect();
         let places = case.bound.map(|bound| bound.places);
         let broadcast = Broadcast::new(case.arrival.clone(), services, case.rate_per_s, places)?;
         let replayed = replay_broadcast(&broadcast, &plan, from_ns, to_ns)?;
-        Ok(replayed.consumers.get(case.busiest()).map(|it| it.figures))
+        let busiest = replayed.consumers.get(case.busiest());
+        Ok(busiest.filter(|it| it.messages > 0).map(|it| it.figures))
     }
 
     /// What theory says of the rate that came about, and of work that takes as much longer than
@@ -683,18 +692,18 @@ fn figures(
     prediction: Option<&Prediction>,
 ) -> Map<String, Value> {
     let mut map = Map::new();
-    let named = measured.figures.named().into_iter().zip(measured.half_widths.named());
+    let named = measured.named().into_iter().zip(measured.half_widths.named());
     for (index, ((name, figure), (_, half_width))) in named.enumerate() {
         let predicted = theory.map(|theory| theory.named()[index].1);
         let stem = name.trim_end_matches("_ns").trim_end_matches("_per_s");
         let unit = &name[stem.len()..];
         let stem_of_ratio = stem.trim_end_matches("_share");
-        map.insert(name.into(), finite(figure));
+        map.insert(name.into(), json!(figure));
         map.insert(format!("{stem}_half_width{unit}"), finite(half_width));
         map.insert(format!("theory_{name}"), predicted.map_or(Value::Null, finite));
         map.insert(
             format!("{stem_of_ratio}_ratio"),
-            json!(predicted.and_then(|predicted| ratio(figure, predicted))),
+            json!(figure.zip(predicted).and_then(|(figure, predicted)| ratio(figure, predicted))),
         );
     }
     let approximate = |name: &&str| prediction.is_some_and(|it| it.approximates(name));
@@ -731,6 +740,7 @@ fn longest(measured: &Measured, theory: Option<&Prediction>) -> Map<String, Valu
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::bench::limits::Verdict;
     use ringway::workload::Sample;
 
     const MS: u64 = 1_000_000;
@@ -751,9 +761,13 @@ pub mod tests {
             warm_up: Duration::ZERO,
             seed: 1,
         };
-        let offer = case.offer_task().offer().unwrap();
         let samples: Vec<Sample> = (0..99).map(sample).collect();
         let offered = Offered { offered: 99, end_ns: 100 * MS, ..Offered::default() };
+        outcome_of(case, offered, samples)
+    }
+
+    fn outcome_of(case: Case, offered: Offered, samples: Vec<Sample>) -> Outcome {
+        let offer = case.offer_task().offer().unwrap();
         let account = account(&offer, &offered, 0, 0, &[samples], CONFIDENCE).unwrap();
         let mut outcome = Outcome {
             case,
@@ -871,6 +885,38 @@ pub mod tests {
             (&json!("batches"), &json!(0.0))
         );
         assert!(middle(Vec::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_window_without_a_message_has_no_waits_and_no_limit_is_kept_by_that() {
+        let some = || outcome("exp:100us", |number| served(number, 1000, 1000));
+        let none = || outcome_of(some().case, Offered::default(), Vec::new());
+        let shown = Value::from(middle(vec![none()]).unwrap().unwrap().value(false).unwrap());
+        for run in [&shown, &shown["runs"][0]] {
+            for name in ["wait_mean_ns", "sojourn_mean_ns", "loss_share", "wait_max_ns"] {
+                assert_eq!(run[name], Value::Null, "{name}");
+            }
+            assert_eq!((&run["wait_mean_ratio"], &run["utilisation"]), (&Value::Null, &json!(0.0)));
+        }
+        for limit in ["wait_mean_ns>1s", "sojourn_max_ns>1s", "wait_mean_ratio>9", "loss_share>0"] {
+            let verdict = limit.parse::<Limit>().unwrap().judge(&shown);
+            assert_eq!(verdict, Verdict::Unknown, "{limit}");
+        }
+        // Of two that have waits and one that has none, the longer, by the interval of the two.
+        let wait = |ns: u64| {
+            outcome("none", |number| {
+                let start_ns = MS * (number + 1) + ns;
+                Sample { number, start_ns, end_ns: start_ns, service_ns: 0 }
+            })
+        };
+        let shown = middle(vec![none(), wait(400), wait(500)]).unwrap().unwrap();
+        let shown = shown.value(false).unwrap();
+        assert_eq!(
+            (&shown["wait_mean_ns"], &shown["interval_by"]),
+            (&json!(500.0), &json!("runs"))
+        );
+        let half_width = shown["wait_mean_half_width_ns"].as_f64().unwrap();
+        assert!((half_width - 12.706 * 50.0).abs() < 0.1, "{half_width}");
     }
 
     #[test]

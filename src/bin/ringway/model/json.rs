@@ -1,6 +1,6 @@
 //! What the model says, as JSON: `docs/schema/model.schema.json` describes it.
 
-use ringway::workload::{Figures, Measured, PERCENTILES, Prediction, Scenario, Service, Simulated};
+use ringway::workload::{Measured, PERCENTILES, Prediction, Scenario, Service, Simulated};
 use serde_json::{Map, Value, json};
 
 use crate::model::{Broadcasted, Shared, explain};
@@ -108,7 +108,7 @@ fn theory(prediction: &Prediction) -> Value {
         "stable": prediction.stable,
         "growth_per_s": prediction.growth_per_s,
         "full_share": prediction.full_share,
-        "figures": prediction.figures.as_ref().map(object),
+        "figures": prediction.figures.map(|figures| object(figures.named())),
         "infinite": names(&|_, figure| figure.is_infinite()),
         "approximate": names(&|name, _| prediction.approximates(name)),
         "percentiles": percentiles(
@@ -132,11 +132,11 @@ fn simulation(simulated: &Simulated, prediction: &Prediction, seed: u64) -> Valu
 /// What was simulated over what was predicted.
 fn ratios(measured: &Measured, prediction: Option<&Prediction>) -> Value {
     let ratios = prediction.and_then(|it| it.figures).map(|theory| {
-        let pairs = measured.figures.named().into_iter().zip(theory.named());
+        let pairs = measured.named().into_iter().zip(theory.named());
         // What is infinite, or nothing over nothing, has no ratio: null.
         pairs
             .map(|((name, measured), (_, predicted))| {
-                let ratio = if predicted.is_finite() { measured / predicted } else { f64::NAN };
+                let ratio = measured.filter(|_| predicted.is_finite()).map(|it| it / predicted);
                 (name.to_owned(), Value::from(ratio))
             })
             .collect::<Value>()
@@ -148,9 +148,9 @@ fn measurement(measured: &Measured) -> Map<String, Value> {
     Map::from_iter([
         ("messages".into(), measured.messages.into()),
         ("lost".into(), measured.lost.into()),
-        ("figures".into(), object(&measured.figures)),
+        ("figures".into(), object(measured.named())),
         ("confidence".into(), measured.confidence.into()),
-        ("half_widths".into(), object(&measured.half_widths)),
+        ("half_widths".into(), object(measured.half_widths.named())),
         ("batch_correlation".into(), measured.batch_correlation.into()),
         (
             "percentiles".into(),
@@ -165,12 +165,8 @@ fn measurement(measured: &Measured) -> Map<String, Value> {
 }
 
 /// The figures by their names. JSON has no infinity: null.
-fn object(figures: &Figures) -> Value {
-    figures
-        .named()
-        .into_iter()
-        .map(|(name, figure)| (name.to_owned(), Value::from(figure)))
-        .collect()
+fn object<T: Into<Value>>(named: [(&'static str, T); 7]) -> Value {
+    named.into_iter().map(|(name, figure)| (name.to_owned(), figure.into())).collect()
 }
 
 fn percentiles(wait: impl Fn(f64) -> Option<f64>, sojourn: impl Fn(f64) -> Option<f64>) -> Value {

@@ -86,7 +86,7 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
     header.extend(carried.iter().map(|(_, title)| title.as_str()));
     let rows = consumers.iter().zip(&simulated.consumers).enumerate();
     let rows = rows.map(|(index, (service, measured))| {
-        let Figures { utilisation, sojourn_mean_ns, wait_mean_ns, .. } = measured.figures;
+        let [(_, utilisation), .., (_, sojourn_mean_ns), (_, wait_mean_ns)] = measured.named();
         let prediction = predictions.as_ref().map(|predictions| &predictions[index]);
         let theory = prediction.map(|prediction| &prediction.figures);
         let predicted = |figure: fn(&Figures) -> f64, name| {
@@ -96,11 +96,11 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         };
         let mut row = vec![index.to_string(), service.to_string()];
         row.extend(prediction.map(|prediction| prediction.model.clone()));
-        row.push(share(utilisation));
+        row.push(utilisation.map_or("-".into(), share));
         row.extend(predicted(|it| it.sojourn_mean_ns, "sojourn_mean_ns"));
-        row.extend([time(sojourn_mean_ns), time(measured.half_widths.sojourn_mean_ns)]);
+        row.extend([optional_time(sojourn_mean_ns), time(measured.half_widths.sojourn_mean_ns)]);
         row.extend(predicted(|it| it.wait_mean_ns, "wait_mean_ns"));
-        row.extend([time(wait_mean_ns), time(measured.half_widths.wait_mean_ns)]);
+        row.extend([optional_time(wait_mean_ns), time(measured.half_widths.wait_mean_ns)]);
         let percentiles = carried.iter().map(|(percentile, _)| *percentile);
         row.extend(percentiles.map(|it| optional_time(measured.sojourn_percentile_ns(it))));
         row
@@ -264,13 +264,14 @@ fn figures_table(prediction: &Prediction, measured: Option<&Measured>) -> String
             format!("{mark}{}", show(figure))
         }));
         if let Some(measured) = measured {
-            let (_, figure) = measured.figures.named()[index];
+            let (_, figure) = measured.named()[index];
             let (_, half_width) = measured.half_widths.named()[index];
             let finite = predicted.filter(|(_, predicted)| predicted.is_finite());
-            let ratio = finite.map(|(_, predicted)| figure / predicted);
+            let ratio = finite.zip(figure).map(|((_, predicted), figure)| figure / predicted);
             // Nothing over nothing is no ratio.
             let ratio = ratio.filter(|ratio| ratio.is_finite());
-            row.extend([show(figure), show(half_width), ratio.map_or("-".into(), number)]);
+            row.push(figure.map_or("-".into(), show));
+            row.extend([show(half_width), ratio.map_or("-".into(), number)]);
         }
         row
     });
