@@ -9,6 +9,10 @@ const RATE_MAX_PER_S: f64 = 1e12;
 /// A load within this of 1 is 1: it came about by division.
 const LOAD_ROUNDING: f64 = 1e-12;
 
+pub(super) fn rounded(load: f64) -> f64 {
+    if (load - 1.0).abs() < LOAD_ROUNDING { 1.0 } else { load }
+}
+
 /// Messages that come in a pattern at a rate, and servers that share them: first come, first
 /// served, each message by one server.
 ///
@@ -216,8 +220,7 @@ impl Scenario {
     /// ```
     #[must_use]
     pub fn load(&self) -> f64 {
-        let load = self.offered() / f64::from(self.servers);
-        if (load - 1.0).abs() < LOAD_ROUNDING { 1.0 } else { load }
+        rounded(self.offered() / f64::from(self.servers))
     }
 
     /// How many servers would be busy if there were always one free: rate times mean service.

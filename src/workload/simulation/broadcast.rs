@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::workload::number::{self, float};
-use crate::workload::scenario::checked_rate;
+use crate::workload::scenario::{checked_rate, rounded};
 use crate::workload::simulation::{
     Arrivals, Plan, SERVICES, Ticks, next_service, to_ns, to_ticks, window_ns,
 };
-use crate::workload::{Arrival, Error, Measured, Meter, Random, Scenario, Service};
+use crate::workload::{Arrival, Error, Measured, Meter, Random, Scenario, Service, predict};
 
 const CONSUMERS_MAX: usize = 1000;
 
@@ -70,7 +70,47 @@ impl Broadcast {
     #[must_use]
     pub fn load(&self) -> f64 {
         let slowest = self.consumers.iter().map(Service::mean_ns).fold(0.0, f64::max);
-        self.rate_per_s * slowest / number::NS_PER_S
+        rounded(self.rate_per_s * slowest / number::NS_PER_S)
+    }
+
+    /// Whether the queue settles, or grows without end. `None` if nobody knows: consumers that a ring
+    /// couples serve less together than the slowest of them does alone, as far as chance has now one
+    /// and now another be the one that holds the rest up.
+    ///
+    /// ```
+    /// use ringway::workload::{Arrival, Broadcast};
+    ///
+    /// let stable = |rate: f64| -> Result<_, ringway::workload::Error> {
+    ///     let consumers = vec!["exp:1s".parse()?; 2];
+    ///     Ok(Broadcast::new(Arrival::poisson(), consumers, rate, Some(1))?.stable())
+    /// };
+    /// // Of two such times the longer is 1.5 s on average.
+    /// assert_eq!((stable(0.4)?, stable(0.8)?, stable(1.0)?), (Some(true), None, Some(false)));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stable(&self) -> Option<bool> {
+        let load = self.load();
+        if self.places.is_none() {
+            return self.consumers.iter().try_fold(true, |all, consumer| {
+                let (arrival, rate) = (self.arrival.clone(), self.rate_per_s);
+                let alone = Scenario::new(arrival, *consumer, rate, 1, None).ok()?;
+                Some(all && predict(&alone).stable?)
+            });
+        }
+        let work_ns: f64 = self.consumers.iter().map(Service::mean_ns).sum();
+        let comes_over = self.arrival.is_fixed() || self.arrival.is_trace();
+        match load {
+            // The slowest of a message is always the same one, which has work while there is any.
+            _ if self.consumers.iter().all(|it| it.is_fixed() || it.is_none()) => {
+                Some(load < 1.0 || load <= 1.0 && comes_over)
+            }
+            1.0.. => Some(false),
+            // One place serves as fast as the longest of a message's times, which is no longer than
+            // all of them, and more places serve no less.
+            _ if self.rate_per_s * work_ns / number::NS_PER_S < 1.0 => Some(true),
+            _ => None,
+        }
     }
 
     /// Messages offered, a second.

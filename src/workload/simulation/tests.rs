@@ -308,6 +308,30 @@ fn broadcast_through_one_place_serves_as_the_slowest_of_each_message_does() {
 }
 
 #[test]
+fn whether_a_broadcast_settles_is_said_as_far_as_it_is_known() {
+    let stable = |services: &[&str], rate: f64, places| broadcast(services, rate, places).stable();
+    let (some, unknown) = (&["exp:1s", "exp:1s"][..], None);
+    assert_eq!(stable(some, 0.9, None), Some(true), "each is a queue by itself");
+    assert_eq!(stable(some, 0.9, Some(1)), unknown, "it grows: the longer of two takes 1.5 s");
+    assert_eq!(stable(some, 0.6, Some(1)), unknown, "it settles, but nobody says");
+    assert_eq!(stable(some, 0.49, Some(1)), Some(true));
+    for (rate, settles) in [(0.9, true), (1.0, false), (1.1, false)] {
+        for places in [None, Some(1)] {
+            assert_eq!(stable(&["exp:1s"], rate, places), Some(settles), "{rate} {places:?}");
+            assert_eq!(stable(&["fixed:1s", "fixed:900ms"], rate, places), Some(settles));
+            let even = |arrival: &str, load: f64| {
+                let services = vec!["fixed:3us".parse().unwrap(), "none".parse().unwrap()];
+                // A load of 1 that came about by division.
+                let rate = load / 3e-6;
+                Broadcast::new(arrival.parse().unwrap(), services, rate, places).unwrap().stable()
+            };
+            assert_eq!(even("fixed", rate), Some(rate <= 1.0));
+            assert_eq!(even("poisson", rate), Some(settles));
+        }
+    }
+}
+
+#[test]
 fn a_larger_ring_keeps_the_slow_from_holding_the_fast() {
     let wait = |places| {
         let services = ["fixed:1us", "exp:1700ns"];

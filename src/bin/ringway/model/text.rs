@@ -66,7 +66,7 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         .consumers
         .iter()
         .max_by(|one, other| one.figures.utilisation.total_cmp(&other.figures.utilisation));
-    let stable = Some(broadcast.load() < 1.0);
+    let stable = broadcast.stable();
     facts.extend(slowest.into_iter().flat_map(|slowest| warnings(slowest, *messages, stable)));
     if slowest.is_some_and(|slowest| slowest.finite_moments() == 3) {
         let heaviest = simulated.consumers.iter().min_by_key(|it| it.finite_moments());
@@ -225,11 +225,13 @@ fn length_warning(measured: &Measured, asked: u64, stable: Option<bool>) -> Opti
     let part = came as f64 / asked as f64;
     let text = if !(CAME_MIN..CAME_MAX).contains(&part) {
         "the run was short for its arrivals, which did not come to their rate: see --messages"
-    } else if stable.is_none() {
-        "it may grow without end, and then all depends on how long it ran: compare runs of other --messages"
     } else if stable == Some(false) {
         "what grows without end depends on how long it ran: see --messages"
-    } else if measured.batch_correlation > CORRELATION_MAX && measured.finite_moments() == 3 {
+    } else if measured.batch_correlation <= CORRELATION_MAX {
+        return None;
+    } else if stable.is_none() {
+        "either the run was short for its load, or it grows without end: compare runs of other --messages"
+    } else if measured.finite_moments() == 3 {
         "the run was short for its load, so that +- says too little: give it more --messages"
     } else {
         return None;
