@@ -4,7 +4,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output};
+use std::process::{Child, Output, Stdio};
 
 use serde_json::{Value, json};
 use support::program::{code, ringway, run, said, signal};
@@ -492,6 +492,32 @@ fn what_cannot_be_run_is_usage_and_named() {
         assert_eq!(code(&output), expected, "{arguments}: {}", said(&output));
         assert!(said(&output).contains(words), "{arguments}: {}", said(&output));
     }
+}
+
+/// Each end would read on where another one stopped, or wait for what never comes.
+#[test]
+fn a_trace_that_only_one_could_read_is_refused_and_one_that_is_a_file_is_not() {
+    let _watchdog = support::watchdog();
+    let arguments = format!("bench load --arrival trace:/dev/stdin --service none {SHORT} --json");
+    // Nobody ever writes into this pipe, or closes it.
+    let mut child = ringway(&words(&arguments)).stdin(Stdio::piped()).spawn().unwrap();
+    let pipe = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(pipe);
+    assert_eq!(code(&output), 2, "{}", said(&output));
+    let why = "each end reads the trace, so it has to be a file";
+    assert!(said(&output).contains(why), "{}", said(&output));
+    assert_eq!(code(&run(&words("bench sweep --arrival trace:/dev/null"))), 2);
+
+    let trace = Temporary::new("stdin.trace");
+    std::fs::write(&trace.0, "100us\n300us\n").unwrap();
+    let file = std::fs::File::open(&trace.0).unwrap();
+    let output = ringway(&words(&arguments)).stdin(file).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = trace.0.canonicalize().unwrap();
+    assert_eq!(run["arrival"], format!("trace:{}", path.display()));
+    assert_eq!((&run["sent"], &run["lost"]), (&run["received"], &json!(0)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Values of options, from what people write.
 
 use std::ffi::OsString;
+use std::fs;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -8,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use ringway::workload::WhenFull;
+use ringway::workload::{Arrival, Error, WhenFull};
 use ringway::{Journal, Start, UnknownName};
 
 use crate::bench::args::Pins;
@@ -297,6 +298,23 @@ pub fn length(text: &str) -> Result<Duration, String> {
         return Ok(length);
     }
     Err("it is from 10ms to 1h".into())
+}
+
+/// When messages are offered by an end of its own, which reads a trace for itself: a file, by the path
+/// that leads to it whatever the end's own standard input is. Anything else would be read to its end
+/// before it is refused, or for ever.
+pub fn offered(text: &str) -> Result<Arrival, String> {
+    let arrival = |text: &str| text.parse().map_err(|error: Error| error.to_string());
+    let Some((file, found)) =
+        text.strip_prefix("trace:").and_then(|file| Some((file, fs::metadata(file).ok()?)))
+    else {
+        return arrival(text);
+    };
+    let path = Some(file).filter(|_| found.is_file()).and_then(|it| fs::canonicalize(it).ok());
+    match path.as_ref().and_then(|path| path.to_str()) {
+        Some(path) => arrival(&format!("trace:{path}")),
+        None => Err("each end reads the trace, so it has to be a file".into()),
+    }
 }
 
 /// Processors by their numbers, or none.

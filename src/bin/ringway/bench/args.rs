@@ -149,7 +149,8 @@ pub struct Latency {
 #[derive(Clone, Debug, Args)]
 pub struct Workload {
     /// When messages are offered: poisson, fixed, erlang:K, hyper:CV2, onoff:ON,OFF, trace:FILE
-    #[arg(long, value_name = "PATTERN", default_value = "poisson")]
+    /// (each end reads it, so no pipe)
+    #[arg(long, value_name = "PATTERN", default_value = "poisson", value_parser = options::offered)]
     pub arrival: Arrival,
     /// How long a server takes for a message: exp:MEAN, fixed:TIME, erlang:MEAN,K, hyper:MEAN,CV2,
     /// lognormal:MEAN,CV2, pareto:MEAN,ALPHA, none; with --broadcast one for each consumer
