@@ -141,6 +141,7 @@ fn the_simulation_stands_beside_the_theory_and_replays() {
 #[test]
 fn what_is_not_to_be_relied_on_is_said() {
     assert!(text("--load 0.995 --simulate -n 5000").contains("short for its load"));
+    assert!(text("--load 0.95 --simulate -n 200000").contains("+- holds less often than it says"));
     assert!(text("--load 1.5 --simulate -n 5000").contains("depends on how long it ran"));
     assert!(text("--arrival onoff:1s,9s --simulate -n 5000").contains("short for its arrivals"));
     let broadcast = "--broadcast --service exp:1us --load 1.5 -n 5000";

@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use crate::workload::number::{self, NS_PER_S, float};
 use crate::workload::shape::Shape;
 use crate::workload::theory::little;
-use crate::workload::{Error, Figures, Interval, Service, carries, student_t};
+use crate::workload::{Error, Figures, Interval, Scenario, Service, carries, student_t};
 
 /// Batches that a run is cut into. More of them would be too short to be unlike each other, fewer
 /// would leave the interval wide (B. Schmeiser, 1982).
@@ -159,6 +159,7 @@ impl Meter {
             finite_moments: Shape::MOMENTS,
             messages: whole.accepted,
             lost: whole.lost,
+            batch_ns: self.batch_ns,
             batches: in_order,
             wait: self.wait.clone(),
             sojourn: self.sojourn.clone(),
@@ -277,15 +278,15 @@ pub struct Measured {
     pub half_widths: Figures,
     /// How likely the true figures are within that, 0 to 1.
     pub confidence: f64,
-    /// How much the mean sojourn of a batch is like that of the batch before, from -1 to 1. Chance
-    /// alone makes it 0.4 one time in a hundred; more says that the run was too short for its load,
-    /// and the intervals are too narrow.
+    /// How much the mean sojourn of a batch is like that of the batch before, from -1 to 1. See
+    /// [`Measured::batches_are_alike`].
     pub batch_correlation: f64,
     /// Messages that were intended for a moment within the window and were served.
     pub messages: u64,
     /// Messages that were intended for a moment within the window and were refused.
     pub lost: u64,
     finite_moments: u32,
+    batch_ns: f64,
     batches: Vec<Option<Figures>>,
     wait: Times,
     sojourn: Times,
@@ -329,6 +330,44 @@ impl Measured {
     /// ```
     pub fn batches(&self) -> impl Iterator<Item = Option<&Figures>> {
         self.batches.iter().map(Option::as_ref)
+    }
+
+    /// Whether batches are so like their neighbours that intervals by them are too narrow: chance alone
+    /// makes their correlation 0.4 one time in a hundred.
+    ///
+    /// ```
+    /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
+    /// assert!(!meter.measured(0.95)?.batches_are_alike());
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn batches_are_alike(&self) -> bool {
+        const CORRELATION_MAX: f64 = 0.4;
+        self.batch_correlation > CORRELATION_MAX
+    }
+
+    /// Whether it was too short for this scenario, so that intervals by its batches hold less often
+    /// than they say: the [batches are alike](Self::batches_are_alike), or are shorter than 30 times
+    /// the time in which the queue forgets how it was, which their likeness seldom shows. Of M/M/1
+    /// intervals of 95 % held the mean wait about 94 times in 100 where batches had 43 such times, and
+    /// 90 times where they had 10.
+    ///
+    /// ```
+    /// use ringway::workload::{Arrival, Meter, Scenario};
+    ///
+    /// let at = |load: f64| -> Result<bool, ringway::workload::Error> {
+    ///     let (arrival, service) = (Arrival::poisson(), "exp:20us".parse()?);
+    ///     let scenario = Scenario::new(arrival, service, load * 50e3, 1, None)?;
+    ///     Ok(Meter::new(0, 2_500_000_000, 1)?.measured(0.95)?.is_short_for(&scenario))
+    /// };
+    /// assert_eq!((at(0.8)?, at(0.9)?), (false, true));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_short_for(&self, scenario: &Scenario) -> bool {
+        const RELAXATIONS_MIN: f64 = 30.0;
+        let is_short = |relaxation_ns: f64| self.batch_ns < RELAXATIONS_MIN * relaxation_ns;
+        self.batches_are_alike() || scenario.relaxation_ns().is_some_and(is_short)
     }
 
     /// The wait in nanoseconds that only `100 - percentile` in a hundred messages exceeded, to

@@ -1,5 +1,7 @@
 //! What a queue is asked to do.
 
+use std::f64::consts::PI;
+
 use crate::workload::number::{self, NS_PER_S};
 use crate::workload::{Arrival, Error, Service};
 
@@ -221,6 +223,23 @@ impl Scenario {
     #[must_use]
     pub fn load(&self) -> f64 {
         rounded(self.offered() / f64::from(self.servers))
+    }
+
+    /// About how long the queue remembers how it was, in nanoseconds: the longest of the times in which
+    /// the birth-death chain forgets, and as much more or less as its times vary (A. R. Odoni, E. Roth,
+    /// 1983). `None` if it grows without end.
+    pub(super) fn relaxation_ns(&self) -> Option<f64> {
+        let root = self.load().sqrt();
+        let apart = (1.0 - root).powi(2);
+        let forgetting = match self.bound {
+            Some(Bound { places, when_full: WhenFull::Reject }) => {
+                apart + 2.0 * root * (1.0 - (PI / (f64::from(places) + 1.0)).cos())
+            }
+            _ if self.load() < 1.0 => apart,
+            _ => return None,
+        };
+        let variation = f64::midpoint(self.arrival_cv2(), self.service.cv2());
+        Some(variation * self.service.mean_ns() / f64::from(self.servers) / forgetting)
     }
 
     /// How many servers would be busy if there were always one free: rate times mean service.

@@ -86,12 +86,9 @@ fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {
     let broadcast =
         Broadcast::new(model.arrival.clone(), model.service.clone(), rate_per_s, model.bound)?;
     let simulated = simulate_broadcast(&broadcast, plan)?;
-    let alone = |service: &Service| {
-        let alone = Scenario::new(model.arrival.clone(), *service, rate_per_s, 1, None);
-        alone.map(|scenario| predict(&scenario))
-    };
+    let alone = |consumer: usize| broadcast.alone(consumer).map(|scenario| predict(&scenario));
     let endless = model.bound.is_none();
-    let predictions = endless.then(|| model.service.iter().map(alone).collect()).transpose()?;
+    let predictions = endless.then(|| (0..model.service.len()).filter_map(alone).collect());
     Ok(Broadcasted {
         arrival: model.arrival.to_string(),
         consumers: model.service.clone(),

@@ -92,10 +92,8 @@ impl Broadcast {
     pub fn stable(&self) -> Option<bool> {
         let load = self.load();
         if self.places.is_none() {
-            return self.consumers.iter().try_fold(true, |all, consumer| {
-                let (arrival, rate) = (self.arrival.clone(), self.rate_per_s);
-                let alone = Scenario::new(arrival, *consumer, rate, 1, None).ok()?;
-                Some(all && predict(&alone).stable?)
+            return (0..self.consumers.len()).try_fold(true, |all, consumer| {
+                Some(all && predict(&self.alone(consumer)?).stable?)
             });
         }
         let work_ns: f64 = self.consumers.iter().map(Service::mean_ns).sum();
@@ -111,6 +109,22 @@ impl Broadcast {
             _ if self.rate_per_s * work_ns / number::NS_PER_S < 1.0 => Some(true),
             _ => None,
         }
+    }
+
+    /// The queue of one of the consumers by itself, in a ring without an end. `None` if there is no
+    /// such consumer.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Broadcast};
+    /// let consumers = vec!["exp:1s".parse()?, "exp:2s".parse()?];
+    /// let broadcast = Broadcast::new(Arrival::poisson(), consumers, 0.25, Some(8))?;
+    /// assert_eq!(broadcast.alone(1).map(|alone| alone.load()), Some(0.5));
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    #[must_use]
+    pub fn alone(&self, consumer: usize) -> Option<Scenario> {
+        let service = *self.consumers.get(consumer)?;
+        Scenario::new(self.arrival.clone(), service, self.rate_per_s, 1, None).ok()
     }
 
     /// Messages offered, a second.

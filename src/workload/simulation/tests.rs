@@ -454,6 +454,34 @@ fn a_run_that_is_too_short_for_its_load_shows_it() {
 }
 
 #[test]
+fn a_run_whose_batches_have_no_time_to_be_unlike_is_short_for_its_load() {
+    let is_short = |arrival: &str, service: &str, load: f64, bound: Option<Bound>| {
+        let rate = load / 20e-6;
+        let scenario =
+            Scenario::new(arrival.parse().unwrap(), service.parse().unwrap(), rate, 1, bound);
+        // What `ringway bench` has for each of its loads.
+        let measured = Meter::new(0, 2_500_000_000, 1).unwrap().measured(0.95).unwrap();
+        measured.is_short_for(&scenario.unwrap())
+    };
+    for (load, short) in [(0.1, false), (0.8, false), (0.85, true), (0.9, true), (0.95, true)] {
+        assert_eq!(is_short("poisson", "exp:20us", load, None), short, "{load}");
+    }
+    // What varies more forgets later, and what does not vary has nothing to forget.
+    assert!(is_short("hyper:4", "exp:20us", 0.8, None));
+    assert!(
+        !is_short("fixed", "fixed:20us", 0.95, None) && !is_short("fixed", "fixed:20us", 1.0, None)
+    );
+    assert!(!is_short("poisson", "none", 0.8, None));
+    // A few places are forgotten soon, whatever the load, if what finds none goes away.
+    for (when_full, short) in [(WhenFull::Reject, false), (WhenFull::Wait, true)] {
+        let bound = Some(Bound { places: 8, when_full });
+        assert_eq!(is_short("poisson", "exp:20us", 0.95, bound), short, "{when_full}");
+    }
+    let bound = Some(Bound { places: 8, when_full: WhenFull::Reject });
+    assert!(!is_short("poisson", "exp:20us", 1.0, bound));
+}
+
+#[test]
 fn littles_law_finds_what_is_missing() {
     let scenario = scenario("poisson", "exp:1us", 0.8e6, 1);
     let simulated = simulate(&scenario, &plan(20_000)).unwrap();

@@ -533,8 +533,7 @@ impl Outcome {
 
     /// That intervals do not hold, or are not there because they would not.
     fn interval_caution(&self) -> Option<Caution> {
-        const CORRELATION_MAX: f64 = 0.4;
-        let correlation = self.account().measured.batch_correlation;
+        let scenario = self.case.scenario(self.case.busiest()).ok()?;
         let moments = self.accounts.iter().map(|it| it.measured.finite_moments()).min();
         let no_help = "a longer run does not help: compare percentiles instead";
         Some(match moments.unwrap_or(3) {
@@ -548,11 +547,13 @@ impl Outcome {
                 "service without a third moment leaves waits without a variance, and so without an interval that holds",
                 no_help,
             ),
-            _ if correlation > CORRELATION_MAX && self.runs.len() == 1 => Caution::new(
-                About::ShortRun,
-                "the run was short for its load, so that the intervals are too narrow",
-                "run longer (-d)",
-            ),
+            _ if self.runs.len() == 1 && self.account().measured.is_short_for(&scenario) => {
+                Caution::new(
+                    About::ShortRun,
+                    "the run was short for its load, so that its intervals hold less often than they say",
+                    "bench load and bench sweep can run longer (-d), or several times (--runs)",
+                )
+            }
             _ => return None,
         })
     }
@@ -807,6 +808,16 @@ pub mod tests {
         assert!(warns(&overrun, "work took 60 us on average instead of 50 us"));
         assert!(theory(&overrun) > 1.2 * theory(&drawn));
     }
+
+    #[test]
+    fn a_run_that_is_short_for_its_load_says_so_unless_its_intervals_are_by_runs() {
+        let run = |service: &str| outcome(service, |number| served(number, 1000, 1000));
+        let words = "its intervals hold less often than they say";
+        assert!(warns(&run("exp:900us"), words) && !warns(&run("exp:10us"), words));
+        let two = middle(vec![run("exp:900us"), run("exp:900us")]).unwrap().unwrap();
+        assert!(!warns(&two, words));
+    }
+
     #[test]
     fn work_that_is_too_short_to_sleep_is_told() {
         let sleeping = |work_ns: u64| {

@@ -20,7 +20,7 @@ pub fn shared(shared: &Shared) -> String {
     facts.extend(growth_text(scenario, prediction).map(|text| ("growth", text)));
     if let Some(simulated) = simulated {
         facts.push(("simulated", simulated_text(&simulated.measured, *seed)));
-        facts.extend(warnings(&simulated.measured, *messages, prediction.stable));
+        facts.extend(warnings(&simulated.measured, *messages, scenario, prediction.stable));
         let little = simulated.little_ratio().map_or("-".into(), number);
         facts.push(("checked", format!("L by events over L by Little's law: {little}")));
     }
@@ -62,13 +62,14 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
     ];
     facts.extend(places.map(|_| ("full", held)));
     facts.push(("simulated", simulated_text(&simulated.consumers[0], *seed)));
-    let slowest = simulated
-        .consumers
-        .iter()
-        .max_by(|one, other| one.figures.utilisation.total_cmp(&other.figures.utilisation));
+    let slowest = simulated.consumers.iter().enumerate().max_by(|(_, one), (_, other)| {
+        one.figures.utilisation.total_cmp(&other.figures.utilisation)
+    });
     let stable = broadcast.stable();
-    facts.extend(slowest.into_iter().flat_map(|slowest| warnings(slowest, *messages, stable)));
-    if slowest.is_some_and(|slowest| slowest.finite_moments() == 3) {
+    let alone = slowest.and_then(|(index, slowest)| Some((slowest, broadcast.alone(index)?)));
+    let careful = |(slowest, alone): &(&_, _)| warnings(slowest, *messages, alone, stable);
+    facts.extend(alone.iter().flat_map(careful));
+    if slowest.is_some_and(|(_, slowest)| slowest.finite_moments() == 3) {
         let heaviest = simulated.consumers.iter().min_by_key(|it| it.finite_moments());
         facts.extend(heaviest.and_then(moments_warning));
     }
@@ -198,8 +199,14 @@ type Fact = (&'static str, String);
 
 /// Why the figures are not to be relied on, as far as there are reasons. So many messages should
 /// have come.
-fn warnings(measured: &Measured, asked: u64, stable: Option<bool>) -> impl Iterator<Item = Fact> {
-    length_warning(measured, asked, stable).into_iter().chain(moments_warning(measured))
+fn warnings(
+    measured: &Measured,
+    asked: u64,
+    scenario: &Scenario,
+    stable: Option<bool>,
+) -> impl Iterator<Item = Fact> + use<> {
+    let length = length_warning(measured, asked, scenario, stable);
+    length.into_iter().chain(moments_warning(measured))
 }
 
 /// That service has so few moments that intervals are infinite.
@@ -214,12 +221,15 @@ fn moments_warning(measured: &Measured) -> Option<Fact> {
     Some(("careful", text.into()))
 }
 
-fn length_warning(measured: &Measured, asked: u64, stable: Option<bool>) -> Option<Fact> {
+fn length_warning(
+    measured: &Measured,
+    asked: u64,
+    scenario: &Scenario,
+    stable: Option<bool>,
+) -> Option<Fact> {
     // A part that says that the arrivals had no time to come to their rate.
     const CAME_MIN: f64 = 0.8;
     const CAME_MAX: f64 = 1.25;
-    // Chance alone hardly ever makes as much of 32 batches.
-    const CORRELATION_MAX: f64 = 0.4;
     let came = measured.messages + measured.lost;
     #[allow(clippy::cast_precision_loss, reason = "both are far below 2^53")]
     let part = came as f64 / asked as f64;
@@ -227,12 +237,10 @@ fn length_warning(measured: &Measured, asked: u64, stable: Option<bool>) -> Opti
         "the run was short for its arrivals, which did not come to their rate: see --messages"
     } else if stable == Some(false) {
         "what grows without end depends on how long it ran: see --messages"
-    } else if measured.batch_correlation <= CORRELATION_MAX {
-        return None;
-    } else if stable.is_none() {
+    } else if stable.is_none() && measured.batches_are_alike() {
         "either the run was short for its load, or it grows without end: compare runs of other --messages"
-    } else if measured.finite_moments() == 3 {
-        "the run was short for its load, so that +- says too little: give it more --messages"
+    } else if measured.is_short_for(scenario) && measured.finite_moments() == 3 {
+        "the run was short for its load, so that +- holds less often than it says: give it more --messages"
     } else {
         return None;
     };
