@@ -371,7 +371,8 @@ impl Measured {
     }
 
     /// The wait in nanoseconds that only `100 - percentile` in a hundred messages exceeded, to
-    /// three digits. `None` if there were too few to say, see [`carries`].
+    /// three digits. `None` if there were too few to say, see [`carries`], or if it is longer than 53
+    /// days.
     ///
     /// ```
     /// # let mut meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
@@ -402,7 +403,8 @@ impl Measured {
         self.sojourn.percentile_ns(percentile)
     }
 
-    /// The longest wait in nanoseconds, to three digits. `None` if there was no message.
+    /// The longest wait in nanoseconds, to three digits. `None` if there was no message, or if it was
+    /// longer than 53 days.
     ///
     /// ```
     /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
@@ -414,7 +416,8 @@ impl Measured {
         self.wait.max_ns()
     }
 
-    /// The longest sojourn in nanoseconds, to three digits. `None` if there was no message.
+    /// The longest sojourn in nanoseconds, to three digits. `None` if there was no message, or if it
+    /// was longer than 53 days.
     ///
     /// ```
     /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
@@ -525,7 +528,8 @@ struct Times(Histogram<u64>);
 
 const PS_PER_NS: f64 = 1000.0;
 
-/// Longer times, of more than 50 days, count as this. The histogram grows as far as it has to.
+/// Longer times, of more than 53 days, count as this, and are told of as unknown. The histogram grows
+/// as far as it has to.
 const PS_MAX: u64 = 1 << 62;
 
 impl Times {
@@ -544,12 +548,17 @@ impl Times {
 
     fn percentile_ns(&self, percentile: f64) -> Option<f64> {
         let known = percentile >= 0.0 && carries(self.0.len(), percentile);
-        known.then(|| float(self.0.value_at_percentile(percentile)) / PS_PER_NS)
+        known.then(|| self.0.value_at_percentile(percentile)).and_then(as_it_was)
     }
 
     fn max_ns(&self) -> Option<f64> {
-        (!self.0.is_empty()).then(|| float(self.0.max()) / PS_PER_NS)
+        Some(self.0.max()).filter(|_| !self.0.is_empty()).and_then(as_it_was)
     }
+}
+
+/// In nanoseconds, if it was not cut off.
+fn as_it_was(ps: u64) -> Option<f64> {
+    (ps < PS_MAX).then(|| float(ps) / PS_PER_NS)
 }
 
 #[cfg(test)]
@@ -605,8 +614,14 @@ mod tests {
             times.record(0.25);
         }
         assert_eq!(times.percentile_ns(50.0), Some(0.25));
+        // A month, which is known to three digits.
+        times.record(2.6e15);
+        assert!(times.max_ns().is_some_and(|max_ns| (max_ns / 2.6e15 - 1.0).abs() < 1e-3));
+        // 53 days and more are not: neither as the longest, nor as a percentile.
         times.record(f64::INFINITY);
-        times.record(1e15);
-        assert!(times.max_ns() > Some(4e15));
+        assert_eq!(times.max_ns(), None);
+        assert_eq!(times.percentile_ns(50.0), Some(0.25));
+        (0..200).for_each(|_| times.record(5e15));
+        assert_eq!(times.percentile_ns(50.0), None);
     }
 }
