@@ -1,6 +1,7 @@
 //! Which model a scenario is, and what the model says.
 
 use crate::workload::number::NS_PER_S;
+use crate::workload::scenario::rounded;
 use crate::workload::theory::chain::Chain;
 use crate::workload::theory::fixed::FixedService;
 use crate::workload::theory::renewal::free_share;
@@ -75,7 +76,7 @@ fn unbounded(scenario: &Scenario, places: Option<u32>) -> Prediction {
     let is_full = scenario.load().total_cmp(&1.0).is_eq();
     if is_full && scenario.arrival().is_trace() && scenario.service().is_fixed() {
         let why = "a trace comes over and over, and so does its queue at a load of 1";
-        return Prediction { stable: Some(true), ..no_closed_form(scenario, why) };
+        return no_closed_form(scenario, why);
     }
     if scenario.load() > 1.0 || scenario.load() >= 1.0 && !even {
         return overloaded(scenario, places.is_some());
@@ -233,7 +234,7 @@ fn overloaded(scenario: &Scenario, bounded: bool) -> Prediction {
         source: "the fluid model; G. F. Newell, 1971",
         why: "at a load of 1 and above the queue grows without end, and the wait with it",
         stable: Some(false),
-        growth_per_s: Some((scenario.rate_per_s() - capacity).max(0.0)),
+        growth_per_s: Some((scenario.load() - 1.0).max(0.0) * capacity),
         figures: Some(Figures {
             utilisation: 1.0,
             throughput_per_s: capacity.min(scenario.rate_per_s()),
@@ -354,11 +355,12 @@ fn no_closed_form(scenario: &Scenario, why: &'static str) -> Prediction {
     let (stable, growth) = match capacity(scenario) {
         _ if bound.is_some() => (Some(true), Some(0.0)),
         Capacity::Exactly(most) => {
-            let excess = scenario.offered() - most;
-            let growth = excess.max(0.0) / scenario.service().mean_ns() * NS_PER_S;
-            (Some(excess < 0.0), Some(growth))
+            let load = rounded(scenario.offered() / most);
+            let excess = (load - 1.0).max(0.0) * most;
+            let growth = excess / scenario.service().mean_ns() * NS_PER_S;
+            (Some(load < 1.0 || load <= 1.0 && comes_over(scenario)), Some(growth))
         }
-        Capacity::AtMost(most) if scenario.offered() >= most => (Some(false), None),
+        Capacity::AtMost(most) if rounded(scenario.offered() / most) >= 1.0 => (Some(false), None),
         // One server works for certain while there is a message.
         Capacity::AtMost(_) if scenario.offered() < 1.0 => (Some(true), Some(0.0)),
         Capacity::AtMost(_) => (None, None),
@@ -375,6 +377,15 @@ fn no_closed_form(scenario: &Scenario, why: &'static str) -> Prediction {
         wait: None,
         sojourn: None,
     }
+}
+
+/// Whether the same times come over and over, and with them the same queue: nothing is random, and
+/// whose key it is makes no difference.
+fn comes_over(scenario: &Scenario) -> bool {
+    let arrival = scenario.arrival();
+    (arrival.is_fixed() || arrival.is_trace())
+        && scenario.service().is_fixed()
+        && scenario.keys().is_none_or(|keys| keys == 1)
 }
 
 /// How many messages are served in a mean service if there is always one more.

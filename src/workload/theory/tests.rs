@@ -394,6 +394,38 @@ fn no_more_servers_work_than_there_are_keys() {
     }
 }
 
+/// A load of 1 that came about by division is one.
+#[test]
+fn a_load_of_one_is_one_for_keys_too() {
+    let full = |arrival: &str, service: &str, keys: Option<u32>, load: f64| {
+        let service: Service = service.parse().unwrap();
+        let rate = load * 1e9 / service.mean_ns();
+        let all = Scenario::new(arrival.parse().unwrap(), service, rate, 4, None).unwrap();
+        let prediction = predict(&keys.map_or(Ok(all.clone()), |keys| all.keyed(keys)).unwrap());
+        (prediction.stable, prediction.growth_per_s)
+    };
+    let near = [1.0 - 4.0 * f64::EPSILON, 1.0, 1.0 + 4.0 * f64::EPSILON];
+    for load in near {
+        assert_eq!(full("poisson", "exp:3us", Some(1), load), (Some(false), Some(0.0)), "{load}");
+        assert_eq!(full("poisson", "exp:3us", Some(2), 2.0 * load), (Some(false), Some(0.0)));
+        assert_eq!(full("fixed", "fixed:3us", Some(1), load), (Some(true), Some(0.0)), "{load}");
+        assert_eq!(
+            full("fixed", "fixed:3us", Some(2), 2.0 * load).0,
+            Some(false),
+            "chance has keys"
+        );
+        assert_eq!(full("poisson", "exp:3us", None, 4.0 * load), (Some(false), Some(0.0)));
+    }
+    let gaps = Trace::new("two", vec![2000.0, 4000.0]).unwrap();
+    for load in near {
+        let rate = load * 1e9 / 3000.0;
+        let service = "fixed:3us".parse().unwrap();
+        let trace = Scenario::new(Arrival::trace(gaps.clone()), service, rate, 1, None).unwrap();
+        let prediction = predict(&trace);
+        assert_eq!((prediction.stable, prediction.growth_per_s), (Some(true), Some(0.0)), "{load}");
+    }
+}
+
 /// With a server for each key it is a closed network, of which 4 keys and 4 places serve 16/7 in a
 /// mean service.
 #[test]
