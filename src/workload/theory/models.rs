@@ -268,7 +268,14 @@ fn refusing(scenario: &Scenario, places: u32) -> Prediction {
             ..prediction
         };
     }
-    no_closed_form(scenario, "what finds no place depends on how far each service has got")
+    let why = if poisson {
+        "what finds no place depends on how far each service has got"
+    } else if scenario.service().is_exponential() {
+        "what finds no place depends on how long ago the last message came"
+    } else {
+        "what finds no place depends on how long ago the last message came, and on how far each service has got"
+    };
+    no_closed_form(scenario, why)
 }
 
 /// M/M/c/K, M/M/1/K among them.

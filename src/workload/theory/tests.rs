@@ -383,6 +383,22 @@ fn the_right_model_is_chosen() {
     }
 }
 
+/// Exponential service has got nowhere, and Poisson arrivals come when they do.
+#[test]
+fn what_a_loss_depends_on_is_what_remembers() {
+    for (arrival, service, gaps, services) in [
+        ("poisson", "fixed:1s", false, true),
+        ("erlang:2", "exp:1s", true, false),
+        ("erlang:2", "fixed:1s", true, true),
+    ] {
+        let prediction =
+            predict(&bounded(&scenario(arrival, service, 0.8, 1), 8, WhenFull::Reject));
+        let says = |words: &str| prediction.why.contains(words);
+        assert_eq!(says("how long ago the last message came"), gaps, "{}", prediction.model);
+        assert_eq!(says("how far each service has got"), services, "{}", prediction.model);
+    }
+}
+
 #[test]
 fn no_more_servers_work_than_there_are_keys() {
     for (rate, keys, stable, growth) in
