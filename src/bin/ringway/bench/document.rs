@@ -112,8 +112,11 @@ impl Times {
         self.0.last().copied()
     }
 
-    /// The time that only `100 - percentile` in a hundred exceed, if there are samples enough.
+    /// The time that only `100 - percentile` in a hundred exceed, if there are samples enough: the least
+    /// that so many are no longer than, as a load's is.
     pub fn percentile_ns(&self, percentile: f64) -> Option<u64> {
+        // What the product of a whole number has of a fraction by rounding.
+        const ROUNDING: f64 = 1e-6;
         if !carries(self.0.len() as u64, percentile) {
             return None;
         }
@@ -122,8 +125,8 @@ impl Times {
             clippy::cast_sign_loss,
             reason = "it is within the length"
         )]
-        let index = (percentile / 100.0 * float(self.0.len() as u64)) as usize;
-        self.0.get(index.min(self.0.len() - 1)).copied()
+        let within = (percentile / 100.0 * float(self.0.len() as u64) - ROUNDING).ceil() as usize;
+        self.0.get(within.saturating_sub(1)).copied()
     }
 
     pub fn percentiles(&self) -> Value {
@@ -185,8 +188,8 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_sorted_times() {
         let times = Times::of((1..=1000).rev().collect());
-        assert_eq!(times.percentile_ns(50.0), Some(501));
-        assert_eq!(times.percentile_ns(99.0), Some(991));
+        assert_eq!(times.percentile_ns(50.0), Some(500));
+        assert_eq!(times.percentile_ns(99.0), Some(990));
         assert_eq!(times.percentile_ns(99.9), None);
         assert_eq!((times.max_ns(), times.mean_ns()), (Some(1000), Some(500.5)));
         let none = Times::of(Vec::new());
@@ -195,6 +198,21 @@ mod tests {
         let points = spectrum.as_array().unwrap();
         assert_eq!(points[0], json!([0.0, 1]));
         assert!(points.len() == 17, "ten samples beyond the 99th, and no further: {points:?}");
+    }
+
+    #[test]
+    fn as_many_times_exceed_a_percentile_as_carry_it() {
+        for (percentile, least) in
+            PERCENTILES.into_iter().zip([20, 100, 1000, 10_000, 100_000, 1_000_000])
+        {
+            let times = Times::of((1..=least).collect());
+            assert_eq!(times.percentile_ns(percentile), Some(least - 10), "{percentile}");
+            let fewer = Times::of((1..least).collect());
+            assert_eq!(fewer.percentile_ns(percentile), None, "{percentile}");
+        }
+        // One more is no longer than half of them, and the least that is.
+        let odd = Times::of((1..=21).collect());
+        assert_eq!(odd.percentile_ns(50.0), Some(11));
     }
 
     #[test]
