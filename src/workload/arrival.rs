@@ -166,7 +166,7 @@ impl Arrival {
     }
 
     /// The intended times of messages in nanoseconds, from the beginning on, at so many messages
-    /// a second on average.
+    /// a second on average. None come at a rate that is not above 0.
     ///
     /// ```
     /// use ringway::workload::{Arrival, Random};
@@ -180,7 +180,7 @@ impl Arrival {
     }
 
     pub(super) fn gaps(&self, rate_per_s: f64, mut random: Random) -> Gaps {
-        let mean_ns = NS_PER_S / rate_per_s;
+        let mean_ns = if rate_per_s > 0.0 { NS_PER_S / rate_per_s } else { f64::NAN };
         let source = match &self.0 {
             Kind::Renewal(shape) => Source::Renewal { mean_ns, sampler: shape.sampler() },
             Kind::OnOff { on, off } => {
@@ -319,7 +319,11 @@ impl Iterator for Arrivals {
     fn next(&mut self) -> Option<u64> {
         // Half a picosecond of rounding must not push a whole number below itself.
         const ROUNDING_NS: f64 = 0.0005;
-        self.part_ns += self.gaps.next_ns();
+        let gap_ns = self.gaps.next_ns();
+        if gap_ns.is_nan() {
+            return None;
+        }
+        self.part_ns += gap_ns;
         let whole = number::floor(self.part_ns + ROUNDING_NS);
         self.part_ns -= number::float(whole);
         self.whole_ns = self.whole_ns.checked_add(whole)?;

@@ -330,6 +330,18 @@ fn bursts_far_shorter_than_the_gaps_have_an_end() {
 }
 
 #[test]
+fn nobody_comes_at_a_rate_that_is_none() {
+    for text in ["poisson", "fixed", "erlang:3", "hyper:4", "onoff:10us,10us"] {
+        let arrival: Arrival = text.parse().unwrap();
+        for rate in [f64::NAN, -5.0, 0.0] {
+            assert_eq!(arrival.times(rate, Random::new(SEED, 0)).next(), None, "{text} {rate}");
+        }
+    }
+    let trace = Arrival::trace(Trace::new("pairs", vec![0.0, 1000.0]).unwrap());
+    assert_eq!(trace.times(f64::NAN, Random::new(SEED, 0)).next(), None);
+}
+
+#[test]
 fn intended_times_keep_to_the_rate() {
     for text in ["poisson", "fixed", "erlang:3", "hyper:4", "onoff:10us,10us"] {
         let arrival: Arrival = text.parse().unwrap();
