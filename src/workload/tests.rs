@@ -316,6 +316,24 @@ fn arrivals_have_the_moments_and_transforms_that_theory_takes() {
     }
 }
 
+/// Some 17, 51 and 501 times off for each message, of which no more than 16 are drawn by themselves.
+#[test]
+fn bursts_that_are_drawn_at_once_have_the_law_of_bursts() {
+    let arrival: Arrival = "onoff:1us,3us".parse().unwrap();
+    for while_on_ns in [16e3, 50e3, 500e3] {
+        let rate = 1e9 / while_on_ns / 4.0;
+        let mut gaps = arrival.gaps(rate, Random::new(SEED, 0));
+        let sample: Vec<f64> = (0..SAMPLES).map(|_| gaps.next_ns() * rate / 1e9).collect();
+        Moments { mean: 1.0, cv2: arrival.cv2(rate), kurtosis: 9.0 }.check("onoff", &sample);
+        for s in [0.1, 1.0, 5.0, 50.0] {
+            let mean = sample.iter().map(|gap| -(-s * gap).exp_m1()).sum::<f64>() / float(SAMPLES);
+            let transform = arrival.laplace_complement(rate, s * rate).unwrap();
+            let error = 0.5 / float(SAMPLES).sqrt();
+            assert!((mean - transform).abs() < 5.0 * error, "{rate} {s}: {mean} {transform}");
+        }
+    }
+}
+
 /// Bursts that come and go a hundred million times for each message: turn after turn would take
 /// minutes for a few of them. They are as good as Poisson arrivals.
 #[test]
