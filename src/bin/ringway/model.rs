@@ -9,7 +9,7 @@ use ringway::workload::{
     predict, simulate, simulate_broadcast,
 };
 
-pub use self::text::{number, share, time};
+pub use self::text::{FIGURES, Show, number, share, time};
 
 use crate::args::Model;
 use crate::failure::{Ending, Failure};

@@ -152,18 +152,33 @@ pub fn repeated(name: &str, values: &[f64]) -> Map<String, Value> {
     let lower = middle(sorted.len().saturating_sub(1) / 2);
     let median = lower.zip(middle(sorted.len() / 2)).map(|(one, other)| f64::midpoint(one, other));
     let half_width = Interval::of_batches(values, CONFIDENCE).ok().map(|it| it.half_width);
-    let (stem, unit) = split_unit(name);
-    let key = |what: &str| format!("{stem}_{what}{unit}");
     Map::from_iter([
         (name.to_owned(), json!(median)),
-        (key("min"), json!(sorted.first())),
-        (key("max"), json!(sorted.last())),
-        (key("half_width"), json!(half_width)),
+        (key_of(name, "min"), json!(sorted.first())),
+        (key_of(name, "max"), json!(sorted.last())),
+        (half_width_of(name), json!(half_width)),
     ])
 }
 
 /// How likely the true number is within an interval.
 pub const CONFIDENCE: f64 = 0.95;
+
+/// The key of how far off a number may be.
+pub fn half_width_of(name: &str) -> String {
+    key_of(name, "half_width")
+}
+
+/// The key of a figure over theory's.
+pub fn ratio_of(name: &str) -> String {
+    let (stem, _) = split_unit(name);
+    format!("{}_ratio", stem.strip_suffix("_share").unwrap_or(stem))
+}
+
+/// The key of something about a number, in the same unit.
+fn key_of(name: &str, what: &str) -> String {
+    let (stem, unit) = split_unit(name);
+    format!("{stem}_{what}{unit}")
+}
 
 /// A key's stem, and its unit, which stays at the end.
 fn split_unit(name: &str) -> (&str, &str) {

@@ -12,7 +12,7 @@ use ringway::workload::{
 use serde_json::{Map, Value, json};
 
 use crate::bench::cautions::{About, Caution};
-use crate::bench::document::{CONFIDENCE, Times, finite, float};
+use crate::bench::document::{CONFIDENCE, Times, finite, float, half_width_of, ratio_of};
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
 use crate::bench::role::{Answer, OfferTask, Role, ServeTask};
@@ -696,14 +696,11 @@ fn figures(
     let named = measured.named().into_iter().zip(measured.half_widths.named());
     for (index, ((name, figure), (_, half_width))) in named.enumerate() {
         let predicted = theory.map(|theory| theory.named()[index].1);
-        let stem = name.trim_end_matches("_ns").trim_end_matches("_per_s");
-        let unit = &name[stem.len()..];
-        let stem_of_ratio = stem.trim_end_matches("_share");
         map.insert(name.into(), json!(figure));
-        map.insert(format!("{stem}_half_width{unit}"), finite(half_width));
+        map.insert(half_width_of(name), finite(half_width));
         map.insert(format!("theory_{name}"), predicted.map_or(Value::Null, finite));
         map.insert(
-            format!("{stem_of_ratio}_ratio"),
+            ratio_of(name),
             json!(figure.zip(predicted).and_then(|(figure, predicted)| ratio(figure, predicted))),
         );
     }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::model::{number, share, time};
+use crate::bench::document::{half_width_of, ratio_of};
+use crate::model::{FIGURES, Show, number, share, time};
 use crate::output;
 
 /// The whole run.
@@ -122,19 +123,6 @@ fn times(cells: &[Value], round_trips: bool) -> String {
     output::table(&header, &numbers, rows)
 }
 
-/// The figures in their order: their key, what they are called here, and how they are written.
-const FIGURES: [(&str, &str, Show); 7] = [
-    ("utilisation", "utilisation", share),
-    ("throughput_per_s", "throughput X, a second", number),
-    ("loss_share", "lost", share),
-    ("in_system_mean", "in the system, L", number),
-    ("waiting_mean", "waiting, Lq", number),
-    ("sojourn_mean_ns", "sojourn, W", time),
-    ("wait_mean_ns", "wait, Wq", time),
-];
-
-type Show = fn(f64) -> String;
-
 fn load(run: &Value) -> String {
     let kind = if run["broadcast"] == true { "each get all" } else { "share the messages" };
     let bound = run["bound_places"].as_u64().map_or(String::new(), |places| {
@@ -205,15 +193,12 @@ fn load(run: &Value) -> String {
 
 fn figures(run: &Value) -> String {
     let rows = FIGURES.into_iter().map(|(key, title, show)| {
-        let stem = key.trim_end_matches("_ns").trim_end_matches("_per_s");
-        let unit = &key[stem.len()..];
-        let ratio = &run[format!("{}_ratio", stem.trim_end_matches("_share"))];
         vec![
             title.to_owned(),
             optional(&run[key], show),
-            optional(&run[format!("{stem}_half_width{unit}")], show),
+            optional(&run[half_width_of(key)], show),
             predicted(run, key, show),
-            optional(ratio, number),
+            optional(&run[ratio_of(key)], number),
         ]
     });
     let header = ["", "MEASURED", "+-", "THEORY", "RATIO"];

@@ -247,17 +247,18 @@ fn length_warning(
     Some(("careful", text.into()))
 }
 
-type Show = fn(f64) -> String;
+pub type Show = fn(f64) -> String;
 
-/// The figures in their order: what they are called here, and how they are written.
-const FIGURES: [(&str, Show); 7] = [
-    ("utilisation", share),
-    ("throughput X, a second", number),
-    ("lost", share),
-    ("in the system, L", number),
-    ("waiting, Lq", number),
-    ("sojourn, W", time),
-    ("wait, Wq", time),
+/// The figures in the order of their names: the name, what they are called in tables, and how they are
+/// written.
+pub const FIGURES: [(&str, &str, Show); 7] = [
+    ("utilisation", "utilisation", share),
+    ("throughput_per_s", "throughput X, a second", number),
+    ("loss_share", "lost", share),
+    ("in_system_mean", "in the system, L", number),
+    ("waiting_mean", "waiting, Lq", number),
+    ("sojourn_mean_ns", "sojourn, W", time),
+    ("wait_mean_ns", "wait, Wq", time),
 ];
 
 fn figures_table(prediction: &Prediction, measured: Option<&Measured>) -> String {
@@ -266,18 +267,18 @@ fn figures_table(prediction: &Prediction, measured: Option<&Measured>) -> String
     if measured.is_some() {
         header.extend(["SIMULATED", "+-", "RATIO"]);
     }
-    let rows = FIGURES.into_iter().enumerate().map(|(index, (title, show))| {
-        let predicted = theory.map(|figures| figures[index]);
+    let rows = FIGURES.into_iter().enumerate().map(|(index, (name, title, show))| {
+        let predicted = theory.map(|figures| figures[index].1);
         let mut row = vec![title.to_owned()];
-        row.push(predicted.map_or("-".into(), |(name, figure)| {
+        row.push(predicted.map_or("-".into(), |figure| {
             let mark = if prediction.approximates(name) { "~" } else { "" };
             format!("{mark}{}", show(figure))
         }));
         if let Some(measured) = measured {
             let (_, figure) = measured.named()[index];
             let (_, half_width) = measured.half_widths.named()[index];
-            let finite = predicted.filter(|(_, predicted)| predicted.is_finite());
-            let ratio = finite.zip(figure).map(|((_, predicted), figure)| figure / predicted);
+            let finite = predicted.filter(|predicted| predicted.is_finite());
+            let ratio = finite.zip(figure).map(|(predicted, figure)| figure / predicted);
             // Nothing over nothing is no ratio.
             let ratio = ratio.filter(|ratio| ratio.is_finite());
             row.push(figure.map_or("-".into(), show));
@@ -363,6 +364,12 @@ pub fn share(part: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn titles_are_those_of_the_figures_beside_them() {
+        let names = Figures::default().named().map(|(name, _)| name);
+        assert_eq!(FIGURES.map(|(name, ..)| name), names);
+    }
 
     #[test]
     fn numbers_have_four_digits_at_most() {
