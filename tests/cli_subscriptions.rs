@@ -10,7 +10,8 @@ use std::process::{Child, Output, Stdio};
 use ringway::{Queue, QueueOptions, Sent, Subscribe, key_hash};
 use serde_json::{Value, json};
 use support::program::{
-    agree_after, answer, await_words, code, print, print_json, ringway, run, run_with, said, signal,
+    agree_after, answer, await_words, code, of_careless_parents, print, print_json, ringway, run,
+    run_with, said, signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -173,6 +174,19 @@ fn a_command_acknowledges_by_success_and_what_it_never_does_is_a_dead_letter() {
     let none = run(&["dead-letters", "drop", &name, "w", &id]);
     assert_eq!(code(&none), 3);
     assert!(said(&none).contains("has no dead letter"), "{}", said(&none));
+}
+
+#[test]
+fn how_a_command_ends_is_learnt_also_where_children_are_ignored() {
+    let _watchdog = watchdog();
+    let name = Name::new("careless");
+    print(&["create", &name, "-q", "--capacity", "64KiB"]);
+    print(&["pub", &name, "-q", "--", "one", "two"]);
+    let sub = ["sub", &name, "--as", "w", "--from", "oldest", "-e", "--exec", "cat; echo"];
+    let output = of_careless_parents(&sub).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(output.stdout, b"one\ntwo\n");
+    assert_eq!(print_json(&["subscriptions", &name, "--json"])[0]["lag_messages"], 0);
 }
 
 #[test]

@@ -124,6 +124,11 @@ pub(crate) fn that_can_be_hung_up(arguments: &[&str]) -> Command {
     with_signal(arguments, libc::SIGHUP, libc::SIG_DFL)
 }
 
+/// The program, started by somebody who does not ask how its children end.
+pub(crate) fn of_careless_parents(arguments: &[&str]) -> Command {
+    with_signal(arguments, libc::SIGCHLD, libc::SIG_IGN)
+}
+
 fn with_signal(arguments: &[&str], signal: i32, disposition: libc::sighandler_t) -> Command {
     let mut command = ringway(arguments);
     let dispose = move || {

@@ -111,6 +111,13 @@ impl Interrupt {
     }
 }
 
+/// Has the ends of children wait until they are asked for. Where whoever started this one ignores those
+/// of its own, which is inherited, how a command ended would be lost.
+pub fn await_children() {
+    // SAFETY: nothing else runs yet, and there is no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the kernel writes there what is done about the signal, and changes nothing.

@@ -53,6 +53,7 @@ use crate::failure::{Ending, Failure};
 use crate::output::Console;
 
 fn main() -> ExitCode {
+    interrupt::await_children();
     if bench::crew::is_end() {
         return ended(bench::crew::play_here().map(|()| Ending::Done));
     }
