@@ -108,6 +108,44 @@ fn what_is_refused_is_for_others_once_the_rest_is_acknowledged() {
     }
 }
 
+/// Of two shares that are not worked through in order: one was somebody else's before, and the other
+/// has a message that waits for its key.
+#[test]
+fn what_is_refused_of_a_share_in_no_order_does_not_wait_for_who_refused_it() {
+    let _watchdog = watchdog();
+    let pause = Duration::from_millis(20);
+    for (is_keyed, has_acker) in [(false, false), (false, true), (true, false), (true, true)] {
+        let name = Name::new("no-order");
+        let (queue, mut producer) = new_queue(&name);
+        let options = if is_keyed { workers().keyed() } else { workers() }.prefetch(8);
+        let mut before = queue.subscribe(&options).unwrap();
+        (0..3).for_each(|_| send_of(&mut producer, b"a"));
+        if !is_keyed {
+            assert_eq!(next(&mut before).sequence(), 0);
+        }
+        drop(before);
+        let mut one = queue.subscribe(&options).unwrap();
+        let acker = has_acker.then(|| one.acker().unwrap());
+        for sequence in 0..2 {
+            assert_eq!(next(&mut one).sequence(), sequence);
+            assert_eq!(one.ack(sequence).unwrap(), Acked::Done);
+        }
+        assert_eq!(next(&mut one).sequence(), 2);
+        let refused = if let Some(acker) = acker {
+            // What lies in the ring is lent until then.
+            assert_eq!(one.try_receive().unwrap(), Received::Empty);
+            acker.nack_after(2, pause)
+        } else {
+            one.nack_after(2, pause)
+        };
+        assert_eq!(refused.unwrap(), Nacked::Retry(pause));
+        // It calls nothing any more.
+        let mut other = queue.subscribe(&options).unwrap();
+        let message = next(&mut other);
+        assert_eq!((message.sequence(), message.delivery()), (2, 2), "{is_keyed} {has_acker}");
+    }
+}
+
 #[test]
 fn a_pause_counts_from_the_refusal() {
     const PAUSE: Duration = Duration::from_millis(20);

@@ -436,10 +436,8 @@ impl Desk {
 
     /// Whether nothing is left of a share but what waits: then it is for others too.
     pub(super) fn is_all_waiting(portion: &Portion) -> bool {
-        portion.is_handed_out()
-            && portion.in_work() == 0
-            && portion.state().unsettled() != 0
-            && !portion.is_busy()
+        // What was not handed out yet is in work.
+        portion.in_work() == 0 && portion.state().unsettled() != 0 && !portion.is_busy()
     }
 
     /// Leaves a share to whoever is free, all that is left of which waits, unless another member has
