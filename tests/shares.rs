@@ -237,6 +237,51 @@ fn what_a_member_has_in_hand_is_not_missed() {
     }
 }
 
+/// At the last delivery there is one, whoever finds that a message is gone.
+#[test]
+fn what_is_gone_at_its_last_delivery_is_told_with_what_follows_it() {
+    let _watchdog = watchdog();
+    for by in ["an heir", "its member", "an acker"] {
+        let name = Name::new("gone-last");
+        let directory = Directory::new(&name);
+        let queue = Queue::create(&name, &options().history(directory.path())).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let options = workers().on_lag(Lag::Skip).deliveries_max(1).prefetch(8);
+        let mut one = queue.subscribe(&options).unwrap();
+        for _ in 0..4 {
+            producer.send(b"work").unwrap();
+        }
+        assert_eq!(next(&mut one).sequence(), 0);
+        for _ in 0..2 * CAPACITY / 1000 {
+            producer.send(&[7; 1000]).unwrap();
+        }
+        if by == "its member" {
+            assert_eq!(one.nack(0).unwrap(), Nacked::Late);
+        } else if by == "an acker" {
+            assert_eq!(one.acker().unwrap().reject(0).unwrap(), Acked::Late);
+        }
+        let mut heir = None;
+        let receiver = if by == "an heir" {
+            drop(one);
+            heir.insert(queue.subscribe(&options).unwrap())
+        } else {
+            &mut one
+        };
+        let mut missed = Vec::new();
+        let first = loop {
+            match receiver.receive().unwrap() {
+                Received::Missed { from, to } => missed.extend(from..to),
+                received => break received.message().expect("a message").sequence(),
+            }
+        };
+        missed.sort_unstable();
+        assert!(missed.iter().copied().eq(0..first), "{by}: {missed:?}");
+        let info = queue.info().unwrap();
+        let counts = &info.subscriptions[0];
+        assert_eq!((counts.missed, counts.dead_letters), (first, 0), "{by}");
+    }
+}
+
 #[test]
 fn the_progress_of_who_is_too_late_is_not_that_of_its_heir() {
     let _watchdog = watchdog();

@@ -190,15 +190,14 @@ impl<'a> Settler<'a> {
         let written = self.desk.write_letter(portion, number, Reason::Refused);
         let settling = self.begin()?;
         portion.set_busy(number, false);
-        let gone = written?;
+        let is_gone = written?.is_some();
         portion.set_lent(portion.lent() & !bit(number));
-        let is_buried = match gone {
-            None => self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number)),
-            Some(to) => {
-                self.desk.miss(portion, number, to);
-                false
-            }
-        };
+        let is_buried =
+            !is_gone && self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+        if is_gone && self.work.is_none() {
+            // Only the receiver can tell what is missed, and it may sleep.
+            announce_messages(&self.desk.ring);
+        }
         self.pass_on(&settling, portion);
         Ok(if is_buried { Acked::Done } else { Acked::Late })
     }

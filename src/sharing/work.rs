@@ -410,12 +410,8 @@ impl Work {
             };
             let (span, is_copy) = match found {
                 Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
-                Some(Whereabouts::Gone { to }) if !is_last => {
-                    return Ok(desk.miss(portion, number, to).map(Read::from));
-                }
                 Some(Whereabouts::Gone { to }) => {
-                    desk.miss(portion, number, to);
-                    continue;
+                    return Ok(desk.miss(portion, number, to).map(Read::from));
                 }
                 None if is_last => {
                     desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
