@@ -94,9 +94,11 @@
 //! nobody's, as it was when it looked at the head, to the share's. The head moves only in turns and
 //! each is counted, so a swap that succeeds says that the head is still where the share begins.
 //! From the swap on the share is taken, whoever finishes the turn. Who does that for another reads
-//! the share and then looks whether it is still its turn: a share is written anew only by a member
-//! that has seen its turn to be over, and whoever reads any of that sees a later turn too. What is
-//! done then may come late: each step replaces a value that occurs once (a count of turns, a
+//! the share and then looks whether it is still its turn: a share is written anew, for whichever
+//! subscription, only when somebody who had it has seen its turn to be over, and whoever reads any
+//! of that sees a later turn too. Who takes a share has seen that by then; an heir sees to it before
+//! it does anything with what it took over, and who opens a share for a dead owner before that. What
+//! is done then may come late: each step replaces a value that occurs once (a count of turns, a
 //! position, a sequence), so that a late one fails.
 //!
 //! **HEAD** (release of the mark, then of the head; acquire load of the head, then acquire loads of

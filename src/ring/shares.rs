@@ -574,7 +574,31 @@ impl Ring {
         Ok(opened)
     }
 
-    /// If it is a share's turn, of somebody who may be dead, finishes that.
+    /// Gives a passed share to an heir, whosever it is, and returns what it is then; nothing if its state
+    /// has changed since it was seen.
+    pub(crate) fn take_over(
+        &self,
+        index: ShareIndex,
+        seen: State,
+        heir: MemberIndex,
+    ) -> Result<Option<(Extent, State)>, Corrupt> {
+        // What is damaged is nobody's to have.
+        self.extent(index)?;
+        crash_point();
+        let state = seen.owned_by(Some(heir));
+        if self.share(index).replace_state(seen, state).is_err() {
+            return Ok(None);
+        }
+        crash_point();
+        // TURN: what the heir is done with may be written anew for another subscription, whose members do
+        // not look at the head of this one.
+        self.finish_taking(index)?;
+        // Only now: it may have become another one whose state looks the same, since generations come
+        // round.
+        Ok(Some((self.extent(index)?, state)))
+    }
+
+    /// If it is a share's turn, of somebody who may be dead or stopped, finishes that.
     fn finish_taking(&self, index: ShareIndex) -> Result<(), Corrupt> {
         let subscription = self.share(index).subscription().and_then(|of| self.subscription(of));
         let Some(subscription) = subscription else { return Ok(()) };

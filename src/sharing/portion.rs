@@ -93,15 +93,12 @@ impl Portion {
         heir: MemberIndex,
         keyed: bool,
     ) -> Result<Option<Self>, Corrupt> {
-        let extent = ring.extent(sight.index)?;
-        let share = ring.share(sight.index);
-        let state = sight.state.owned_by(Some(heir));
-        if share.replace_state(sight.state, state).is_err() {
-            return Ok(None);
-        }
-        let mut portion = Self::allotted(ring, sight.index);
-        portion.fill(ring, extent, state, keyed);
-        Ok(Some(portion))
+        let inherited = ring.take_over(sight.index, sight.state, heir)?;
+        Ok(inherited.map(|(extent, state)| {
+            let mut portion = Self::allotted(ring, sight.index);
+            portion.fill(ring, extent, state, keyed);
+            portion
+        }))
     }
 
     pub(super) fn index(&self) -> ShareIndex {

@@ -192,8 +192,7 @@ impl<'a> Settler<'a> {
         portion.set_busy(number, false);
         let is_gone = written?.is_some();
         portion.set_lent(portion.lent() & !bit(number));
-        let is_buried =
-            !is_gone && self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+        let is_buried = !is_gone && self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
         if is_gone && self.work.is_none() {
             // Only the receiver can tell what is missed, and it may sleep.
             announce_messages(&self.desk.ring);

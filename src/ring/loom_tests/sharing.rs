@@ -105,7 +105,7 @@ fn of_an_ack_and_an_heir_one_is_too_late() {
             let entry = heir_ring.share(share);
             let state = entry.load_state();
             let inherited = state.unsettled() != 0
-                && entry.replace_state(state, state.owned_by(Some(heir))).is_ok();
+                && heir_ring.take_over(share, state, heir).expect("whole").is_some();
             if inherited {
                 // A count that goes with the share: the last owner's is seen.
                 assert_eq!(entry.deliveries(0, entry.load_state()), 1);

@@ -260,6 +260,105 @@ fn a_member_that_is_stopped_in_its_turn_for_too_long_finds_out_when_it_goes_on()
     }
 }
 
+/// Takes all that there is with one share, and returns the sequences.
+fn take_all(ring: &Ring, subscription: &Subscription, owner: MemberIndex) -> Vec<u64> {
+    let index = ring.allot(owner, subscription.index()).expect("a free share");
+    let share = ring.share(index);
+    let mut taken = Vec::new();
+    while let Take::Taken(extent, state) = ring.take(subscription, index, 32, false).unwrap() {
+        let first = extent.begin.sequence;
+        taken.extend(first..first + u64::from(extent.count));
+        share.store_state(state.settle(u32::MAX));
+        share.retire();
+    }
+    taken
+}
+
+/// Whoever of its own subscription meets that turn later finds something else in its share.
+#[test]
+fn what_an_heir_is_done_with_moves_no_head_but_that_of_whoever_has_it_next() {
+    let before = memory_with_messages();
+    // The two heads are at one place, or at two.
+    for (ahead, steps) in [0, 2].into_iter().flat_map(|ahead| (0..20).map(move |n| (ahead, n))) {
+        let mut memory = before.clone();
+        let ring = memory.ring();
+        let [one, other] = [0, 1].map(|number| {
+            let index = ring.subscription_indexes().nth(number).unwrap();
+            let subscription = ring.subscription(index).unwrap();
+            subscription.word32(word::LAG).store(Lag::Hold.code(), Ordering::Relaxed);
+            ring.begin_holding(Start::Oldest, |at| ring.place_head(&subscription, at)).unwrap();
+            subscription
+        });
+        // The next one is the slow member's, if that is free.
+        let index = ring.allot(member(&ring, 2), other.index()).unwrap();
+        if ahead > 0 {
+            assert!(matches!(ring.take(&other, index, ahead, false), Ok(Take::Taken(..))));
+        }
+        let slow = ring.allot(member(&ring, 3), one.index()).unwrap();
+        let (others, of_others) = (ring.clone(), [one.clone(), other.clone()]);
+        stop_after(steps, move || {
+            let share = others.share(slow);
+            if !share.is_passed() {
+                return;
+            }
+            let seen = share.load_state();
+            assert!(others.take_over(slow, seen, member(&others, 1)).unwrap().is_some());
+            share.store_state(share.load_state().settle(u32::MAX));
+            share.retire();
+            share.store_state(share.load_state().owned_by(None));
+            let [one, other] = of_others;
+            assert_eq!(others.allot(member(&others, 2), other.index()), Some(slow));
+            let taken = others.take(&other, slow, 1 + ahead, false).unwrap();
+            assert!(matches!(taken, Take::Taken(..)), "{taken:?}");
+            others.head(&one).unwrap();
+        });
+        let taken = ring.take(&one, slow, 5, false).unwrap();
+        let was_stopped = !stop_no_more();
+        let Take::Taken(extent, _) = taken else { panic!("{taken:?}") };
+        let first = u64::from(extent.count);
+        assert!(take_all(&ring, &one, member(&ring, 0)).into_iter().eq(first..COUNT), "{steps}");
+        let head = ring.head(&other).unwrap().place.sequence;
+        let rest = take_all(&ring, &other, member(&ring, 0));
+        assert!(rest.into_iter().eq(head..COUNT), "{steps}");
+        assert!(was_stopped || steps > 5, "{steps} steps");
+    }
+}
+
+#[test]
+fn an_heir_has_what_a_share_is_when_it_takes_it_over_however_often_it_was_another_before() {
+    let before = memory_with_messages();
+    for steps in 0.. {
+        let mut memory = before.clone();
+        let ring = memory.ring();
+        let subscription = subscription(&ring);
+        let owner = member(&ring, 0);
+        let index = ring.allot(owner, subscription.index()).unwrap();
+        assert!(matches!(ring.take(&subscription, index, 1, false), Ok(Take::Taken(..))));
+        let seen = ring.share(index).load_state();
+        let others = ring.clone();
+        stop_after(steps, move || {
+            let share = others.share(index);
+            share.store_state(seen.settle(u32::MAX));
+            share.retire();
+            // As often as there are generations, less one.
+            for _ in 1..1 << 11 {
+                share.store_state(share.load_state().owned_by(Some(owner)));
+            }
+            let subscription = super::sharing::subscription(&others);
+            let taken = others.take(&subscription, index, 1, false).unwrap();
+            assert!(matches!(taken, Take::Taken(_, state) if state == seen), "{taken:?}");
+        });
+        let inherited = ring.take_over(index, seen, member(&ring, 1)).unwrap();
+        let was_not_stopped = stop_no_more();
+        let first = u64::from(!was_not_stopped);
+        assert_eq!(inherited.map(|(extent, _)| extent.begin.sequence), Some(first), "{steps}");
+        if was_not_stopped {
+            assert!(steps > 0);
+            return;
+        }
+    }
+}
+
 #[test]
 fn a_ticket_is_of_one_subscription() {
     let mut memory = memory_with_messages();
