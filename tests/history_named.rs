@@ -976,6 +976,47 @@ fn a_checkpoint_that_says_nothing_is_shown_and_put_aside() {
     assert!(kept[3].is_dir() && !kept[2].exists() && kept[1].symlink_metadata().is_err());
 }
 
+/// Takes the lock of who changes the subscription table, or gives it back.
+fn lock_of_the_table(name: &Name) -> impl Fn(libc::c_int) + use<> {
+    let segment = fs::OpenOptions::new().write(true).open(name.path()).unwrap();
+    move |kind| {
+        let kind = libc::c_short::try_from(kind).unwrap();
+        let lock = libc::flock { l_type: kind, l_whence: 0, l_start: 1 << 20, l_len: 1, l_pid: 0 };
+        // SAFETY: the struct outlives the call.
+        let done = unsafe { libc::fcntl(segment.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+        assert_eq!(done, 0);
+    }
+}
+
+/// Whoever asks may move a head on for a member, which would go wrong while that is moved as a whole.
+#[test]
+fn pruning_asks_nobody_while_the_subscriptions_are_changed() {
+    let _alive = watchdog();
+    let name = Name::new("prune-moved");
+    let directory = Directory::new(&name);
+    for round in 1..=2 {
+        // Each begins a file.
+        let _ = Queue::force_remove(&name);
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        queue.declare(&workers()).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 20 * round);
+        producer.flush().unwrap();
+    }
+    let archive = Archive::open(directory.path()).unwrap();
+    let lock = lock_of_the_table(&name);
+    lock(libc::F_WRLCK);
+    let error = archive.prune(0, None).unwrap_err().to_string();
+    assert!(error.contains("cannot ask the subscriptions"), "{error}");
+    assert!(error.contains("log prune --force"), "{error}");
+    lock(libc::F_UNLCK);
+    let kept = archive.prune(0, None).unwrap();
+    assert_eq!((kept.removed.len(), kept.kept.len()), (0, 1));
+    lock(libc::F_WRLCK);
+    let forced = archive.force_prune(0, None).unwrap();
+    assert_eq!((forced.removed.len(), forced.unasked.is_some()), (1, true));
+}
+
 #[test]
 fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
     let _alive = watchdog();
@@ -988,14 +1029,7 @@ fn members_that_leave_at_once_all_leave_how_far_they_have_come() {
     let mut worker = queue.subscribe(&workers()).unwrap();
     assert_eq!(receive_all(&mut worker).len(), 30);
     // Another one has the table for itself just now, as whoever leaves does.
-    let segment = fs::OpenOptions::new().write(true).open(name.path()).unwrap();
-    let lock = |kind: libc::c_int| {
-        let kind = libc::c_short::try_from(kind).unwrap();
-        let lock = libc::flock { l_type: kind, l_whence: 0, l_start: 1 << 20, l_len: 1, l_pid: 0 };
-        // SAFETY: the struct outlives the call.
-        let done = unsafe { libc::fcntl(segment.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-        assert_eq!(done, 0);
-    };
+    let lock = lock_of_the_table(&name);
     let other = queue.subscribe(&workers()).unwrap();
     lock(libc::F_WRLCK);
     let error = other.close().unwrap_err();

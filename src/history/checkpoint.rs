@@ -173,6 +173,18 @@ impl Checkpoints {
         self.safe.extend(written);
     }
 
+    /// Keeps others from changing the subscription table, and the subscriptions' heads where these are not
+    /// their members'.
+    pub(super) fn lock_table(&self, patience: Duration) -> Result<Lock, Error> {
+        let lock = self.segment.lock_file()?;
+        if lock.wait_for(patience, Lock::try_registry)? {
+            return Ok(lock);
+        }
+        let what = "somebody else changes them, and may have been stopped over it; let that go on, or end it, and try again, or do without asking (`ringway log prune --force`)";
+        let source = io::Error::new(io::ErrorKind::TimedOut, what);
+        Err(Error::os(self.segment.name(), "ask the subscriptions of", source))
+    }
+
     /// Writes one, for one who has the lock of the subscription table.
     pub(crate) fn write(
         &mut self,
@@ -236,7 +248,8 @@ impl Checkpoints {
 }
 
 /// The named subscriptions of a queue that are not to miss anything, each with the first message that
-/// it has not settled, and the position that it reads from.
+/// it has not settled, and the position that it reads from. For one who has the lock of the
+/// subscription table.
 pub(super) fn named_of(ring: &Ring) -> impl Iterator<Item = (String, Place)> {
     let all = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
     let in_need = all.filter(|one| one.is_in_place() && one.lag() != Some(Lag::Skip));

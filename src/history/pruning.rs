@@ -96,8 +96,8 @@ impl Archive {
     /// # Errors
     /// [`Error::JournalerAlive`] while somebody appends, [`Error::File`]. [`Error::LogDamaged`] if it
     /// cannot be told how far a subscription has come, or where a file ends that it may need; those of
-    /// [`Queue::open`](crate::Queue::open) if the queue is there and cannot be asked. Nothing is removed
-    /// then.
+    /// [`Queue::open`](crate::Queue::open) if the queue is there and cannot be asked, and [`Error::Os`]
+    /// if somebody else changes its subscriptions for some seconds. Nothing is removed then.
     ///
     /// ```
     /// # use ringway::{Archive, Journal, Queue, QueueOptions};
@@ -168,9 +168,13 @@ impl Archive {
         // Where what somebody may not have read ends.
         let mut until = Place::default();
         for (Excess { file, size, .. }, end) in excess.into_iter().zip(ends) {
-            if !is_forced {
-                // Somebody may need more by now.
-                readers.ask();
+            // Somebody may need more by now.
+            if !is_forced && let Err(error) = readers.ask() {
+                if pruned.removed.is_empty() {
+                    return Err(error);
+                }
+                pruned.failure = Some(error);
+                break;
             }
             if !pruned.kept.is_empty() || !is_forced && readers.need(end) {
                 pruned.kept.push(file.path);
@@ -272,8 +276,8 @@ impl Readers {
         match Self::queue_of(archive) {
             Ok(Some(queue)) => {
                 let mut readers = Self { queue: Some(queue), ..Self::default() };
-                readers.ask();
-                (readers, Ok(()))
+                let asked = readers.ask();
+                (readers, asked)
             }
             found => {
                 let (named, all_read) = checkpoint::named_in(&archive.directory, &archive.log);
@@ -302,11 +306,16 @@ impl Readers {
     }
 
     /// Asks the queue, if it is there, how far they have come by now.
-    fn ask(&mut self) {
-        let Some((mapping, _)) = &self.queue else { return };
+    fn ask(&mut self) -> Result<(), Error> {
+        // Whoever changes them may have files to sync.
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let Some((mapping, checkpoints)) = &self.queue else { return Ok(()) };
+        // TURN: who asks may finish a turn, and is no member, beside whom no head is moved.
+        let _lock = checkpoints.lock_table(PATIENCE)?;
         let ring = mapping.ring();
         self.named = checkpoint::named_of(&ring).collect();
         (self.lowest, self.unnamed) = (ring.lowest_in_journal(), ring.lowest_spilling_member());
+        Ok(())
     }
 
     /// Whether nobody needs anything, nor may before long.

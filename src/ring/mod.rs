@@ -99,7 +99,10 @@
 //! of that sees a later turn too. Who takes a share has seen that by then; an heir sees to it before
 //! it does anything with what it took over, and who opens a share for a dead owner before that. What
 //! is done then may come late: each step replaces a value that occurs once (a count of turns, a
-//! position, a sequence), so that a late one fails.
+//! position, a sequence), so that a late one fails. A head that is moved as a whole may come to where
+//! it was. So nobody finishes a turn but a member of the subscription, who ends a dead member and has
+//! its lock, or who has the lock of the table; and the head is moved by one who has that, and finds
+//! that no member is left.
 //!
 //! **HEAD** (release of the mark, then of the head; acquire load of the head, then acquire loads of
 //! the marks). Messages go one way: from behind the head into a share, where they stay until they

@@ -359,6 +359,48 @@ fn an_heir_has_what_a_share_is_when_it_takes_it_over_however_often_it_was_anothe
     }
 }
 
+/// Why a head is put back only by one who has the lock of the table, and when no member is left: nobody
+/// else finishes turns, and this is what comes of it if somebody does.
+#[test]
+fn who_still_finishes_a_turn_moves_a_head_that_was_put_back() {
+    quiet();
+    let before = memory_with_messages();
+    let begin = subscription(&before.clone().ring());
+    let begin = Place {
+        position: begin.head_position().load(Ordering::Relaxed),
+        sequence: begin.head_sequence().load(Ordering::Relaxed),
+    };
+    let mut moved_by = Vec::new();
+    for steps in 0.. {
+        let mut memory = before.clone();
+        let ring = memory.ring();
+        let subscription = subscription(&ring);
+        let index = ring.allot(member(&ring, 0), subscription.index()).unwrap();
+        // It dies when it has begun its turn.
+        let mut left = 0;
+        while subscription.load_turn().share().is_none() {
+            dies_after(left, || _ = ring.take(&subscription, index, 3, false));
+            left += 1;
+        }
+        let others = ring.clone();
+        stop_after(steps, move || {
+            let subscription = super::sharing::subscription(&others);
+            others.disown(member(&others, 0)).unwrap();
+            others.head(&subscription).unwrap();
+            others.place_head(&subscription, begin);
+        });
+        ring.head(&subscription).unwrap();
+        if stop_no_more() {
+            break;
+        }
+        let found = ring.head(&subscription).unwrap().place;
+        if found != begin {
+            moved_by.push(steps);
+        }
+    }
+    assert!(!moved_by.is_empty());
+}
+
 #[test]
 fn a_ticket_is_of_one_subscription() {
     let mut memory = memory_with_messages();
