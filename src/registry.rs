@@ -351,14 +351,20 @@ impl<'a> Registry<'a> {
 
     /// Frees the shares of a subscription that has no members.
     fn forget_shares(&self, subscription: &Subscription) {
+        let mut is_any_free = false;
         for index in self.ring.used_shares() {
             let share = self.ring.share(index);
             let state = share.load_state();
             // One that is free, or has an owner, may be on its way to another subscription.
             if share.subscription() == Some(subscription.index()) && state.is_open() {
                 share.retire();
-                let _ = share.replace_state(state, state.settle(u32::MAX).owned_by(None));
+                let free = state.settle(u32::MAX).owned_by(None);
+                is_any_free |= share.replace_state(state, free).is_ok();
             }
+        }
+        if is_any_free {
+            // Members of others may have waited for a share to be free.
+            membership::announce_messages(self.ring);
         }
     }
 }

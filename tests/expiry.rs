@@ -8,9 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Received, Sent, Start, Subscribe,
+    AckMode, AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Received, Sent, Start,
+    Subscribe, Wait,
 };
-use support::segment::{CAPACITY, SUBSCRIPTIONS, field, new_queue, options, subscription_offset};
+use support::segment::{
+    CAPACITY, SUBSCRIPTIONS, field, header_word, new_queue, options, subscription_offset,
+};
 use support::{Directory, Name, Peer, assert_message, play, watchdog};
 
 const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -293,4 +296,55 @@ fn what_cannot_expire_so_is_refused() {
     assert!(differs.to_string().contains("its time to expire is 3600s there"), "{differs}");
     // Who asks for nothing gets what there is.
     assert!(!queue.declare(&Subscribe::new().named("workers")).unwrap());
+}
+
+/// By unsubscribing, seeking, or expiring: whoever waits for a free share is called, and need not look
+/// for one.
+#[test]
+fn shares_that_are_free_when_a_subscription_goes_call_who_waits_for_them() {
+    let _alive = watchdog();
+    let ways: [fn(&Queue); 3] = [
+        |queue| queue.unsubscribe("workers").unwrap(),
+        |queue| queue.seek("workers", Start::Newest).unwrap(),
+        |queue| assert_eq!(queue.remove_expired().unwrap(), ["workers"]),
+    ];
+    for go in ways {
+        let name = Name::new("free-shares");
+        let queue = Queue::create(&name, &options().members(2)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let leaving = workers(AT_ONCE).on_lag(Lag::Skip).ack(AckMode::Manual).prefetch(1_000);
+        let mut leaving = queue.subscribe(&leaving).unwrap();
+        loop {
+            // More than half a sector each: no two are in one share.
+            producer.send(&[7; 2_100]).unwrap();
+            let Received::Message(message) = leaving.try_receive().unwrap() else { break };
+            let _ = message.nack_after(HOUR).unwrap();
+        }
+        drop(leaving);
+        let others = Subscribe::new().named("others").from(Start::Oldest).wait(Wait::Park);
+        let mut waiting = queue.subscribe(&others).unwrap();
+        assert_eq!(waiting.try_receive().unwrap(), Received::Empty, "there is a free share");
+        thread::scope(|scope| {
+            let received = scope.spawn(|| waiting.receive().unwrap().message().is_some());
+            // Odd while somebody sleeps; only calls make it another then.
+            let before = loop {
+                let word = data_event(&name);
+                if word % 2 == 1 {
+                    break word;
+                }
+                thread::yield_now();
+            };
+            go(&queue);
+            assert_ne!(data_event(&name), before);
+            assert!(received.join().unwrap());
+        });
+    }
+}
+
+fn data_event(name: &Name) -> u32 {
+    let image = fs::read(name.path()).unwrap();
+    let control = usize::try_from(header_word(&image, "control_offset")).unwrap();
+    let event = field("Control", "data_event");
+    let bytes = &image[control + event.start..][..event.len()];
+    u32::from_le_bytes(bytes.try_into().unwrap())
 }
