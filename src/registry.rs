@@ -220,8 +220,8 @@ impl<'a> Registry<'a> {
     }
 
     fn count_living(&self, subscription: &Subscription) -> Result<u32, Error> {
-        let members: Vec<_> = members_of(self.ring, subscription.index()).collect();
-        membership::count_living(self.ring, &self.lock, &members)
+        let members = || members_of(self.ring, subscription.index());
+        membership::count_living(self.ring, &self.lock, members)
     }
 
     fn find_idle(&self, name: &str) -> Result<Subscription, Error> {

@@ -12,8 +12,10 @@ use ringway::{
     Subscribe, Wait,
 };
 use support::segment::{
-    CAPACITY, SUBSCRIPTIONS, field, header_word, new_queue, options, subscription_offset,
+    CAPACITY, SUBSCRIPTIONS, field, header_word, new_queue, options, size_of_part,
+    subscription_offset,
 };
+use support::trace::{Traced, followed};
 use support::{Directory, Name, Peer, assert_message, play, watchdog};
 
 const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -23,12 +25,19 @@ const PAYLOAD: [u8; 1_000] = [7; 1_000];
 
 #[test]
 fn peer() {
-    play(&[("join", |arguments| {
-        let queue = Queue::open(arguments[0]).unwrap();
-        let _member = queue.subscribe(&workers(LITTLE)).unwrap();
-        support::say("joined");
-        support::stop_here();
-    })]);
+    play(&[("join", join), ("unsubscribe", unsubscribe)]);
+}
+
+fn join(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let _member = queue.subscribe(&workers(LITTLE)).unwrap();
+    support::say("joined");
+    support::stop_here();
+}
+
+fn unsubscribe(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    followed(|| _ = queue.unsubscribe("workers"));
 }
 
 fn workers(expires_after: Duration) -> Subscribe {
@@ -347,4 +356,33 @@ fn data_event(name: &Name) -> u32 {
     let event = field("Control", "data_event");
     let bytes = &image[control + event.start..][..event.len()];
     u32::from_le_bytes(bytes.try_into().unwrap())
+}
+
+#[test]
+fn who_takes_a_dead_members_place_at_once_is_no_member_of_what_is_to_go() {
+    let _alive = watchdog();
+    let name = Name::new("dead-place");
+    let queue = Queue::create(&name, &options().members(1)).unwrap();
+    let mut dead = Peer::start("join", &[&name]);
+    dead.await_word("joined");
+    dead.kill();
+    let image = fs::read(name.path()).unwrap();
+    let map =
+        usize::try_from(header_word(&image, "control_offset")).unwrap() + size_of_part("Control");
+    let segment = fs::File::open(name.path()).unwrap();
+    let is_free = || {
+        let mut members = [0];
+        segment.read_exact_at(&mut members, map as u64).unwrap();
+        members == [0]
+    };
+    assert!(!is_free());
+    let remover = Traced::start("unsubscribe", &[&name]);
+    let mut other = None;
+    while remover.step() {
+        if other.is_none() && is_free() {
+            // As soon as whoever found the dead has given up its place.
+            other = queue.subscribe(&Subscribe::new()).ok();
+        }
+    }
+    assert!(other.is_some() && names(&queue).is_empty());
 }

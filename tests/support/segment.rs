@@ -47,7 +47,7 @@ pub(crate) fn header_word(image: &[u8], name: &str) -> u64 {
     u64::from_le_bytes(image[header(name)].try_into().expect("a field of 8 bytes"))
 }
 
-fn size_of_part(part: &str) -> usize {
+pub(crate) fn size_of_part(part: &str) -> usize {
     layout::fields().filter(|field| field.part == part).map(|field| field.size).sum()
 }
 
