@@ -8,16 +8,25 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::thread;
 use std::time::Duration;
 
-use ringway::{AckMode, Consumer, Error, Nacked, Queue, QueueOptions, Received, Start, Subscribe};
+use ringway::{
+    AckMode, Acked, Consumer, Error, Nacked, Queue, QueueOptions, Received, Start, Subscribe,
+};
+use support::segment::{field, share_offset};
+use support::trace::{Traced, followed};
 use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
 
 #[test]
 fn peer() {
-    play(&[("refuse", refuse), ("drop odd ones", drop_odd_ones), ("write-little", write_little)]);
+    play(&[
+        ("refuse", refuse),
+        ("drop odd ones", drop_odd_ones),
+        ("write-little", write_little),
+        ("reject", reject),
+    ]);
 }
 
 /// Whatever they refuse once is a dead letter.
@@ -397,4 +406,72 @@ fn a_message_that_fails_again_after_its_letter_was_dropped_has_another_letter() 
     let mut consumer = queue.subscribe(&workers()).unwrap();
     assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
     assert_eq!(letters(&queue).0, BTreeMap::from([(0, 1)]));
+}
+
+/// Whoever is too slow with them loses what it has.
+fn lessees() -> Subscribe {
+    let lessees = Subscribe::new().named("workers").from(Start::Oldest).ack(AckMode::Manual);
+    lessees.ack_within(Duration::from_millis(2))
+}
+
+/// Gives its second message up, followed.
+fn reject(arguments: &[&str]) {
+    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&lessees()).unwrap();
+    assert_eq!(next_of(&mut consumer).ack().unwrap(), Acked::Done);
+    assert_eq!(next_of(&mut consumer).sequence(), 1);
+    followed(|| {
+        say(consumer.reject(1).map_or_else(|error| error.to_string(), |done| format!("{done:?}")));
+    });
+}
+
+/// At instructions in between, from when it has shown that it is at work until it writes the letter, and
+/// each time for longer than its lease and a lap.
+#[test]
+fn who_is_stopped_while_it_gives_a_message_up_writes_no_letter_of_another() {
+    const STEPS: u64 = 97;
+    let _alive = watchdog();
+    let mut outcomes = BTreeMap::new();
+    for stop in 0..60 {
+        let name = Name::new("stopped");
+        let directory = Directory::new(&name);
+        let options = QueueOptions::new().capacity(64 << 10).members(4);
+        let queue = Queue::create(&name, &options.history(directory.path())).unwrap();
+        let mut producer = queue.producer().unwrap();
+        producer.send(b"acknowledged").unwrap();
+        producer.send(&payload(1)).unwrap();
+        let mut slow = Traced::start("reject", &[&name]);
+        let progress = progress_of_first_share(&name);
+        let before = progress();
+        while progress() == before {
+            assert!(slow.step());
+        }
+        (0..stop * STEPS).for_each(|_| assert!(slow.step()));
+        let mut heir = queue.subscribe(&lessees()).unwrap();
+        let is_settled = || queue.info().unwrap().subscriptions[0].lag_messages == Some(0);
+        while !is_settled() || producer.next_sequence() < 130 {
+            if let Received::Message(message) = heir.try_receive().unwrap() {
+                let _ = message.ack().unwrap();
+            } else if is_settled() {
+                producer.send(&[7; 1000]).unwrap();
+            }
+        }
+        slow.go_on();
+        let outcome = slow.hear();
+        assert!(["Done", "Late"].contains(&&*outcome), "stop {stop}: {outcome}");
+        let (times, _) = letters(&queue);
+        assert!(times.keys().all(|&sequence| sequence == 1), "stop {stop}: {times:?}");
+        *outcomes.entry(outcome).or_insert(0) += 1;
+    }
+    eprintln!("{outcomes:?}");
+    assert!(outcomes["Late"] > 30, "{outcomes:?}");
+}
+
+fn progress_of_first_share(name: &Name) -> impl Fn() -> [u8; 4] + use<> {
+    let place = share_offset(name, 0) + field("Share", "progress").start;
+    let segment = fs::File::open(name.path()).unwrap();
+    move || {
+        let mut progress = [0; 4];
+        segment.read_exact_at(&mut progress, place as u64).unwrap();
+        progress
+    }
 }

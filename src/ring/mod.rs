@@ -119,7 +119,9 @@
 //! and what is settled is one word. Where nobody may take a share from a living owner, the owner
 //! just stores it; who takes over from a dead one has the kernel between them. Where somebody may,
 //! both swap, from the word that they have seen: of an ack and a taking over at the same time one
-//! fails. An owner's count of deliveries comes before its next word of the share.
+//! fails. What an owner read of the share's messages before a swap that succeeds was whole: whoever
+//! takes it over after that has those loads behind it, and so has the writer that overwrites. An
+//! owner's count of deliveries comes before its next word of the share.
 //!
 //! A writer that takes over from a dead one has the kernel between them: the dead one's lock is
 //! released after its last store, and taken before the next one's first load.

@@ -250,13 +250,18 @@ impl Desk {
         buffer: &mut Buffer,
     ) -> Result<Option<Whereabouts>, Error> {
         let found = self.find(portion, number, buffer);
-        if found.is_err() && self.has_lease() {
-            portion.look_after();
-            if portion.is_lost() {
-                return Ok(None);
-            }
+        if found.is_err() && !self.is_still_own(portion) {
+            return Ok(None);
         }
         found.map(Some)
+    }
+
+    /// [`Self::show_progress`], for one who does not have the lock. If so, what it has read of the share
+    /// was its own: see PASS.
+    fn is_still_own(&self, portion: &Portion) -> bool {
+        // An acker may have changed the state there, and not yet what is known of it here.
+        let _shown = self.shown();
+        self.show_progress(portion)
     }
 
     /// Looks for a message of a share, wherever it is by now.
@@ -309,6 +314,7 @@ impl Desk {
         let copy = buffer.copy(&self.ring, span);
         let position = portion.position_of(span, &self.ring);
         let gone = match self.terms.lag {
+            // Unless another member has had it, which comes out when the state is changed.
             Lag::Hold => false,
             Lag::Skip => self.ring.is_below_floor(position),
             Lag::Spill => self.ring.has_left(Some(Lag::Spill), position),
@@ -316,19 +322,18 @@ impl Desk {
         (!gone).then_some(copy)
     }
 
-    /// Writes the dead letter of a message; tells what is missed, if it is gone.
+    /// Writes the dead letter of a message, if that is there; nothing if the share has passed on to
+    /// another member.
     pub(super) fn write_letter(
         &self,
         portion: &Portion,
         number: u32,
         reason: Reason,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Whereabouts>, Error> {
         let mut buffer = Buffer::default();
-        let copy = match self.find(portion, number, &mut buffer)? {
-            Whereabouts::Message { span, is_copy: true } => span,
-            Whereabouts::Message { span, is_copy: false } => buffer.copy(&self.ring, span),
-            Whereabouts::Gone { to } => return Ok(Some(to)),
-        };
+        let found = self.find_own(portion, number, &mut buffer)?;
+        let Some(Whereabouts::Message { span, is_copy }) = found else { return Ok(found) };
+        let copy = if is_copy { span } else { buffer.copy(&self.ring, span) };
         let letter = Letter {
             sequence: portion.extent().begin.sequence + u64::from(number),
             key_hash: buffer.key_hash(copy),
@@ -338,11 +343,17 @@ impl Desk {
         };
         if let Some(file) = &self.dead_letters {
             // Whoever had it before may have died between the letter and the settling.
-            if reason == Reason::Refused || !file.has_on_disk(letter.sequence)? {
+            let is_there = reason != Reason::Refused && file.has_on_disk(letter.sequence)?;
+            // What was copied when others were done with it may be anything. And from here on there is the
+            // time of a lease to write it.
+            if !self.is_still_own(portion) {
+                return Ok(None);
+            }
+            if !is_there {
                 file.append(&letter)?;
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 

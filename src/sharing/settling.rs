@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Work;
-use super::desk::{Desk, Shown};
+use super::desk::{Desk, Shown, Whereabouts};
 use super::portion::{Portion, bit};
 use crate::error::Error;
 use crate::history::Reason;
@@ -190,13 +190,25 @@ impl<'a> Settler<'a> {
         let written = self.desk.write_letter(portion, number, Reason::Refused);
         let settling = self.begin()?;
         portion.set_busy(number, false);
-        let is_gone = written?.is_some();
+        let written = match written {
+            // What is wrong with a message that others have by now is for them to tell.
+            Err(_) if !self.desk.show_progress(portion) => None,
+            written => written?,
+        };
         portion.set_lent(portion.lent() & !bit(number));
-        let is_buried = !is_gone && self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
-        if is_gone && self.work.is_none() {
-            // Only the receiver can tell what is missed, and it may sleep.
-            announce_messages(&self.desk.ring);
-        }
+        let is_buried = match written {
+            Some(Whereabouts::Message { .. }) => {
+                self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number))
+            }
+            Some(Whereabouts::Gone { .. }) => {
+                if self.work.is_none() {
+                    // Only the receiver can tell what is missed, and it may sleep.
+                    announce_messages(&self.desk.ring);
+                }
+                false
+            }
+            None => false,
+        };
         self.pass_on(&settling, portion);
         Ok(if is_buried { Acked::Done } else { Acked::Late })
     }

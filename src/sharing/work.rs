@@ -392,8 +392,7 @@ impl Work {
             }
             let is_last = desk.is_last_delivery(portion.deliveries(number));
             let found = if is_last {
-                let gone = desk.write_letter(portion, number, Reason::Unacknowledged);
-                gone.map(|gone| gone.map(|to| Whereabouts::Gone { to }))
+                desk.write_letter(portion, number, Reason::Unacknowledged)
             } else {
                 desk.find_own(portion, number, buffer)
             };
@@ -409,13 +408,13 @@ impl Work {
                 found => found?,
             };
             let (span, is_copy) = match found {
+                Some(Whereabouts::Message { .. }) if is_last => {
+                    desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                    continue;
+                }
                 Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
                 Some(Whereabouts::Gone { to }) => {
                     return Ok(desk.miss(portion, number, to).map(Read::from));
-                }
-                None if is_last => {
-                    desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
-                    continue;
                 }
                 None => break,
             };

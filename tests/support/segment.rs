@@ -62,6 +62,12 @@ fn shares(image: &[u8]) -> (usize, usize) {
     (number("control_offset") + number("control_size") - count * size_of_part("Share"), count)
 }
 
+/// Where an entry of the share table begins.
+pub(crate) fn share_offset(name: &str, share: usize) -> usize {
+    let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");
+    shares(&image).0 + share * size_of_part("Share")
+}
+
 /// Where a member's line begins, in front of the shares.
 pub(crate) fn member_offset(name: &str, member: u32) -> usize {
     let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");

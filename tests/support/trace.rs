@@ -39,6 +39,17 @@ impl Traced {
         }
     }
 
+    /// Lets it do the rest of what was to be followed.
+    pub(crate) fn go_on(&self) {
+        self.request(libc::PTRACE_CONT);
+        assert_eq!(self.await_stop(), libc::SIGSTOP);
+    }
+
+    /// What it says.
+    pub(crate) fn hear(&mut self) -> String {
+        self.peer.hear()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.peer.id()
     }
