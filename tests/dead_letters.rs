@@ -8,14 +8,14 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::thread;
 use std::time::Duration;
 
 use ringway::{
     AckMode, Acked, Consumer, Error, Nacked, Queue, QueueOptions, Received, Start, Subscribe,
 };
-use support::segment::{field, share_offset};
+use support::segment::progress_of;
 use support::trace::{Traced, followed};
 use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
 
@@ -440,7 +440,7 @@ fn who_is_stopped_while_it_gives_a_message_up_writes_no_letter_of_another() {
         producer.send(b"acknowledged").unwrap();
         producer.send(&payload(1)).unwrap();
         let mut slow = Traced::start("reject", &[&name]);
-        let progress = progress_of_first_share(&name);
+        let progress = progress_of(&name, 0);
         let before = progress();
         while progress() == before {
             assert!(slow.step());
@@ -464,14 +464,4 @@ fn who_is_stopped_while_it_gives_a_message_up_writes_no_letter_of_another() {
     }
     eprintln!("{outcomes:?}");
     assert!(outcomes["Late"] > 30, "{outcomes:?}");
-}
-
-fn progress_of_first_share(name: &Name) -> impl Fn() -> [u8; 4] + use<> {
-    let place = share_offset(name, 0) + field("Share", "progress").start;
-    let segment = fs::File::open(name.path()).unwrap();
-    move || {
-        let mut progress = [0; 4];
-        segment.read_exact_at(&mut progress, place as u64).unwrap();
-        progress
-    }
 }

@@ -10,10 +10,17 @@ use ringway::{
     AckMode, Acked, Consumer, Lag, Message, Nacked, Producer, Queue, QueueOptions, Received, Sent,
     Start, Subscribe, Wait,
 };
-use support::{Directory, Name, watchdog};
+use support::segment::progress_of;
+use support::trace::{Traced, followed};
+use support::{Directory, Name, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const LEASE: Duration = Duration::from_millis(30);
+
+#[test]
+fn peer() {
+    play(&[("receive", receive)]);
+}
 
 fn options() -> QueueOptions {
     QueueOptions::new().capacity(CAPACITY).members(8)
@@ -299,4 +306,60 @@ fn the_progress_of_who_is_too_late_is_not_that_of_its_heir() {
         }
     };
     assert_eq!(delivery, 3);
+}
+
+fn lessees() -> Subscribe {
+    workers().ack_within(Duration::from_millis(2))
+}
+
+/// Receives what is left of another member's share, the second one followed.
+fn receive(arguments: &[&str]) {
+    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&lessees()).unwrap();
+    assert_eq!(next(&mut consumer).ack().unwrap(), Acked::Done);
+    followed(|| match consumer.try_receive().unwrap() {
+        Received::Message(message) => {
+            assert_eq!(message.sequence(), 1);
+            say(message.delivery());
+        }
+        received => say(format!("{received:?}")),
+    });
+}
+
+/// At instructions in between, after it has shown for the last time but one that it is at work, and each
+/// time for longer than its lease.
+#[test]
+fn who_is_stopped_while_it_is_given_a_message_does_not_have_it_when_others_had_it_as_new() {
+    const STEPS: u64 = 29;
+    let _watchdog = watchdog();
+    let mut seen = Vec::new();
+    for stop in 0..40 {
+        let name = Name::new("given");
+        let (queue, mut producer) = new_queue(&name);
+        (0..2).for_each(|_| _ = producer.send(b"work").unwrap());
+        let mut before = queue.subscribe(&lessees()).unwrap();
+        assert_eq!(next(&mut before).sequence(), 0);
+        drop(before);
+        let mut slow = Traced::start("receive", &[&name]);
+        let progress = progress_of(&name, 0);
+        for _ in 0..2 {
+            let before = progress();
+            while progress() == before {
+                assert!(slow.step());
+            }
+        }
+        (0..stop * STEPS).for_each(|_| assert!(slow.step()));
+        let mut heir = queue.subscribe(&lessees()).unwrap();
+        let message = next(&mut heir);
+        let delivery = message.delivery();
+        assert_eq!((message.sequence(), message.ack().unwrap()), (1, Acked::Done));
+        // What its share was is another one by now.
+        producer.send(b"more").unwrap();
+        assert_eq!(next(&mut heir).ack().unwrap(), Acked::Done);
+        slow.go_on();
+        let outcome = slow.hear();
+        let is_counted = outcome == "1" && delivery == 2;
+        assert!(is_counted || outcome == "Empty", "stop {stop}: {outcome}, and {delivery}");
+        seen.push((outcome, delivery));
+    }
+    assert!(seen.contains(&("Empty".to_owned(), 1)), "{seen:?}");
 }

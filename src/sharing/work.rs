@@ -422,6 +422,10 @@ impl Work {
                 break;
             }
             portion.hand_out_again(number);
+            // Behind the count: else others might have had the message as new since, and it be handed out.
+            if !desk.show_progress(portion) {
+                break;
+            }
             if let Some(shown) = &mut shown {
                 self.show_lent(shown, portion);
             }
