@@ -262,7 +262,7 @@ impl Subscribe {
 
     /// How long a message that was refused ([`Message::nack`](crate::Message::nack)) waits before
     /// it is delivered again: `first` after the first delivery, then each time `factor` times as
-    /// long, but no longer than `max`. Not at all until set. *Of the subscription.*
+    /// long, but no longer than `max`, and 49 days at most. Not at all until set. *Of the subscription.*
     ///
     /// A message that waits holds the producer, if the subscription is of that kind, once it is a
     /// whole ring behind.

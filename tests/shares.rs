@@ -172,6 +172,22 @@ fn a_pause_counts_from_the_refusal() {
 }
 
 #[test]
+fn no_pause_is_longer_than_whoever_has_the_message_next_would_keep_it() {
+    const LONGEST: Duration = Duration::from_millis(u32::MAX as u64 - 1);
+    let _watchdog = watchdog();
+    let name = Name::new("longest");
+    let (queue, mut producer) = new_queue(&name);
+    let year = Duration::from_secs(365 * 86_400);
+    let mut one = queue.subscribe(&workers().backoff(year, 1.0, year).prefetch(1)).unwrap();
+    producer.send(b"refused").unwrap();
+    producer.send(b"for a time").unwrap();
+    assert_eq!(next(&mut one).sequence(), 0);
+    assert_eq!(one.nack(0).unwrap(), Nacked::Retry(LONGEST));
+    assert_eq!(next(&mut one).sequence(), 1);
+    assert_eq!(one.nack_after(1, year).unwrap(), Nacked::Retry(LONGEST));
+}
+
+#[test]
 fn the_last_acknowledgement_of_a_share_makes_room_at_once() {
     let _watchdog = watchdog();
     let name = Name::new("room");
@@ -329,10 +345,10 @@ fn receive(arguments: &[&str]) {
 /// time for longer than its lease.
 #[test]
 fn who_is_stopped_while_it_is_given_a_message_does_not_have_it_when_others_had_it_as_new() {
-    const STEPS: u64 = 29;
+    const STEPS: u64 = 47;
     let _watchdog = watchdog();
     let mut seen = Vec::new();
-    for stop in 0..40 {
+    for stop in 0..24 {
         let name = Name::new("given");
         let (queue, mut producer) = new_queue(&name);
         (0..2).for_each(|_| _ = producer.send(b"work").unwrap());

@@ -150,7 +150,9 @@ pub(crate) use self::keeping::Keeps;
 pub(crate) use self::members::{Member, MemberIndex};
 pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read};
 pub(crate) use self::run::{Run, Span};
-pub(crate) use self::shares::{Extent, Share, ShareIndex, ShareKeys, State, Take, short_key};
+pub(crate) use self::shares::{
+    Extent, PAUSE_MAX, Share, ShareIndex, ShareKeys, State, Take, short_key,
+};
 pub(crate) use self::start::{Begin, StartError};
 pub(crate) use self::subscriptions::{Head, Subscription, SubscriptionIndex};
 pub(crate) use self::write_side::{Staging, Writer};

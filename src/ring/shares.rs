@@ -87,6 +87,8 @@ pub(crate) enum Take {
     Behind(Head),
 }
 
+/// The longest that a message waits, as far as that can be written down.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(u32::MAX as u64 - 1);
 /// The highest bit of a ticket: the head has passed the share.
 const PASSED: u64 = 1 << 63;
 /// The ticket of a share whose owner is done with it. No turn has that one.
@@ -768,7 +770,8 @@ impl Share {
     pub(crate) fn set_pause(&self, index: u32, pause: Option<Duration>) -> Option<Duration> {
         let milliseconds = |pause: Duration| pause.as_nanos().div_ceil(1_000_000);
         let milliseconds = pause
-            .map(|pause| u32::try_from(milliseconds(pause)).unwrap_or(u32::MAX).min(u32::MAX - 1));
+            .map(|pause| pause.min(PAUSE_MAX))
+            .map(|pause| u32::try_from(milliseconds(pause)).unwrap_or(u32::MAX - 1));
         let code = milliseconds.map_or(0, |milliseconds| 1 + milliseconds);
         // Relaxed: as in `pause`.
         self.word32(word::pause(index)).store(code, Ordering::Relaxed);

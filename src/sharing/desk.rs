@@ -17,7 +17,9 @@ use crate::history::{Backlog, DeadLetterFile, Fetched, Letter, Reason};
 use crate::layout::{self, Word64};
 use crate::membership::{announce_messages, announce_room};
 use crate::registry::Terms;
-use crate::ring::{Buffer, Lag, Member, MemberIndex, Ring, ShareIndex, Span, State, Subscription};
+use crate::ring::{
+    Buffer, Lag, Member, MemberIndex, PAUSE_MAX, Ring, ShareIndex, Span, State, Subscription,
+};
 use crate::segment::{Lock, Mapping, Segment};
 use crate::subscribe::AckMode;
 use crate::sync::{AtomicU32, Ordering, fence};
@@ -481,6 +483,7 @@ impl Desk {
         let backoff = self.terms.backoff;
         let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
         let pause = backoff.first.as_secs_f64() * backoff.factor.powi(times);
-        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max)
+        // What cannot be written down would be shorter for whoever has the message next.
+        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max).min(PAUSE_MAX)
     }
 }
