@@ -686,7 +686,9 @@ proptest! {
         let places = servers + more;
         let now = loss(load, places);
         prop_assert!((0.0..1.0).contains(&now));
-        prop_assert!(loss(load, places + 1) <= now && loss(load * 1.01, places) >= now);
+        // At heavy loads one place more takes less away than numbers are rounded by.
+        prop_assert!(loss(load, places + 1) <= now * (1.0 + 1e-12));
+        prop_assert!(loss(load * 1.01, places) >= now);
     }
 
     #[test]
