@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 
+use ringway::workload::MachineClock;
 use serde_json::Value;
 
-use crate::bench::document::warning;
+use crate::bench::document::{float, warning};
+use crate::bench::loads::{Faults, Outcome};
+use crate::model::{number, time};
 use crate::output;
 
 /// What it is about: those of several loads that are about the same are told as one, whatever
@@ -37,6 +40,155 @@ impl Caution {
 
     pub fn value(&self) -> Value {
         warning(&self.what, self.remedy)
+    }
+}
+
+impl Outcome {
+    /// What is not to be relied on, and what to do.
+    pub fn cautions(&self) -> Vec<Caution> {
+        const LATE_SHARE_MAX: f64 = 0.05;
+        const RATE_OFF_MAX: f64 = 0.05;
+        const FEW: u64 = 10_000;
+        let Self { case, offered, .. } = self;
+        let account = self.account();
+        let mut cautions = Vec::new();
+        cautions.extend(self.fault_caution());
+        let gap_ns = 1e9 / case.rate_per_s;
+        let service_ns = account.service_mean_ns.max(1000.0);
+        if offered.late_mean_ns > LATE_SHARE_MAX * service_ns.max(gap_ns.min(1e6)) {
+            cautions.push(Caution::new(
+                About::LateGenerator,
+                format_args!(
+                    "the generator was {} late on average, {} at most",
+                    time(offered.late_mean_ns),
+                    time(float(offered.late_max_ns))
+                ),
+                if case.has_work() {
+                    "that is in the waits: give it a processor of its own (--pin), or longer --service"
+                } else {
+                    "that is in the waits: give it a processor of its own (--pin), or take a lower rate"
+                },
+            ));
+        }
+        let off = account.achieved_rate_per_s / case.rate_per_s;
+        if !(1.0 - RATE_OFF_MAX..1.0 + RATE_OFF_MAX).contains(&off) {
+            cautions.push(Caution::new(
+                About::Rate,
+                format_args!(
+                    "the rate was {} a second instead of {}",
+                    number(account.achieved_rate_per_s),
+                    number(case.rate_per_s)
+                ),
+                if offered.held > 0 {
+                    "messages waited for a place with the producer: take a lower rate, or more places"
+                } else {
+                    "run longer (-d), or at a lower rate"
+                },
+            ));
+        }
+        if account.measured.messages < FEW {
+            let measured = account.measured.messages;
+            cautions.push(Caution::new(
+                About::FewMessages,
+                format_args!("{measured} messages are few: percentiles end early"),
+                "run longer (-d)",
+            ));
+        }
+        cautions.extend(self.interval_caution());
+        cautions.extend(self.work_cautions());
+        cautions
+    }
+
+    /// Of whichever run: a run in the middle without faults does not undo those of others.
+    fn fault_caution(&self) -> Option<Caution> {
+        let Faults { lost, doubled, late } = self.faults;
+        let together = match self.runs.len() {
+            1 => String::new(),
+            runs => format!(", in all {runs} runs together"),
+        };
+        (self.faults() > 0).then(|| {
+            Caution::new(
+                About::Faults,
+                format_args!(
+                    "{lost} messages were lost, {doubled} came twice, {late} came too late{together}"
+                ),
+                "no queue of ours does that: please report it, with the run's JSON",
+            )
+        })
+    }
+
+    /// That intervals do not hold, or are not there because they would not.
+    fn interval_caution(&self) -> Option<Caution> {
+        let scenario = self.case.scenario(self.case.busiest()).ok()?;
+        let moments = self.accounts.iter().map(|it| it.measured.finite_moments()).min();
+        let no_help = "a longer run does not help: compare percentiles instead";
+        Some(match moments.unwrap_or(3) {
+            ..=1 => Caution::new(
+                About::NoInterval,
+                "service without a variance leaves no figure an interval that holds",
+                no_help,
+            ),
+            2 => Caution::new(
+                About::NoInterval,
+                "service without a third moment leaves waits without a variance, and so without an interval that holds",
+                no_help,
+            ),
+            _ if self.runs.len() == 1 && self.account().measured.is_short_for(&scenario) => {
+                Caution::new(
+                    About::ShortRun,
+                    "the run was short for its load, so that its intervals hold less often than they say",
+                    "bench load and bench sweep can run longer (-d), or several times (--runs)",
+                )
+            }
+            _ => return None,
+        })
+    }
+
+    /// Those of them that are about what the servers did.
+    fn work_cautions(&self) -> Vec<Caution> {
+        const LONGER_MAX: f64 = 1.05;
+        const STALLED_SHARE_MAX: f64 = 0.01;
+        let (case, account) = (&self.case, self.account());
+        let mut cautions = Vec::new();
+        let drawn_ns = account.drawn_mean_ns;
+        if drawn_ns > 0.0 && account.service_mean_ns > LONGER_MAX * drawn_ns {
+            cautions.push(Caution::new(
+                About::LongWork,
+                format_args!(
+                    "work took {} on average instead of {}",
+                    time(account.service_mean_ns),
+                    time(drawn_ns)
+                ),
+                "the load was higher than asked for: longer --service, or a quieter machine",
+            ));
+        }
+        let awake_ns = float(MachineClock::WAKE_EARLY_NS);
+        if case.sleeps && drawn_ns > 0.0 && drawn_ns < awake_ns {
+            cautions.push(Caution::new(
+                About::ShortSleeps,
+                format_args!(
+                    "servers were to sleep, but look at the time for the last {} of each work, which \
+                     took {} on average",
+                    time(awake_ns),
+                    time(account.service_mean_ns)
+                ),
+                "ends that share processors keep them from each other: longer --service",
+            ));
+        }
+        let length_ns = float(case.length_ns().max(1));
+        if float(account.stalls_total_ns) > STALLED_SHARE_MAX * length_ns {
+            cautions.push(Caution::new(
+                About::HeldUp,
+                format_args!(
+                    "servers were held up {} times for 50 us or more, {} in all, {} at most",
+                    account.stalls,
+                    time(float(account.stalls_total_ns)),
+                    time(float(account.stalls_max_ns))
+                ),
+                "others use the processors: ringway doctor measures how much",
+            ));
+        }
+        cautions
     }
 }
 

@@ -5,20 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use ringway::Wait;
 use ringway::workload::{
-    Account, Arrival, Bound, Broadcast, Figures, MachineClock, Measured, Offered, PERCENTILES,
-    Plan, Prediction, Record, Scenario, Service, WhenFull, account, predict, replay,
-    replay_broadcast,
+    Account, Arrival, Bound, Broadcast, Figures, Measured, Offered, PERCENTILES, Plan, Prediction,
+    Record, Scenario, Service, WhenFull, account, predict, replay, replay_broadcast,
 };
 use serde_json::{Map, Value, json};
 
-use crate::bench::cautions::{About, Caution};
 use crate::bench::document::{CONFIDENCE, Times, finite, float, half_width_of, ratio_of};
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
 use crate::bench::role::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::setting::{Setting, nanoseconds};
 use crate::failure::Failure;
-use crate::model::{number, time};
+use crate::model::number;
 
 /// One load to run.
 #[derive(Clone, Debug)]
@@ -43,23 +41,23 @@ pub struct Outcome {
     pub case: Case,
     pub offered: Offered,
     /// Of all servers together; of a broadcast, of each consumer.
-    accounts: Vec<Account>,
+    pub accounts: Vec<Account>,
     /// What each consumer used of its processor.
     cpu_shares: Vec<f64>,
     producer_cpu_share: f64,
     pub began: SystemTime,
     /// This run as one of all runs of its load.
-    runs: Vec<Value>,
+    pub runs: Vec<Value>,
     /// Of all these runs together.
-    faults: Faults,
+    pub faults: Faults,
 }
 
 /// Messages that are gone though they had a place, came twice, or too late.
 #[derive(Clone, Copy, Debug, Default)]
-struct Faults {
-    lost: u64,
-    doubled: u64,
-    late: u64,
+pub struct Faults {
+    pub lost: u64,
+    pub doubled: u64,
+    pub late: u64,
 }
 
 impl Faults {
@@ -77,7 +75,7 @@ impl Faults {
 }
 
 impl Case {
-    fn has_work(&self) -> bool {
+    pub fn has_work(&self) -> bool {
         self.services.iter().any(|service| *service != Service::none())
     }
 
@@ -85,7 +83,7 @@ impl Case {
         nanoseconds(self.warm_up)
     }
 
-    fn length_ns(&self) -> u64 {
+    pub fn length_ns(&self) -> u64 {
         self.warm_up_ns().saturating_add(nanoseconds(self.duration))
     }
 
@@ -130,7 +128,7 @@ impl Case {
 
     /// The consumer that the figures are of, in all runs: of a broadcast the one whose work takes
     /// longest on average, of several the first.
-    fn busiest(&self) -> usize {
+    pub fn busiest(&self) -> usize {
         let consumers = if self.broadcast { self.consumers } else { 1 };
         let mean_ns = |consumer: usize| self.service_of(consumer).mean_ns();
         let longest =
@@ -139,7 +137,7 @@ impl Case {
     }
 
     /// Servers that share, as theory knows them; for a broadcast the given consumer by itself.
-    fn scenario(&self, consumer: usize) -> Result<Scenario, Failure> {
+    pub fn scenario(&self, consumer: usize) -> Result<Scenario, Failure> {
         let service = self.service_of(consumer);
         let (servers, bound) =
             if self.broadcast { (1, None) } else { (self.consumers, self.bound) };
@@ -529,153 +527,6 @@ impl Outcome {
                 Ok(map.into())
             })
             .collect()
-    }
-
-    /// That intervals do not hold, or are not there because they would not.
-    fn interval_caution(&self) -> Option<Caution> {
-        let scenario = self.case.scenario(self.case.busiest()).ok()?;
-        let moments = self.accounts.iter().map(|it| it.measured.finite_moments()).min();
-        let no_help = "a longer run does not help: compare percentiles instead";
-        Some(match moments.unwrap_or(3) {
-            ..=1 => Caution::new(
-                About::NoInterval,
-                "service without a variance leaves no figure an interval that holds",
-                no_help,
-            ),
-            2 => Caution::new(
-                About::NoInterval,
-                "service without a third moment leaves waits without a variance, and so without an interval that holds",
-                no_help,
-            ),
-            _ if self.runs.len() == 1 && self.account().measured.is_short_for(&scenario) => {
-                Caution::new(
-                    About::ShortRun,
-                    "the run was short for its load, so that its intervals hold less often than they say",
-                    "bench load and bench sweep can run longer (-d), or several times (--runs)",
-                )
-            }
-            _ => return None,
-        })
-    }
-
-    /// What is not to be relied on, and what to do.
-    pub fn cautions(&self) -> Vec<Caution> {
-        const LATE_SHARE_MAX: f64 = 0.05;
-        const RATE_OFF_MAX: f64 = 0.05;
-        const FEW: u64 = 10_000;
-        let Self { case, offered, .. } = self;
-        let account = self.account();
-        let mut cautions = Vec::new();
-        cautions.extend(self.fault_caution());
-        let gap_ns = 1e9 / case.rate_per_s;
-        let service_ns = account.service_mean_ns.max(1000.0);
-        if offered.late_mean_ns > LATE_SHARE_MAX * service_ns.max(gap_ns.min(1e6)) {
-            cautions.push(Caution::new(
-                About::LateGenerator,
-                format_args!(
-                    "the generator was {} late on average, {} at most",
-                    time(offered.late_mean_ns),
-                    time(float(offered.late_max_ns))
-                ),
-                if case.has_work() {
-                    "that is in the waits: give it a processor of its own (--pin), or longer --service"
-                } else {
-                    "that is in the waits: give it a processor of its own (--pin), or take a lower rate"
-                },
-            ));
-        }
-        let off = account.achieved_rate_per_s / case.rate_per_s;
-        if !(1.0 - RATE_OFF_MAX..1.0 + RATE_OFF_MAX).contains(&off) {
-            cautions.push(Caution::new(
-                About::Rate,
-                format_args!(
-                    "the rate was {} a second instead of {}",
-                    number(account.achieved_rate_per_s),
-                    number(case.rate_per_s)
-                ),
-                if offered.held > 0 {
-                    "messages waited for a place with the producer: take a lower rate, or more places"
-                } else {
-                    "run longer (-d), or at a lower rate"
-                },
-            ));
-        }
-        if account.measured.messages < FEW {
-            let measured = account.measured.messages;
-            cautions.push(Caution::new(
-                About::FewMessages,
-                format_args!("{measured} messages are few: percentiles end early"),
-                "run longer (-d)",
-            ));
-        }
-        cautions.extend(self.interval_caution());
-        cautions.extend(self.work_cautions());
-        cautions
-    }
-
-    /// Of whichever run: a run in the middle without faults does not undo those of others.
-    fn fault_caution(&self) -> Option<Caution> {
-        let Faults { lost, doubled, late } = self.faults;
-        let together = match self.runs.len() {
-            1 => String::new(),
-            runs => format!(", in all {runs} runs together"),
-        };
-        (self.faults() > 0).then(|| {
-            Caution::new(
-                About::Faults,
-                format_args!(
-                    "{lost} messages were lost, {doubled} came twice, {late} came too late{together}"
-                ),
-                "no queue of ours does that: please report it, with the run's JSON",
-            )
-        })
-    }
-
-    /// Those of them that are about what the servers did.
-    fn work_cautions(&self) -> Vec<Caution> {
-        const LONGER_MAX: f64 = 1.05;
-        const STALLED_SHARE_MAX: f64 = 0.01;
-        let (case, account) = (&self.case, self.account());
-        let mut cautions = Vec::new();
-        let drawn_ns = account.drawn_mean_ns;
-        if drawn_ns > 0.0 && account.service_mean_ns > LONGER_MAX * drawn_ns {
-            cautions.push(Caution::new(
-                About::LongWork,
-                format_args!(
-                    "work took {} on average instead of {}",
-                    time(account.service_mean_ns),
-                    time(drawn_ns)
-                ),
-                "the load was higher than asked for: longer --service, or a quieter machine",
-            ));
-        }
-        let awake_ns = float(MachineClock::WAKE_EARLY_NS);
-        if case.sleeps && drawn_ns > 0.0 && drawn_ns < awake_ns {
-            cautions.push(Caution::new(
-                About::ShortSleeps,
-                format_args!(
-                    "servers were to sleep, but look at the time for the last {} of each work, which \
-                     took {} on average",
-                    time(awake_ns),
-                    time(account.service_mean_ns)
-                ),
-                "ends that share processors keep them from each other: longer --service",
-            ));
-        }
-        let length_ns = float(case.length_ns().max(1));
-        if float(account.stalls_total_ns) > STALLED_SHARE_MAX * length_ns {
-            cautions.push(Caution::new(
-                About::HeldUp,
-                format_args!(
-                    "servers were held up {} times for 50 us or more, {} in all, {} at most",
-                    account.stalls,
-                    time(float(account.stalls_total_ns)),
-                    time(float(account.stalls_max_ns))
-                ),
-                "others use the processors: ringway doctor measures how much",
-            ));
-        }
-        cautions
     }
 }
 
