@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Received, Sent, Start,
-    Subscribe, Wait,
+    AckMode, AtLimit, Error, Journal, Lag, Producer, Queue, QueueOptions, Readiness, Received,
+    Sent, Start, Subscribe, Wait,
 };
 use support::segment::{
     CAPACITY, SUBSCRIPTIONS, field, header_word, new_queue, options, size_of_part,
@@ -317,7 +317,7 @@ fn shares_that_are_free_when_a_subscription_goes_call_who_waits_for_them() {
         |queue| queue.seek("workers", Start::Newest).unwrap(),
         |queue| assert_eq!(queue.remove_expired().unwrap(), ["workers"]),
     ];
-    for go in ways {
+    for (go, sleeps) in ways.into_iter().flat_map(|go| [(go, false), (go, true)]) {
         let name = Name::new("free-shares");
         let queue = Queue::create(&name, &options().members(2)).unwrap();
         let mut producer = queue.producer().unwrap();
@@ -333,6 +333,13 @@ fn shares_that_are_free_when_a_subscription_goes_call_who_waits_for_them() {
         let others = Subscribe::new().named("others").from(Start::Oldest).wait(Wait::Park);
         let mut waiting = queue.subscribe(&others).unwrap();
         assert_eq!(waiting.try_receive().unwrap(), Received::Empty, "there is a free share");
+        if !sleeps {
+            // Who goes to sleep looks once more.
+            go(&queue);
+            assert!(!Readiness::new().unwrap().arm(&mut waiting).unwrap());
+            assert!(waiting.try_receive().unwrap().message().is_some());
+            continue;
+        }
         thread::scope(|scope| {
             let received = scope.spawn(|| waiting.receive().unwrap().message().is_some());
             // Odd while somebody sleeps; only calls make it another then.

@@ -265,6 +265,12 @@ impl Ring {
         Some(index)
     }
 
+    /// Whether [`Self::allot`] would find one.
+    pub(crate) fn has_free_share(&self) -> bool {
+        let mut indexes = (0..self.geometry.tables().shares).map(ShareIndex);
+        indexes.any(|index| self.share(index).load_state().is_free())
+    }
+
     /// Takes the next messages of the stream as a share, `count_max` at most and no more than end
     /// within a sector; if the first does not, it alone. The share is the caller's, and has
     /// nothing unsettled. Of a keyed subscription it has the messages' keys too.

@@ -389,6 +389,8 @@ impl SharedReader {
                 return shown.is_some() && work.lent() >= work.desk.prefetch;
             }
             Reached::NoRoom if work.has_room() => return false,
+            // One may have come free since.
+            Reached::Barred if work.desk.ring.has_free_share() => return false,
             _ => {}
         }
         if self.is_something_due() {
