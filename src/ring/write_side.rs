@@ -611,7 +611,8 @@ impl Staging {
                 return Some(payload);
             }
         }
-        let ring = &writer.ring;
+        // In registers too: a copy might write anywhere, as far as the compiler knows.
+        let ring = &writer.ring.clone();
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
             let manner = Self::manner(By::Vectors, &writer.long);
