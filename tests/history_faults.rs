@@ -846,6 +846,46 @@ fn what_somebody_died_in_the_sync_of_is_written_again_or_never_durable() {
     }
 }
 
+#[test]
+fn a_file_that_was_just_begun_is_no_reason_to_give_up_a_sync_that_somebody_died_in() {
+    /// So many messages of a page fill a file, with what does not fit the end of each lap.
+    const COUNT: u64 = 15 * 256;
+    /// With its word, its time, and its checksum.
+    const SIZE: usize = 4096 - 24;
+    let _alive = watchdog();
+    let name = Name::new("begun-in-sync");
+    let directory = Directory::new(&name);
+    let seldom = Journal::SyncedEvery(Duration::from_secs(1 << 20));
+    let queue = Queue::create(&name, &options(&directory).journal(seldom)).unwrap();
+    let mut journaler = Peer::start("keep a journal", &[&name]);
+    journaler.await_word("begins");
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..COUNT {
+        producer.send(&[7; SIZE]).unwrap();
+    }
+    // One that does not come about leaves the end of the lap filled.
+    drop(producer.claim(SIZE).unwrap());
+    let end = 16 << 20;
+    while queue.info().unwrap().history_range.end < end {
+        thread::yield_now();
+    }
+    journaler.kill_living();
+    assert_eq!((queue.info().unwrap().position, queue.durable_sequence()), (end, Some(0)));
+    // One died before the next file had its header, and another one in the sync after that.
+    let begun = directory.file(&format!("log/{end:020}.log"));
+    fs::write(&begun, []).unwrap();
+    let segment = OpenOptions::new().write(true).open(name.path()).unwrap();
+    let word = header("journal_state").start as u64;
+    segment.write_all_at(&2_u32.to_le_bytes(), word).unwrap();
+    producer.flush().unwrap();
+    producer.send(b"in the next file").unwrap();
+    producer.flush().unwrap();
+    assert_eq!(queue.durable_sequence(), Some(COUNT + 1));
+    assert!(fs::metadata(&begun).unwrap().len() > 4096);
+    let verified = Archive::open(directory.path()).unwrap().verify().unwrap();
+    assert_eq!((verified.messages, verified.is_whole()), (COUNT + 1, true));
+}
+
 /// `RINGWAY_FLIPS` says how many bits flip, one after the other.
 #[test]
 fn no_flip_in_a_large_journal_changes_a_message() {

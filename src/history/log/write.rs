@@ -197,7 +197,13 @@ impl LogWriter {
             if end <= from.position {
                 continue;
             }
-            let Some((_, header)) = self.log.open(found)? else { continue };
+            let header = match self.log.open(found) {
+                Ok(Some((_, header))) => header,
+                Ok(None) => continue,
+                // Somebody died making it: nothing was appended to it.
+                Err(Error::LogDamaged { .. }) if found.base >= self.end.position => continue,
+                Err(error) => return Err(error),
+            };
             let end = end.min(super::limit(header.capacity, found.base));
             let begin = if from.position > found.base { from } else { header.begin };
             // Of the boundary one half may have been said before somebody died.
