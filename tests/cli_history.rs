@@ -528,6 +528,33 @@ fn what_is_dumped_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_file_that_was_just_begun_is_in_the_way_of_nobody() {
+    let _watchdog = watchdog();
+    let (_name, directory, file) = journal_of("just-begun", 20);
+    let history = directory.text();
+    // Where the next one begins, if the queue has been made anew.
+    let begun = file.with_file_name(format!("{:020}.log", 64 << 10));
+    for begun_size in [0, 100] {
+        fs::write(&begun, vec![0; begun_size]).unwrap();
+        assert_eq!(print(&["log", "dump", history, "--from", "-5"]), numbers(15, 20));
+        assert_eq!(print(&["log", "dump", history, "--from", "-1h"]), numbers(0, 20));
+        let verified = print_json(&["log", "verify", history, "--json"]);
+        assert_eq!(verified["torn_size_bytes"], begun_size);
+        // It does not say where the sequence goes on.
+        let pruned = print_json(&["log", "prune", history, "--max-size", "0", "--json"]);
+        assert_eq!(pruned["removed"], json!([]));
+        let repaired = run(&["log", "repair", history, "--yes"]);
+        assert!(said(&repaired).contains("a file that was just begun"), "{}", said(&repaired));
+        assert_eq!((code(&repaired), begun.exists(), file.exists()), (0, false, true));
+    }
+    // Nor is one that is all there is.
+    fs::remove_file(&file).unwrap();
+    fs::write(&begun, []).unwrap();
+    assert_eq!(print_json(&["log", "verify", history, "--json"])["whole"], true);
+    assert_eq!(print(&["log", "dump", history, "--from", "-5"]), b"");
+}
+
+#[test]
 fn a_replay_keeps_keys_and_says_what_is_missing() {
     let _watchdog = watchdog();
     let (name, directory) = place("replay");

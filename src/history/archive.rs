@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::checkpoint::{faults_in, put_aside};
 use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
-use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader};
+use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader, Torn};
 use crate::error::Error;
 use crate::layout::{COUNT_MAX, time};
 use crate::ring::Place;
@@ -248,7 +248,8 @@ impl Archive {
         self.log.id
     }
 
-    /// The files, in the order of the stream.
+    /// The files, in the order of the stream; not a last one that was just being made, in which nothing
+    /// is.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`].
@@ -271,8 +272,15 @@ impl Archive {
     /// ```
     pub fn files(&self) -> Result<Vec<ArchiveFile>, Error> {
         let mut files = Vec::new();
-        for file in self.log.files()? {
-            let Some((open, header)) = self.log.open(&file)? else { continue };
+        let mut found = self.log.files()?.into_iter();
+        while let Some(file) = found.next() {
+            let is_last = found.len() == 0;
+            let (open, header) = match self.log.open(&file) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(error) if is_last && self.log.just_begun(&file, &error).is_some() => break,
+                Err(error) => return Err(error),
+            };
             let size = open.metadata().map_or(0, |facts| facts.len());
             files.push(ArchiveFile {
                 path: file.path,
@@ -378,6 +386,10 @@ impl Archive {
                         Err(fault) => fault,
                     }
                 }
+                // Nothing is in it.
+                Err(fault) if files.len() == 0 && self.log.just_begun(&file, &fault).is_some() => {
+                    break;
+                }
                 Err(fault) => fault,
             };
             let Some((path, _)) = place_of(&fault) else { return Err(fault) };
@@ -387,8 +399,15 @@ impl Archive {
             }
             faults.push(fault);
         }
-        verified.torn_size = walk.torn_size;
+        let begun = self.just_begun()?.map_or(0, |begun| begun.size);
+        verified.torn_size = walk.torn_size.max(begun);
         Ok(faults)
+    }
+
+    /// A last file that was just being made, if there is one: nothing is in it.
+    pub(super) fn just_begun(&self) -> Result<Option<Torn>, Error> {
+        let Some(last) = self.log.files()?.pop() else { return Ok(None) };
+        Ok(self.log.open(&last).err().and_then(|error| self.log.just_begun(&last, &error)))
     }
 
     /// The position where the last file ends.
@@ -479,17 +498,26 @@ impl Archive {
         let is_last = self.log.files()?.last().is_some_and(|last| last.path == path);
         let has_nothing = offset < HEADER_SIZE || offset == HEADER_SIZE && !is_last;
         let offset = if has_nothing { 0 } else { offset };
-        self.log.cut(&super::log::Torn { path: path.into(), offset, size })
+        self.log.cut(&Torn { path: path.into(), offset, size })
     }
 
     /// The places that are not as they should be, one of each file that has any: a file, and the byte.
     fn faults(&self) -> Result<Vec<(PathBuf, u64)>, Error> {
         let mut verified = Verified::default();
         let faults = self.count(&mut verified)?;
-        let mut places: Vec<_> = faults.iter().filter_map(place_of).collect();
-        let end = if verified.torn_size > 0 { self.log.find_end()? } else { None };
-        places.extend(end.and_then(|end| end.torn).map(|torn| (torn.path, torn.offset)));
-        Ok(places)
+        let begun = self.just_begun()?;
+        let torn = match begun {
+            None if verified.torn_size > 0 => self.log.find_end()?.and_then(|end| end.torn),
+            _ => None,
+        };
+        // Where the sequence goes on, the one before it says: that is the last one when this is gone.
+        let begun = begun.map(|begun| (begun.path, begun.offset));
+        let faults = faults.iter().filter_map(place_of);
+        Ok(begun
+            .into_iter()
+            .chain(faults)
+            .chain(torn.map(|torn| (torn.path, torn.offset)))
+            .collect())
     }
 
     /// Removes all that is kept in the directory: the journal, what was spilt, the dead letters, and

@@ -206,7 +206,11 @@ impl Archive {
 
     /// The oldest files that are too much, or too old.
     fn excess(&self, size_max: u64, age_max: Option<Duration>) -> Result<Vec<Excess>, Error> {
-        let files = self.log.files()?;
+        let mut files = self.log.files()?;
+        if self.just_begun()?.is_some() {
+            // Where the sequence goes on, the one before it says.
+            files.pop();
+        }
         let sizes: Result<Vec<_>, _> = files.iter().map(|file| self.size_of(&file.path)).collect();
         let sizes = sizes?;
         let mut left: u64 = sizes.iter().sum();

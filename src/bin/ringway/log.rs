@@ -1,5 +1,6 @@
 //! `ringway log`: what lies in the journal of a history directory.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringway::{Archive, Error, Unread, Verified};
@@ -190,6 +191,9 @@ fn cut_text(path: &Path, verified: &Verified) -> String {
         Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
         None if verified.damage.is_some() => {
             format!("  {file} from where it is damaged or torn on")
+        }
+        None if fs::metadata(path).is_ok_and(|facts| facts.len() == verified.torn_size) => {
+            format!("  {file}, all of it: a file that was just begun")
         }
         None => {
             let size = verified.torn_size;

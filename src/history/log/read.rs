@@ -144,9 +144,11 @@ impl LogReader {
         is_wanted: impl Fn(&FileHeader) -> bool,
     ) -> Result<Option<Place>, Error> {
         let mut first = Ok(None);
-        for file in self.log.files()?.iter().rev() {
+        for (behind, file) in self.log.files()?.iter().rev().enumerate() {
             match self.log.open(file) {
                 Ok(None) => {}
+                // Nothing is in it.
+                Err(error) if behind == 0 && self.log.just_begun(file, &error).is_some() => {}
                 Ok(Some((_, header))) => {
                     first = Ok(Some(header.begin));
                     if is_wanted(&header) {

@@ -93,15 +93,13 @@ impl Log {
             let (open, header) = match self.open(file) {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
-                Err(error) => {
-                    let size = fs::metadata(&file.path).map_or(0, |facts| facts.len());
-                    if size > HEADER_SIZE || !matches!(error, Error::LogDamaged { .. }) {
-                        return Err(error);
+                Err(error) => match self.just_begun(file, &error) {
+                    None => return Err(error),
+                    begun => {
+                        torn = begun;
+                        continue;
                     }
-                    // It was just being made.
-                    torn = Some(Torn { path: file.path.clone(), offset: 0, size });
-                    continue;
-                }
+                },
             };
             let facts =
                 open.metadata().map_err(|error| self.failed("examine", &file.path, error))?;
@@ -126,6 +124,13 @@ impl Log {
         }
         let place = Place::default();
         Ok(torn.map(|torn| End { place, torn: Some(torn) }))
+    }
+
+    /// What there is of a file that was just being made, if that is why it could not be opened.
+    pub(crate) fn just_begun(&self, file: &LogFile, error: &Error) -> Option<Torn> {
+        let size = fs::metadata(&file.path).map_or(0, |facts| facts.len());
+        let is_begun = size <= HEADER_SIZE && matches!(error, Error::LogDamaged { .. });
+        is_begun.then(|| Torn { path: file.path.clone(), offset: 0, size })
     }
 
     /// Follows whole messages from a boundary on: where they end, and why not at `end`.
