@@ -748,6 +748,26 @@ fn a_checkpoint_at_the_end_goes_where_the_queue_goes_on_whatever_its_capacity() 
 }
 
 #[test]
+fn one_whose_queue_never_sent_anything_begins_with_whatever_the_next_one_does() {
+    let _alive = watchdog();
+    let name = Name::new("never-sent");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    queue.declare(&workers()).unwrap();
+    Queue::remove(&name).unwrap();
+    for round in 0..2 {
+        let queue = Queue::create(&name, &journalled(&directory).first_sequence(1000)).unwrap();
+        let mut worker = queue.subscribe(&workers()).unwrap();
+        let end = 1010 + 10 * round;
+        send_until(&mut queue.producer().unwrap(), end);
+        assert_eq!(receive_all(&mut worker), (end - 10..end).collect::<Vec<_>>());
+        queue.producer().unwrap().flush().unwrap();
+        drop(worker);
+        Queue::remove(&name).unwrap();
+    }
+}
+
+#[test]
 fn members_of_a_queue_that_is_gone_leave_its_successors_checkpoints_alone() {
     let _alive = watchdog();
     let name = Name::new("successor");

@@ -336,9 +336,11 @@ pub(super) fn restore(
 ) -> Result<Vec<Entry>, Error> {
     let files = Files::new(directory, &log.queue, log.id);
     let log = Log { resumed_at, ..log.clone() };
+    let has_files = !log.files()?.is_empty();
     let (mut entries, mut put_back) = (Vec::new(), Vec::new());
     for (name, slot) in files.read_all()? {
-        let is_at_end = slot.sequence >= end.sequence;
+        // Where there is nothing the queue begins with whatever sequence its maker chose.
+        let is_at_end = !has_files || slot.sequence >= end.sequence;
         let place = if is_at_end { resumed_at } else { find_place(&log, &slot, end, resumed_at) };
         let entry = entry_at(slot.entry, place);
         if is_at_end && (slot.sequence, slot.place()) != (end.sequence, resumed_at) {
