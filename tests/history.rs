@@ -921,6 +921,30 @@ fn a_repair_that_leaves_no_message_leaves_where_the_sequence_goes_on() {
 }
 
 #[test]
+fn where_the_files_begin_is_told_when_some_were_pruned_under_a_live_queue() {
+    let _alive = watchdog();
+    let name = Name::new("pruned-under");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    for _ in 0..2 {
+        // Each begins a file.
+        let _ = Queue::remove(&name);
+        let queue = Queue::create(&name, &options).unwrap();
+        queue.producer().unwrap().send_durable(b"to be kept").unwrap();
+    }
+    let queue = Queue::open(&name).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
+    let first = || archive.files().unwrap()[0].position;
+    let told = || queue.info().unwrap().history_range.start;
+    assert_eq!((first(), told()), (0, 0));
+    assert_eq!(archive.prune(0, None).unwrap().removed.len(), 1);
+    assert_eq!((first(), told()), (CAPACITY, CAPACITY));
+    queue.producer().unwrap().send_durable(b"also").unwrap();
+    assert_eq!((first(), told()), (CAPACITY, CAPACITY));
+    assert!(archive.verify().unwrap().is_whole());
+}
+
+#[test]
 fn a_queue_that_could_not_be_opened_is_not_made_from_a_journal() {
     let _alive = watchdog();
     let name = Name::new("far-on");

@@ -176,7 +176,11 @@ impl Archive {
                 pruned.failure = Some(error);
                 break;
             }
-            if !pruned.kept.is_empty() || !is_forced && readers.need(end) {
+            let is_kept = !pruned.kept.is_empty() || !is_forced && readers.need(end);
+            if !is_kept {
+                readers.tell_beginning(end.position);
+            }
+            if is_kept {
                 pruned.kept.push(file.path);
                 pruned.kept_size += size;
             } else if let Err(error) = fs::remove_file(&file.path) {
@@ -306,7 +310,8 @@ impl Readers {
             checked => checked?,
         }
         let Some(checkpoints) = Checkpoints::of(&segment) else { return Ok(None) };
-        Ok(Some((segment.map(Access::Control)?, checkpoints)))
+        // As whoever appends: where the files begin is in the header.
+        Ok(Some((segment.map(Access::Produce)?, checkpoints)))
     }
 
     /// Asks the queue, if it is there, how far they have come by now.
@@ -320,6 +325,16 @@ impl Readers {
         self.named = checkpoint::named_of(&ring).collect();
         (self.lowest, self.unnamed) = (ring.lowest_in_journal(), ring.lowest_spilling_member());
         Ok(())
+    }
+
+    /// Tells the queue, if it is there, where its files are about to begin. Nobody else does meanwhile:
+    /// whoever appends has the directory locked.
+    fn tell_beginning(&self, position: u64) {
+        let Some((mapping, _)) = &self.queue else { return };
+        let ring = mapping.ring();
+        if (ring.written_from()..=ring.written()).contains(&position) {
+            ring.set_written_from(position);
+        }
     }
 
     /// Whether nobody needs anything, nor may before long.
