@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
     answer, await_consumers, await_words, code, limit_files, print, print_json, ringway, run,
-    run_with, said, signal, that_can_be_limited,
+    run_limited, run_with, said, signal, that_can_be_limited,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -525,6 +525,28 @@ fn what_is_dumped_is_what_was_asked_for() {
     let lines = lines_of_json(&dump(&["--json", "--from", "19"]).stdout);
     assert_eq!((&lines[0]["sequence"], &lines[0]["data"]), (&json!(19), &json!("19")));
     assert!(lines[0]["time"].is_string() && lines.len() == 1);
+}
+
+#[test]
+fn a_repair_that_fails_tells_what_it_has_cut_off() {
+    let _watchdog = watchdog();
+    let (name, directory, first) = journal_of("repair-fails", 20);
+    create_journalled(&name, &directory);
+    publish(&name, &numbers(20, 60));
+    print(&["rm", &name]);
+    let second = files(&directory, "log").remove(1);
+    let offset = damage(&first, 18);
+    damage(&second, 0);
+    let history = directory.text();
+    // There is room for the two messages of the first, and not for those of the second.
+    let repaired = run_limited(&["log", "repair", history, "--yes", "--json"], 1000);
+    assert_eq!(code(&repaired), 1, "{}", said(&repaired));
+    assert!(said(&repaired).contains("too large"), "{}", said(&repaired));
+    let cuts: Value = serde_json::from_slice(&repaired.stdout).unwrap();
+    assert_eq!((cuts.as_array().unwrap().len(), &cuts[0]["offset"]), (1, &json!(offset)));
+    assert_eq!(fs::metadata(&first).unwrap().len(), offset);
+    assert_eq!(print_json(&["log", "repair", history, "--yes", "--json"])[0]["offset"], 4096);
+    print(&["log", "repair", history]);
 }
 
 #[test]

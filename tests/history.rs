@@ -879,7 +879,7 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
     assert_eq!((verified.messages, verified.next_sequence), (whole + 100, 300));
     assert_eq!((verified.torn_size, verified.damage.is_some()), (10, true));
     assert_eq!(archive.repair_plan().unwrap(), files);
-    assert_eq!(archive.repair().unwrap().len(), 3);
+    assert_eq!(archive.repair().unwrap().cuts.len(), 3);
     let verified = archive.verify().unwrap();
     assert!(verified.damage.is_none() && verified.torn_size == 0, "{verified:?}");
     let gap = Range { start: whole, end: 200 };
@@ -912,10 +912,10 @@ fn a_repair_that_leaves_no_message_leaves_where_the_sequence_goes_on() {
     let [file] = &archive.files().unwrap()[..] else { panic!("one file") };
     assert_eq!(file.first_sequence, 3);
     fs::OpenOptions::new().write(true).open(&file.path).unwrap().set_len(4106).unwrap();
-    let cuts = archive.repair().unwrap();
+    let cuts = archive.repair().unwrap().cuts;
     assert_eq!((cuts.len(), cuts[0].offset, cuts[0].size), (1, 4096, 10));
     assert_eq!(archive.messages(0).unwrap().count(), 0);
-    assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().is_empty());
+    assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().cuts.is_empty());
     let queue = Queue::create(&name, &options).unwrap();
     assert_eq!(queue.producer().unwrap().send_durable(b"the next one").unwrap(), 3);
 }
@@ -1003,7 +1003,7 @@ fn a_file_from_a_backup_is_believed_up_to_where_the_next_one_begins() {
         let verified = archive.verify().unwrap();
         assert!(verified.is_whole() && verified.torn_size == 0, "{verified:?}");
         assert_eq!((verified.messages, verified.next_sequence), (kept + count, kept + count));
-        assert!(archive.repair().unwrap().is_empty());
+        assert!(archive.repair().unwrap().cuts.is_empty());
         let queue = Queue::create(&name, &options).unwrap();
         let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
         for sequence in 0..kept + count {
@@ -1261,7 +1261,7 @@ fn no_bit_of_a_journal_can_flip_unnoticed() {
     assert_eq!((path, *offset), (&file, 4096 + 2 * 40));
     let archive = Archive::open(directory.path()).unwrap();
     assert_eq!(archive.repair_plan().unwrap(), std::slice::from_ref(&file));
-    assert_eq!(archive.repair().unwrap().len(), 1);
+    assert_eq!(archive.repair().unwrap().cuts.len(), 1);
     assert!(archive.verify().unwrap().is_whole());
     let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
     assert_eq!(queue.producer().unwrap().next_sequence(), 2);

@@ -980,12 +980,12 @@ fn a_checkpoint_that_says_nothing_is_shown_and_put_aside() {
     let verified = archive.verify().unwrap();
     assert_eq!((verified.is_whole(), verified.checkpoint_faults.len()), (false, 4));
     assert_eq!(archive.repair_plan().unwrap(), bad);
-    let cuts = archive.repair().unwrap();
+    let cuts = archive.repair().unwrap().cuts;
     let kept = ["damaged.2.broken", "loop.broken", "others.broken", "stray.broken"].map(within);
     assert!(cuts.iter().map(|cut| &cut.path).eq(&bad), "{cuts:?}");
     assert!(cuts.iter().map(|cut| &cut.kept_in).eq(&kept), "{cuts:?}");
     assert_eq!(fs::read(&kept[2]).unwrap(), whole);
-    assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().is_empty());
+    assert!(archive.verify().unwrap().is_whole() && archive.repair().unwrap().cuts.is_empty());
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     let mut worker = queue.subscribe(&workers()).unwrap();
     assert_eq!(receive_all(&mut worker), Vec::<u64>::new());

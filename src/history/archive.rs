@@ -170,6 +170,33 @@ impl Verified {
     }
 }
 
+/// What came of [`Archive::repair`].
+///
+/// ```
+/// # use ringway::{Archive, Journal, Queue, QueueOptions};
+/// # let _ = Queue::force_remove("doc-repaired");
+/// # let directory = std::env::temp_dir().join("ringway-doc-repaired");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+/// # let queue = Queue::create("doc-repaired", &options)?;
+/// queue.producer()?.send_durable(b"to be kept")?;
+/// Queue::remove("doc-repaired")?;
+/// let repaired = Archive::open(&directory)?.repair()?;
+/// assert!(repaired.cuts.is_empty()); // nothing was damaged
+/// assert!(repaired.failure.is_none());
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Repaired {
+    /// What was cut off, and where it is now; a file that was put aside as a whole is one from its
+    /// first byte on.
+    pub cuts: Vec<LogCut>,
+    /// What has gone wrong behind those: what is not among them is as it was.
+    pub failure: Option<Error>,
+}
+
 impl Archive {
     /// Opens the journal of a history directory.
     ///
@@ -448,7 +475,8 @@ impl Archive {
     /// Cuts off what is damaged or torn: of each file that is, all from there on. What is cut off lies
     /// beside, in files that end in `.broken`. Messages that are missing then between others are told
     /// to those who read, as what they missed. A file that does not say how far a named subscription had
-    /// come goes as a whole: that one begins again where its first member asks.
+    /// come goes as a whole: that one begins again where its first member asks. Once something is cut,
+    /// what goes wrong is in [`Repaired::failure`], beside it.
     ///
     /// # Errors
     /// [`Error::HistoryInUse`] while the queue is there, [`Error::JournalerAlive`] while somebody
@@ -470,18 +498,29 @@ impl Archive {
     /// std::io::Write::write_all(&mut file, b"half of it").unwrap();
     /// assert_eq!(archive.verify()?.torn_size, 10);
     /// assert_eq!(archive.repair_plan()?, [path]);
-    /// let cuts = archive.repair()?;
+    /// let cuts = archive.repair()?.cuts;
     /// assert_eq!((cuts.len(), cuts[0].size), (1, 10));
     /// assert_eq!(archive.verify()?.torn_size, 0);
     /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn repair(&self) -> Result<Vec<LogCut>, Error> {
+    pub fn repair(&self) -> Result<Repaired, Error> {
         let _lock = self.lock()?;
         self.check_unused()?;
         // First, so that nothing is cut if this cannot be told.
         let to_put_aside = faults_in(&self.directory, &self.log)?;
         let mut cuts = Vec::new();
+        match self.cut_all(to_put_aside, &mut cuts) {
+            Err(error) if cuts.is_empty() => Err(error),
+            done => Ok(Repaired { cuts, failure: done.err() }),
+        }
+    }
+
+    fn cut_all(
+        &self,
+        to_put_aside: Vec<(PathBuf, Error)>,
+        cuts: &mut Vec<LogCut>,
+    ) -> Result<(), Error> {
         // What is cut may show that something else is wrong.
         while let Some((path, offset)) = self.faults()?.into_iter().next() {
             cuts.push(self.cut(&path, offset)?);
@@ -489,7 +528,7 @@ impl Archive {
         for (path, _) in to_put_aside {
             cuts.push(put_aside(&path, &self.log)?);
         }
-        Ok(cuts)
+        Ok(())
     }
 
     fn cut(&self, path: &Path, offset: u64) -> Result<LogCut, Error> {

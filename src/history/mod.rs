@@ -20,7 +20,9 @@ mod making;
 mod past;
 mod pruning;
 
-pub use self::archive::{Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Verified};
+pub use self::archive::{
+    Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Repaired, Verified,
+};
 pub use self::dead_letters::{DeadLetter, DeadLetters, Reason};
 pub use self::journal::{Journal, JournalThread, Journaler};
 pub use self::log::LogCut;

@@ -119,6 +119,20 @@ pub(crate) fn that_can_be_limited(arguments: &[&str]) -> Command {
     with_signal(arguments, libc::SIGXFSZ, libc::SIG_IGN)
 }
 
+/// Runs it to its end, where no file may become larger.
+pub(crate) fn run_limited(arguments: &[&str], size: u64) -> Output {
+    let mut command = that_can_be_limited(arguments);
+    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+    let set = move || {
+        // SAFETY: the struct outlives the call.
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: what it calls may be called between fork and exec.
+    unsafe { command.pre_exec(set) };
+    command.output().unwrap()
+}
+
 /// The program, which a terminal that is closed ends, also where whoever runs the tests ignores that.
 pub(crate) fn that_can_be_hung_up(arguments: &[&str]) -> Command {
     with_signal(arguments, libc::SIGHUP, libc::SIG_DFL)

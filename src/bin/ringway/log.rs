@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ringway::{Archive, Error, Unread, Verified};
+use ringway::{Archive, Error, Repaired, Unread, Verified};
 use serde_json::{Value, json};
 
 use crate::args::{Dump, Format, LogAction, Prune, Repair, RmLog, Verify};
@@ -162,17 +162,17 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
             return Ok(Ending::Declined);
         }
     }
-    let cuts = if plan.is_empty() { Vec::new() } else { archive.repair()? };
+    let repaired = if plan.is_empty() { Repaired::default() } else { archive.repair()? };
     if repair.json {
-        output::json(&cuts.iter().map(output::cut_as_json).collect())?;
+        output::json(&repaired.cuts.iter().map(output::cut_as_json).collect())?;
     }
-    for cut in &cuts {
+    for cut in &repaired.cuts {
         console.note(output::cut_text(cut));
     }
-    if cuts.is_empty() {
+    if repaired.cuts.is_empty() {
         console.note("nothing is damaged or torn");
     }
-    Ok(Ending::Done)
+    repaired.failure.map_or(Ok(Ending::Done), |error| Err(error.into()))
 }
 
 /// What would be cut off of a file of the plan.
