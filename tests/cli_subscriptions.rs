@@ -11,7 +11,7 @@ use ringway::{Queue, QueueOptions, Sent, Subscribe, key_hash};
 use serde_json::{Value, json};
 use support::program::{
     agree_after, answer, await_words, code, of_careless_parents, print, print_json, ringway, run,
-    run_with, said, signal,
+    run_limited, run_with, said, signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -174,6 +174,24 @@ fn a_command_acknowledges_by_success_and_what_it_never_does_is_a_dead_letter() {
     let none = run(&["dead-letters", "drop", &name, "w", &id]);
     assert_eq!(code(&none), 3);
     assert!(said(&none).contains("has no dead letter"), "{}", said(&none));
+}
+
+#[test]
+fn what_was_sent_again_is_told_also_if_its_letter_could_not_be_dropped() {
+    let _watchdog = watchdog();
+    let name = Name::new("again-full");
+    let directory = Directory::new(&name);
+    print(&["create", &name, "-q", "--capacity", "64KiB", "--history", directory.text()]);
+    print(&["pub", &name, "-q", "one"]);
+    let exec = ["--max-deliveries", "1", "--exec", "exit 1"];
+    run(&[&["sub", &name, "--as", "w", "--from", "oldest", "-e"][..], &exec].concat());
+    let letters = std::fs::metadata(directory.file("dead-letters/w.letters")).unwrap().len();
+    let again = ["dead-letters", "send-again", &name, "w", "--all", "--json"];
+    let sent = run_limited(&again, letters);
+    assert_eq!(code(&sent), 1, "{}", said(&sent));
+    let told: Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert_eq!(told, json!([{ "id": 0, "sequence": 1 }]));
+    assert_eq!(print_json(&["dead-letters", "ls", &name, "w", "--json"])[0]["id"], 0);
 }
 
 #[test]

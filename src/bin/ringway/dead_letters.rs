@@ -116,8 +116,8 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
                 break;
             };
             // After it was sent, and is as safe: who dies in between sends it twice, and never not at all.
-            letters.drop(&[letter.id])?;
             sent.push(json!({ "id": letter.id, "sequence": sequence }));
+            letters.drop(&[letter.id])?;
         }
         Ok(())
     });
