@@ -63,7 +63,16 @@ pub(crate) struct Directory(PathBuf);
 
 impl Directory {
     pub(crate) fn new(name: &Name) -> Self {
-        let path = std::env::temp_dir().join(format!("ringway-{}", &**name));
+        Self::within(&std::env::temp_dir(), name)
+    }
+
+    /// One where nobody waits for a disk.
+    pub(crate) fn in_memory(name: &Name) -> Self {
+        Self::within(Path::new("/dev/shm"), name)
+    }
+
+    fn within(parent: &Path, name: &Name) -> Self {
+        let path = parent.join(format!("ringway-{}", &**name));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
