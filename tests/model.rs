@@ -10,14 +10,14 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestRunner, contextualize_config};
 
 use ringway::{
     Claim, Consumer, Error, Info, Lag, Message, Observer, Producer, Queue, QueueOptions, Received,
     Sent, Start, Subscribe, layout,
 };
 
-use support::{Name, holding_members, watchdog};
+use support::{Name, holding_members, watchdog_of};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -884,13 +884,16 @@ impl<'a> Play<'a> {
 
 #[test]
 fn a_queue_does_what_a_list_of_messages_would() {
-    let _watchdog = watchdog();
-    let config = Config {
-        cases: 400,
+    const CASES: u32 = 400;
+    // A runner of one's own does not look at `PROPTEST_CASES` by itself.
+    let config = contextualize_config(Config {
+        cases: CASES,
         failure_persistence: None,
         max_shrink_iters: 2_000,
         ..Config::default()
-    };
+    });
+    let is_short = config.cases < CASES;
+    let _watchdog = watchdog_of(Duration::from_secs(240) * config.cases.div_ceil(CASES).max(1));
     let first = prop::sample::select(vec![0, 3, (1 << 28) - 30, (1 << 32) - 30, (1 << 61) - 1]);
     let queue = (16..=20_u32, 1..=4_u32, first);
     let steps = prop::collection::vec(step(), 1..120);
@@ -904,7 +907,7 @@ fn a_queue_does_what_a_list_of_messages_would() {
     if let Err(failure) = result {
         panic!("{failure}");
     }
-    // The play was not all about nothing.
+    // The play was not all about nothing, unless it was to be shorter.
     let seen = seen.0.into_inner();
     for what in [
         "ahead",
@@ -923,7 +926,7 @@ fn a_queue_does_what_a_list_of_messages_would() {
         "timed out",
         "too large",
     ] {
-        assert!(seen.contains_key(what), "nobody has seen '{what}': {seen:?}");
+        assert!(is_short || seen.contains_key(what), "nobody has seen '{what}': {seen:?}");
     }
 }
 
