@@ -355,6 +355,7 @@ impl SubscriptionInfo {
     ) -> Self {
         let terms = Terms::of(subscription);
         // The head before the shares: what is in neither has been acknowledged meanwhile.
+        // Acquire: HEAD.
         let head_position = load_acquire(subscription.head_position());
         let head_sequence = load_acquire(subscription.head_sequence());
         let (mut unacked, mut waiting) = (0, 0);
@@ -509,12 +510,14 @@ fn age_from(ring: &Ring, position: u64, end: Place) -> Option<Duration> {
 /// A member's cursor, and the sequence there if the frame was whole when it was read.
 fn whereabouts(ring: &Ring, member: &Member, lag: Lag, end: Place) -> (u64, Option<u64>) {
     const LOOKS: u32 = 100;
+    // Acquire: RETIRE. Whoever sees a cursor sees what its member had seen below it.
     let mut position = load_acquire(member.cursor());
     for _ in 0..LOOKS {
         let sequence = ring.sequence_at(position, end);
         let whole = match lag {
             // Held for, if the cursor has not moved.
             Lag::Hold => {
+                // Acquire: RETIRE, for the next look.
                 let again = load_acquire(member.cursor());
                 let unmoved = again == position;
                 position = again;

@@ -584,7 +584,7 @@ impl Reception {
         issue: impl FnOnce() -> bool,
     ) {
         if announced.is_full {
-            // No producer calls it. SeqCst: INTERRUPT.
+            // SeqCst: INTERRUPT. No producer calls it.
             fence(Ordering::SeqCst);
             return;
         }

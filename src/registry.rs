@@ -243,6 +243,7 @@ impl<'a> Registry<'a> {
         for index in self.ring.active_subscriptions() {
             let Some(subscription) = self.ring.subscription(index) else { continue };
             let is_wanted = subscription.name() == name;
+            // Acquire: whoever finds it unfinished or moving finds all that was done so far.
             let finished = match subscription.word32(word::STATE).load(Ordering::Acquire) {
                 UNFINISHED => self.discard(&subscription),
                 MOVING => self.finish_moving(&subscription),
@@ -337,14 +338,16 @@ impl<'a> Registry<'a> {
         let state = subscription.word32(word::STATE);
         let before = state.load(Ordering::Relaxed);
         // First: whoever dies from here on leaves something that the next one ends.
+        // Release: as when it was made.
         state.store(UNFINISHED, Ordering::Release);
         if let Some(mut checkpoints) = Checkpoints::of(self.segment) {
             let removed = checkpoints.remove(subscription);
-            // Release: as when it was made.
+            // Release: likewise.
             removed.inspect_err(|_| state.store(before, Ordering::Release))?;
         }
         self.forget_shares(subscription);
         self.ring.forget_subscription(subscription.index());
+        // Release: whoever finds it free finds that nobody needs anything for it.
         state.store(FREE, Ordering::Release);
         Ok(())
     }

@@ -741,6 +741,7 @@ impl Mapping {
 
 /// Tells all who are attached that the name is gone.
 fn announce_removal(ring: &Ring) {
+    // Release: whoever sees this sees that the name is gone.
     ring.control32(layout::REMOVED).store(1, Ordering::Release);
     // SeqCst: WAKE and ROOM. Who is about to sleep finds the word, or is called.
     fence(Ordering::SeqCst);

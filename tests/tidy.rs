@@ -184,8 +184,10 @@ fn atomics_come_from_one_place() {
 }
 
 #[test]
-fn every_ordering_of_the_ring_says_why() {
-    let problems = library().into_iter().filter(|file| file.module() == "ring").flat_map(|file| {
+fn every_ordering_says_why() {
+    // `sync` has the helpers; who calls them says why.
+    let cited = library().into_iter().filter(|file| file.module() != "sync");
+    let problems = cited.flat_map(|file| {
         let code = file.code();
         let commented: Vec<&str> = file.text.lines().collect();
         let lines = code.lines().enumerate().filter(|(_, line)| !line.starts_with("use "));

@@ -793,6 +793,7 @@ impl Producer {
     #[inline(always)]
     fn call_sleepers(&mut self, fences: u32) {
         if fences == BY_SLEEPERS {
+            // SeqCst: WAKE, of which the sleepers issue the rest.
             compiler_fence(Ordering::SeqCst);
         } else {
             fence(Ordering::SeqCst);

@@ -138,6 +138,7 @@ impl<'a> Event<'a> {
     #[cfg(not(loom))]
     pub(crate) fn was_called_since(self, ticket: Ticket) -> bool {
         const YIELDS: u32 = 1_000;
+        // Acquire: as when it was announced.
         let was_called = || self.0.load(Ordering::Acquire) != ticket.0;
         was_called()
             || (0..YIELDS).any(|_| {
@@ -194,6 +195,7 @@ pub(crate) fn sleep_on_any(sleeps: &[(Event<'_>, Ticket)], limit: Duration) -> b
 /// WHOSE: says that the fence of WAKE is the sleepers', or the producer's.
 pub(crate) fn tell_sleepers(barrier: &AtomicU32, event: Event<'_>, by_sleepers: bool) {
     barrier.store(by_sleepers.into(), Ordering::Relaxed);
+    // SeqCst: WHOSE.
     fence(Ordering::SeqCst);
     event.call_anyway();
 }
@@ -201,6 +203,7 @@ pub(crate) fn tell_sleepers(barrier: &AtomicU32, event: Event<'_>, by_sleepers: 
 /// WAKE and WHOSE, between the announcement of a sleep and the last look. `issue` is to have the
 /// kernel issue the producer's fence; `false` if that is needed and cannot be had.
 pub(crate) fn fence_before_sleep(barrier: &AtomicU32, issue: impl FnOnce() -> bool) -> bool {
+    // SeqCst: WAKE and WHOSE.
     fence(Ordering::SeqCst);
     // The kernel's barrier runs on this processor too.
     barrier.load(Ordering::Relaxed) != 1 || issue()
