@@ -213,7 +213,7 @@ fn every_test_that_the_documents_name_exists() {
         // What stands between two backticks, and reads like the name of a test.
         let names =
             text.split('`').skip(1).step_by(2).filter(|name| {
-                identifier(name).len() == name.len() && name.matches('_').count() > 3
+                identifier(name).len() == name.len() && name.matches('_').count() > 2
             });
         let missing = names.filter(|name| !tests.contains(&format!("fn {name}(")));
         problems.extend(missing.map(|name| format!("{document} names {name}, which is no test")));
