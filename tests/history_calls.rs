@@ -409,6 +409,7 @@ fn whatever_call_is_the_last_or_fails_what_was_promised_is_there() {
         assert!(status.success() && words.len() == 24, "{status} {words:?}");
         Queue::force_remove(&name).unwrap();
         let count = fs::read_to_string(&trace).unwrap().lines().count();
+        assert!(count > 0, "{call} is never called");
         let fault = if fault.contains('=') { fault.into() } else { format!("error={fault}") };
         for when in 1..=count {
             let inject = format!("inject={call}:{fault}:when={when}");
