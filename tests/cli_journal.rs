@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringway::{Journal, Queue, QueueOptions, Start, Subscribe};
 use serde_json::{Value, json};
@@ -70,10 +70,8 @@ fn a_journaler_waits_for_the_place_of_whoever_has_it() {
     producer.kill().unwrap();
     producer.wait().unwrap();
     drop(input);
-    let ended_at = Instant::now();
     let said = says();
     assert!(said.contains("writing the journal"), "{said}");
-    assert!(ended_at.elapsed() < Duration::from_secs(5), "{:?}", ended_at.elapsed());
     signal(&journaler, libc::SIGTERM);
     assert_eq!(journaler.wait().unwrap().code(), Some(143));
 }
