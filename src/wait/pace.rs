@@ -266,21 +266,18 @@ mod tests {
 
     #[test]
     fn who_backs_off_sleeps_in_the_end_and_who_spins_does_not() {
-        let sleeps_within = |mut pace: Pace| {
-            let end = Instant::now() + 100 * YIELDING;
-            let mut sleeps = false;
-            while !sleeps && Instant::now() < end {
-                sleeps = matches!(pace.next(), Next::Sleep(limit) if limit == SLEEP_MAX);
-            }
-            sleeps
-        };
+        let next_is_sleep = |pace: &mut Pace| pace.next() == Next::Sleep(SLEEP_MAX);
         let for_message = |wait| Pace::for_message(wait, Patience::Endless);
         let for_room = |wait| Pace::for_room(wait, Patience::Endless, 1 << 16);
-        for pace in [for_message(Wait::Backoff), for_room(Wait::Backoff)] {
-            assert!(sleeps_within(pace));
+        for mut pace in [for_message(Wait::Backoff), for_room(Wait::Backoff)] {
+            // As many as it takes.
+            while !next_is_sleep(&mut pace) {}
         }
-        for pace in [for_message(Wait::Spin), for_room(Wait::Spin)] {
-            assert!(!sleeps_within(pace));
+        for mut pace in [for_message(Wait::Spin), for_room(Wait::Spin)] {
+            assert!((0..10_000).all(|_| !next_is_sleep(&mut pace)));
+            // The others would have slept after that.
+            std::thread::sleep(YIELDING);
+            assert!((0..100).all(|_| !next_is_sleep(&mut pace)));
         }
     }
 }
