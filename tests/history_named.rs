@@ -1237,7 +1237,9 @@ fn what_a_subscription_needs_stays_in_the_files_while_it_is_moved() {
     let mut producer = queue.producer().unwrap();
     let block = [7; 8000];
     let is_full = |producer: &mut Producer| {
-        producer.send_timeout(&block, Duration::from_millis(300)).unwrap() == Sent::TimedOut
+        // What waits for the journaler alone goes on.
+        producer.send_timeout(&block, Duration::from_millis(20)).unwrap() == Sent::TimedOut
+            && matches!(producer.held_by()[..], [Holder::Subscription { .. }])
     };
     while !is_full(&mut producer) {}
     let is_over = AtomicBool::new(false);
