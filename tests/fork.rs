@@ -641,8 +641,11 @@ const ORPHANS_MAX: usize = 100;
 fn dies_opening(arguments: &[&str]) {
     let [name, test] = arguments else { panic!("two arguments") };
     let queue = Queue::open(name).unwrap();
+    let forking = Signal::new();
     thread::scope(|scope| {
         let opening = scope.spawn(|| {
+            // Or all might be open before the first child is there.
+            forking.take();
             for _ in 0..PLACES {
                 std::mem::forget(queue.subscribe(&Subscribe::new()).unwrap());
             }
@@ -652,6 +655,9 @@ fn dies_opening(arguments: &[&str]) {
         while !opening.is_finished() && children.len() < ORPHANS_MAX {
             let Some(child) = fork() else { outlive_parent(name, test, &born) };
             born.take();
+            if children.is_empty() {
+                forking.give();
+            }
             children.push(child.0.to_string());
         }
         opening.join().unwrap();
