@@ -1199,7 +1199,7 @@ fn an_end_that_looks_like_messages_throughout_is_not_pondered_for_long() {
     const WORDS: usize = 1 << 18;
     let _alive = watchdog();
     let (name, directory) = (Name::new("lookalike"), Directory::new(&Name::new("lookalike")));
-    let options = journalled(&directory, Journal::Written).capacity(128 << 20);
+    let options = journalled(&directory, Journal::Written).capacity(16 << 20);
     let queue = Queue::create(&name, &options).unwrap();
     queue.producer().unwrap().send_durable(&[7; 8]).unwrap();
     Queue::remove(&name).unwrap();
