@@ -636,6 +636,8 @@ fn status_of_child(act: impl FnOnce()) -> libc::c_int {
     // it fails, and the allocator sees to itself.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // SAFETY: a call without pointers: nobody shall outlive the test.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         // The usual hook makes calls that a jail forbids.
         std::panic::set_hook(Box::new(|panic| {
             eprintln!("{panic}");

@@ -13,6 +13,13 @@ pub(crate) fn ringway(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
     command.args(arguments).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let be_mortal = || {
+        // SAFETY: a call without pointers: nobody shall outlive the test.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        Ok(())
+    };
+    // SAFETY: what it calls may be called between fork and exec.
+    unsafe { command.pre_exec(be_mortal) };
     command
 }
 
