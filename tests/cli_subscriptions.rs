@@ -527,12 +527,15 @@ fn a_command_whose_output_nobody_reads_any_more_has_not_failed() {
     let directory = Directory::new(&name);
     print(&["create", &name, "-q", "--history", directory.text()]);
     run_with(&["pub", &name], &numbers(3));
-    let go = format!("{}/go", directory.text());
-    let command = format!("while ! test -e {go}; do sleep 0.01; done; cat");
+    // The command waits for as long as there is this, which goes with the test.
+    let busy = directory.file("busy");
+    std::fs::create_dir(&busy).unwrap();
+    let wait = format!("while [ -d {} ]; do sleep 0.01; done", busy.display());
+    let command = format!("{wait}; cat");
     let sub = ["sub", &*name, "--as", "w", "--from", "oldest", "--max-deliveries", "2"];
     let mut member = ringway(&[&sub[..], &["--exec", &command]].concat()).spawn().unwrap();
     drop(member.stdout.take());
-    std::fs::write(&go, "").unwrap();
+    std::fs::remove_dir(&busy).unwrap();
     let output = member.wait_with_output().unwrap();
     assert_eq!((code(&output), said(&output).as_str()), (0, ""));
     assert_eq!(subscription(&name, "w")["dead_letters"], 0);
@@ -679,8 +682,11 @@ fn a_signal_ends_a_member_when_its_command_has() {
     let name = Name::new("signal");
     let directory = Directory::new(&name);
     run_with(&["pub", &name, "--create"], b"a\nb\n");
-    let go = format!("{}/go", directory.text());
-    let command = format!("cat; echo; while ! test -e {go}; do sleep 0.01; done; echo done");
+    // The command waits for as long as there is this, which goes with the test.
+    let busy = directory.file("busy");
+    std::fs::create_dir(&busy).unwrap();
+    let wait = format!("while [ -d {} ]; do sleep 0.01; done", busy.display());
+    let command = format!("cat; echo; {wait}; echo done");
     let options = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
     let mut member = ringway(&options).process_group(0).spawn().unwrap();
     let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
@@ -688,7 +694,7 @@ fn a_signal_ends_a_member_when_its_command_has() {
     // As a terminal does it. The command is to end by itself.
     // SAFETY: the group of our child, which nobody has waited for yet.
     assert_eq!(unsafe { libc::kill(-member.id().cast_signed(), libc::SIGTERM) }, 0);
-    std::fs::write(&go, "").unwrap();
+    std::fs::remove_dir(&busy).unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "done");
     assert_eq!(code(&member.wait_with_output().unwrap()), 128 + libc::SIGTERM);
     assert_eq!(print(&["sub", &name, "--as", "w", "-e"]), b"b\n");
@@ -700,14 +706,17 @@ fn a_command_that_is_ended_together_with_its_member_has_not_failed() {
     let name = Name::new("ended");
     let directory = Directory::new(&name);
     run_with(&["pub", &name, "--create"], b"a\n");
-    let go = format!("{}/go", directory.text());
-    let command = format!("cat; echo; while ! test -e {go}; do sleep 0.01; done; kill -TERM $$");
+    // The command waits for as long as there is this, which goes with the test.
+    let busy = directory.file("busy");
+    std::fs::create_dir(&busy).unwrap();
+    let wait = format!("while [ -d {} ]; do sleep 0.01; done", busy.display());
+    let command = format!("cat; echo; {wait}; kill -TERM $$");
     let options = ["sub", &name, "--as", "w", "--from", "oldest", "--exec", &command];
     let mut member = ringway(&options).spawn().unwrap();
     let mut lines = BufReader::new(member.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "a");
     signal(&member, libc::SIGTERM);
-    std::fs::write(&go, "").unwrap();
+    std::fs::remove_dir(&busy).unwrap();
     let output = member.wait_with_output().unwrap();
     assert_eq!(code(&output), 128 + libc::SIGTERM);
     assert!(!said(&output).contains("failed"), "{}", said(&output));
