@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ringway::{AckMode, Acked, Lag, Queue, Received, Sent, Start, Subscribe, Wait};
 use support::segment::new_queue;
-use support::{Random, assert_message, watchdog};
+use support::{Over, Random, assert_message, watchdog};
 
 /// Seconds by which the time of day is wrong.
 static WRONG_BY: AtomicI64 = AtomicI64::new(0);
@@ -51,6 +51,7 @@ fn a_time_of_day_that_jumps_is_nobodys_concern() {
     let mut random = Random::from_environment();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 let days = i64::try_from(random.below(3)).unwrap() - 1;
@@ -62,7 +63,6 @@ fn a_time_of_day_that_jumps_is_nobodys_concern() {
             everybody_works();
             whoever_waits_waits_as_told();
         }
-        is_over.store(true, Ordering::Relaxed);
     });
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use ringway::{Archive, AtLimit, Error, Holder, Journal, Lag, Queue};
 use ringway::{QueueOptions, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_until};
-use support::{Directory, Name, watchdog};
+use support::{Directory, Name, Over, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -189,6 +189,7 @@ fn nothing_is_said_to_be_left_while_there_is_something_wherever_it_is_by_then() 
         let (sent, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
         let mut untrue = 0;
         thread::scope(|scope| {
+            let over = Over(&is_over);
             let sender = scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let sequence = producer.send(&[7; 1000]).unwrap();
@@ -205,7 +206,7 @@ fn nothing_is_said_to_be_left_while_there_is_something_wherever_it_is_by_then() 
                     untrue += u32::from(is_empty && consumer.next_sequence() < there);
                 }
             }
-            is_over.store(true, Ordering::Relaxed);
+            drop(over);
             // The thread sanitizer knows what a join orders, and not what a scope's end does.
             sender.join().unwrap();
         });
@@ -276,9 +277,9 @@ fn whoever_makes_a_queue_from_a_history_has_it_alone() {
         let options = options(&directory);
         let options = journal.map_or(options.clone(), |journal| options.journal(journal));
         // As in containers that have a shared memory each, and this directory in common.
-        let put_aside = |suffix: &str| {
-            let aside = name.path() + suffix;
-            fs::rename(name.path(), &aside).unwrap();
+        let put_aside = || {
+            let aside = Name::new("aside");
+            fs::rename(name.path(), aside.path()).unwrap();
             aside
         };
         let first = Queue::create(&name, &options).unwrap();
@@ -286,7 +287,7 @@ fn whoever_makes_a_queue_from_a_history_has_it_alone() {
         let mut producer = first.producer().unwrap();
         send_until(&mut producer, 300);
         let at_work = journal.map(|_| first.journaler().unwrap());
-        let aside = put_aside("-1");
+        let aside = put_aside();
         let error = Queue::create(&name, &options).unwrap_err();
         assert!(matches!(error, Error::JournalerAlive { .. }), "{error:?}");
         drop((at_work, producer));
@@ -295,8 +296,8 @@ fn whoever_makes_a_queue_from_a_history_has_it_alone() {
         let end = producer.next_sequence() + 300;
         let mut reader = second.subscribe(&spilling().from(Start::Newest)).unwrap();
         send_until(&mut producer, end);
-        let aside_too = put_aside("-2");
-        fs::rename(&aside, name.path()).unwrap();
+        let aside_too = put_aside();
+        fs::rename(aside.path(), name.path()).unwrap();
         let mut late = first.producer().unwrap();
         let error = loop {
             match late.send(&[1; 1000]) {
@@ -306,7 +307,7 @@ fn whoever_makes_a_queue_from_a_history_has_it_alone() {
         };
         assert!(matches!(error, Error::ForeignHistory { .. }), "{error:?}");
         assert!(error.to_string().contains("another queue, which was made"), "{error}");
-        fs::rename(&aside_too, name.path()).unwrap();
+        fs::rename(aside_too.path(), name.path()).unwrap();
         receive_until(&mut reader, end);
         send_until(&mut producer, end + 300);
         receive_until(&mut reader, end + 300);
@@ -411,6 +412,7 @@ fn a_journaler_looks_around_and_ends_while_messages_keep_coming() {
     let journal = queue.journaler().unwrap().spawn();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         scope.spawn(|| {
             let mut producer = queue.producer().unwrap();
             while !is_over.load(Ordering::Relaxed) {
@@ -426,7 +428,6 @@ fn a_journaler_looks_around_and_ends_while_messages_keep_coming() {
             thread::yield_now();
         }
         journal.stop().unwrap();
-        is_over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -755,6 +756,7 @@ fn who_begins_with_what_leaves_the_ring_at_that_moment_misses_nothing() {
     let mut producer = queue.producer().unwrap();
     let (sent, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 sent.store(1 + producer.send(&[7; 1000]).unwrap(), Ordering::Release);
@@ -772,7 +774,6 @@ fn who_begins_with_what_leaves_the_ring_at_that_moment_misses_nothing() {
             (lag, from, received)
         };
         let rounds: Vec<_> = (0..1_000).map(begin).collect();
-        is_over.store(true, Ordering::Relaxed);
         for (lag, from, received) in rounds {
             assert!(received == Received::Message(from), "{lag}: {received:?}, not {from}");
         }

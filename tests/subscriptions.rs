@@ -290,7 +290,7 @@ fn what_the_dead_had_comes_to_the_living_and_nothing_that_was_acknowledged() {
 
 /// Receives one message and hangs with it.
 fn hang(arguments: &[&str]) {
-    let [name, lease] = arguments else { panic!("{arguments:?}") };
+    let [name, lease, go_on] = arguments else { panic!("{arguments:?}") };
     let mut options = workers().ack(AckMode::Manual).prefetch(8);
     if let Ok(milliseconds) = lease.parse() {
         options = options.ack_within(Duration::from_millis(milliseconds));
@@ -298,10 +298,8 @@ fn hang(arguments: &[&str]) {
     let mut consumer = Queue::open(name).unwrap().subscribe(&options).unwrap();
     let message = consumer.receive().unwrap().message().unwrap();
     say(format_args!("has {}", message.sequence()));
-    let mut line = String::new();
-    while !Path::new(&format!("/dev/shm/ringway.{name}-go-on")).exists() {
+    while !Path::new(go_on).exists() {
         thread::sleep(Duration::from_millis(1));
-        line.clear();
     }
     check(&message);
     say(format_args!("{:?}", message.ack().unwrap()));
@@ -312,14 +310,15 @@ fn only_a_lease_passes_on_what_a_stopped_member_has() {
     let _alive = watchdog();
     for lease in ["none", "100"] {
         let name = Name::new("stopped");
-        let go_on = Name::new("unused");
+        let directory = Directory::new(&name);
+        let go_on = directory.file("go-on");
         let queue = queue_of(&name, SMALL);
         drop(queue.subscribe(&hanging(lease)).unwrap());
         let mut producer = queue.producer().unwrap();
         for sequence in 0..20 {
             producer.send(&payload(sequence)).unwrap();
         }
-        let mut peer = Peer::start("hang", &[&name, lease]);
+        let mut peer = Peer::start("hang", &[&name, lease, go_on.to_str().unwrap()]);
         peer.await_word("has 0");
         peer.stop();
         let mut other = queue.subscribe(&hanging(lease)).unwrap();
@@ -339,13 +338,10 @@ fn only_a_lease_passes_on_what_a_stopped_member_has() {
             (0..20).map(|sequence| (sequence, if sequence == 0 { 2 } else { 1 })).collect()
         };
         assert_eq!(got, expected, "lease: {lease}");
-        let file = format!("/dev/shm/ringway.{}-go-on", &*name);
-        File::create(&file).unwrap();
+        File::create(go_on).unwrap();
         peer.go_on();
         peer.await_word(if lease == "none" { "Done" } else { "Late" });
         peer.finish();
-        fs::remove_file(&file).unwrap();
-        drop(go_on);
         // What it had taken and not handed out is for others now that it is gone.
         let left: Vec<_> = std::iter::from_fn(|| {
             let message = other.receive_timeout(quiet).unwrap().message()?;

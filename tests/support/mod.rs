@@ -19,7 +19,7 @@ use std::ops::Deref;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -54,6 +54,8 @@ impl Deref for Name {
 impl Drop for Name {
     fn drop(&mut self) {
         let _ = Queue::force_remove(&self.0);
+        // Where that is refused: what is somebody else's, or no queue.
+        let _ = fs::remove_file(self.path());
     }
 }
 
@@ -94,6 +96,16 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Tells the threads of a test that it is over, also if it fails: whoever leaves their scope waits for
+/// them.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
