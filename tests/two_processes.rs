@@ -16,6 +16,7 @@ use ringway::{
     Consumer, Error, Info, Lag, Message, Observer, Producer, Queue, QueueOptions, Received, Sent,
     Start, Subscribe, Wait, layout,
 };
+use support::users::become_nobody;
 use support::{Name, Peer, holding_members, mix, number_from, play, say, watchdog, watchdog_of};
 
 const CAPACITY: u64 = 64 << 10;
@@ -832,25 +833,11 @@ fn what_is_lent_stays_as_it_is_until_the_next_call() {
     }
 }
 
-const NOBODY: u32 = 65_534;
-
-/// Gives up root's rights, if it has them: root may write what nobody else may.
-fn become_nobody() {
-    // SAFETY: a call that cannot fail.
-    if unsafe { libc::geteuid() } == 0 {
-        // SAFETY: a call without pointers.
-        assert_eq!(unsafe { libc::setgid(NOBODY) }, 0);
-        // SAFETY: a call without pointers.
-        assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
-        // SAFETY: a call without pointers. The one before has undone it.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    }
-}
-
 /// Observes to the end, as somebody who may write too or only read.
 fn look_on(arguments: &[&str]) {
     let [name, owner, rights] = arguments else { panic!("{arguments:?}") };
     let queue = if *rights == "read" {
+        // Root may write what nobody else may.
         become_nobody();
         let queue = Queue::open_owned_by(name, number(owner)).unwrap();
         let refused = [
