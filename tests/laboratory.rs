@@ -3,15 +3,13 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
-use support::schema;
+use support::{program, schema};
 
 fn model(arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-    command.arg("model").args(arguments.split_whitespace());
-    command.output().unwrap()
+    program::run(&[&["model"], &arguments.split_whitespace().collect::<Vec<_>>()[..]].concat())
 }
 
 /// What it printed, having succeeded and said nothing else.
