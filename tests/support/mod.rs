@@ -364,9 +364,9 @@ pub(crate) struct Random(u64);
 impl Random {
     /// By `RINGWAY_SEED`, or else by the clock; the seed is printed, to be given again.
     pub(crate) fn from_environment() -> Self {
-        let given = std::env::var("RINGWAY_SEED").ok().and_then(|seed| seed.parse().ok());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let seed = given.unwrap_or_else(|| u64::from(now.expect("after 1970").subsec_nanos()));
+        let by_clock = now.expect("after 1970").subsec_nanos().into();
+        let seed = number_from("RINGWAY_SEED", by_clock);
         eprintln!("RINGWAY_SEED={seed}");
         Self(seed)
     }
