@@ -874,7 +874,7 @@ fn a_file_that_was_just_begun_is_no_reason_to_give_up_a_sync_that_somebody_died_
     journaler.kill_living();
     assert_eq!((queue.info().unwrap().position, queue.durable_sequence()), (end, Some(0)));
     // One died before the next file had its header, and another one in the sync after that.
-    let begun = directory.file(&format!("log/{end:020}.log"));
+    let begun = directory.file(format!("log/{end:020}.log"));
     fs::write(&begun, []).unwrap();
     let segment = OpenOptions::new().write(true).open(name.path()).unwrap();
     let word = header("journal_state").start as u64;

@@ -305,7 +305,7 @@ impl Archive {
             let (open, header) = match self.log.open(&file) {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
-                Err(error) if is_last && self.log.just_begun(&file, &error).is_some() => break,
+                Err(error) if is_last && file.just_begun(&error).is_some() => break,
                 Err(error) => return Err(error),
             };
             let size = open.metadata().map_or(0, |facts| facts.len());
@@ -414,7 +414,7 @@ impl Archive {
                     }
                 }
                 // Nothing is in it.
-                Err(fault) if files.len() == 0 && self.log.just_begun(&file, &fault).is_some() => {
+                Err(fault) if files.len() == 0 && file.just_begun(&fault).is_some() => {
                     break;
                 }
                 Err(fault) => fault,
@@ -434,7 +434,7 @@ impl Archive {
     /// A last file that was just being made, if there is one: nothing is in it.
     pub(super) fn just_begun(&self) -> Result<Option<Torn>, Error> {
         let Some(last) = self.log.files()?.pop() else { return Ok(None) };
-        Ok(self.log.open(&last).err().and_then(|error| self.log.just_begun(&last, &error)))
+        Ok(self.log.open(&last).err().and_then(|error| last.just_begun(&error)))
     }
 
     /// The position where the last file ends.

@@ -148,7 +148,7 @@ impl LogReader {
             match self.log.open(file) {
                 Ok(None) => {}
                 // Nothing is in it.
-                Err(error) if behind == 0 && self.log.just_begun(file, &error).is_some() => {}
+                Err(error) if behind == 0 && file.just_begun(&error).is_some() => {}
                 Ok(Some((_, header))) => {
                     first = Ok(Some(header.begin));
                     if is_wanted(&header) {

@@ -69,6 +69,15 @@ pub(crate) struct Torn {
 /// and is none. Bytes of no meaning look like one once in hundreds of thousands of words.
 const CANDIDATES_SIZE_MAX: usize = 64;
 
+impl LogFile {
+    /// What there is of it, if it was just being made, and that is why it could not be opened.
+    pub(crate) fn just_begun(&self, error: &Error) -> Option<Torn> {
+        let size = fs::metadata(&self.path).map_or(0, |facts| facts.len());
+        let is_begun = size <= HEADER_SIZE && matches!(error, Error::LogDamaged { .. });
+        is_begun.then(|| Torn { path: self.path.clone(), offset: 0, size })
+    }
+}
+
 impl Log {
     /// Has all of the log on disk, and has what is read from now on come from there: it counts as
     /// durable.
@@ -93,7 +102,7 @@ impl Log {
             let (open, header) = match self.open(file) {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
-                Err(error) => match self.just_begun(file, &error) {
+                Err(error) => match file.just_begun(&error) {
                     None => return Err(error),
                     begun => {
                         torn = begun;
@@ -124,13 +133,6 @@ impl Log {
         }
         let place = Place::default();
         Ok(torn.map(|torn| End { place, torn: Some(torn) }))
-    }
-
-    /// What there is of a file that was just being made, if that is why it could not be opened.
-    pub(crate) fn just_begun(&self, file: &LogFile, error: &Error) -> Option<Torn> {
-        let size = fs::metadata(&file.path).map_or(0, |facts| facts.len());
-        let is_begun = size <= HEADER_SIZE && matches!(error, Error::LogDamaged { .. });
-        is_begun.then(|| Torn { path: file.path.clone(), offset: 0, size })
     }
 
     /// Follows whole messages from a boundary on: where they end, and why not at `end`.
