@@ -15,7 +15,7 @@ const CONSUMERS_MAX: usize = 1000;
 /// producer waits while the slowest is a whole ring behind.
 ///
 /// There is no closed form for it, because a ring that can be full couples the consumers. In one
-/// without an end each consumer is a queue by itself, of which [`predict`](crate::workload::predict)
+/// without an end each consumer is a queue by itself, of which [`predict`]
 /// knows more.
 ///
 /// ```
