@@ -454,7 +454,39 @@ fn pruning_leaves_what_somebody_has_not_read_unless_it_is_forced() {
     assert_eq!(receive_all(&mut worker), [80]);
 }
 
-/// Who has not read what was kept, or removed, and from where on.
+#[test]
+fn how_far_all_have_come_is_on_both_pages_before_a_file_is_pruned() {
+    let _alive = watchdog();
+    for is_there in [true, false] {
+        let name = Name::new("prune-pages");
+        let directory = Directory::new(&name);
+        let options = options(&directory).journal(Journal::SyncedAlways);
+        for round in 1..=2 {
+            let _ = Queue::remove(&name);
+            let queue = Queue::create(&name, &options).unwrap();
+            queue.declare(&workers()).unwrap();
+            let mut producer = queue.producer().unwrap();
+            send_until(&mut producer, 20 * round);
+            producer.flush().unwrap();
+        }
+        let queue = Queue::open(&name).unwrap();
+        let mut worker = queue.subscribe(&workers()).unwrap();
+        assert_eq!(receive_all(&mut worker).len(), 40);
+        if !is_there {
+            drop(worker);
+            Queue::remove(&name).unwrap();
+        }
+        let archive = Archive::open(directory.path()).unwrap();
+        assert_eq!(archive.prune(0, None).unwrap().removed.len(), 1);
+        let checkpoint = fs::read(directory.file("subscriptions/workers.checkpoint")).unwrap();
+        for page in [0, 4096] {
+            let sequence = checkpoint[page + 40..][..8].try_into().unwrap();
+            let sequence = u64::from_le_bytes(sequence);
+            assert!(sequence >= 20, "{sequence} in the page at {page}");
+        }
+    }
+}
+
 #[test]
 fn pruning_asks_no_queue_that_has_been_succeeded_or_is_a_strangers() {
     let _alive = watchdog();
@@ -549,6 +581,7 @@ fn pruning_removes_nothing_if_it_cannot_tell_who_needs_it_and_says_so_by_force()
     assert_eq!(archive.prune(0, None).unwrap().removed.len(), 2);
 }
 
+/// Who has not read what was kept, or removed, and from where on.
 fn pruned_unread(pruned: &Pruned) -> Vec<(Option<String>, Option<u64>)> {
     pruned.unread.iter().map(|one| (one.subscription.clone(), one.sequence)).collect()
 }

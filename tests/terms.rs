@@ -221,3 +221,39 @@ fn altered_terms_are_there_again_after_a_restart_or_were_never_altered() {
     assert_eq!(terms(&queue), (None, None, None));
     assert_message(queue.subscribe(&workers()).unwrap().receive(), 0, b"a");
 }
+
+/// Power goes while one page of a checkpoint is written to the disk, which leaves the other one as it is
+/// there.
+#[test]
+fn altered_terms_are_not_undone_by_a_later_checkpoint_that_is_torn() {
+    let _alive = watchdog();
+    let name = Name::new("altered-torn");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(CAPACITY).members(8);
+    let options = options.history(directory.path()).journal(Journal::SyncedAlways);
+    let queue = Queue::create(&name, &options).unwrap();
+    queue.declare(&workers()).unwrap();
+    queue.producer().unwrap().send_durable(b"a").unwrap();
+    queue.producer().unwrap().send_durable(b"b").unwrap();
+    let minute = Duration::from_secs(60);
+    let new = (Some(5), Some(minute), Some(2 * minute));
+    let altered = options_of(new, &directory);
+    queue.alter(&altered).unwrap();
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    let synced = fs::read(&checkpoint).unwrap();
+    // Members that leave overwrite both pages, and do not wait for the disk.
+    for payload in [b"a", b"b"] {
+        let mut worker = queue.subscribe(&altered).unwrap();
+        let message = worker.receive().unwrap().message().unwrap();
+        assert_eq!((message.payload(), message.ack().unwrap()), (&payload[..], Acked::Done));
+    }
+    let later = fs::read(&checkpoint).unwrap();
+    for torn in [0..4096, 4096..synced.len()] {
+        assert_ne!(later[torn.clone()], synced[torn.clone()]);
+        Queue::force_remove(&name).unwrap();
+        let mut left = synced.clone();
+        left[torn].fill(0);
+        fs::write(&checkpoint, left).unwrap();
+        assert_eq!(terms(&Queue::create(&name, &options).unwrap()), new);
+    }
+}

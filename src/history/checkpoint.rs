@@ -7,7 +7,8 @@
 //! A subscription has a file of two slots, of which the older one is overwritten each time. So one is
 //! whole whoever dies, and also when power goes, on a disk that writes pages of 4096 bytes whole or
 //! does not touch what lies in others: each slot is on a page of its own, and both are on the disk before
-//! either is overwritten. A slot, little-endian:
+//! either is overwritten. What somebody was promised to be on the disk is there on both, so that none of
+//! the writes that follow, which wait for no disk, can undo it. A slot, little-endian:
 //!
 //! ```text
 //!  0  magic, 8 bytes                       32  generation, u64: the higher one counts
@@ -85,6 +86,13 @@ struct Whole {
     slot: Slot,
 }
 
+impl Whole {
+    /// Where the other slot of its file lies.
+    fn other_page(&self) -> u64 {
+        SLOTS[usize::from(self.offset != SLOTS[1])] as u64
+    }
+}
+
 impl Checkpoints {
     /// `None` if the queue has no journal.
     pub(crate) fn of(segment: &Arc<Segment>) -> Option<Self> {
@@ -136,12 +144,7 @@ impl Checkpoints {
     /// that they missed it. If somebody has the table for that long, or one cannot be written, it goes
     /// all the same: that is a reason to be told what one has had, and none to write no journal.
     pub(super) fn save(&mut self, ring: &Ring, needed_from: u64) {
-        const PATIENCE: Duration = Duration::from_millis(100);
-        let Ok(lock) = self.segment.lock_file() else { return };
-        let is_locked = lock.wait_for(PATIENCE, Lock::try_registry).unwrap_or(false);
-        if !is_locked || !self.has_the_files().unwrap_or(false) {
-            return;
-        }
+        let Some(lock) = self.lock_to_save() else { return };
         let mut written = Vec::new();
         for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
         {
@@ -165,12 +168,28 @@ impl Checkpoints {
         // Others may go on while the disk works, which is once for each file and for the names of all.
         drop(lock);
         if self.is_synced {
-            written.retain(|(_, (name, _))| self.files.sync(&self.files.path(name)).is_ok());
+            let sync = |name: &str| self.files.sync(&self.files.path(name)).is_ok();
+            written.retain(|(_, (name, _))| sync(name));
+            let Some(lock) = self.lock_to_save().filter(|_| !written.is_empty()) else { return };
+            written.retain(|(index, (name, _))| {
+                let slot = self.written.get(index);
+                slot.is_some_and(|slot| self.files.write_other(name, slot).is_ok())
+            });
+            drop(lock);
+            written.retain(|(_, (name, _))| sync(name));
             if written.is_empty() || self.files.sync_names().is_err() {
                 return;
             }
         }
         self.safe.extend(written);
+    }
+
+    /// Keeps others from writing them, if that can be had soon and they are this queue's.
+    fn lock_to_save(&self) -> Option<Lock> {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let lock = self.segment.lock_file().ok()?;
+        let is_locked = lock.wait_for(PATIENCE, Lock::try_registry).unwrap_or(false);
+        (is_locked && self.has_the_files().unwrap_or(false)).then_some(lock)
     }
 
     /// Keeps others from changing the subscription table, and the subscriptions' heads where these are not
@@ -287,7 +306,12 @@ pub(super) fn sync_in(directory: &Path, log: &Log) -> Result<(), Error> {
     if all.is_empty() {
         return Ok(());
     }
-    all.iter().try_for_each(|(_, path)| files.sync(path))?;
+    for (name, path) in all {
+        match files.read(&name, path.clone())? {
+            Some(slot) => files.sync_both(&name, &slot)?,
+            None => files.sync(&path)?,
+        }
+    }
     files.sync_names()
 }
 
@@ -348,12 +372,12 @@ pub(super) fn restore(
             // went on, the stream of this one has something else, or nothing yet.
             let slot = Slot { sequence: end.sequence, entry };
             files.write(&name, &slot)?;
-            put_back.push(files.path(&name));
+            put_back.push((name, slot));
         }
         entries.push(without_member_from_now_on(entry));
     }
     if !put_back.is_empty() {
-        put_back.iter().try_for_each(|path| files.sync(path))?;
+        put_back.iter().try_for_each(|(name, slot)| files.sync_both(name, slot))?;
         files.sync_names()?;
     }
     Ok(entries)
@@ -464,8 +488,37 @@ impl Files {
 
     fn write_and_sync(&self, name: &str, slot: &Slot) -> Result<(), Error> {
         self.write(name, slot)?;
-        self.sync(&self.path(name))?;
+        self.sync_both(name, slot)?;
         self.sync_names()
+    }
+
+    /// Has what was written on the disk, on both pages, if [`Self::sync_names`] follows. What is written
+    /// later, and not synced, may tear one of them, and what was there before would be on the other.
+    fn sync_both(&self, name: &str, slot: &Slot) -> Result<(), Error> {
+        let path = self.path(name);
+        self.sync(&path)?;
+        self.write_other(name, slot)?;
+        self.sync(&path)
+    }
+
+    /// Writes what is on the disk on one page to the other one, unless others have written since: then
+    /// that has something newer. For one who keeps them from it meanwhile.
+    fn write_other(&self, name: &str, slot: &Slot) -> Result<(), Error> {
+        let path = self.path(name);
+        self.try_write_other(&path, slot).map_err(|error| self.failed("write", &path, error))
+    }
+
+    fn try_write_other(&self, path: &Path, slot: &Slot) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let whole = whole_slots(&file)?;
+        let is_on_both = whole.len() == SLOTS.len() && whole.iter().all(|one| one.slot == *slot);
+        match newest_of(whole) {
+            Some(newest) if newest.slot == *slot && !is_on_both => {
+                let bytes = slot.bytes(&self.id, newest.generation.wrapping_add(1));
+                file.write_all_at(&bytes, newest.other_page())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has what a file says on the disk, if [`Self::sync_names`] follows.
@@ -500,8 +553,8 @@ impl Files {
             let (count, newest) = (whole.len(), newest_of(whole));
             let generation = newest.as_ref().map_or(0, |newest| newest.generation.wrapping_add(1));
             // Never on the newest one's page.
-            let offset = newest.map_or(SLOTS[0], |one| SLOTS[usize::from(one.offset != SLOTS[1])]);
-            file.write_all_at(&slot.bytes(&self.id, generation), offset as u64)?;
+            let offset = newest.map_or(SLOTS[0] as u64, |newest| newest.other_page());
+            file.write_all_at(&slot.bytes(&self.id, generation), offset)?;
             // The first of a file has none that would count in its place: each waits for the disk.
             if count < SLOTS.len() {
                 file.sync_all()?;
