@@ -26,6 +26,7 @@ fn peer() {
         ("create with a umask", create_with_a_umask),
         ("nobody's", nobodys),
         ("try everything", try_everything),
+        ("observe from the oldest", observe_from_the_oldest),
         ("lock", lock),
         ("send as nobody", send_as_nobody),
         ("send as nobody any more", send_as_nobody_any_more),
@@ -217,6 +218,42 @@ fn nobody_can_write_where_it_need_not_but_a_consumer_unless_it_gives_that_up() {
         let received = consumer.receive().unwrap().message().unwrap();
         assert_eq!(received.payload(), b"read");
     }
+}
+
+/// Begins at the oldest message, while the ring has that and when only the files do.
+fn observe_from_the_oldest(arguments: &[&str]) {
+    become_nobody();
+    let queue = Queue::open(arguments[0]).unwrap();
+    let mut observer = queue.observe(Start::Oldest).unwrap();
+    assert_message(observer.receive(), 0, b"first");
+    say("has it");
+    stop_here();
+    assert_message(queue.observe(Start::Last(1)).unwrap().receive(), 100, &[7; 1000]);
+    let error = queue.observe(Start::Oldest).unwrap_err();
+    let Error::File { source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::PermissionDenied, "{error}");
+}
+
+#[test]
+fn who_may_only_read_a_journalled_queue_begins_where_the_ring_does() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let _alive = watchdog();
+    let name = Name::new("journal-of-root");
+    let directory = Directory::new(&name);
+    let options = options().mode(0o644).history(directory.path()).journal(Journal::Written);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"first").unwrap();
+    let mut peer = Peer::start("observe from the oldest", &[&name]);
+    peer.await_word("has it");
+    for _ in 0..100 {
+        producer.send(&[7; 1000]).unwrap();
+    }
+    peer.await_stop();
+    peer.go_on();
+    peer.finish();
 }
 
 /// Has all the locks that somebody who may only read can have.

@@ -389,7 +389,10 @@ impl Queue {
     /// [`Error::MembersFull`], [`Error::SequenceAhead`], [`Error::InvalidOption`],
     /// [`Error::Corrupt`], [`Error::PermissionDenied`], [`Error::Stale`]; with a name also
     /// [`Error::InvalidSubscription`], [`Error::SubscriptionsFull`], and
-    /// [`Error::SubscriptionDiffers`] if it is there with other terms.
+    /// [`Error::SubscriptionDiffers`] if it is there with other terms. Of what is on disk, which
+    /// who begins behind the ring reads, and where a journal has how far a subscription has come:
+    /// [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`]; and [`Error::NoJournal`] if there
+    /// is none and it begins at a [time](Start::Time).
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -453,7 +456,10 @@ impl Queue {
     /// [`observe_with`](Self::observe_with) lets you choose.
     ///
     /// # Errors
-    /// [`Error::SequenceAhead`], [`Error::Corrupt`], [`Error::Truncated`].
+    /// [`Error::SequenceAhead`], [`Error::Corrupt`], [`Error::Truncated`]; where it begins in a
+    /// journal's files, because the ring does not go so far back, [`Error::File`], also if its user may not
+    /// read them, [`Error::LogDamaged`] and [`Error::ForeignHistory`]; [`Error::NoJournal`] if it begins at
+    /// a [time](Start::Time) and there is none.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Received, Start};

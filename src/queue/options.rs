@@ -171,7 +171,11 @@ impl QueueOptions {
 
     /// The segment's permissions, as `chmod` writes them; the process's umask has no part in
     /// it. Whoever may read can observe, whoever may write too can produce and consume, and is
-    /// trusted by all others.
+    /// trusted by all others. It says nothing of the [history](Self::history): its files are for their user
+    /// alone, so another one who begins behind the ring, as with
+    /// [`Start::Oldest`](crate::Start::Oldest) once a journalled queue has gone round, is refused
+    /// ([`Error::File`](crate::Error::File)), and begins in the ring with
+    /// [`Start::Newest`](crate::Start::Newest).
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().mode(0o640);
