@@ -136,7 +136,8 @@ pub struct Verified {
     /// Messages that are missing between others: their files are gone, or damaged.
     pub gaps: Vec<Range<u64>>,
     /// Bytes behind the last whole message that are part of one: an append that is not finished, or
-    /// never was.
+    /// never was. Also whole messages, where a sector of what comes first behind the last synced one is
+    /// zeros: that is what a loss of power leaves, and a flipped bit in such a message looks like it.
     pub torn_size: u64,
     /// What is wrong first, and where. What lies behind that in its file cannot be told; the files after
     /// it were looked at too.
