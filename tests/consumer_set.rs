@@ -98,16 +98,26 @@ fn nobody_waits_for_those_who_have_always_something() {
     }
 }
 
+/// A member that may have one message, and has to acknowledge it.
+fn careful() -> Subscribe {
+    oldest().named("members").ack(AckMode::Manual).prefetch(1)
+}
+
+/// One of the first queue, and a consumer of the second.
+fn soon_full(queues: &[Queue; 2]) -> ConsumerSet {
+    let mut set = ConsumerSet::new();
+    set.set_wait(Wait::Park);
+    set.add(queues[0].subscribe(&careful()).unwrap());
+    set.add(queues[1].subscribe(&oldest()).unwrap());
+    set
+}
+
 #[test]
 fn a_member_that_has_as_much_as_it_may_keeps_nobody_awake() {
     let _watchdog = watchdog();
     let (full, other) = (Name::new("full"), Name::new("other"));
     let queues = [queue_of(&full), queue_of(&other)];
-    let manual = oldest().named("members").ack(AckMode::Manual).prefetch(1);
-    let mut set = ConsumerSet::new();
-    set.set_wait(Wait::Park);
-    set.add(queues[0].subscribe(&manual).unwrap());
-    set.add(queues[1].subscribe(&oldest()).unwrap());
+    let mut set = soon_full(&queues);
     let mut producers = queues.each_ref().map(|queue| queue.producer().unwrap());
     producers[0].send(b"one").unwrap();
     producers[0].send(b"one more").unwrap();
@@ -133,16 +143,12 @@ fn a_full_member_is_woken_neither_by_what_others_leave_nor_by_messages() {
     let _watchdog = watchdog();
     let (full, other) = (Name::new("full-sleeps"), Name::new("other-sleeps"));
     let queues = [queue_of(&full), queue_of(&other)];
-    let manual = oldest().named("members").ack(AckMode::Manual).prefetch(1);
-    let mut set = ConsumerSet::new();
-    set.set_wait(Wait::Park);
-    set.add(queues[0].subscribe(&manual).unwrap());
-    set.add(queues[1].subscribe(&oldest()).unwrap());
+    let mut set = soon_full(&queues);
     let mut producer = queues[0].producer().unwrap();
     producer.send(b"what it has").unwrap();
     producer.send(b"what another has").unwrap();
     assert_eq!(next(&mut set), (0, 0));
-    let mut another = queues[0].subscribe(&manual).unwrap();
+    let mut another = queues[0].subscribe(&careful()).unwrap();
     assert_eq!(another.receive().unwrap().message().unwrap().sequence(), 1);
     drop(another);
     let sleeps = || queues[1].info().unwrap().consumers[0].sleeps;
