@@ -4,10 +4,10 @@
 //! writes is a data race. So the portable copies move words with relaxed atomics, and those for
 //! x86-64, which the compiler cannot see into, move them with vector instructions: a short copy
 //! is two overlapping halves, a longer one a loop over blocks of 64 bytes, a very long one a string
-//! instruction or stores past the caches (perf-notes.md has how these compare). What has only just been written is loaded by
-//! words: see [`By`]. Any mixture of old and new bytes may arrive; the callers in [`crate::ring`]
-//! find out before anybody uses them. On x86-64 all of these stores come before a later release
-//! store.
+//! instruction or stores past the caches (perf-notes.md has how these compare). What has only just
+//! been written is loaded by words: see [`By`]. Any mixture of old and new bytes may arrive; the
+//! callers in [`crate::ring`] find out before anybody uses them. On x86-64 all of these stores come
+//! before a later release store.
 
 #![cfg_attr(loom, allow(dead_code, reason = "the model checks' words are copied one by one"))]
 
