@@ -15,7 +15,7 @@ use ringway::{Journal, Queue, QueueOptions, key_hash};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
-    answer, await_consumers, await_words, code, limit_files, print, print_json, ringway, run,
+    answer, await_consumers, await_words, code, limit_files_of, print, print_json, ringway, run,
     run_limited, run_with, said, signal, that_can_be_limited,
 };
 use support::{Directory, Name, Random, watchdog};
@@ -356,13 +356,13 @@ fn pub_says_at_once_that_its_journal_has_no_space_and_goes_on_when_there_is_some
     let mut input = producer.stdin.take().unwrap();
     input.write_all(b"a\n").unwrap();
     await_durable(&queue, 1);
-    limit_files(&producer, 8 << 10);
+    limit_files_of(&producer, 8 << 10);
     // Less than a ring, so that the producer need not write itself.
     input.write_all(&[&[b'x'; 7999][..], b"\n"].concat().repeat(4)).unwrap();
     let mut lines = BufReader::new(producer.stderr.take().unwrap()).lines().map(Result::unwrap);
     let told = lines.next().unwrap();
     assert!(told.contains("too large") && told.contains("trying again"), "{told}");
-    limit_files(&producer, libc::RLIM_INFINITY);
+    limit_files_of(&producer, libc::RLIM_INFINITY);
     await_durable(&queue, 5);
     drop(input);
     assert!(producer.wait().unwrap().success());
@@ -379,7 +379,7 @@ fn a_journaler_without_space_waits_for_some() {
     let mut journaler = that_can_be_limited(&["journal", &name]).spawn().unwrap();
     let mut lines = BufReader::new(journaler.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().contains("writing the journal"));
-    limit_files(&journaler, 64 << 10);
+    limit_files_of(&journaler, 64 << 10);
     let mut producer = queue.producer().unwrap();
     for _ in 0..20 {
         producer.send(&[7; 8000]).unwrap();
@@ -387,7 +387,7 @@ fn a_journaler_without_space_waits_for_some() {
     let told = lines.next().unwrap();
     assert!(told.contains("too large") && told.contains("trying again"), "{told}");
     assert!(queue.durable_sequence().unwrap() < 20);
-    limit_files(&journaler, libc::RLIM_INFINITY);
+    limit_files_of(&journaler, libc::RLIM_INFINITY);
     await_durable(&queue, 20);
     signal(&journaler, libc::SIGINT);
     assert_eq!(journaler.wait().unwrap().code(), Some(130));

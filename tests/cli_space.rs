@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 
 use support::program::{
-    code, limit_files, print, print_json, run, said, signal, that_can_be_limited,
+    code, limit_files_of, print, print_json, run, said, signal, that_can_be_limited,
 };
 use support::{Directory, Name, watchdog};
 
@@ -23,7 +23,7 @@ fn queue(purpose: &str) -> (Name, Directory) {
 fn publish(name: &str, options: &[&str], input: &[u8]) -> Child {
     let publish = [&["pub", name], options].concat();
     let mut producer = that_can_be_limited(&publish).stdin(Stdio::piped()).spawn().unwrap();
-    limit_files(&producer, 1 << 10);
+    limit_files_of(&producer, 1 << 10);
     producer.stdin.take().unwrap().write_all(input).unwrap();
     producer
 }
@@ -70,7 +70,7 @@ fn a_producer_without_space_goes_on_when_there_is_some_or_is_interrupted() {
         let mut producer = publish(&name, &[], &input);
         await_limit(&mut producer);
         assert!(producer.try_wait().unwrap().is_none());
-        limit_files(&producer, libc::RLIM_INFINITY);
+        limit_files_of(&producer, libc::RLIM_INFINITY);
         let output = producer.wait_with_output().unwrap();
         assert_eq!(code(&output), 0, "{}", said(&output));
         assert!(said(&output).contains("all durable"), "{}", said(&output));

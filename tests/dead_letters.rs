@@ -17,7 +17,7 @@ use ringway::{
 };
 use support::segment::progress_of;
 use support::trace::{Traced, followed};
-use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
+use support::{Directory, Name, Peer, Random, limit_files, mix, play, say, watchdog};
 
 #[test]
 fn peer() {
@@ -259,9 +259,7 @@ fn write_little(arguments: &[&str]) {
     let [name, limit] = arguments else { panic!("{arguments:?}") };
     let (queue, limit) = (Queue::open(name).unwrap(), limit.parse().unwrap());
     let mut consumer = queue.subscribe(&workers()).unwrap();
-    // SAFETY: no handler is run, so that none does what it must not.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    limit_file_size(limit);
+    limit_files(limit).unwrap();
     let mut written = 0;
     loop {
         let message = consumer.receive().unwrap().message().unwrap();
@@ -272,11 +270,11 @@ fn write_little(arguments: &[&str]) {
                 assert!(error.to_string().contains("workers.letters"), "{error}");
                 // A little room again and again, and never enough.
                 for more in 1..5 {
-                    limit_file_size(limit + more);
+                    limit_files(limit + more).unwrap();
                     assert!(matches!(message.nack(), Err(Error::File { .. })));
                 }
                 // It is still to be dealt with: there is room again, and it is refused again.
-                limit_file_size(libc::RLIM_INFINITY);
+                limit_files(libc::RLIM_INFINITY).unwrap();
                 assert_eq!(message.nack().unwrap(), Nacked::DeadLetter);
                 break;
             }
@@ -284,12 +282,6 @@ fn write_little(arguments: &[&str]) {
         written += 1;
     }
     say(written);
-}
-
-fn limit_file_size(bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the limit outlives the call.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
 }
 
 #[test]

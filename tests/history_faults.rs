@@ -22,7 +22,8 @@ use support::history::{files, payload, receive_until, send_for_ever, send_until}
 use support::namespace::{own_small_disk, own_small_memory};
 use support::segment::{field, header, header_word, member_offset};
 use support::{
-    Directory, Name, Peer, Random, number_from, play, say, stop_here, watchdog, watchdog_of,
+    Directory, Name, Peer, Random, limit_files, number_from, play, say, stop_here, watchdog,
+    watchdog_of,
 };
 
 const CAPACITY: u64 = 64 << 10;
@@ -159,16 +160,6 @@ fn who_lags_gets_everything_although_the_producer_is_killed() {
     receive_until(&mut far, end);
 }
 
-/// From now on no file of this process may become larger than that, which is to one process what a
-/// full disk is to all.
-fn limit_files(size: u64) {
-    // SAFETY: ignoring a signal has no handler to be unsafe.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the struct outlives the call.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
-}
-
 /// Sends where no file may become larger than a megabyte: the same error as on a full disk, for
 /// one process alone.
 fn run_into_a_limit(arguments: &[&str]) {
@@ -177,7 +168,7 @@ fn run_into_a_limit(arguments: &[&str]) {
     let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
     let mut slow = (!has_journal).then(|| queue.subscribe(&spilling).unwrap());
     let mut producer = queue.producer().unwrap();
-    limit_files(1 << 20);
+    limit_files(1 << 20).unwrap();
     let error = loop {
         if let Err(error) = producer.send(&payload(producer.next_sequence())) {
             break error;
@@ -198,7 +189,7 @@ fn run_into_a_limit(arguments: &[&str]) {
     if let Some(slow) = &mut slow {
         receive_until(slow, sent / 2);
     }
-    limit_files(libc::RLIM_INFINITY);
+    limit_files(libc::RLIM_INFINITY).unwrap();
     send_until(&mut producer, sent + 500);
     if let Some(slow) = &mut slow {
         receive_until(slow, sent + 500);
@@ -229,7 +220,7 @@ fn begin_a_file_without_space(arguments: &[&str]) {
     let queue = Queue::open(arguments[0]).unwrap();
     let mut producer = queue.producer().unwrap();
     producer.send(&[7; 5000]).unwrap();
-    limit_files(5000);
+    limit_files(5000).unwrap();
     let mut journaler = queue.journaler().unwrap();
     let stopped = AtomicBool::new(true);
     assert!(journaler.run(&stopped).is_err());
@@ -237,7 +228,7 @@ fn begin_a_file_without_space(arguments: &[&str]) {
     thread::sleep(Duration::from_millis(1100));
     assert!(journaler.run(&stopped).is_err());
     drop(journaler);
-    limit_files(100);
+    limit_files(100).unwrap();
     assert!(producer.flush().is_err());
 }
 
@@ -274,7 +265,7 @@ fn a_file_without_a_message_is_no_reason_to_remove_the_last_messages() {
 
 /// Comes to a journal's end where there is no space.
 fn have_no_space_at_all(arguments: &[&str]) {
-    limit_files(100);
+    limit_files(100).unwrap();
     let mut producer = Queue::open(arguments[0]).unwrap().producer().unwrap();
     producer.send(b"not written").unwrap();
     assert!(producer.flush().is_err());
@@ -304,22 +295,22 @@ fn have_no_space_for_a_while(arguments: &[&str]) {
         let Error::File { source, .. } = &error else { panic!("{error}") };
         source.raw_os_error() == Some(libc::EFBIG)
     };
-    limit_files(64 << 10);
+    limit_files(64 << 10).unwrap();
     let end = send_some();
     assert!(is_too_large(await_error(&journal)));
     assert!(!journal.is_finished() && queue.durable_sequence().unwrap() < end);
-    limit_files(libc::RLIM_INFINITY);
+    limit_files(libc::RLIM_INFINITY).unwrap();
     while queue.durable_sequence().unwrap() < end || journal.error().is_some() {
         assert!(!journal.is_finished());
         thread::sleep(Duration::from_millis(1));
     }
-    limit_files(64 << 10);
+    limit_files(64 << 10).unwrap();
     let end = send_some();
     assert!(is_too_large(await_error(&journal)));
     // Who stops it is told what could not be written.
     assert!(is_too_large(journal.stop().unwrap_err()));
     assert!(queue.durable_sequence().unwrap() < end);
-    limit_files(libc::RLIM_INFINITY);
+    limit_files(libc::RLIM_INFINITY).unwrap();
     queue.journaler().unwrap().spawn().stop().unwrap();
     assert_eq!(queue.durable_sequence(), Some(end));
 }
@@ -403,12 +394,12 @@ fn fall_back_behind_the_files(arguments: &[&str]) {
     let file = OpenOptions::new().write(true).open(format!("/dev/shm/ringway.{name}")).unwrap();
     let cursor = member_offset(name, falls_back.member()) + field("Member", "cursor").start;
     file.write_all_at(&512_u64.to_le_bytes(), cursor as u64).unwrap();
-    limit_files(4096);
+    limit_files(4096).unwrap();
     let error = ask(&mut producer).unwrap_err();
     let Error::File { source, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.raw_os_error(), Some(libc::EFBIG), "{error}");
     assert_eq!(bases(), [4096], "half a file would hide what is behind it");
-    limit_files(libc::RLIM_INFINITY);
+    limit_files(libc::RLIM_INFINITY).unwrap();
     fs::write(path(2048), "half").unwrap();
     assert_eq!(ask(&mut producer).unwrap(), Sent::Full);
     assert_eq!(bases(), [0, 4096]);
@@ -576,13 +567,13 @@ fn a_queue_that_could_not_be_made_leaves_its_history_to_whoever_has_it() {
 fn cut_without_room(arguments: &[&str]) {
     let [name, directory] = arguments else { panic!("{arguments:?}") };
     let options = QueueOptions::new().history(directory).journal(Journal::Written);
-    limit_files(100_000);
+    limit_files(100_000).unwrap();
     for _ in 0..3 {
         let error = Queue::create(name, &options).unwrap_err();
         let Error::File { path, .. } = &error else { panic!("{error:?}") };
         assert!(!path.exists(), "a part of what was to be kept is left in {}", path.display());
     }
-    limit_files(libc::RLIM_INFINITY);
+    limit_files(libc::RLIM_INFINITY).unwrap();
     let queue = Queue::create(name, &options).unwrap();
     say(queue.log_cut().unwrap().kept_in.display());
 }

@@ -26,6 +26,16 @@ use std::time::Duration;
 
 use ringway::{Error, Holder, Message, Producer, Queue, Received};
 
+/// From now on no file of this process may become larger, which is to one process what a full disk is
+/// to all. May be called between fork and exec, and lasts beyond that.
+pub(crate) fn limit_files(size: u64) -> io::Result<()> {
+    // SAFETY: ignoring a signal has no handler to be unsafe.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the struct outlives the call.
+    users::check(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) })
+}
+
 /// A queue's name that no other test has. The queue goes away with it.
 #[derive(Debug)]
 pub(crate) struct Name(String);

@@ -111,8 +111,8 @@ pub(crate) fn signal(child: &Child, signal: i32) {
     assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
 }
 
-/// A limit for the size of files is to one process what a full disk is to all.
-pub(crate) fn limit_files(process: &Child, size: u64) {
+/// [`limit_files`](super::limit_files), of a program that can be limited.
+pub(crate) fn limit_files_of(process: &Child, size: u64) {
     let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
     let id = process.id().cast_signed();
     // SAFETY: the struct outlives the call.
@@ -126,17 +126,11 @@ pub(crate) fn that_can_be_limited(arguments: &[&str]) -> Command {
     with_signal(arguments, libc::SIGXFSZ, libc::SIG_IGN)
 }
 
-/// Runs it to its end, where no file may become larger.
+/// Runs the program to its end, where no file may become larger.
 pub(crate) fn run_limited(arguments: &[&str], size: u64) -> Output {
-    let mut command = that_can_be_limited(arguments);
-    let limit = libc::rlimit { rlim_cur: size, rlim_max: libc::RLIM_INFINITY };
-    let set = move || {
-        // SAFETY: the struct outlives the call.
-        let result = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
-        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-    };
-    // SAFETY: what it calls may be called between fork and exec.
-    unsafe { command.pre_exec(set) };
+    let mut command = ringway(arguments);
+    // SAFETY: it may be called between fork and exec.
+    unsafe { command.pre_exec(move || super::limit_files(size)) };
     command.output().unwrap()
 }
 
