@@ -174,7 +174,7 @@ impl QueueOptions {
     /// trusted by all others. It says nothing of the [history](Self::history): its files are for their user
     /// alone, so another one who begins behind the ring, as with
     /// [`Start::Oldest`](crate::Start::Oldest) once a journalled queue has gone round, is refused
-    /// ([`Error::File`](crate::Error::File)), and begins in the ring with
+    /// ([`Error::File`]), and begins in the ring with
     /// [`Start::Newest`](crate::Start::Newest).
     ///
     /// ```
