@@ -4,10 +4,10 @@
 //! writes is a data race. So the portable copies move words with relaxed atomics, and those for
 //! x86-64, which the compiler cannot see into, move them with vector instructions: a short copy
 //! is two overlapping halves, a longer one a loop over blocks of 64 bytes, a very long one a string
-//! instruction or stores past the caches (perf-notes.md has how these compare). What has only just
-//! been written is loaded by words: see [`By`]. Any mixture of old and new bytes may arrive; the
-//! callers in [`crate::ring`] find out before anybody uses them. On x86-64 all of these stores come
-//! before a later release store.
+//! instruction (perf-notes.md has how these compare). What has only just been written is loaded by
+//! words: see [`By`]. Any mixture of old and new bytes may arrive; the callers in [`crate::ring`] find
+//! out before anybody uses them. On x86-64 all of these stores come before a later release store, but
+//! for those past the caches: see [`Way`].
 
 #![cfg_attr(loom, allow(dead_code, reason = "the model checks' words are copied one by one"))]
 
@@ -19,8 +19,7 @@ pub(crate) struct Manner<'a> {
     pub(crate) by: By,
     pub(crate) first_line: FirstLine,
     pub(crate) next_lines: NextLines,
-    /// Which way to take if it is long; to the caches, if nobody says.
-    pub(crate) long: Option<&'a LongCopies>,
+    pub(crate) way: Way<'a>,
 }
 
 /// How the first bytes are loaded. They are stored as vectors, which are fewer stores to wait for
@@ -53,74 +52,16 @@ pub(crate) enum NextLines {
     Leave,
 }
 
-/// Which way bytes go where there are more than [`BLOCKS_MAX`]: to this processor's caches, or past them
-/// to memory. To the caches each line has to come that the readers' processors had last, and past them
-/// none. Of a distant processor's lines that takes three times as long, of a near one's half as long. So
-/// the time tells: now and then a copy goes to the caches by the clock, and if it is slow the next one
-/// past them, by the clock too.
-#[derive(Debug)]
-pub(crate) struct LongCopies {
-    past_caches: bool,
-    /// How many there are before the clock is looked at.
-    left: u32,
-    /// Bytes a nanosecond of the last copy to the caches, if it was slow and the next one is to be
-    /// compared with it.
-    slow: Option<f64>,
-}
-
-impl LongCopies {
-    const LEFT: u32 = 64;
-    /// Bytes a nanosecond. From near caches lines come at 10 and more also on a busy machine, from distant
-    /// ones at 3 and less (perf-notes.md, "Long messages, past the caches").
-    const SLOW: f64 = 5.0;
-    /// Who reads what went past the caches waits for the memory.
-    const FASTER: f64 = 1.5;
-
-    pub(crate) fn new() -> Self {
-        Self { past_caches: false, left: Self::LEFT, slow: None }
-    }
-
-    /// Has `copy` copy so many bytes, and learns from how long that takes if it is long and its turn.
-    #[cfg(not(loom))]
-    pub(crate) fn learn<T>(
-        &mut self,
-        size: usize,
-        copy: impl FnOnce(&Self) -> Option<T>,
-    ) -> Option<T> {
-        if size <= BLOCKS_MAX {
-            return copy(self);
-        }
-        if let Some(left) = self.left.checked_sub(1) {
-            self.left = left;
-            return copy(self);
-        }
-        self.past_caches = self.slow.is_some();
-        let begin = std::time::Instant::now();
-        let copied = copy(self)?;
-        #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        let rate = size as f64 / begin.elapsed().as_nanos() as f64;
-        self.judge(rate);
-        Some(copied)
-    }
-
-    #[cfg(loom)]
-    pub(crate) fn learn<T>(
-        &mut self,
-        _: usize,
-        copy: impl FnOnce(&Self) -> Option<T>,
-    ) -> Option<T> {
-        copy(self)
-    }
-
-    /// What follows from how many bytes a nanosecond the copy came to whose turn it was.
-    fn judge(&mut self, rate: f64) {
-        if self.slow.is_none() && rate < Self::SLOW {
-            self.slow = Some(rate);
-            return;
-        }
-        self.past_caches = self.slow.take().is_some_and(|slow| rate > slow * Self::FASTER);
-        self.left = Self::LEFT;
-    }
+/// Which way bytes go: to this processor's caches, or past them to memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'a> {
+    ToCaches,
+    /// Word by word, so that of lines that are written from one end to the other none has to be had
+    /// first. They come to pass in any order, also after later stores, but not after
+    /// [`fence_past_caches`].
+    PastCaches,
+    /// Past them if that is so and they are more than [`BLOCKS_MAX`], and the fence behind.
+    PastCachesIfLong(&'a bool),
 }
 
 /// A cache line, bytes: what a processor takes over at a time.
@@ -171,7 +112,7 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
             by: By::Vectors,
             first_line: FirstLine::InTurn,
             next_lines: NextLines::Leave,
-            long: None,
+            way: Way::ToCaches,
         };
         x86_64::copy(manner, to, from, size);
     }
@@ -193,6 +134,32 @@ pub(crate) fn fetch_to_write(end: *mut u8, size: usize) {
     x86_64::fetch_to_write(end, size);
 }
 
+/// Stores a word past the caches: see [`Way::PastCaches`].
+///
+/// # Safety
+/// `to` is aligned, and nobody else writes there.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) unsafe fn store_past_caches(to: *mut u64, word: u64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: passed on.
+    unsafe {
+        x86_64::store_past_caches(to, word);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: passed on.
+    unsafe {
+        crate::sync::AtomicU64::from_ptr(to).store(word, crate::sync::Ordering::Relaxed);
+    }
+}
+
+/// Has what went past the caches come to pass before any later store.
+#[inline(always)]
+pub(crate) fn fence_past_caches() {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    x86_64::fence_past_caches();
+}
+
 /// Finds out what the processor can do. Until it is called, copies do without.
 #[cfg(not(loom))]
 pub(crate) fn prepare() {
@@ -204,7 +171,7 @@ pub(crate) fn prepare() {
 mod x86_64 {
     #![allow(clippy::disallowed_types, reason = "no part of the protocol")]
 
-    use super::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines};
+    use super::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines, Way};
     use core::arch::asm;
     use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -246,7 +213,11 @@ mod x86_64 {
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
     pub(super) unsafe fn copy(manner: Manner<'_>, to: *mut u8, from: *const u8, size: usize) {
-        let Manner { by, first_line, next_lines, long } = manner;
+        let Manner { by, first_line, next_lines, way } = manner;
+        if let Way::PastCaches = way {
+            // SAFETY: passed on.
+            return unsafe { copy_past_caches(to, from, size) };
+        }
         // Whole words first, then by halves.
         match size {
             // SAFETY: by the caller's promise, and the bounds here; so are all below.
@@ -259,9 +230,9 @@ mod x86_64 {
                     // SAFETY: as above.
                     unsafe { copy_33_to_64(by, to, from, size) }
                 } else if size > BLOCKS_MAX && HAS_STRINGS.load(Ordering::Relaxed) {
-                    if long.is_some_and(|long| long.past_caches) {
+                    if let Way::PastCachesIfLong(true) = way {
                         // SAFETY: as above.
-                        unsafe { copy_past_caches(to, from, size) }
+                        unsafe { copy_long_past_caches(to, from, size) }
                     } else {
                         // SAFETY: as above.
                         unsafe { copy_string(to, from, size) }
@@ -476,55 +447,75 @@ mod x86_64 {
         }
     }
 
-    /// Whole lines past the caches, the bytes before and behind them by a string instruction. Stores past
-    /// the caches come to pass in any order, also after later ones, but not after the fence.
-    ///
     /// # Safety
-    /// As [`copy`], with a `size` of two lines at least.
+    /// As [`copy`].
     #[inline(always)]
     pub(super) unsafe fn copy_past_caches(to: *mut u8, from: *const u8, size: usize) {
-        // SAFETY: up to the boundary of a line, whole lines, and what is left are `size` bytes together. It
-        // takes the registers of a string instruction alone, so that short copies in the same function can
-        // keep the others.
+        let whole = size & !7;
+        for at in (0..whole).step_by(8) {
+            // SAFETY: below `size` by 8 at least.
+            let word = unsafe { from.wrapping_add(at).cast::<u64>().read_unaligned() };
+            // SAFETY: as above.
+            unsafe { store_past_caches(to.wrapping_add(at).cast(), word) }
+        }
+        if whole < size {
+            let mut word = [0; 8];
+            let rest = from.wrapping_add(whole);
+            // SAFETY: fewer than 8 are left.
+            unsafe { word.as_mut_ptr().copy_from_nonoverlapping(rest, size - whole) };
+            // SAFETY: there is room for a whole word.
+            unsafe { store_past_caches(to.wrapping_add(whole).cast(), u64::from_le_bytes(word)) }
+        }
+    }
+
+    /// As [`super::store_past_caches`].
+    #[inline(always)]
+    pub(super) unsafe fn store_past_caches(to: *mut u64, word: u64) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            asm!(
+                "movnti qword ptr [{to}], {word}",
+                to = in(reg) to,
+                word = in(reg) word,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// As [`super::fence_past_caches`].
+    #[inline(always)]
+    pub(super) fn fence_past_caches() {
+        // SAFETY: it does nothing but order stores.
+        unsafe { asm!("sfence", options(nostack, preserves_flags)) }
+    }
+
+    /// [`copy_past_caches`] of a long message, and the fence behind it. It takes the registers of a string
+    /// instruction alone, so that short copies in the same function can keep the others.
+    ///
+    /// # Safety
+    /// As [`copy`], with a `size` of 8 at least.
+    #[inline(always)]
+    pub(super) unsafe fn copy_long_past_caches(to: *mut u8, from: *const u8, size: usize) {
+        // SAFETY: whole words and what is left of one are `size` bytes together.
         unsafe {
             asm!(
                 "push rax",
-                "mov rax, rcx",
-                "mov rcx, rdi",
-                "neg rcx",
-                "and rcx, {LINE} - 1",
-                "sub rax, rcx",
-                "rep movsb",
-                "mov rcx, rax",
-                "and rcx, -{LINE}",
-                "add rcx, rdi",
+                "sub rcx, 8",
                 "2:",
-                "movups xmm0, xmmword ptr [rsi]",
-                "movups xmm1, xmmword ptr [rsi + 16]",
-                "movups xmm2, xmmword ptr [rsi + 32]",
-                "movups xmm3, xmmword ptr [rsi + 48]",
-                "movntps xmmword ptr [rdi], xmm0",
-                "movntps xmmword ptr [rdi + 16], xmm1",
-                "movntps xmmword ptr [rdi + 32], xmm2",
-                "movntps xmmword ptr [rdi + 48], xmm3",
-                "add rsi, {LINE}",
-                "add rdi, {LINE}",
-                "cmp rdi, rcx",
-                "jb 2b",
-                "mov rcx, rax",
-                "and rcx, {LINE} - 1",
+                "mov rax, qword ptr [rsi]",
+                "movnti qword ptr [rdi], rax",
+                "add rsi, 8",
+                "add rdi, 8",
+                "sub rcx, 8",
+                "jae 2b",
+                "add rcx, 8",
                 "rep movsb",
                 // PUBLISH: the commit word's store is a later one.
                 "sfence",
                 "pop rax",
-                LINE = const LINE,
                 inout("rdi") to => _,
                 inout("rsi") from => _,
                 inout("rcx") size => _,
-                out("xmm0") _,
-                out("xmm1") _,
-                out("xmm2") _,
-                out("xmm3") _,
             );
         }
     }
@@ -678,7 +669,7 @@ mod portable {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{BLOCKS_MAX, By, FirstLine, LongCopies, Manner, NextLines, into_shared};
+    use super::{By, FirstLine, Manner, NextLines, Way, into_shared};
 
     type Copy = unsafe fn(*mut u8, *const u8, usize);
 
@@ -686,7 +677,7 @@ mod tests {
     /// sizes that each is for.
     fn copies() -> Vec<(&'static str, Copy, core::ops::RangeInclusive<usize>)> {
         const fn manner(by: By, first_line: FirstLine, next_lines: NextLines) -> Manner<'static> {
-            Manner { by, first_line, next_lines, long: None }
+            Manner { by, first_line, next_lines, way: Way::ToCaches }
         }
         // SAFETY: of all closures here: passed on.
         let by_words: Copy = |to, from, size| unsafe {
@@ -720,7 +711,8 @@ mod tests {
             };
             copies.push(("blocks", without_avx, 65..=1100));
             copies.push(("string", super::x86_64::copy_string, 0..=1100));
-            copies.push(("past the caches", super::x86_64::copy_past_caches, 128..=1100));
+            copies.push(("past the caches", super::x86_64::copy_past_caches, 0..=1100));
+            copies.push(("long past the caches", super::x86_64::copy_long_past_caches, 8..=1100));
         }
         copies
     }
@@ -752,70 +744,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn long_messages_go_past_the_caches_while_that_is_faster() {
-        const FAST: f64 = 2.0 * LongCopies::SLOW;
-        let mut long = LongCopies::new();
-        let mut after = |rates: &[f64]| {
-            for &rate in rates {
-                long.judge(rate);
-            }
-            (long.past_caches, long.slow.is_none())
-        };
-        assert_eq!(after(&[FAST]), (false, true));
-        assert_eq!(after(&[1.0]), (false, false), "the next one is timed too");
-        assert_eq!(after(&[1.2]), (false, true), "slow both ways");
-        assert_eq!(after(&[1.0, 2.0]), (true, true));
-        assert_eq!(after(&[2.0, 2.2]), (false, true));
-        assert_eq!(after(&[1.0, 2.0, FAST]), (false, true), "it has come near");
-        // A clock that stands still.
-        assert_eq!(after(&[f64::INFINITY]), (false, true));
-    }
-
-    #[test]
-    fn long_messages_arrive_whichever_way_they_go() {
-        super::prepare();
-        let source: Vec<u64> =
-            (0..2_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
-        let source: Vec<u8> = source.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let mut long = LongCopies::new();
-        let mut timed = 0;
-        for number in 0..5 * LongCopies::LEFT as usize {
-            let payload = &source[..BLOCKS_MAX + 1 + 61 * number % 8000];
-            let mut words = vec![0_u64; 2_000];
-            let to = words.as_mut_ptr().wrapping_add(number % 8).cast::<u8>();
-            let is_due = long.left == 0;
-            long.learn(payload.len(), |long| {
-                let manner = Manner {
-                    by: By::Words,
-                    first_line: FirstLine::Last,
-                    next_lines: NextLines::Leave,
-                    long: Some(long),
-                };
-                // SAFETY: there is room for 16,000 bytes, of which 12,200 at most are written from the
-                // eighth word on.
-                unsafe { into_shared(manner, to, payload.as_ptr(), payload.len()) }
-                Some(())
-            });
-            timed += usize::from(is_due);
-            long.past_caches = number % 128 >= 64;
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            let from = number % 8 * 8;
-            assert!(&bytes[from..from + payload.len()] == payload, "{number}");
-        }
-        assert!(timed >= 4, "{timed}");
-    }
-
-    #[test]
-    fn what_had_no_room_is_not_learnt_from() {
-        let mut long = LongCopies::new();
-        long.left = 0;
-        assert_eq!(long.learn(BLOCKS_MAX + 1, |_| None::<()>), None);
-        assert_eq!((long.left, long.slow), (0, None));
-        assert_eq!(long.learn(BLOCKS_MAX, |_| Some(1)), Some(1), "not long");
-        assert_eq!(long.left, 0);
     }
 
     /// The next multiple of 8 at or after an address.

@@ -84,6 +84,19 @@ mod memory {
             unsafe { copy::into_shared(manner, to, payload.as_ptr(), payload.len()) }
         }
 
+        /// Stores a word past the caches: see [`crate::copy::Way`].
+        ///
+        /// # Safety
+        /// `offset` is a multiple of 8, `offset + 8` is within the region, and no other process
+        /// writes there.
+        #[inline(always)]
+        pub(crate) unsafe fn store_past_caches(&self, offset: usize, word: u64) {
+            debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.size);
+            let to = self.base.wrapping_add(offset).cast();
+            // SAFETY: in bounds and aligned by the caller's promise.
+            unsafe { copy::store_past_caches(to, word) }
+        }
+
         /// Has the processor fetch the lines behind an offset for what is written next: see
         /// [`crate::copy::fetch_to_write`].
         #[inline(always)]
@@ -166,6 +179,10 @@ mod model {
                 let value = u64::from_le_bytes(word);
                 self.words[(self.base + offset) / 8 + index].store(value, Ordering::Relaxed);
             }
+        }
+
+        pub(crate) unsafe fn store_past_caches(&self, offset: usize, word: u64) {
+            self.words[(self.base + offset) / 8].store(word, Ordering::Relaxed);
         }
 
         pub(crate) fn fetch_to_write(&self, end: usize, _: usize) {

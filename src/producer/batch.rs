@@ -58,11 +58,7 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[inline(always)]
     pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
-        if self.push_now(Extensions::NONE, payload) {
-            Ok(())
-        } else {
-            self.push_patiently(Extensions::NONE, payload)
-        }
+        if self.push_now(Extensions::NONE, payload) { Ok(()) } else { self.push_slowly(payload) }
     }
 
     /// Adds a message that has a key, as [`push`](Self::push) does.
@@ -119,7 +115,7 @@ impl<'a> SendBatch<'a> {
     ) -> Result<(), Error> {
         let fences = self.producer.check_process()?;
         let mut payloads = payloads.into_iter();
-        if fences == STAMPED {
+        if fences == STAMPED || self.staging.goes_past_caches() {
             return payloads.try_for_each(|payload| self.push(payload.as_ref()));
         }
         while let Some(refused) = self.staging.try_append_all(&self.producer.writer, &mut payloads)
@@ -213,7 +209,7 @@ impl<'a> SendBatch<'a> {
     #[inline(always)]
     fn push_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         self.producer.fences.value() >= BY_SLEEPERS
-            && self.staging.try_append(&self.producer.writer, extensions, payload)
+            && self.staging.try_append_to_caches(&self.producer.writer, extensions, payload)
     }
 
     /// [`Self::push_now`] in any queue.
@@ -221,7 +217,21 @@ impl<'a> SendBatch<'a> {
     fn push_slowly_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         let extensions = self.producer.stamp(extensions);
         self.producer.fences.value() != FORKED
-            && self.staging.try_append_and_learn(&mut self.producer.writer, extensions, payload)
+            && self.staging.try_append(&self.producer.writer, extensions, payload)
+    }
+
+    /// [`Self::push`] if there is no room without asking, or past the caches.
+    #[cold]
+    #[inline(never)]
+    fn push_slowly(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let Self { producer, staging } = self;
+        if staging.goes_past_caches()
+            && producer.fences.value() >= BY_SLEEPERS
+            && staging.try_append(&producer.writer, Extensions::NONE, payload)
+        {
+            return Ok(());
+        }
+        self.push_patiently(Extensions::NONE, payload)
     }
 
     #[cold]
@@ -237,8 +247,8 @@ impl<'a> SendBatch<'a> {
         payload: &[u8],
         patience: Patience,
     ) -> Result<bool, Error> {
-        let shape = self.producer.shape(extensions, payload.len());
         while !self.push_slowly_now(extensions, payload) {
+            let shape = self.producer.shape(extensions, payload.len());
             if !self.make_room(shape, patience)? {
                 return Ok(false);
             }
@@ -257,5 +267,49 @@ impl<'a> SendBatch<'a> {
         let made =
             producer.make_room(shape, patience, |writer, shape| staging.reserve(writer, shape));
         made.inspect_err(|_| staging.confine())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{Queue, QueueOptions, Received, Subscribe};
+
+    #[test]
+    fn a_batch_arrives_whichever_way_it_goes() {
+        let name = format!("test-past-caches-{}", std::process::id());
+        let queue = Queue::create(&name, &QueueOptions::new().capacity(64 << 10)).unwrap();
+        let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(2500).collect();
+        let (mut pushed, mut extended) = ([0; 2], [0; 2]);
+        for round in 0..400_usize {
+            // Now and then it changes in mid-ring, and is as short as may be.
+            producer.writer.set_past_caches(round % 5 < 3);
+            let sizes = (0..round % 7).map(|number| (round * 37 + number * 911) % 2400);
+            let payloads: Vec<&[u8]> = sizes.map(|size| &bytes[round % 13..][..size]).collect();
+            let mut batch = producer.batch();
+            let way = usize::from(batch.staging.goes_past_caches());
+            if round % 3 == 0 {
+                for payload in &payloads {
+                    batch.push(payload).unwrap();
+                }
+                batch.push_keyed(b"key", b"keyed").unwrap();
+                assert!(batch.try_push(b"tried").unwrap());
+                pushed[way] += 1;
+            } else {
+                batch.extend(&payloads).unwrap();
+                extended[way] += 1;
+            }
+            batch.commit().unwrap();
+            let more: &[&[u8]] = if round % 3 == 0 { &[b"keyed", b"tried"] } else { &[] };
+            for expected in payloads.iter().chain(more) {
+                let received = consumer.receive().unwrap().message().unwrap();
+                assert_eq!(received.payload(), *expected, "round {round}");
+                assert_eq!(received.key_hash().is_some(), *expected == b"keyed");
+            }
+            assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+        }
+        assert!(pushed.iter().chain(&extended).all(|&count| count > 50));
+        Queue::force_remove(&name).unwrap();
     }
 }

@@ -54,6 +54,8 @@
 //! **PUBLISH** (release store, acquire load). The reader that finds a commit word has every byte of the
 //! frame, and the zero (AHEAD) where it will look next. With a relaxed store it could find the
 //! word before the payload.
+//! What went past the caches a release store does not hold back, and a fence of its own comes before
+//! it ([`crate::copy::Way`]).
 //!
 //! **RETIRE** (release store, acquire load). The writer that loads a cursor has all the reader's
 //! loads below it behind it, and may overwrite. A stale cursor is too low, which costs room and
@@ -126,6 +128,7 @@
 //! A writer that takes over from a dead one has the kernel between them: the dead one's lock is
 //! released after its last store, and taken before the next one's first load.
 
+mod bypass;
 pub(crate) mod frame;
 mod index;
 mod keeping;

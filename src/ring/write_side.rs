@@ -4,19 +4,37 @@
 //! Everything that happens once a sector hides behind it: the licence, the end of the lap, the
 //! sector index.
 
+use std::time::Instant;
+
+use super::bypass::Bypass;
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
-use crate::copy::{BLOCKS_MAX, By, FETCHED, FirstLine, LINE, LongCopies, Manner, NextLines};
+use crate::copy::{self, BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines, Way};
 use crate::layout;
 use crate::sync::{Ordering, fence, load_acquire};
 
 /// How the payload of a message is copied that is sent by itself. [`Writer::take_lines`] sees to the next
 /// one's lines.
 #[inline(always)]
-fn alone(long: &LongCopies) -> Manner<'_> {
+fn alone(long: &Bypass) -> Manner<'_> {
     let (first_line, next_lines) = (FirstLine::Last, NextLines::Leave);
-    Manner { by: By::Words, first_line, next_lines, long: Some(long) }
+    Manner { by: By::Words, first_line, next_lines, way: Way::PastCachesIfLong(&long.is_on) }
 }
+
+/// How the payloads of a batch are copied.
+#[inline(always)]
+fn together(by: By) -> Manner<'static> {
+    let (first_line, next_lines) = (FirstLine::InTurn, NextLines::Fetch);
+    Manner { by, first_line, next_lines, way: Way::ToCaches }
+}
+
+/// How they are past the caches.
+const PAST_CACHES: Manner<'static> = Manner {
+    by: By::Vectors,
+    first_line: FirstLine::InTurn,
+    next_lines: NextLines::Leave,
+    way: Way::PastCaches,
+};
 
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
@@ -34,8 +52,10 @@ pub(crate) struct Writer {
     keeps: Keeps,
     /// In a stream the longest frame whose next one's lines are not worth a fetch; else 0.
     left_alone: usize,
-    /// Which way long payloads take.
-    long: LongCopies,
+    /// For long payloads.
+    long: Bypass,
+    /// For batches.
+    batches: Bypass,
 }
 
 /// The lowest position that somebody held, after so many joins. It only goes up, but by a join.
@@ -115,7 +135,8 @@ impl Writer {
             needs: Needs::default(),
             keeps: Keeps::Nothing,
             left_alone: 0,
-            long: LongCopies::new(),
+            long: Bypass::new(),
+            batches: Bypass::new(),
         })
     }
 
@@ -158,8 +179,16 @@ impl Writer {
     ) -> Option<u64> {
         let sequence = self.head.sequence;
         let Self { head, ring, long, .. } = self;
-        let filled =
-            long.learn(payload.len(), |long| head.fill(ring, extensions, alone(long), payload, 1))?;
+        let begun = if payload.len() > BLOCKS_MAX {
+            long.step();
+            long.begin()
+        } else {
+            None
+        };
+        let filled = head.fill(ring, extensions, alone(long), payload, 1)?;
+        if let Some(begun) = begun {
+            long.learn(begun, payload.len() as u64);
+        }
         self.commit_alone(filled);
         Some(sequence)
     }
@@ -182,7 +211,7 @@ impl Writer {
         let shape = Shape { extensions: extensions.set(), size };
         let end = offset + shape.frame_size();
         assert!(end + HEADER_SIZE <= self.ring.frames.size(), "the claim was within the lap");
-        self.ring.extend(offset, extensions);
+        self.ring.extend(Way::ToCaches, offset, extensions);
         let word = frame::message_word(shape, sequence);
         #[cfg(not(loom))]
         if let Some(check) = extensions.check {
@@ -190,7 +219,8 @@ impl Writer {
             let payload = self.ring.payloads().wrapping_add(offset + shape.payload_offset());
             // SAFETY: RESERVE: the claim's bytes, which nobody else reads or writes yet.
             let payload = unsafe { core::slice::from_raw_parts(payload, size) };
-            self.ring.set_check(offset, shape, check.sum(self.place(), words, payload));
+            let sum = check.sum(self.place(), words, payload);
+            self.ring.set_check(Way::ToCaches, offset, shape, sum);
         }
         self.commit_alone(Filled { offset, end, word });
         self.head.advance(end);
@@ -259,8 +289,24 @@ impl Writer {
     }
 
     /// Begins a batch: frames that become visible together.
-    pub(crate) fn stage(&self) -> Staging {
-        Staging { head: self.head.clone(), first: None, unrecorded: Vec::new() }
+    pub(crate) fn stage(&mut self) -> Staging {
+        let begun = self.batches.begin();
+        let mut staging = Staging {
+            head: self.head.clone(),
+            first: None,
+            unrecorded: Vec::new(),
+            past_caches: self.batches.is_on,
+            limit: 0,
+            timed: begun.map(|begun| (begun, self.place().position)),
+        };
+        staging.swap_limits();
+        staging
+    }
+
+    /// Has batches go past the caches, whether that pays or not.
+    #[cfg(test)]
+    pub(crate) fn set_past_caches(&mut self, is_on: bool) {
+        self.batches = Bypass::always(is_on);
     }
 
     /// Makes room for a frame of this shape, so that [`Self::try_append_last`] and
@@ -459,12 +505,12 @@ impl Head {
         // reader relies on bytes there.
         unsafe { ring.frames.copy_in(manner, payload_offset, payload) };
         // Only now: they lie in the first line, or in the next.
-        ring.extend(offset, extensions);
+        ring.extend(manner.way, offset, extensions);
         let word = frame::message_word(shape, self.sequence);
         if let Some(check) = extensions.check {
             let words = core::iter::once(word).chain(extensions.words());
             let sum = check.sum(self.place(), words, payload);
-            ring.set_check(offset, shape, sum);
+            ring.set_check(manner.way, offset, shape, sum);
         }
         self.advance(end);
         Some(Filled { offset, end, word })
@@ -491,21 +537,40 @@ impl Head {
 }
 
 impl Ring {
+    /// Writes a word of a frame that nobody looks at before it is committed, or the batch that it is
+    /// part of. The offset is below the end of the lap by a word at least.
+    #[inline(always)]
+    fn put(&self, way: Way<'_>, offset: usize, word: u64) {
+        if let Way::PastCaches = way {
+            // SAFETY: RESERVE, as of `word_at`, and nobody else writes to frames.
+            unsafe { self.frames.store_past_caches(offset, word) }
+        } else {
+            // Relaxed: the commit word carries it.
+            self.word_at(offset).store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the commit word of a frame of a batch, behind the first: nobody looks here before that is
+    /// committed.
+    #[inline(always)]
+    fn put_header(&self, way: Way<'_>, Filled { offset, word, .. }: Filled) {
+        crash_point();
+        self.put(way, offset, word);
+    }
+
     /// Writes the extension words of a frame that begins at an offset. It ends within the lap.
     #[inline(always)]
-    fn extend(&self, offset: usize, extensions: Extensions) {
+    fn extend(&self, way: Way<'_>, offset: usize, extensions: Extensions) {
         for (index, word) in extensions.words().enumerate() {
-            // Relaxed: the frame's commit word carries it.
-            self.word_at(offset + (1 + index) * HEADER_SIZE).store(word, Ordering::Relaxed);
+            self.put(way, offset + (1 + index) * HEADER_SIZE, word);
         }
     }
 
     /// Writes the checksum of a frame that begins at an offset.
     #[inline]
-    fn set_check(&self, offset: usize, shape: Shape, sum: u64) {
+    fn set_check(&self, way: Way<'_>, offset: usize, shape: Shape, sum: u64) {
         let before_payload = offset + shape.payload_offset() - HEADER_SIZE;
-        // Relaxed: the frame's commit word carries it.
-        self.word_at(before_payload).store(sum, Ordering::Relaxed);
+        self.put(way, before_payload, sum);
     }
 
     /// Makes a frame visible.
@@ -539,15 +604,18 @@ pub(crate) struct Staging {
     /// First boundaries of sectors. They go into the index after the commit: before, they would
     /// lead readers past the first frame.
     unrecorded: Vec<Place>,
+    /// Whether frames go past the caches.
+    past_caches: bool,
+    /// Then this is the head's limit, and the head has none, so that nothing is left to the short way.
+    limit: usize,
+    /// When and at which position it began, or waited for room the last time, if that is to be learnt
+    /// from.
+    timed: Option<(Instant, u64)>,
 }
 
 impl Staging {
-    /// How the payloads of a batch are copied.
-    #[inline(always)]
-    fn manner(by: By, long: &LongCopies) -> Manner<'_> {
-        let (first_line, next_lines) = (FirstLine::InTurn, NextLines::Fetch);
-        Manner { by, first_line, next_lines, long: Some(long) }
-    }
+    /// Bytes from which on a batch may go past the caches.
+    const LARGE: u64 = 1024;
 
     /// The sequence that the next message will have.
     pub(crate) fn next_sequence(&self) -> u64 {
@@ -563,41 +631,50 @@ impl Staging {
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        self.fill(&writer.ring, &writer.long, extensions, payload).is_some()
+        if !self.past_caches {
+            return self.try_append_to_caches(writer, extensions, payload);
+        }
+        self.swap_limits();
+        let filled = self.head.fill(&writer.ring, extensions, PAST_CACHES, payload, 1);
+        self.swap_limits();
+        filled.map(|filled| self.add(&writer.ring, PAST_CACHES.way, filled)).is_some()
     }
 
-    /// [`Self::try_append`], which finds out besides which way long messages are to take.
-    pub(crate) fn try_append_and_learn(
+    /// [`Self::try_append`] if it goes to the caches, or nothing.
+    #[inline(always)]
+    pub(crate) fn try_append_to_caches(
         &mut self,
-        writer: &mut Writer,
+        writer: &Writer,
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        let Writer { ring, long, .. } = writer;
-        long.learn(payload.len(), |long| self.fill(ring, long, extensions, payload)).is_some()
+        let manner = together(By::Words);
+        let filled = self.head.fill(&writer.ring, extensions, manner, payload, 1);
+        filled.map(|filled| self.add(&writer.ring, manner.way, filled)).is_some()
     }
 
+    /// Has a frame be part of the batch.
     #[inline(always)]
-    fn fill(
-        &mut self,
-        ring: &Ring,
-        long: &LongCopies,
-        extensions: Extensions,
-        payload: &[u8],
-    ) -> Option<()> {
-        let filled = self.head.fill(ring, extensions, Self::manner(By::Words, long), payload, 1)?;
+    fn add(&mut self, ring: &Ring, way: Way<'_>, filled: Filled) {
         if self.first.is_none() {
             self.withhold(filled);
         } else {
-            crash_point();
-            // Relaxed: nobody looks here before the first frame is committed.
-            ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
+            ring.put_header(way, filled);
         }
-        Some(())
     }
 
-    /// Writes messages for as long as there are any and there is room without asking; the first
-    /// for which there is none comes back. The head stays in registers meanwhile: from one
+    #[cold]
+    fn withhold(&mut self, first: Filled) {
+        self.first = Some((self.head.lap + first.offset as u64, first));
+    }
+
+    /// Whether messages come in by [`Self::try_append`] alone.
+    pub(crate) fn goes_past_caches(&self) -> bool {
+        self.past_caches
+    }
+
+    /// Writes messages to the caches for as long as there are any and there is room without asking; the
+    /// first for which there is none comes back. The head stays in registers meanwhile: from one
     /// [`Self::try_append`] to the next it goes through memory.
     #[inline(always)]
     pub(crate) fn try_append_all<P: AsRef<[u8]>>(
@@ -607,7 +684,7 @@ impl Staging {
     ) -> Option<P> {
         if self.first.is_none() {
             let payload = payloads.next()?;
-            if !self.try_append(writer, Extensions::NONE, payload.as_ref()) {
+            if !self.try_append_to_caches(writer, Extensions::NONE, payload.as_ref()) {
                 return Some(payload);
             }
         }
@@ -615,12 +692,10 @@ impl Staging {
         let ring = &writer.ring.clone();
         let mut head = self.head.clone();
         let refused = payloads.find_map(|payload| {
-            let manner = Self::manner(By::Vectors, &writer.long);
+            let manner = together(By::Vectors);
             match head.fill(ring, Extensions::NONE, manner, payload.as_ref(), 1) {
                 Some(filled) => {
-                    crash_point();
-                    // Relaxed: as in `fill`.
-                    ring.word_at(filled.offset).store(filled.word, Ordering::Relaxed);
+                    ring.put_header(manner.way, filled);
                     None
                 }
                 None => Some(payload),
@@ -630,45 +705,81 @@ impl Staging {
         refused
     }
 
-    #[cold]
-    fn withhold(&mut self, first: Filled) {
-        self.first = Some((self.head.lap + first.offset as u64, first));
-    }
-
     /// Whether a message of this shape would leave the batch within `limit` bytes. What is left
     /// of a sector is given out without asking, so a batch may be larger by that.
     pub(crate) fn has_space(&self, shape: Shape, limit: u64) -> bool {
-        let end = self.head.place().position;
-        let begin = self.first.map_or(end, |(position, _)| position);
-        end - begin + shape.frame_size() as u64 <= limit
+        self.size() + shape.frame_size() as u64 <= limit
+    }
+
+    /// Bytes from the first frame to the next.
+    fn size(&self) -> u64 {
+        self.first.map_or(0, |(begin, _)| self.head.place().position - begin)
     }
 
     /// As [`Writer::reserve`].
     pub(crate) fn reserve(&mut self, writer: &mut Writer, shape: Shape) -> bool {
-        let Self { head, first, unrecorded } = self;
-        if first.is_some() {
-            return writer.reserve_at(head, shape, |_, place| unrecorded.push(place));
+        // Once for all sectors of a large batch.
+        if self.unrecorded.is_empty() {
+            writer.batches.step();
         }
-        // Nothing is withheld yet: padding becomes visible, and the writer has to know.
-        let room = writer.reserve(shape);
-        *head = writer.head.clone();
-        writer.confine();
+        self.swap_limits();
+        let room = if self.first.is_some() {
+            let Self { head, unrecorded, .. } = self;
+            writer.reserve_at(head, shape, |_, place| unrecorded.push(place))
+        } else {
+            // Nothing is withheld yet: padding becomes visible, and the writer has to know.
+            let room = writer.reserve(shape);
+            self.head = writer.head.clone();
+            writer.confine();
+            room
+        };
+        self.swap_limits();
+        if !room && self.timed.is_some() {
+            self.timed = Some((Instant::now(), self.head.place().position));
+        }
         room
     }
 
     /// As [`Writer::confine`].
     pub(crate) fn confine(&mut self) {
+        self.swap_limits();
         self.head.confine();
+        self.swap_limits();
+    }
+
+    /// Gives the head its limit, or takes it away again.
+    fn swap_limits(&mut self) {
+        if self.past_caches {
+            core::mem::swap(&mut self.limit, &mut self.head.limit);
+        }
     }
 
     /// Makes all messages visible by one store.
-    pub(crate) fn commit(self, writer: &mut Writer) {
+    pub(crate) fn commit(mut self, writer: &mut Writer) {
+        self.swap_limits();
+        if self.past_caches {
+            // PUBLISH: its store releases only what went to the caches.
+            copy::fence_past_caches();
+        }
         if let Some((_, first)) = self.first {
             writer.ring.commit(Filled { end: self.head.offset, ..first });
+        }
+        if self.past_caches || self.timed.is_some() {
+            self.teach(&mut writer.batches);
         }
         for place in self.unrecorded {
             writer.ring.record(place);
         }
         writer.head = self.head;
+    }
+
+    /// Has it be learnt whether batches like this one are to go past the caches.
+    #[cold]
+    fn teach(&self, batches: &mut Bypass) {
+        if self.size() < Self::LARGE {
+            batches.decline();
+        } else if let Some((begun, from)) = self.timed {
+            batches.learn(begun, self.head.place().position - from);
+        }
     }
 }

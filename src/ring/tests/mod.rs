@@ -108,7 +108,9 @@ fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
     })
 }
 
+/// Sends together, to the caches and past them by turns.
 fn send_batch(writer: &mut Writer, payloads: &[Vec<u8>]) -> bool {
+    writer.set_past_caches(writer.next_sequence().is_multiple_of(2));
     let mut staging = writer.stage();
     for payload in payloads {
         if !staging.try_append(writer, Extensions::NONE, payload) {
@@ -405,6 +407,7 @@ fn the_index_knows_every_sector_however_it_was_passed() {
             _ => {
                 // Dies with a batch committed and not recorded.
                 let batch: Vec<_> = (0..5).map(|number| payload(number, 32)).collect();
+                writer.set_past_caches(round % 8 < 4);
                 let mut staging = writer.stage();
                 for payload in &batch {
                     while !staging.try_append(&writer, Extensions::NONE, payload) {
@@ -741,6 +744,7 @@ fn a_batch_is_there_as_a_whole_or_not_at_all() {
     for round in 0..200 {
         let first = writer.next_sequence();
         let batch: Vec<_> = (first..first + 4).map(|sequence| payload(sequence, 30)).collect();
+        writer.set_past_caches(round % 2 == 0);
         let mut staging = writer.stage();
         for payload in &batch {
             while !staging.try_append(&writer, Extensions::NONE, payload) {
@@ -775,6 +779,7 @@ fn a_forgotten_claim_or_batch_never_happened() {
             unsafe { ring.payloads().wrapping_add(offset).write_bytes(0xdd, 128) };
         }
         if sequence % 3 != 1 {
+            writer.set_past_caches(sequence % 2 == 0);
             let mut staging = writer.stage();
             while !staging.try_append(&writer, Extensions::NONE, &[0xee; 100]) {
                 assert!(staging.reserve(&mut writer, plain(100)));

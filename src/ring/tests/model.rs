@@ -8,7 +8,7 @@ use super::*;
 enum Step {
     Send(usize),
     Claim { size: usize, used: Option<usize> },
-    Batch { sizes: Vec<usize>, commit: bool },
+    Batch { sizes: Vec<usize>, commit: bool, past_caches: bool },
     Join { index: usize, start: ModelStart },
     Leave(usize),
     Receive { index: usize, count: usize },
@@ -41,8 +41,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => size.clone().prop_map(Step::Send),
         2 => (size.clone(), proptest::option::of(0_usize..=128))
             .prop_map(|(size, used)| Step::Claim { size, used: used.map(|used| used.min(size)) }),
-        2 => (proptest::collection::vec(0_usize..40, 0..6), any::<bool>())
-            .prop_map(|(sizes, commit)| Step::Batch { sizes, commit }),
+        2 => (proptest::collection::vec(0_usize..40, 0..6), any::<bool>(), any::<bool>())
+            .prop_map(|(sizes, commit, past_caches)| Step::Batch { sizes, commit, past_caches }),
         1 => (0_usize..3, any_start()).prop_map(|(index, start)| Step::Join { index, start }),
         1 => (0_usize..3).prop_map(Step::Leave),
         6 => (0_usize..3, 0_usize..20)
@@ -108,7 +108,8 @@ proptest! {
                         }
                     }
                 }
-                Step::Batch { sizes, commit } => {
+                Step::Batch { sizes, commit, past_caches } => {
+                    writer.set_past_caches(past_caches);
                     let sizes = sizes.iter().map(|size| size * scale).zip(next..);
                     let batch: Vec<_> = sizes.map(|(size, sequence)| message(sequence, size)).collect();
                     let mut staging = writer.stage();
