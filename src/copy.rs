@@ -7,7 +7,8 @@
 //! instruction (perf-notes.md has how these compare). What has only just been written is loaded by
 //! words: see [`By`]. Any mixture of old and new bytes may arrive; the callers in [`crate::ring`] find
 //! out before anybody uses them. On x86-64 all of these stores come before a later release store, but
-//! for those past the caches: see [`Way`].
+//! for those past the caches: they come to pass in any order, also after later stores, but not after
+//! [`fence_past_caches`].
 
 #![cfg_attr(loom, allow(dead_code, reason = "the model checks' words are copied one by one"))]
 
@@ -19,7 +20,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) by: By,
     pub(crate) first_line: FirstLine,
     pub(crate) next_lines: NextLines,
-    pub(crate) way: Way<'a>,
+    /// Whether they go past the caches if they are more than [`BLOCKS_MAX`]; `None` says no.
+    pub(crate) long_past_caches: Option<&'a bool>,
 }
 
 /// How the first bytes are loaded. They are stored as vectors, which are fewer stores to wait for
@@ -50,18 +52,6 @@ pub(crate) enum NextLines {
     Fetch,
     /// Nothing: the caller sees to them.
     Leave,
-}
-
-/// Which way bytes go: to this processor's caches, or past them to memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Way<'a> {
-    ToCaches,
-    /// Word by word, so that of lines that are written from one end to the other none has to be had
-    /// first. They come to pass in any order, also after later stores, but not after
-    /// [`fence_past_caches`].
-    PastCaches,
-    /// Past them if that is so and they are more than [`BLOCKS_MAX`], and the fence behind.
-    PastCachesIfLong(&'a bool),
 }
 
 /// A cache line, bytes: what a processor takes over at a time.
@@ -112,7 +102,7 @@ pub(crate) unsafe fn out_of_shared(to: *mut u8, from: *const u8, size: usize) {
             by: By::Vectors,
             first_line: FirstLine::InTurn,
             next_lines: NextLines::Leave,
-            way: Way::ToCaches,
+            long_past_caches: None,
         };
         x86_64::copy(manner, to, from, size);
     }
@@ -134,13 +124,33 @@ pub(crate) fn fetch_to_write(end: *mut u8, size: usize) {
     x86_64::fetch_to_write(end, size);
 }
 
-/// Stores a word past the caches: see [`Way::PastCaches`].
+/// [`into_shared`] past the caches: word by word, so that of lines that are written from one end to the
+/// other none has to be had first.
 ///
 /// # Safety
-/// `to` is aligned, and nobody else writes there.
+/// As [`into_shared`].
 #[cfg(not(loom))]
 #[inline(always)]
-pub(crate) unsafe fn store_past_caches(to: *mut u64, word: u64) {
+pub(crate) unsafe fn past_caches(to: *mut u8, from: *const u8, size: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: passed on.
+    unsafe {
+        x86_64::copy_past_caches(to, from, size);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: passed on.
+    unsafe {
+        portable::into_shared(to, from, size);
+    }
+}
+
+/// Stores a word past the caches, as [`past_caches`] does many.
+///
+/// # Safety
+/// `to` is aligned to 8, and nobody else writes there.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) unsafe fn store_past_caches(to: *mut u8, word: u64) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on.
     unsafe {
@@ -149,7 +159,7 @@ pub(crate) unsafe fn store_past_caches(to: *mut u64, word: u64) {
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: passed on.
     unsafe {
-        crate::sync::AtomicU64::from_ptr(to).store(word, crate::sync::Ordering::Relaxed);
+        portable::into_shared(to, (&raw const word).cast(), size_of::<u64>());
     }
 }
 
@@ -171,7 +181,7 @@ pub(crate) fn prepare() {
 mod x86_64 {
     #![allow(clippy::disallowed_types, reason = "no part of the protocol")]
 
-    use super::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines, Way};
+    use super::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines};
     use core::arch::asm;
     use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -213,11 +223,7 @@ mod x86_64 {
     /// `from` is readable and `to` writable for `size` bytes, and they do not overlap.
     #[inline(always)]
     pub(super) unsafe fn copy(manner: Manner<'_>, to: *mut u8, from: *const u8, size: usize) {
-        let Manner { by, first_line, next_lines, way } = manner;
-        if let Way::PastCaches = way {
-            // SAFETY: passed on.
-            return unsafe { copy_past_caches(to, from, size) };
-        }
+        let Manner { by, first_line, next_lines, long_past_caches } = manner;
         // Whole words first, then by halves.
         match size {
             // SAFETY: by the caller's promise, and the bounds here; so are all below.
@@ -230,7 +236,7 @@ mod x86_64 {
                     // SAFETY: as above.
                     unsafe { copy_33_to_64(by, to, from, size) }
                 } else if size > BLOCKS_MAX && HAS_STRINGS.load(Ordering::Relaxed) {
-                    if let Way::PastCachesIfLong(true) = way {
+                    if let Some(true) = long_past_caches {
                         // SAFETY: as above.
                         unsafe { copy_long_past_caches(to, from, size) }
                     } else {
@@ -451,26 +457,55 @@ mod x86_64 {
     /// As [`copy`].
     #[inline(always)]
     pub(super) unsafe fn copy_past_caches(to: *mut u8, from: *const u8, size: usize) {
-        let whole = size & !7;
-        for at in (0..whole).step_by(8) {
+        let (blocks, words) = (size & !31, size & !7);
+        if blocks > 0 {
+            // SAFETY: `at` goes from 0 to `blocks`, which is below `size`, by four words.
+            unsafe {
+                asm!(
+                    "2:",
+                    "mov {a}, qword ptr [{from} + {at}]",
+                    "mov {b}, qword ptr [{from} + {at} + 8]",
+                    "mov {c}, qword ptr [{from} + {at} + 16]",
+                    "mov {d}, qword ptr [{from} + {at} + 24]",
+                    "movnti qword ptr [{to} + {at}], {a}",
+                    "movnti qword ptr [{to} + {at} + 8], {b}",
+                    "movnti qword ptr [{to} + {at} + 16], {c}",
+                    "movnti qword ptr [{to} + {at} + 24], {d}",
+                    "add {at}, 32",
+                    "cmp {at}, {blocks}",
+                    "jb 2b",
+                    to = in(reg) to,
+                    from = in(reg) from,
+                    blocks = in(reg) blocks,
+                    at = inout(reg) 0_usize => _,
+                    a = out(reg) _,
+                    b = out(reg) _,
+                    c = out(reg) _,
+                    d = out(reg) _,
+                    options(nostack),
+                );
+            }
+        }
+        for at in (blocks..words).step_by(8) {
             // SAFETY: below `size` by 8 at least.
             let word = unsafe { from.wrapping_add(at).cast::<u64>().read_unaligned() };
             // SAFETY: as above.
-            unsafe { store_past_caches(to.wrapping_add(at).cast(), word) }
+            unsafe { store_past_caches(to.wrapping_add(at), word) }
         }
-        if whole < size {
+        if words < size {
             let mut word = [0; 8];
-            let rest = from.wrapping_add(whole);
+            let rest = from.wrapping_add(words);
             // SAFETY: fewer than 8 are left.
-            unsafe { word.as_mut_ptr().copy_from_nonoverlapping(rest, size - whole) };
+            unsafe { word.as_mut_ptr().copy_from_nonoverlapping(rest, size - words) };
             // SAFETY: there is room for a whole word.
-            unsafe { store_past_caches(to.wrapping_add(whole).cast(), u64::from_le_bytes(word)) }
+            unsafe { store_past_caches(to.wrapping_add(words), u64::from_le_bytes(word)) }
         }
     }
 
+    /// # Safety
     /// As [`super::store_past_caches`].
     #[inline(always)]
-    pub(super) unsafe fn store_past_caches(to: *mut u64, word: u64) {
+    pub(super) unsafe fn store_past_caches(to: *mut u8, word: u64) {
         // SAFETY: by the caller's promise.
         unsafe {
             asm!(
@@ -493,22 +528,28 @@ mod x86_64 {
     /// instruction alone, so that short copies in the same function can keep the others.
     ///
     /// # Safety
-    /// As [`copy`], with a `size` of 8 at least.
+    /// As [`copy`], with a `size` of 32 at least.
     #[inline(always)]
     pub(super) unsafe fn copy_long_past_caches(to: *mut u8, from: *const u8, size: usize) {
-        // SAFETY: whole words and what is left of one are `size` bytes together.
+        // SAFETY: blocks of four words and what is left of one are `size` bytes together.
         unsafe {
             asm!(
                 "push rax",
-                "sub rcx, 8",
+                "sub rcx, 32",
                 "2:",
                 "mov rax, qword ptr [rsi]",
                 "movnti qword ptr [rdi], rax",
-                "add rsi, 8",
-                "add rdi, 8",
-                "sub rcx, 8",
+                "mov rax, qword ptr [rsi + 8]",
+                "movnti qword ptr [rdi + 8], rax",
+                "mov rax, qword ptr [rsi + 16]",
+                "movnti qword ptr [rdi + 16], rax",
+                "mov rax, qword ptr [rsi + 24]",
+                "movnti qword ptr [rdi + 24], rax",
+                "add rsi, 32",
+                "add rdi, 32",
+                "sub rcx, 32",
                 "jae 2b",
-                "add rcx, 8",
+                "add rcx, 32",
                 "rep movsb",
                 // PUBLISH: the commit word's store is a later one.
                 "sfence",
@@ -669,7 +710,7 @@ mod portable {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{By, FirstLine, Manner, NextLines, Way, into_shared};
+    use super::{By, FirstLine, Manner, NextLines, into_shared};
 
     type Copy = unsafe fn(*mut u8, *const u8, usize);
 
@@ -677,7 +718,7 @@ mod tests {
     /// sizes that each is for.
     fn copies() -> Vec<(&'static str, Copy, core::ops::RangeInclusive<usize>)> {
         const fn manner(by: By, first_line: FirstLine, next_lines: NextLines) -> Manner<'static> {
-            Manner { by, first_line, next_lines, way: Way::ToCaches }
+            Manner { by, first_line, next_lines, long_past_caches: None }
         }
         // SAFETY: of all closures here: passed on.
         let by_words: Copy = |to, from, size| unsafe {
@@ -712,7 +753,7 @@ mod tests {
             copies.push(("blocks", without_avx, 65..=1100));
             copies.push(("string", super::x86_64::copy_string, 0..=1100));
             copies.push(("past the caches", super::x86_64::copy_past_caches, 0..=1100));
-            copies.push(("long past the caches", super::x86_64::copy_long_past_caches, 8..=1100));
+            copies.push(("long past the caches", super::x86_64::copy_long_past_caches, 32..=1100));
         }
         copies
     }

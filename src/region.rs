@@ -84,7 +84,19 @@ mod memory {
             unsafe { copy::into_shared(manner, to, payload.as_ptr(), payload.len()) }
         }
 
-        /// Stores a word past the caches: see [`crate::copy::Way`].
+        /// [`Self::copy_in`] past the caches: see [`crate::copy::past_caches`].
+        ///
+        /// # Safety
+        /// As [`Self::copy_in`].
+        #[inline(always)]
+        pub(crate) unsafe fn copy_in_past_caches(&self, offset: usize, payload: &[u8]) {
+            debug_assert!(offset + payload.len().next_multiple_of(8) <= self.size);
+            let to = self.base.wrapping_add(offset);
+            // SAFETY: as in `copy_in`.
+            unsafe { copy::past_caches(to, payload.as_ptr(), payload.len()) }
+        }
+
+        /// Stores a word past the caches: see [`crate::copy::past_caches`].
         ///
         /// # Safety
         /// `offset` is a multiple of 8, `offset + 8` is within the region, and no other process
@@ -92,9 +104,8 @@ mod memory {
         #[inline(always)]
         pub(crate) unsafe fn store_past_caches(&self, offset: usize, word: u64) {
             debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.size);
-            let to = self.base.wrapping_add(offset).cast();
             // SAFETY: in bounds and aligned by the caller's promise.
-            unsafe { copy::store_past_caches(to, word) }
+            unsafe { copy::store_past_caches(self.base.wrapping_add(offset), word) }
         }
 
         /// Has the processor fetch the lines behind an offset for what is written next: see
@@ -173,6 +184,11 @@ mod model {
         }
 
         pub(crate) unsafe fn copy_in(&self, _: Manner<'_>, offset: usize, payload: &[u8]) {
+            // SAFETY: passed on.
+            unsafe { self.copy_in_past_caches(offset, payload) }
+        }
+
+        pub(crate) unsafe fn copy_in_past_caches(&self, offset: usize, payload: &[u8]) {
             for (index, bytes) in payload.chunks(8).enumerate() {
                 let mut word = [0; 8];
                 word[..bytes.len()].copy_from_slice(bytes);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::bypass::Bypass;
 use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
-use crate::copy::{self, BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines, Way};
+use crate::copy::{self, BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines};
 use crate::layout;
 use crate::sync::{Ordering, fence, load_acquire};
 
@@ -18,23 +18,15 @@ use crate::sync::{Ordering, fence, load_acquire};
 #[inline(always)]
 fn alone(long: &Bypass) -> Manner<'_> {
     let (first_line, next_lines) = (FirstLine::Last, NextLines::Leave);
-    Manner { by: By::Words, first_line, next_lines, way: Way::PastCachesIfLong(&long.is_on) }
+    Manner { by: By::Words, first_line, next_lines, long_past_caches: Some(&long.is_on) }
 }
 
 /// How the payloads of a batch are copied.
 #[inline(always)]
 fn together(by: By) -> Manner<'static> {
     let (first_line, next_lines) = (FirstLine::InTurn, NextLines::Fetch);
-    Manner { by, first_line, next_lines, way: Way::ToCaches }
+    Manner { by, first_line, next_lines, long_past_caches: None }
 }
-
-/// How they are past the caches.
-const PAST_CACHES: Manner<'static> = Manner {
-    by: By::Vectors,
-    first_line: FirstLine::InTurn,
-    next_lines: NextLines::Leave,
-    way: Way::PastCaches,
-};
 
 /// The one who appends. Whoever makes one holds the producer's lock.
 #[derive(Debug)]
@@ -211,7 +203,7 @@ impl Writer {
         let shape = Shape { extensions: extensions.set(), size };
         let end = offset + shape.frame_size();
         assert!(end + HEADER_SIZE <= self.ring.frames.size(), "the claim was within the lap");
-        self.ring.extend(Way::ToCaches, offset, extensions);
+        self.ring.extend(offset, extensions);
         let word = frame::message_word(shape, sequence);
         #[cfg(not(loom))]
         if let Some(check) = extensions.check {
@@ -220,7 +212,7 @@ impl Writer {
             // SAFETY: RESERVE: the claim's bytes, which nobody else reads or writes yet.
             let payload = unsafe { core::slice::from_raw_parts(payload, size) };
             let sum = check.sum(self.place(), words, payload);
-            self.ring.set_check(Way::ToCaches, offset, shape, sum);
+            self.ring.set_check(offset, shape, sum);
         }
         self.commit_alone(Filled { offset, end, word });
         self.head.advance(end);
@@ -505,13 +497,53 @@ impl Head {
         // reader relies on bytes there.
         unsafe { ring.frames.copy_in(manner, payload_offset, payload) };
         // Only now: they lie in the first line, or in the next.
-        ring.extend(manner.way, offset, extensions);
+        ring.extend(offset, extensions);
         let word = frame::message_word(shape, self.sequence);
         if let Some(check) = extensions.check {
             let words = core::iter::once(word).chain(extensions.words());
             let sum = check.sum(self.place(), words, payload);
-            ring.set_check(manner.way, offset, shape, sum);
+            ring.set_check(offset, shape, sum);
         }
+        self.advance(end);
+        Some(Filled { offset, end, word })
+    }
+
+    /// [`Self::fill`] of a message in a batch, past the caches: all words in order, and the commit word
+    /// too unless it is to be withheld.
+    #[inline(always)]
+    fn fill_past_caches(
+        &mut self,
+        ring: &Ring,
+        extensions: Extensions,
+        payload: &[u8],
+        withhold: bool,
+    ) -> Option<Filled> {
+        let offset = self.offset;
+        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        let end = offset + shape.frame_size();
+        if end > self.limit {
+            return None;
+        }
+        let put = |offset, word| {
+            crash_point();
+            // SAFETY: RESERVE: the frame ends within the lap, and no reader relies on bytes there.
+            unsafe { ring.frames.store_past_caches(offset, word) };
+        };
+        let word = frame::message_word(shape, self.sequence);
+        if !withhold {
+            put(offset, word);
+        }
+        for (index, word) in extensions.words().enumerate() {
+            put(offset + (1 + index) * HEADER_SIZE, word);
+        }
+        let payload_offset = offset + shape.payload_offset();
+        if let Some(check) = extensions.check {
+            let words = core::iter::once(word).chain(extensions.words());
+            put(payload_offset - HEADER_SIZE, check.sum(self.place(), words, payload));
+        }
+        crash_point();
+        // SAFETY: as above.
+        unsafe { ring.frames.copy_in_past_caches(payload_offset, payload) };
         self.advance(end);
         Some(Filled { offset, end, word })
     }
@@ -537,40 +569,29 @@ impl Head {
 }
 
 impl Ring {
-    /// Writes a word of a frame that nobody looks at before it is committed, or the batch that it is
-    /// part of. The offset is below the end of the lap by a word at least.
-    #[inline(always)]
-    fn put(&self, way: Way<'_>, offset: usize, word: u64) {
-        if let Way::PastCaches = way {
-            // SAFETY: RESERVE, as of `word_at`, and nobody else writes to frames.
-            unsafe { self.frames.store_past_caches(offset, word) }
-        } else {
-            // Relaxed: the commit word carries it.
-            self.word_at(offset).store(word, Ordering::Relaxed);
-        }
-    }
-
-    /// Writes the commit word of a frame of a batch, behind the first: nobody looks here before that is
-    /// committed.
-    #[inline(always)]
-    fn put_header(&self, way: Way<'_>, Filled { offset, word, .. }: Filled) {
-        crash_point();
-        self.put(way, offset, word);
-    }
-
     /// Writes the extension words of a frame that begins at an offset. It ends within the lap.
     #[inline(always)]
-    fn extend(&self, way: Way<'_>, offset: usize, extensions: Extensions) {
+    fn extend(&self, offset: usize, extensions: Extensions) {
         for (index, word) in extensions.words().enumerate() {
-            self.put(way, offset + (1 + index) * HEADER_SIZE, word);
+            // Relaxed: the frame's commit word carries it.
+            self.word_at(offset + (1 + index) * HEADER_SIZE).store(word, Ordering::Relaxed);
         }
     }
 
     /// Writes the checksum of a frame that begins at an offset.
     #[inline]
-    fn set_check(&self, way: Way<'_>, offset: usize, shape: Shape, sum: u64) {
+    fn set_check(&self, offset: usize, shape: Shape, sum: u64) {
         let before_payload = offset + shape.payload_offset() - HEADER_SIZE;
-        self.put(way, before_payload, sum);
+        // Relaxed: the frame's commit word carries it.
+        self.word_at(before_payload).store(sum, Ordering::Relaxed);
+    }
+
+    /// Writes the commit word of a frame of a batch, behind the first.
+    #[inline(always)]
+    fn put_header(&self, Filled { offset, word, .. }: Filled) {
+        crash_point();
+        // Relaxed: nobody looks here before the first frame is committed.
+        self.word_at(offset).store(word, Ordering::Relaxed);
     }
 
     /// Makes a frame visible.
@@ -634,10 +655,14 @@ impl Staging {
         if !self.past_caches {
             return self.try_append_to_caches(writer, extensions, payload);
         }
+        let is_first = self.first.is_none();
         self.swap_limits();
-        let filled = self.head.fill(&writer.ring, extensions, PAST_CACHES, payload, 1);
+        let filled = self.head.fill_past_caches(&writer.ring, extensions, payload, is_first);
         self.swap_limits();
-        filled.map(|filled| self.add(&writer.ring, PAST_CACHES.way, filled)).is_some()
+        if let Some(filled) = filled.filter(|_| is_first) {
+            self.withhold(filled);
+        }
+        filled.is_some()
     }
 
     /// [`Self::try_append`] if it goes to the caches, or nothing.
@@ -649,18 +674,15 @@ impl Staging {
         payload: &[u8],
     ) -> bool {
         let manner = together(By::Words);
-        let filled = self.head.fill(&writer.ring, extensions, manner, payload, 1);
-        filled.map(|filled| self.add(&writer.ring, manner.way, filled)).is_some()
-    }
-
-    /// Has a frame be part of the batch.
-    #[inline(always)]
-    fn add(&mut self, ring: &Ring, way: Way<'_>, filled: Filled) {
+        let Some(filled) = self.head.fill(&writer.ring, extensions, manner, payload, 1) else {
+            return false;
+        };
         if self.first.is_none() {
             self.withhold(filled);
         } else {
-            ring.put_header(way, filled);
+            writer.ring.put_header(filled);
         }
+        true
     }
 
     #[cold]
@@ -695,7 +717,7 @@ impl Staging {
             let manner = together(By::Vectors);
             match head.fill(ring, Extensions::NONE, manner, payload.as_ref(), 1) {
                 Some(filled) => {
-                    ring.put_header(manner.way, filled);
+                    ring.put_header(filled);
                     None
                 }
                 None => Some(payload),
