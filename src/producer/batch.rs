@@ -58,7 +58,11 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[inline(always)]
     pub fn push(&mut self, payload: &[u8]) -> Result<(), Error> {
-        if self.push_now(Extensions::NONE, payload) { Ok(()) } else { self.push_slowly(payload) }
+        if self.push_now(Extensions::NONE, payload) {
+            Ok(())
+        } else {
+            self.push_the_long_way(payload)
+        }
     }
 
     /// Adds a message that has a key, as [`push`](Self::push) does.
@@ -223,7 +227,7 @@ impl<'a> SendBatch<'a> {
     /// [`Self::push`] if there is no room without asking, or past the caches.
     #[cold]
     #[inline(never)]
-    fn push_slowly(&mut self, payload: &[u8]) -> Result<(), Error> {
+    fn push_the_long_way(&mut self, payload: &[u8]) -> Result<(), Error> {
         let Self { producer, staging } = self;
         if staging.goes_past_caches()
             && producer.fences.value() >= BY_SLEEPERS

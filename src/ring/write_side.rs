@@ -801,7 +801,11 @@ impl Staging {
         if self.size() < Self::LARGE {
             batches.decline();
         } else if let Some((begun, from)) = self.timed {
-            batches.learn(begun, self.head.place().position - from);
+            // What came behind the last wait may be too little to tell.
+            let size = self.head.place().position - from;
+            if size >= Self::LARGE {
+                batches.learn(begun, size);
+            }
         }
     }
 }
