@@ -316,4 +316,34 @@ mod tests {
         assert!(pushed.iter().chain(&extended).all(|&count| count > 50));
         Queue::force_remove(&name).unwrap();
     }
+
+    /// Without the fence before the commit some of it comes too late.
+    #[test]
+    fn who_receives_while_batches_go_past_the_caches_has_all_of_them() {
+        const BATCHES: u64 = 200_000;
+        const COUNT: u64 = 3;
+        let name = format!("test-fenced-{}", std::process::id());
+        let queue = Queue::create(&name, &QueueOptions::new().capacity(256 << 10)).unwrap();
+        let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+        let mut producer = queue.producer().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..BATCHES * COUNT {
+                    let received = consumer.receive().unwrap().message().unwrap();
+                    let (words, rest) = received.payload().as_chunks::<8>();
+                    let all = words.iter().all(|word| *word == number.to_le_bytes());
+                    assert!(all && rest.is_empty(), "message {number}: {words:?}");
+                }
+            });
+            for batch in 0..BATCHES {
+                let numbers = batch * COUNT..(batch + 1) * COUNT;
+                let payloads = numbers.map(|number| [number.to_le_bytes(); 9]);
+                producer.writer.set_past_caches(true);
+                let mut batch = producer.batch();
+                batch.extend(payloads.map(|payload| payload.concat())).unwrap();
+                batch.commit().unwrap();
+            }
+        });
+        Queue::force_remove(&name).unwrap();
+    }
 }
