@@ -364,8 +364,8 @@ fn an_heir_has_what_a_share_is_when_it_takes_it_over_however_often_it_was_anothe
 #[test]
 fn who_still_finishes_a_turn_moves_a_head_that_was_put_back() {
     quiet();
-    let before = memory_with_messages();
-    let begin = subscription(&before.clone().ring());
+    let mut before = memory_with_messages();
+    let begin = subscription(&before.ring());
     let begin = Place {
         position: begin.head_position().load(Ordering::Relaxed),
         sequence: begin.head_sequence().load(Ordering::Relaxed),
