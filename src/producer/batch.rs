@@ -276,6 +276,8 @@ impl<'a> SendBatch<'a> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::time::Duration;
+
     use crate::{Queue, QueueOptions, Received, Subscribe};
 
     #[test]
@@ -322,6 +324,7 @@ mod tests {
     fn who_receives_while_batches_go_past_the_caches_has_all_of_them() {
         const BATCHES: u64 = 200_000;
         const COUNT: u64 = 3;
+        const PATIENCE: Duration = Duration::from_secs(60);
         let name = format!("test-fenced-{}", std::process::id());
         let queue = Queue::create(&name, &QueueOptions::new().capacity(256 << 10)).unwrap();
         let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
@@ -329,7 +332,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 for number in 0..BATCHES * COUNT {
-                    let received = consumer.receive().unwrap().message().unwrap();
+                    let received = consumer.receive_timeout(PATIENCE).unwrap().message().unwrap();
                     let (words, rest) = received.payload().as_chunks::<8>();
                     let all = words.iter().all(|word| *word == number.to_le_bytes());
                     assert!(all && rest.is_empty(), "message {number}: {words:?}");
@@ -338,6 +341,7 @@ mod tests {
             for batch in 0..BATCHES {
                 let numbers = batch * COUNT..(batch + 1) * COUNT;
                 let payloads = numbers.map(|number| [number.to_le_bytes(); 9]);
+                // Each time: batches as small as these go to the caches afterwards.
                 producer.writer.set_past_caches(true);
                 let mut batch = producer.batch();
                 batch.extend(payloads.map(|payload| payload.concat())).unwrap();

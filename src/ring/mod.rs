@@ -54,8 +54,8 @@
 //! **PUBLISH** (release store, acquire load). The reader that finds a commit word has every byte of the
 //! frame, and the zero (AHEAD) where it will look next. With a relaxed store it could find the
 //! word before the payload.
-//! What went past the caches a release store does not hold back, and a fence of its own comes before
-//! it ([`crate::copy::fence_past_caches`]).
+//! What went past the caches a release store does not wait for, and a fence of its own comes before
+//! it ([`crate::copy::fence_past_caches`]). Behind LICENCE's fence it comes as any other store.
 //!
 //! **RETIRE** (release store, acquire load). The writer that loads a cursor has all the reader's
 //! loads below it behind it, and may overwrite. A stale cursor is too low, which costs room and

@@ -287,7 +287,7 @@ impl Writer {
             head: self.head.clone(),
             first: None,
             unrecorded: Vec::new(),
-            past_caches: self.batches.is_on,
+            past_caches: PastCaches(self.batches.is_on),
             limit: 0,
             timed: begun.map(|begun| (begun, self.place().position)),
         };
@@ -615,6 +615,26 @@ impl Ring {
     }
 }
 
+/// Whether frames of a batch go past the caches. If it is dropped nothing of them comes to pass any more:
+/// the next who writes there may be another thread, whom the processor that wrote them does not wait for.
+#[derive(Debug)]
+struct PastCaches(bool);
+
+impl PastCaches {
+    /// Has all of them come to pass.
+    fn finish(&mut self) {
+        if core::mem::take(&mut self.0) {
+            copy::fence_past_caches();
+        }
+    }
+}
+
+impl Drop for PastCaches {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 /// A batch that is being written: its frames stand in the ring, the first without its commit
 /// word, so that nobody looks further. Dropped or forgotten, it never happened.
 #[derive(Debug)]
@@ -625,8 +645,7 @@ pub(crate) struct Staging {
     /// First boundaries of sectors. They go into the index after the commit: before, they would
     /// lead readers past the first frame.
     unrecorded: Vec<Place>,
-    /// Whether frames go past the caches.
-    past_caches: bool,
+    past_caches: PastCaches,
     /// Then this is the head's limit, and the head has none, so that nothing is left to the short way.
     limit: usize,
     /// When and at which position it began, or waited for room the last time, if that is to be learnt
@@ -652,7 +671,7 @@ impl Staging {
         extensions: Extensions,
         payload: &[u8],
     ) -> bool {
-        if !self.past_caches {
+        if !self.goes_past_caches() {
             return self.try_append_to_caches(writer, extensions, payload);
         }
         let is_first = self.first.is_none();
@@ -692,7 +711,7 @@ impl Staging {
 
     /// Whether messages come in by [`Self::try_append`] alone.
     pub(crate) fn goes_past_caches(&self) -> bool {
-        self.past_caches
+        self.past_caches.0
     }
 
     /// Writes messages to the caches for as long as there are any and there is room without asking; the
@@ -771,7 +790,7 @@ impl Staging {
 
     /// Gives the head its limit, or takes it away again.
     fn swap_limits(&mut self) {
-        if self.past_caches {
+        if self.goes_past_caches() {
             core::mem::swap(&mut self.limit, &mut self.head.limit);
         }
     }
@@ -779,14 +798,13 @@ impl Staging {
     /// Makes all messages visible by one store.
     pub(crate) fn commit(mut self, writer: &mut Writer) {
         self.swap_limits();
-        if self.past_caches {
-            // PUBLISH: its store releases only what went to the caches.
-            copy::fence_past_caches();
-        }
+        let went_past_caches = self.goes_past_caches();
+        // PUBLISH: its store releases only what went to the caches.
+        self.past_caches.finish();
         if let Some((_, first)) = self.first {
             writer.ring.commit(Filled { end: self.head.offset, ..first });
         }
-        if self.past_caches || self.timed.is_some() {
+        if went_past_caches || self.timed.is_some() {
             self.teach(&mut writer.batches);
         }
         for place in self.unrecorded {
