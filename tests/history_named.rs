@@ -461,14 +461,7 @@ fn how_far_all_have_come_is_on_both_pages_before_a_file_is_pruned() {
         let name = Name::new("prune-pages");
         let directory = Directory::new(&name);
         let options = options(&directory).journal(Journal::SyncedAlways);
-        for round in 1..=2 {
-            let _ = Queue::remove(&name);
-            let queue = Queue::create(&name, &options).unwrap();
-            queue.declare(&workers()).unwrap();
-            let mut producer = queue.producer().unwrap();
-            send_until(&mut producer, 20 * round);
-            producer.flush().unwrap();
-        }
+        made_twice(&name, &options);
         let queue = Queue::open(&name).unwrap();
         let mut worker = queue.subscribe(&workers()).unwrap();
         assert_eq!(receive_all(&mut worker).len(), 40);
@@ -487,19 +480,24 @@ fn how_far_all_have_come_is_on_both_pages_before_a_file_is_pruned() {
     }
 }
 
-#[test]
-fn pruning_asks_no_queue_that_has_been_succeeded_or_is_a_strangers() {
-    let _alive = watchdog();
-    let name = Name::new("prune-believed");
-    let directory = Directory::new(&name);
+/// Has a queue and then its successor send twenty messages each, which are on disk.
+fn made_twice(name: &Name, options: &QueueOptions) {
     for round in 1..=2 {
-        let _ = Queue::remove(&name);
-        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let _ = Queue::remove(name);
+        let queue = Queue::create(name, options).unwrap();
         queue.declare(&workers()).unwrap();
         let mut producer = queue.producer().unwrap();
         send_until(&mut producer, 20 * round);
         producer.flush().unwrap();
     }
+}
+
+#[test]
+fn pruning_asks_no_queue_that_has_been_succeeded_or_is_a_strangers() {
+    let _alive = watchdog();
+    let name = Name::new("prune-believed");
+    let directory = Directory::new(&name);
+    made_twice(&name, &journalled(&directory));
     // What this one has read, its checkpoint does not say yet.
     let queue = Queue::open(&name).unwrap();
     let mut worker = queue.subscribe(&workers()).unwrap();

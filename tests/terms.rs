@@ -192,16 +192,22 @@ fn what_cannot_be_altered_is_refused_and_changes_nothing() {
     assert!(error.to_string().contains("`Queue::alter`"), "{error}");
 }
 
+/// A queue with a synced journal, workers and a message.
+fn journalled(name: &Name, directory: &Directory) -> (QueueOptions, Queue) {
+    let options = QueueOptions::new().capacity(CAPACITY).members(8);
+    let options = options.history(directory.path()).journal(Journal::SyncedAlways);
+    let queue = Queue::create(name, &options).unwrap();
+    queue.declare(&workers()).unwrap();
+    queue.producer().unwrap().send_durable(b"a").unwrap();
+    (options, queue)
+}
+
 #[test]
 fn altered_terms_are_there_again_after_a_restart_or_were_never_altered() {
     let _alive = watchdog();
     let name = Name::new("altered-journal");
     let directory = Directory::new(&name);
-    let options = QueueOptions::new().capacity(CAPACITY).members(8);
-    let options = options.history(directory.path()).journal(Journal::SyncedAlways);
-    let queue = Queue::create(&name, &options).unwrap();
-    queue.declare(&workers()).unwrap();
-    queue.producer().unwrap().send_durable(b"a").unwrap();
+    let (options, queue) = journalled(&name, &directory);
     let minute = Duration::from_secs(60);
     let new = (Some(5), Some(minute), Some(2 * minute));
     queue.alter(&options_of(new, &directory)).unwrap();
@@ -229,11 +235,7 @@ fn altered_terms_are_not_undone_by_a_later_checkpoint_that_is_torn() {
     let _alive = watchdog();
     let name = Name::new("altered-torn");
     let directory = Directory::new(&name);
-    let options = QueueOptions::new().capacity(CAPACITY).members(8);
-    let options = options.history(directory.path()).journal(Journal::SyncedAlways);
-    let queue = Queue::create(&name, &options).unwrap();
-    queue.declare(&workers()).unwrap();
-    queue.producer().unwrap().send_durable(b"a").unwrap();
+    let (options, queue) = journalled(&name, &directory);
     queue.producer().unwrap().send_durable(b"b").unwrap();
     let minute = Duration::from_secs(60);
     let new = (Some(5), Some(minute), Some(2 * minute));
