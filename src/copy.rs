@@ -183,18 +183,39 @@ mod x86_64 {
 
     use super::{BLOCKS_MAX, By, FirstLine, LINE, Manner, NextLines};
     use core::arch::asm;
+    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
     use core::sync::atomic::{AtomicBool, Ordering};
 
     /// The standard library's own answer costs the copies a call that they hardly ever make, and
     /// the registers for it.
-    static HAS_AVX: AtomicBool = AtomicBool::new(false);
+    pub(super) static HAS_AVX: AtomicBool = AtomicBool::new(false);
 
     /// Whether string instructions are fast.
-    static HAS_STRINGS: AtomicBool = AtomicBool::new(false);
+    pub(super) static HAS_STRINGS: AtomicBool = AtomicBool::new(false);
 
+    /// Asks what has to be known and no more: each `cpuid` takes 4 us on a virtual machine, and the
+    /// standard library needs seven for all that it knows.
+    #[allow(unused_unsafe, reason = "newer compilers know that everybody has `cpuid`")]
     pub(super) fn prepare() {
-        HAS_AVX.store(std::is_x86_feature_detected!("avx"), Ordering::Relaxed);
-        HAS_STRINGS.store(std::is_x86_feature_detected!("ermsb"), Ordering::Relaxed);
+        const AVX_AND_XGETBV: u32 = 1 << 28 | 1 << 27;
+        /// What the system has to save of the registers: both halves of vectors.
+        const VECTORS: u64 = 1 << 2 | 1 << 1;
+        const STRINGS: u32 = 1 << 9;
+        static IS_PREPARED: AtomicBool = AtomicBool::new(false);
+        // Relaxed, all of it: who finds an old answer copies without, or asks once more.
+        if IS_PREPARED.load(Ordering::Relaxed) {
+            return;
+        }
+        // SAFETY: every x86-64 has it.
+        let basic = unsafe { __cpuid(1) }.ecx;
+        // SAFETY: of `_xgetbv`: the processor has said that it has it.
+        let has_avx =
+            basic & AVX_AND_XGETBV == AVX_AND_XGETBV && unsafe { _xgetbv(0) } & VECTORS == VECTORS;
+        // SAFETY: as above; who has AVX has this leaf.
+        let has_strings = has_avx && unsafe { __cpuid_count(7, 0) }.ebx & STRINGS != 0;
+        HAS_AVX.store(has_avx, Ordering::Relaxed);
+        HAS_STRINGS.store(has_strings, Ordering::Relaxed);
+        IS_PREPARED.store(true, Ordering::Relaxed);
     }
 
     /// As [`super::fetch_to_write`].
@@ -756,6 +777,17 @@ mod tests {
             copies.push(("long past the caches", super::x86_64::copy_long_past_caches, 32..=1100));
         }
         copies
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    #[allow(clippy::disallowed_types, reason = "no part of the protocol")]
+    fn the_processor_is_asked_as_the_standard_library_asks_it() {
+        super::prepare();
+        let found = [&super::x86_64::HAS_AVX, &super::x86_64::HAS_STRINGS]
+            .map(|has| has.load(core::sync::atomic::Ordering::Relaxed));
+        let has_avx = std::is_x86_feature_detected!("avx");
+        assert_eq!(found, [has_avx, has_avx && std::is_x86_feature_detected!("ermsb")]);
     }
 
     #[test]
