@@ -551,7 +551,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     fn open(segment: &File, name: &str) -> Result<Self, Error> {
-        let file = OwnFile::open(|| file::reopen(segment, true))
+        let file = OwnFile::open(|| file::reopen(segment, &path(name)))
             .map_err(|source| Error::os(name, "open", source))?;
         Ok(Self { file, name: name.into() })
     }
