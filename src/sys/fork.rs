@@ -12,89 +12,87 @@ use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+
+use crossbeam_utils::CachePadded;
 
 use super::check;
 use crate::sync::{AtomicU32, Ordering};
 
 /// A word that holds what was put into it in the process that made it, and 0 in every child
-/// that is forked later (`MADV_WIPEONFORK`, Linux 4.14).
+/// that is forked later. Not 0 in its own process.
 #[derive(Debug)]
 pub(crate) struct Witness {
-    word: NonNull<AtomicU32>,
+    word: &'static AtomicU32,
 }
 
-// SAFETY: the word is atomic, and its page belongs to the whole process.
-unsafe impl Send for Witness {}
-// SAFETY: as above.
-unsafe impl Sync for Witness {}
-
 impl Witness {
-    /// The least that can be mapped.
-    const SIZE: usize = 1;
-
     pub(crate) fn new(value: u32) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let page = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                Self::SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+        debug_assert_ne!(value, 0);
+        install_handlers();
+        let mut own = own();
+        if own.words.is_empty() {
+            own.words.extend(map_wiped_words()?);
         }
-        let witness = Self { word: NonNull::new(page.cast()).ok_or(io::ErrorKind::OutOfMemory)? };
-        // SAFETY: the page is ours.
-        check(unsafe { libc::madvise(page, Self::SIZE, libc::MADV_WIPEONFORK) })?;
-        witness.word().store(value, Ordering::Relaxed);
-        Ok(witness)
+        let word = own.words.pop().ok_or(io::ErrorKind::OutOfMemory)?;
+        word.store(value, Ordering::Relaxed);
+        Ok(Self { word })
     }
 
     /// What was put into it, or 0 in a child.
     #[inline(always)]
     pub(crate) fn value(&self) -> u32 {
         // Relaxed: it says nothing of other memory; the kernel wipes it before a child runs.
-        self.word().load(Ordering::Relaxed)
+        self.word.load(Ordering::Relaxed)
     }
 
     /// Puts something else into it. Not for a child.
     pub(crate) fn change(&mut self, value: u32) {
         debug_assert_ne!(self.value(), 0);
-        self.word().store(value, Ordering::Relaxed);
-    }
-
-    #[inline(always)]
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: the page is mapped until the drop, and holds zeros or what was stored.
-        unsafe { self.word.as_ref() }
+        self.word.store(value, Ordering::Relaxed);
     }
 }
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        // SAFETY: the page is ours, in a child too, and nobody uses it any more.
-        unsafe { libc::munmap(self.word.as_ptr().cast(), Self::SIZE) };
+        // A child leaves it where it is: one that ran no handlers may have the list locked for ever.
+        if self.value() != 0 {
+            own().words.push(self.word);
+        }
     }
+}
+
+/// A page of words that the kernel wipes in children (`MADV_WIPEONFORK`, Linux 4.14), each on lines
+/// of its own: each message looks at one. The page stays mapped for as long as the process lives.
+fn map_wiped_words() -> io::Result<impl Iterator<Item = &'static AtomicU32>> {
+    type Page = [CachePadded<AtomicU32>; 4096 / size_of::<CachePadded<AtomicU32>>()];
+    let size = size_of::<Page>();
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping at an address that the kernel chooses.
+    let page = unsafe { libc::mmap(ptr::null_mut(), size, rights, private, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the page is ours.
+    if let Err(error) = check(unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) }) {
+        // SAFETY: nobody else knows it.
+        unsafe { libc::munmap(page, size) };
+        return Err(error);
+    }
+    // SAFETY: a page of zeros, aligned as pages are, that nobody ever unmaps; and all access is atomic.
+    let words = unsafe { &*page.cast::<Page>() };
+    Ok(words.iter().map(|word| &**word))
 }
 
 /// A [`Witness`] that several look at and change.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedWitness {
     /// The witness's. It stands here too because each message looks at it.
-    word: NonNull<AtomicU32>,
+    word: &'static AtomicU32,
     _witness: Arc<Witness>,
 }
-
-// SAFETY: as of the witness.
-unsafe impl Send for SharedWitness {}
-// SAFETY: as above.
-unsafe impl Sync for SharedWitness {}
 
 impl SharedWitness {
     pub(crate) fn new(witness: Witness) -> Self {
@@ -105,19 +103,13 @@ impl SharedWitness {
     #[inline(always)]
     pub(crate) fn value(&self) -> u32 {
         // Relaxed: as of the witness.
-        self.word().load(Ordering::Relaxed)
+        self.word.load(Ordering::Relaxed)
     }
 
     /// Puts something else into it, if it holds what it is taken to hold.
     pub(crate) fn exchange(&self, from: u32, to: u32) -> bool {
         // Relaxed: as the value. Whoever needs an order has fences.
-        self.word().compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    #[inline(always)]
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: the witness, whose page it is on, lives as long as we do.
-        unsafe { self.word.as_ref() }
+        self.word.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -132,11 +124,10 @@ pub(crate) struct OwnFile {
 impl OwnFile {
     /// Opens it. No fork falls between the opening and its being known here.
     pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
-        install_handlers();
         let witness = Witness::new(1)?;
-        let mut files = files();
+        let mut own = own();
         let file = open()?;
-        files.push(file.as_raw_fd());
+        own.files.push(file.as_raw_fd());
         Ok(Self { file: ManuallyDrop::new(file), witness })
     }
 
@@ -159,19 +150,26 @@ impl Drop for OwnFile {
         if !self.is_own() {
             return;
         }
-        let mut files = files();
-        files.retain(|&fd| fd != self.file.as_raw_fd());
+        let mut own = own();
+        own.files.retain(|&fd| fd != self.file.as_raw_fd());
         // SAFETY: the field is not used again. The list stays locked meanwhile, so that a fork
         // finds the file either listed and open, or neither.
         unsafe { ManuallyDrop::drop(&mut self.file) };
     }
 }
 
-/// The files to close in a child.
-static FILES: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+/// What the process has for itself.
+struct Own {
+    /// To close in a child.
+    files: Vec<RawFd>,
+    /// That no witness has.
+    words: Vec<&'static AtomicU32>,
+}
 
-fn files() -> MutexGuard<'static, Vec<RawFd>> {
-    FILES.lock().unwrap_or_else(PoisonError::into_inner)
+static OWN: Mutex<Own> = Mutex::new(Own { files: Vec::new(), words: Vec::new() });
+
+fn own() -> MutexGuard<'static, Own> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn install_handlers() {
@@ -184,8 +182,8 @@ fn install_handlers() {
     });
 }
 
-/// The list's lock while a fork is under way.
-struct Held(UnsafeCell<Option<MutexGuard<'static, Vec<RawFd>>>>);
+/// The lock of it while a fork is under way.
+struct Held(UnsafeCell<Option<MutexGuard<'static, Own>>>);
 
 // SAFETY: only the thread that has the list locked looks inside: `before` stores the lock it
 // took, and in either process the other handler, on the same thread, takes it out again.
@@ -194,17 +192,14 @@ unsafe impl Sync for Held {}
 static HELD: Held = Held(UnsafeCell::new(None));
 
 impl Held {
-    fn replace(
-        &self,
-        guard: Option<MutexGuard<'static, Vec<RawFd>>>,
-    ) -> Option<MutexGuard<'static, Vec<RawFd>>> {
+    fn replace(&self, guard: Option<MutexGuard<'static, Own>>) -> Option<MutexGuard<'static, Own>> {
         // SAFETY: no other thread looks inside, and the reference ends here.
         unsafe { core::mem::replace(&mut *self.0.get(), guard) }
     }
 }
 
 extern "C" fn before() {
-    HELD.replace(Some(files()));
+    HELD.replace(Some(own()));
 }
 
 extern "C" fn after_in_parent() {
@@ -212,11 +207,25 @@ extern "C" fn after_in_parent() {
 }
 
 extern "C" fn in_child() {
-    if let Some(mut files) = HELD.replace(None) {
-        for fd in files.drain(..) {
+    if let Some(mut own) = HELD.replace(None) {
+        for fd in own.files.drain(..) {
             // SAFETY: the file was open when the process forked, and no handle of the parent's
             // closes it in this process any more.
             drop(unsafe { File::from_raw_fd(fd) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_witness_has_a_word_of_its_own() {
+        for _ in 0..2 {
+            let witnesses: Vec<_> =
+                (1..=100).map(|value| (value, Witness::new(value).unwrap())).collect();
+            assert!(witnesses.iter().all(|(value, witness)| witness.value() == *value));
         }
     }
 }
