@@ -140,8 +140,10 @@ impl Drop for Hole {
         let behind = self.base.wrapping_byte_add(self.size);
         let after = self.room_size - before - self.size;
         for (margin, size) in [(self.room, before), (behind, after)] {
-            // SAFETY: what is left of the room. One of no bytes is refused, which harms nobody.
-            unsafe { libc::munmap(margin, size) };
+            if size > 0 {
+                // SAFETY: what is left of the room.
+                unsafe { libc::munmap(margin, size) };
+            }
         }
     }
 }
