@@ -55,8 +55,9 @@ impl Ring {
         // A writer that took over may have been granted less than the last one was.
         let licence = licence.max(granted.load(Ordering::Relaxed));
         granted.store(licence, Ordering::Relaxed);
-        // Release: LICENCE, for members that spill.
-        fence(Ordering::Release);
+        // SeqCst: LICENCE, for members that spill. Behind a release fence what goes past the caches might
+        // come first.
+        fence(Ordering::SeqCst);
     }
 
     /// The historian has appended up to a position.
