@@ -6,7 +6,7 @@ use super::Producer;
 use super::fences::{BY_SLEEPERS, FORKED, STAMPED};
 use crate::error::Error;
 use crate::key::key_hash;
-use crate::ring::{Extensions, Shape, Staging};
+use crate::ring::{Extensions, PastCaches, Shape, Staging};
 use crate::wait::Patience;
 
 /// Messages that become visible together. Dropped without a [`commit`](Self::commit), they
@@ -61,7 +61,7 @@ impl<'a> SendBatch<'a> {
         if self.push_now(Extensions::NONE, payload) {
             Ok(())
         } else {
-            self.push_the_long_way(payload)
+            self.push_patiently(Extensions::NONE, payload)
         }
     }
 
@@ -95,8 +95,9 @@ impl<'a> SendBatch<'a> {
         }
     }
 
-    /// Adds messages, as one [`push`](Self::push) after the other would, and faster. The iterator must
-    /// not fork the process: what a child adds then stands in its parent's messages.
+    /// Adds messages, as one [`push`](Self::push) after the other would, and faster: several times, if
+    /// they are 1 KiB or more together and readers run on distant processors. The iterator must not fork
+    /// the process: what a child adds then stands in its parent's messages.
     ///
     /// # Errors
     /// As [`push`](Self::push); what came before the message that failed is in the batch.
@@ -118,14 +119,21 @@ impl<'a> SendBatch<'a> {
         payloads: impl IntoIterator<Item = P>,
     ) -> Result<(), Error> {
         let fences = self.producer.check_process()?;
+        let way = self.staging.begin_many(&mut self.producer.writer);
+        let from = self.staging.place().position;
         let mut payloads = payloads.into_iter();
-        if fences == STAMPED || self.staging.goes_past_caches() {
-            return payloads.try_for_each(|payload| self.push(payload.as_ref()));
+        if let Some(way) = &way {
+            payloads.try_for_each(|payload| self.push_past_caches(way, payload.as_ref()))?;
+        } else if fences == STAMPED {
+            payloads.try_for_each(|payload| self.push(payload.as_ref()))?;
+        } else {
+            while let Some(refused) =
+                self.staging.try_append_all(&self.producer.writer, &mut payloads)
+            {
+                self.push_patiently(Extensions::NONE, refused.as_ref())?;
+            }
         }
-        while let Some(refused) = self.staging.try_append_all(&self.producer.writer, &mut payloads)
-        {
-            self.push_patiently(Extensions::NONE, refused.as_ref())?;
-        }
+        self.staging.end_many(&mut self.producer.writer, way, from);
         Ok(())
     }
 
@@ -169,7 +177,7 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.staging.next_sequence() - self.producer.writer.next_sequence()
+        self.staging.place().sequence - self.producer.writer.next_sequence()
     }
 
     /// Whether nothing was pushed.
@@ -213,7 +221,7 @@ impl<'a> SendBatch<'a> {
     #[inline(always)]
     fn push_now(&mut self, extensions: Extensions, payload: &[u8]) -> bool {
         self.producer.fences.value() >= BY_SLEEPERS
-            && self.staging.try_append_to_caches(&self.producer.writer, extensions, payload)
+            && self.staging.try_append(&self.producer.writer, extensions, payload)
     }
 
     /// [`Self::push_now`] in any queue.
@@ -222,20 +230,6 @@ impl<'a> SendBatch<'a> {
         let extensions = self.producer.stamp(extensions);
         self.producer.fences.value() != FORKED
             && self.staging.try_append(&self.producer.writer, extensions, payload)
-    }
-
-    /// [`Self::push`] if there is no room without asking, or past the caches.
-    #[cold]
-    #[inline(never)]
-    fn push_the_long_way(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let Self { producer, staging } = self;
-        if staging.goes_past_caches()
-            && producer.fences.value() >= BY_SLEEPERS
-            && staging.try_append(&producer.writer, Extensions::NONE, payload)
-        {
-            return Ok(());
-        }
-        self.push_patiently(Extensions::NONE, payload)
     }
 
     #[cold]
@@ -258,6 +252,18 @@ impl<'a> SendBatch<'a> {
             }
         }
         Ok(true)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_past_caches(&mut self, way: &PastCaches, payload: &[u8]) -> Result<(), Error> {
+        let extensions = self.producer.stamp(Extensions::NONE);
+        let shape = Shape { extensions: extensions.set(), size: payload.len() };
+        while !self.staging.try_append_past_caches(&self.producer.writer, way, extensions, payload)
+        {
+            self.make_room(shape, Patience::Endless)?;
+        }
+        Ok(())
     }
 
     fn make_room(&mut self, shape: Shape, patience: Patience) -> Result<bool, Error> {
@@ -287,27 +293,26 @@ mod tests {
         let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
         let mut producer = queue.producer().unwrap();
         let bytes: Vec<u8> = (0..=255).cycle().take(2500).collect();
-        let (mut pushed, mut extended) = ([0; 2], [0; 2]);
+        let mut extended = [0; 2];
         for round in 0..400_usize {
             // Now and then it changes in mid-ring, and is as short as may be.
-            producer.writer.set_past_caches(round % 5 < 3);
+            let past_caches = round % 5 < 3;
+            producer.writer.set_past_caches(past_caches);
             let sizes = (0..round % 7).map(|number| (round * 37 + number * 911) % 2400);
             let payloads: Vec<&[u8]> = sizes.map(|size| &bytes[round % 13..][..size]).collect();
+            extended[usize::from(past_caches)] += 1;
             let mut batch = producer.batch();
-            let way = usize::from(batch.staging.goes_past_caches());
-            if round % 3 == 0 {
-                for payload in &payloads {
-                    batch.push(payload).unwrap();
-                }
+            let (front, back) = payloads.split_at(payloads.len() * (round % 4) / 4);
+            for payload in front {
+                batch.push(payload).unwrap();
+            }
+            batch.extend(back).unwrap();
+            let more: &[&[u8]] = if round % 3 == 0 { &[b"keyed", b"tried"] } else { &[] };
+            if !more.is_empty() {
                 batch.push_keyed(b"key", b"keyed").unwrap();
                 assert!(batch.try_push(b"tried").unwrap());
-                pushed[way] += 1;
-            } else {
-                batch.extend(&payloads).unwrap();
-                extended[way] += 1;
             }
             batch.commit().unwrap();
-            let more: &[&[u8]] = if round % 3 == 0 { &[b"keyed", b"tried"] } else { &[] };
             for expected in payloads.iter().chain(more) {
                 let received = consumer.receive().unwrap().message().unwrap();
                 assert_eq!(received.payload(), *expected, "round {round}");
@@ -315,11 +320,11 @@ mod tests {
             }
             assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
         }
-        assert!(pushed.iter().chain(&extended).all(|&count| count > 50));
+        assert!(extended.iter().all(|&count| count > 100));
         Queue::force_remove(&name).unwrap();
     }
 
-    /// Without the fence before the commit some of it comes too late.
+    /// Without the fence behind what goes past the caches some of it comes too late.
     #[test]
     fn who_receives_while_batches_go_past_the_caches_has_all_of_them() {
         const BATCHES: u64 = 200_000;
@@ -341,7 +346,7 @@ mod tests {
             for batch in 0..BATCHES {
                 let numbers = batch * COUNT..(batch + 1) * COUNT;
                 let payloads = numbers.map(|number| [number.to_le_bytes(); 9]);
-                // Each time: batches as small as these go to the caches afterwards.
+                // Each time: batches as small as these soon go to the caches.
                 producer.writer.set_past_caches(true);
                 let mut batch = producer.batch();
                 batch.extend(payloads.map(|payload| payload.concat())).unwrap();

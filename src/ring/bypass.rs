@@ -24,6 +24,8 @@ pub(super) struct Bypass {
     /// After how many steps one is due, the next time and each time.
     left: u32,
     interval: u32,
+    /// How many in a row have been too small.
+    small: u32,
 }
 
 impl Bypass {
@@ -33,12 +35,22 @@ impl Bypass {
     /// ones at 3 and less.
     const SLOW: f64 = 5.0;
     const FASTER: f64 = 1.5;
+    /// So many in a row are no rest of something larger.
+    const SMALL_MAX: u32 = 8;
     /// A model check has no caches, and has to find the same each time.
     const IS_POSSIBLE: bool = cfg!(all(target_arch = "x86_64", not(loom)));
 
     pub(super) fn new() -> Self {
         let interval = *Self::INTERVALS.start();
-        Self { is_on: false, is_due: false, paid: false, slow: None, left: interval, interval }
+        Self {
+            is_on: false,
+            is_due: false,
+            paid: false,
+            slow: None,
+            left: interval,
+            interval,
+            small: 0,
+        }
     }
 
     /// One that never asks.
@@ -51,6 +63,12 @@ impl Bypass {
     pub(super) fn step(&mut self) {
         self.left = self.left.saturating_sub(1);
         self.is_due = self.left == 0 && Self::IS_POSSIBLE;
+    }
+
+    /// Whether there is anything but to write to the caches, and to know nothing of it.
+    #[inline(always)]
+    pub(super) fn is_in_question(&self) -> bool {
+        self.is_on || self.is_due
     }
 
     /// Before something is written for which the answer counts: when it began, if it is to be timed.
@@ -68,13 +86,22 @@ impl Bypass {
 
     /// What follows from how long so many bytes took.
     pub(super) fn learn(&mut self, begun: Instant, size: u64) {
+        self.keep();
         #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
         self.judge(size as f64 / begun.elapsed().as_nanos() as f64);
     }
 
-    /// Says so of what is too small to be worth the fence.
+    /// Something was not timed, and large enough.
+    pub(super) fn keep(&mut self) {
+        self.small = 0;
+    }
+
+    /// Something was too small to be worth the fence.
     pub(super) fn decline(&mut self) {
-        self.conclude(false);
+        self.small += 1;
+        if self.small == Self::SMALL_MAX {
+            self.conclude(false);
+        }
     }
 
     fn judge(&mut self, rate: f64) {
@@ -88,8 +115,8 @@ impl Bypass {
     fn conclude(&mut self, pays: bool) {
         let (min, max) = Self::INTERVALS.into_inner();
         let interval = if pays == self.paid { max.min(self.interval * 2) } else { min };
-        let (is_on, is_due, paid, slow, left) = (pays, false, pays, None, interval);
-        *self = Self { is_on, is_due, paid, slow, left, interval };
+        let (is_on, paid, left) = (pays, pays, interval);
+        *self = Self { is_on, paid, left, interval, ..Self::new() };
     }
 }
 
@@ -151,13 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_small_goes_to_the_caches_and_is_not_timed() {
+    fn what_is_always_too_small_goes_to_the_caches_and_is_not_timed() {
         let mut bypass = Bypass::new();
         (0..8).for_each(|_| bypass.step());
         bypass.judge(1.0);
         bypass.judge(2.0);
-        assert!(bypass.is_on);
-        bypass.decline();
+        for _ in 0..3 {
+            (1..Bypass::SMALL_MAX).for_each(|_| bypass.decline());
+            assert!(bypass.is_on, "it may be the rest of something larger");
+            bypass.keep();
+        }
+        (0..Bypass::SMALL_MAX).for_each(|_| bypass.decline());
         assert!(!bypass.is_on);
         assert!(bypass.begin().is_none());
         (0..8).for_each(|_| bypass.step());

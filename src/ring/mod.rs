@@ -54,8 +54,9 @@
 //! **PUBLISH** (release store, acquire load). The reader that finds a commit word has every byte of the
 //! frame, and the zero (AHEAD) where it will look next. With a relaxed store it could find the
 //! word before the payload.
-//! What went past the caches a release store does not wait for, and a fence of its own comes before
-//! it ([`crate::copy::fence_past_caches`]). Behind LICENCE's fence it comes as any other store.
+//! What went past the caches a release store does not wait for, nor another thread's, so a fence of its
+//! own stands behind it, on the thread that stored it ([`crate::copy::fence_past_caches`]). Behind
+//! LICENCE's fences, which are sequentially consistent for it, it comes as any other store.
 //!
 //! **RETIRE** (release store, acquire load). The writer that loads a cursor has all the reader's
 //! loads below it behind it, and may overwrite. A stale cursor is too low, which costs room and
@@ -158,7 +159,7 @@ pub(crate) use self::shares::{
 };
 pub(crate) use self::start::{Begin, StartError};
 pub(crate) use self::subscriptions::{Head, Subscription, SubscriptionIndex};
-pub(crate) use self::write_side::{Staging, Writer};
+pub(crate) use self::write_side::{PastCaches, Staging, Writer};
 
 use crate::layout::{self, Geometry, Word32, Word64};
 use crate::region::Region;

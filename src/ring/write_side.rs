@@ -281,18 +281,8 @@ impl Writer {
     }
 
     /// Begins a batch: frames that become visible together.
-    pub(crate) fn stage(&mut self) -> Staging {
-        let begun = self.batches.begin();
-        let mut staging = Staging {
-            head: self.head.clone(),
-            first: None,
-            unrecorded: Vec::new(),
-            past_caches: PastCaches(self.batches.is_on),
-            limit: 0,
-            timed: begun.map(|begun| (begun, self.place().position)),
-        };
-        staging.swap_limits();
-        staging
+    pub(crate) fn stage(&self) -> Staging {
+        Staging { head: self.head.clone(), first: None, unrecorded: Vec::new(), timed: None }
     }
 
     /// Has batches go past the caches, whether that pays or not.
@@ -615,23 +605,14 @@ impl Ring {
     }
 }
 
-/// Whether frames of a batch go past the caches. If it is dropped nothing of them comes to pass any more:
-/// the next who writes there may be another thread, whom the processor that wrote them does not wait for.
+/// The way past the caches. When it is dropped, all that went by it has come to pass: the next who writes
+/// there, or commits, may be another thread, for which this processor does not wait.
 #[derive(Debug)]
-struct PastCaches(bool);
-
-impl PastCaches {
-    /// Has all of them come to pass.
-    fn finish(&mut self) {
-        if core::mem::take(&mut self.0) {
-            copy::fence_past_caches();
-        }
-    }
-}
+pub(crate) struct PastCaches(());
 
 impl Drop for PastCaches {
     fn drop(&mut self) {
-        self.finish();
+        copy::fence_past_caches();
     }
 }
 
@@ -645,48 +626,24 @@ pub(crate) struct Staging {
     /// First boundaries of sectors. They go into the index after the commit: before, they would
     /// lead readers past the first frame.
     unrecorded: Vec<Place>,
-    past_caches: PastCaches,
-    /// Then this is the head's limit, and the head has none, so that nothing is left to the short way.
-    limit: usize,
-    /// When and at which position it began, or waited for room the last time, if that is to be learnt
-    /// from.
+    /// When and at which position it was begun to add many, or there was no room the last time, if that
+    /// is to be learnt from.
     timed: Option<(Instant, u64)>,
 }
 
 impl Staging {
-    /// Bytes from which on a batch may go past the caches.
+    /// Bytes from which on many together may go past the caches.
     const LARGE: u64 = 1024;
 
-    /// The sequence that the next message will have.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.head.sequence
+    /// Where the next message will begin, and its sequence.
+    pub(crate) fn place(&self) -> Place {
+        self.head.place()
     }
 
     /// Writes the next message, or does nothing if there is no room without asking: then
     /// [`Self::reserve`] asks.
     #[inline(always)]
     pub(crate) fn try_append(
-        &mut self,
-        writer: &Writer,
-        extensions: Extensions,
-        payload: &[u8],
-    ) -> bool {
-        if !self.goes_past_caches() {
-            return self.try_append_to_caches(writer, extensions, payload);
-        }
-        let is_first = self.first.is_none();
-        self.swap_limits();
-        let filled = self.head.fill_past_caches(&writer.ring, extensions, payload, is_first);
-        self.swap_limits();
-        if let Some(filled) = filled.filter(|_| is_first) {
-            self.withhold(filled);
-        }
-        filled.is_some()
-    }
-
-    /// [`Self::try_append`] if it goes to the caches, or nothing.
-    #[inline(always)]
-    pub(crate) fn try_append_to_caches(
         &mut self,
         writer: &Writer,
         extensions: Extensions,
@@ -709,13 +666,8 @@ impl Staging {
         self.first = Some((self.head.lap + first.offset as u64, first));
     }
 
-    /// Whether messages come in by [`Self::try_append`] alone.
-    pub(crate) fn goes_past_caches(&self) -> bool {
-        self.past_caches.0
-    }
-
-    /// Writes messages to the caches for as long as there are any and there is room without asking; the
-    /// first for which there is none comes back. The head stays in registers meanwhile: from one
+    /// Writes messages for as long as there are any and there is room without asking; the first for
+    /// which there is none comes back. The head stays in registers meanwhile: from one
     /// [`Self::try_append`] to the next it goes through memory.
     #[inline(always)]
     pub(crate) fn try_append_all<P: AsRef<[u8]>>(
@@ -725,7 +677,7 @@ impl Staging {
     ) -> Option<P> {
         if self.first.is_none() {
             let payload = payloads.next()?;
-            if !self.try_append_to_caches(writer, Extensions::NONE, payload.as_ref()) {
+            if !self.try_append(writer, Extensions::NONE, payload.as_ref()) {
                 return Some(payload);
             }
         }
@@ -746,6 +698,58 @@ impl Staging {
         refused
     }
 
+    /// [`Self::try_append`] past the caches.
+    pub(crate) fn try_append_past_caches(
+        &mut self,
+        writer: &Writer,
+        _way: &PastCaches,
+        extensions: Extensions,
+        payload: &[u8],
+    ) -> bool {
+        let is_first = self.first.is_none();
+        let filled = self.head.fill_past_caches(&writer.ring, extensions, payload, is_first);
+        if let Some(filled) = filled.filter(|_| is_first) {
+            self.withhold(filled);
+        }
+        filled.is_some()
+    }
+
+    /// Before many are added: the way that they are to go if it is not to the caches.
+    #[inline(always)]
+    pub(crate) fn begin_many(&mut self, writer: &mut Writer) -> Option<PastCaches> {
+        if writer.batches.is_in_question() { self.begin_in_question(writer) } else { None }
+    }
+
+    #[cold]
+    fn begin_in_question(&mut self, writer: &mut Writer) -> Option<PastCaches> {
+        self.timed = writer.batches.begin().map(|begun| (begun, self.place().position));
+        writer.batches.is_on.then_some(PastCaches(()))
+    }
+
+    /// After that, from a position on: has it be learnt which way others like them are to go.
+    #[inline(always)]
+    pub(crate) fn end_many(&mut self, writer: &mut Writer, way: Option<PastCaches>, from: u64) {
+        if way.is_some() || self.timed.is_some() {
+            self.learn_of_many(writer, way, from);
+        }
+    }
+
+    #[cold]
+    fn learn_of_many(&mut self, writer: &mut Writer, way: Option<PastCaches>, from: u64) {
+        drop(way);
+        let timed = self.timed.take();
+        let size_from = |position| self.place().position - position;
+        match timed {
+            _ if size_from(from) == 0 => {}
+            _ if size_from(from) < Self::LARGE => writer.batches.decline(),
+            // What came behind the last wait may be too little to tell.
+            Some((begun, since)) if size_from(since) >= Self::LARGE => {
+                writer.batches.learn(begun, size_from(since));
+            }
+            _ => writer.batches.keep(),
+        }
+    }
+
     /// Whether a message of this shape would leave the batch within `limit` bytes. What is left
     /// of a sector is given out without asking, so a batch may be larger by that.
     pub(crate) fn has_space(&self, shape: Shape, limit: u64) -> bool {
@@ -763,7 +767,6 @@ impl Staging {
         if self.unrecorded.is_empty() {
             writer.batches.step();
         }
-        self.swap_limits();
         let room = if self.first.is_some() {
             let Self { head, unrecorded, .. } = self;
             writer.reserve_at(head, shape, |_, place| unrecorded.push(place))
@@ -774,56 +777,25 @@ impl Staging {
             writer.confine();
             room
         };
-        self.swap_limits();
         if !room && self.timed.is_some() {
-            self.timed = Some((Instant::now(), self.head.place().position));
+            self.timed = Some((Instant::now(), self.place().position));
         }
         room
     }
 
     /// As [`Writer::confine`].
     pub(crate) fn confine(&mut self) {
-        self.swap_limits();
         self.head.confine();
-        self.swap_limits();
-    }
-
-    /// Gives the head its limit, or takes it away again.
-    fn swap_limits(&mut self) {
-        if self.goes_past_caches() {
-            core::mem::swap(&mut self.limit, &mut self.head.limit);
-        }
     }
 
     /// Makes all messages visible by one store.
-    pub(crate) fn commit(mut self, writer: &mut Writer) {
-        self.swap_limits();
-        let went_past_caches = self.goes_past_caches();
-        // PUBLISH: its store releases only what went to the caches.
-        self.past_caches.finish();
+    pub(crate) fn commit(self, writer: &mut Writer) {
         if let Some((_, first)) = self.first {
             writer.ring.commit(Filled { end: self.head.offset, ..first });
-        }
-        if went_past_caches || self.timed.is_some() {
-            self.teach(&mut writer.batches);
         }
         for place in self.unrecorded {
             writer.ring.record(place);
         }
         writer.head = self.head;
-    }
-
-    /// Has it be learnt whether batches like this one are to go past the caches.
-    #[cold]
-    fn teach(&self, batches: &mut Bypass) {
-        if self.size() < Self::LARGE {
-            batches.decline();
-        } else if let Some((begun, from)) = self.timed {
-            // What came behind the last wait may be too little to tell.
-            let size = self.head.place().position - from;
-            if size >= Self::LARGE {
-                batches.learn(begun, size);
-            }
-        }
     }
 }

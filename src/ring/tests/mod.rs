@@ -112,16 +112,30 @@ fn send(writer: &mut Writer, payload: &[u8]) -> Option<u64> {
 fn send_batch(writer: &mut Writer, payloads: &[Vec<u8>]) -> bool {
     writer.set_past_caches(writer.next_sequence().is_multiple_of(2));
     let mut staging = writer.stage();
-    for payload in payloads {
-        if !staging.try_append(writer, Extensions::NONE, payload) {
-            if !staging.reserve(writer, plain(payload.len())) {
-                return false;
-            }
-            assert!(staging.try_append(writer, Extensions::NONE, payload), "reserved");
-        }
+    let room = append_all(writer, &mut staging, payloads);
+    if room {
+        staging.commit(writer);
     }
-    staging.commit(writer);
-    true
+    room
+}
+
+/// Adds messages to a batch, whichever way they are to go; `false` if there is no room for all.
+fn append_all(writer: &mut Writer, staging: &mut Staging, payloads: &[Vec<u8>]) -> bool {
+    let way = staging.begin_many(writer);
+    let mut payloads = payloads.iter();
+    loop {
+        let refused = match &way {
+            Some(way) => payloads.find(|payload| {
+                !staging.try_append_past_caches(writer, way, Extensions::NONE, payload)
+            }),
+            None => staging.try_append_all(writer, &mut payloads),
+        };
+        let Some(refused) = refused else { return true };
+        if !staging.reserve(writer, plain(refused.len())) {
+            return false;
+        }
+        assert!(staging.try_append(writer, Extensions::NONE, refused), "reserved");
+    }
 }
 
 /// The next message that a held reader finds, if there is one.
@@ -409,11 +423,7 @@ fn the_index_knows_every_sector_however_it_was_passed() {
                 let batch: Vec<_> = (0..5).map(|number| payload(number, 32)).collect();
                 writer.set_past_caches(round % 8 < 4);
                 let mut staging = writer.stage();
-                for payload in &batch {
-                    while !staging.try_append(&writer, Extensions::NONE, payload) {
-                        assert!(staging.reserve(&mut writer, plain(payload.len())));
-                    }
-                }
+                assert!(append_all(&mut writer, &mut staging, &batch));
                 crash::after(Some(2));
                 let died = catch_unwind(AssertUnwindSafe(|| staging.commit(&mut writer)));
                 crash::after(None);
@@ -746,10 +756,8 @@ fn a_batch_is_there_as_a_whole_or_not_at_all() {
         let batch: Vec<_> = (first..first + 4).map(|sequence| payload(sequence, 30)).collect();
         writer.set_past_caches(round % 2 == 0);
         let mut staging = writer.stage();
-        for payload in &batch {
-            while !staging.try_append(&writer, Extensions::NONE, payload) {
-                assert!(staging.reserve(&mut writer, plain(payload.len())));
-            }
+        for payloads in batch.chunks(1 + round % 3) {
+            assert!(append_all(&mut writer, &mut staging, payloads));
             assert_eq!(receive(&mut reader), None, "round {round}");
         }
         if round % 3 == 0 {
@@ -781,9 +789,7 @@ fn a_forgotten_claim_or_batch_never_happened() {
         if sequence % 3 != 1 {
             writer.set_past_caches(sequence % 2 == 0);
             let mut staging = writer.stage();
-            while !staging.try_append(&writer, Extensions::NONE, &[0xee; 100]) {
-                assert!(staging.reserve(&mut writer, plain(100)));
-            }
+            assert!(append_all(&mut writer, &mut staging, &[vec![0xee; 100]]));
             std::mem::forget(staging);
         }
         assert_eq!(send(&mut writer, &payload(sequence, 16)), Some(sequence));

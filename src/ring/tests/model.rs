@@ -113,15 +113,7 @@ proptest! {
                     let sizes = sizes.iter().map(|size| size * scale).zip(next..);
                     let batch: Vec<_> = sizes.map(|(size, sequence)| message(sequence, size)).collect();
                     let mut staging = writer.stage();
-                    let mut payloads = batch.iter();
-                    let mut room = true;
-                    while let Some(refused) = staging.try_append_all(&writer, &mut payloads) {
-                        room = staging.reserve(&mut writer, plain(refused.len()))
-                            && staging.try_append(&writer, Extensions::NONE, refused);
-                        if !room {
-                            break;
-                        }
-                    }
+                    let room = append_all(&mut writer, &mut staging, &batch);
                     if room && commit {
                         staging.commit(&mut writer);
                         sent.extend(batch);
