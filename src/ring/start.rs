@@ -81,7 +81,7 @@ enum Walk {
     Lapped,
 }
 
-/// Frames between two looks at the index, by a walk to an end that may run away from it.
+/// Frames between two looks at the index, by a walk to an end, or beyond it, that may run away from it.
 const FRAMES_PER_LOOK: u32 = 1024;
 
 impl Ring {
@@ -241,10 +241,10 @@ impl Ring {
                 Frame::Padding { end } => place.position = end,
             }
             frames = frames.wrapping_add(1);
-            if target == u64::MAX && frames.is_multiple_of(FRAMES_PER_LOOK) {
+            if frames.is_multiple_of(FRAMES_PER_LOOK) {
                 // What is in the index now and was not at the start was the end meanwhile.
                 let newest = self.newest()?;
-                if newest.position > place.position {
+                if newest.position > place.position && newest.sequence <= target {
                     return Ok(Walk::End(newest));
                 }
             }
