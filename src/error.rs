@@ -293,7 +293,7 @@ pub enum Error {
         queue: Box<str>,
         /// The file's bytes.
         size: u64,
-        /// The segment's bytes.
+        /// The segment's bytes; 0 where what is left does not say.
         expected: u64,
     },
     /// The segment was never finished, or its contents were erased.
@@ -554,6 +554,10 @@ impl fmt::Display for Error {
                 f,
                 "queue '{queue}' has {limit} named subscription{}, as many as it can have; remove one with `ringway unsubscribe`, or create the queue with room for more",
                 if *limit == 1 { "" } else { "s" }
+            ),
+            Self::Truncated { queue, size, expected: 0 } => write!(
+                f,
+                "the segment of queue '{queue}' has {size} bytes, not even its beginning: somebody cut it; remove it with `ringway rm {queue}`"
             ),
             Self::Truncated { queue, size, expected } => write!(
                 f,

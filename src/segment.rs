@@ -482,23 +482,14 @@ impl Object {
     fn identity(&self) -> Result<Identity, Error> {
         let queue = self.name.clone();
         let mut bytes = [0; Identity::SIZE];
-        match self.file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let size = self.facts.size();
-                let expected = layout::CAPACITY_MIN;
-                return Err(match size {
-                    0 => Error::Unfinished { queue },
-                    _ => Error::Truncated { queue, size, expected },
-                });
-            }
-            Err(error) => return Err(Error::os(&self.name, "read", error)),
+        let read = self.file.read_at(&mut bytes, 0);
+        let size = read.map_err(|source| Error::os(&self.name, "read", source))?;
+        if size < Identity::SIZE {
+            return Err(self.stump(&bytes[..size]));
         }
         Identity::parse(&bytes).map_err(|error| match error {
             IdentityError::Unfinished => Error::Unfinished { queue },
-            IdentityError::Magic => {
-                Error::Foreign { queue, what: "a file that does not begin like a segment".into() }
-            }
+            IdentityError::Magic => self.unlike_a_segment(),
             IdentityError::ByteOrder => Error::ByteOrder { queue },
             IdentityError::Major(theirs) => {
                 Error::LayoutMismatch { queue, theirs, ours: layout::MAJOR }
@@ -506,6 +497,23 @@ impl Object {
             IdentityError::Features(bits) => Error::UnknownFeatures { queue, bits },
             IdentityError::Geometry(what) => Error::Corrupt { queue, what: what.into() },
         })
+    }
+
+    /// What a file is that has less than an identity. How long it was it does not say.
+    fn stump(&self, bytes: &[u8]) -> Error {
+        let queue = self.name.clone();
+        if bytes.iter().all(|&byte| byte == 0) {
+            Error::Unfinished { queue }
+        } else if bytes.iter().zip(&layout::MAGIC).all(|(found, due)| found == due) {
+            Error::Truncated { queue, size: bytes.len() as u64, expected: 0 }
+        } else {
+            self.unlike_a_segment()
+        }
+    }
+
+    fn unlike_a_segment(&self) -> Error {
+        let what = "a file that does not begin like a segment".into();
+        Error::Foreign { queue: self.name.clone(), what }
     }
 
     fn inode(&self) -> (u64, u64) {

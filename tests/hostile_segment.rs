@@ -305,6 +305,7 @@ fn a_file_without_contents_is_unfinished() {
     let is_due = |error: &Error| matches!(error, Error::Unfinished { .. });
     assert_refused("an empty file", &[], is_due, Removal::Forced);
     assert_refused("256 zeros", &[0; 256], is_due, Removal::Forced);
+    assert_refused("a few zeros", &[0; 6], is_due, Removal::Forced);
     assert_refused("all zeros", &vec![0; new_image().len()], is_due, Removal::Forced);
 }
 
@@ -318,6 +319,11 @@ fn a_file_of_something_else_is_foreign() {
     let text = "Nothing that ringway wrote. ".repeat(100);
     assert_refused("a text", text.as_bytes(), is_due, Removal::Forced);
     assert_refused("all ones", &vec![0xff; image.len()], is_due, Removal::Forced);
+    // Too short for a segment's beginning, and no part of one: it was removed for a segment that
+    // was cut.
+    for note in ["hello\n", "RINGWAY1", "RINGWAY, a note of somebody's", "S"] {
+        assert_refused(note, note.as_bytes(), is_due, Removal::Forced);
+    }
 }
 
 #[test]
@@ -393,7 +399,11 @@ fn a_segment_that_was_cut_is_truncated() {
     let ring = usize::try_from(header_word(&image, "ring_offset")).unwrap();
     let is_due = |held: usize| move |error: &Error| matches!(*error, Error::Truncated { size, .. } if size == held as u64);
     for size in [1, 8, 255] {
-        assert_refused("a stump", &image[..size], is_due(size), Removal::Plain);
+        // It does not say how long it was.
+        let is_due = |error: &Error| {
+            matches!(*error, Error::Truncated { expected: 0, .. }) && is_due(size)(error)
+        };
+        assert_refused("a stump", &image[..size], is_due, Removal::Plain);
     }
     for size in [256, 1024, 4096, ring, whole - 4096, whole - 1] {
         let is_due = |error: &Error| {
