@@ -1047,6 +1047,58 @@ fn a_queue_that_would_pass_over_what_was_asked_for_is_refused() {
     assert!(Queue::open_or_create(&name, &journalled(&directory, Journal::Written)).is_ok());
 }
 
+/// It was opened, and what was sent was less safe than whoever opened it had asked for.
+#[test]
+fn a_queue_that_keeps_less_than_is_asked_for_is_not_opened_in_its_place() {
+    let _alive = watchdog();
+    let every = |milliseconds| Journal::SyncedEvery(Duration::from_millis(milliseconds));
+    let by_strength = [Journal::Written, every(100), every(50), Journal::SyncedAlways];
+    let name = Name::new("keeps-less");
+    let directory = Directory::new(&name);
+    for (strength, made) in by_strength.into_iter().enumerate() {
+        Queue::create(&name, &journalled(&directory, made)).unwrap();
+        for (wanted, journal) in by_strength.into_iter().enumerate() {
+            let opened = Queue::open_or_create(&name, &journalled(&directory, journal));
+            match opened {
+                Ok(_) => assert!(wanted <= strength, "{journal} got {made}"),
+                Err(error) => {
+                    assert!(wanted > strength, "{error}");
+                    let expected = format!("its journal is '{made}', which keeps less than");
+                    assert!(error.to_string().contains(&expected), "{error}");
+                }
+            }
+        }
+        Queue::remove(&name).unwrap();
+    }
+}
+
+/// It was opened, and what was to be kept in one directory went to another.
+#[test]
+fn a_queue_with_its_history_elsewhere_is_not_opened_in_its_place() {
+    let _alive = watchdog();
+    let name = Name::new("kept-elsewhere");
+    let directory = Directory::new(&name);
+    let other = directory.path().join("other");
+    let elsewhere = QueueOptions::new().history(&other);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let found = queue.history().unwrap();
+    let error = Queue::open_or_create(&name, &elsewhere).unwrap_err();
+    assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+    let expected = format!("its history is in {}, not in {}", found.display(), other.display());
+    assert!(error.to_string().contains(&expected), "{error}");
+    assert!(!other.exists(), "a directory was made that nobody uses");
+    // By another way it is the same one.
+    let link = directory.path().with_extension("link");
+    std::os::unix::fs::symlink(directory.path(), &link).unwrap();
+    let opened = Queue::open_or_create(&name, &QueueOptions::new().history(&link));
+    fs::remove_file(&link).unwrap();
+    assert_eq!(opened.unwrap().instance_id(), queue.instance_id());
+    // Also if somebody has taken it away.
+    fs::remove_dir_all(found).unwrap();
+    assert!(Queue::open_or_create(&name, &QueueOptions::new().history(found)).is_ok());
+    assert!(Queue::open_or_create(&name, &elsewhere).is_err());
+}
+
 #[test]
 fn a_file_longer_than_any_is_an_error_at_once() {
     let _alive = watchdog();

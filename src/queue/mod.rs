@@ -159,10 +159,14 @@ impl Queue {
     }
 
     /// Opens a queue, or makes it if there is none. If there is one, the options have no part
-    /// in this, but for one thing: who asks for a history or a journal gets no queue without.
+    /// in this, but for what is kept: who asks for a history gets no queue without, nor one that has
+    /// it in another directory, and who asks for a journal none that keeps less: `Written` is less than
+    /// `SyncedEvery`, that is the more the sooner it is, and `SyncedAlways` is most. Limits of the
+    /// history are those that the queue was made with.
     ///
     /// # Errors
-    /// As [`open`](Self::open) and [`create`](Self::create).
+    /// As [`open`](Self::open) and [`create`](Self::create); [`Error::InvalidOption`] also if the queue
+    /// that is there does not keep what is asked for.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};

@@ -1,6 +1,8 @@
 //! What a queue is made with.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use super::Queue;
@@ -198,18 +200,31 @@ impl QueueOptions {
         Self { first_sequence: sequence, ..self }
     }
 
-    /// Refuses a queue that would not keep what is to be kept.
+    /// Refuses a queue that would not keep what is to be kept, as safely as it is to be, or elsewhere.
     pub(super) fn check_found(&self, queue: &Queue) -> Result<(), Error> {
-        let lacks = if self.journal.is_some() && queue.durable_sequence().is_none() {
-            "journal"
-        } else if self.history.is_some() && queue.history().is_none() {
-            "history"
-        } else {
-            return Ok(());
-        };
+        let Some(what) = self.lack_of(queue) else { return Ok(()) };
         let what =
-            format!("it is there already, and has no {lacks}; remove it first, or do without");
+            format!("it is there already, and {what}; remove it first, or ask for what it has");
         Err(Error::InvalidOption { queue: queue.name().into(), what: what.into() })
+    }
+
+    /// What a queue does not have that is asked for.
+    fn lack_of(&self, queue: &Queue) -> Option<String> {
+        let journal = queue.segment.identity().keeping.journal.map(Journal::of_code);
+        match (self.journal, journal) {
+            (Some(_), None) => return Some("has no journal".into()),
+            (Some(asked), Some(found)) if time_at_risk(asked) < time_at_risk(found) => {
+                return Some(format!("its journal is '{found}', which keeps less than '{asked}'"));
+            }
+            _ => {}
+        }
+        match (&self.history, queue.history()) {
+            (Some(_), None) => Some("has no history".into()),
+            (Some(asked), Some(found)) if !is_same_directory(asked, found) => {
+                Some(format!("its history is in {}, not in {}", found.display(), asked.display()))
+            }
+            _ => None,
+        }
     }
 
     /// What a queue is born with; while its history is adopted nobody else has that.
@@ -288,6 +303,25 @@ impl QueueOptions {
             history: adopted.as_ref().map(|adopted| adopted.path().to_path_buf()),
         };
         Ok((birth, cut, adopted))
+    }
+}
+
+/// The messages of how much time a loss of power may take, unless somebody flushes; those that are
+/// only written may all go.
+fn time_at_risk(journal: Journal) -> (bool, Duration) {
+    match journal {
+        Journal::Written => (true, Duration::ZERO),
+        Journal::SyncedEvery(every) => (false, every),
+        Journal::SyncedAlways => (false, Duration::ZERO),
+    }
+}
+
+/// Whether two paths lead to one directory; of what cannot be looked at, whether they are the same.
+fn is_same_directory(asked: &Path, found: &Path) -> bool {
+    let facts = |path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    match (facts(asked), facts(found)) {
+        (Ok(asked), Ok(found)) => asked == found,
+        _ => path::absolute(asked).is_ok_and(|asked| asked == found),
     }
 }
 
