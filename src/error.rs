@@ -581,6 +581,10 @@ fn consumers_text(count: u32) -> String {
 
 /// For functions that give such errors: of the kind that comes next to it, and with this one within.
 ///
+/// [`Error::Interrupted`] is of the kind [`Other`](io::ErrorKind::Other). What the standard library
+/// calls `Interrupted` its own loops try again (`io::copy`, `read_to_end`, `write_all`), so that nobody
+/// would be told of an [`Interrupter`](crate::Interrupter).
+///
 /// ```
 /// use ringway::{Error, Queue};
 /// use std::io;
@@ -605,7 +609,6 @@ impl From<Error> for io::Error {
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
             Error::NoSpace { .. } => ErrorKind::StorageFull,
-            Error::Interrupted { .. } => ErrorKind::Interrupted,
             Error::HistoryInUse { .. }
             | Error::InUse { .. }
             | Error::JournalerAlive { .. }
@@ -628,6 +631,7 @@ impl From<Error> for io::Error {
             | Error::Unfinished { .. }
             | Error::UnknownFeatures { .. } => ErrorKind::InvalidData,
             Error::Forked { .. }
+            | Error::Interrupted { .. }
             | Error::JournalFailed { .. }
             | Error::MembersFull { .. }
             | Error::NoJournal { .. }

@@ -4,13 +4,14 @@ mod support;
 
 use std::fmt::Debug;
 use std::hint::spin_loop;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    ConsumerSet, Error, Interrupter, Journal, Queue, QueueOptions, Received, Sent, Start,
+    Consumer, ConsumerSet, Error, Interrupter, Journal, Queue, QueueOptions, Received, Sent, Start,
     Subscribe, Wait,
 };
 use support::{Directory, Name, Peer, Random, assert_message, play, watchdog};
@@ -37,6 +38,42 @@ fn waiting(wait: Wait) -> Subscribe {
 #[allow(clippy::needless_pass_by_value, reason = "as the calls give it")]
 fn assert_interrupted<T: Debug>(result: Result<T, Error>) {
     assert!(matches!(result, Err(Error::Interrupted { .. })), "{result:?}");
+}
+
+/// A stream of bytes, each of which is a message that a consumer receives.
+struct Bytes(Consumer);
+
+impl Read for Bytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let message = self.0.receive()?.message();
+        Ok(message.map_or(0, |message| message.payload().read(buffer).unwrap()))
+    }
+}
+
+/// The standard library tries again what it takes for a call that a signal came into: it read to the
+/// end of the stream, and nobody was told.
+#[test]
+fn an_interruption_ends_the_loops_of_the_standard_library() {
+    let _watchdog = watchdog();
+    let (_removed, queue) = new_queue("bytes");
+    let consumer = queue.subscribe(&waiting(Wait::Park)).unwrap();
+    let interrupter = consumer.interrupter();
+    let mut producer = queue.producer().unwrap();
+    for byte in b"all of it".chunks(1) {
+        producer.send(byte).unwrap();
+    }
+    producer.close().unwrap();
+    let mut bytes = Bytes(consumer);
+    let mut read = Vec::new();
+    interrupter.interrupt();
+    let error = bytes.read_to_end(&mut read).unwrap_err();
+    let within = error.get_ref().and_then(|within| within.downcast_ref());
+    assert!(matches!(within, Some(Error::Interrupted { .. })), "{error:?}");
+    interrupter.interrupt();
+    assert!(io::copy(&mut bytes, &mut read).is_err());
+    // Nothing is lost by it.
+    assert_eq!(io::copy(&mut bytes, &mut read).unwrap(), 9);
+    assert_eq!(read, b"all of it");
 }
 
 /// Whenever it comes: before the wait, at its begin, or in the midst of it.
