@@ -9,6 +9,10 @@ use crate::outcome::{Acked, Nacked};
 use crate::ring::{CopyReader, ExtensionSet, HeldReader, Run, Span};
 use crate::sharing::{Handed, SharedReader, Work};
 
+/// What the addresses of all payloads are multiples of.
+#[cfg(feature = "zerocopy")]
+const ALIGNMENT: usize = 8;
+
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
 /// A [`Hold`](crate::Lag::Hold) consumer's payload is read where the producer wrote it; the
@@ -373,8 +377,9 @@ impl<'a> Message<'a> {
         self.work.map_or(Ok(Acked::Done), |work| work.settler_of_lent().extend(self.sequence))
     }
 
-    /// The payload as a value of `T`; `None` if its size is another, or `T` wants a stricter
-    /// alignment than 8.
+    /// The payload as a value of `T`, or as a slice of such; `None` if its size does not fit. Payloads
+    /// lie at multiples of 8, and some of them at multiples of more: so it is always `None` for a `T`
+    /// of a stricter alignment, such as `u128`, and not by where this one happens to lie.
     ///
     /// ```
     /// use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -393,6 +398,17 @@ impl<'a> Message<'a> {
     /// queue.producer()?.send_value(&Tick { price: 17, volume: 4 })?;
     /// let message = consumer.receive()?.message().unwrap();
     /// assert_eq!(message.value::<Tick>().unwrap().price, 17);
+    /// queue.producer()?.send_value(&[1_u32, 2, 3][..])?;
+    /// let message = consumer.receive()?.message().unwrap();
+    /// assert_eq!(message.value::<[u32]>(), Some(&[1, 2, 3][..]));
+    /// # let mut producer = queue.producer()?;
+    /// # // Of payloads that are 24 bytes apart each second one lies at a multiple of 16.
+    /// # for _ in 0..4 {
+    /// #     producer.send_value(&7_u128)?;
+    /// #     let message = consumer.receive()?.message().unwrap();
+    /// #     assert_eq!(message.value::<u128>(), None);
+    /// #     assert_eq!(message.value::<[u128]>(), None);
+    /// # }
     /// # Queue::force_remove("doc-value")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
@@ -400,9 +416,10 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn value<T>(&self) -> Option<&'a T>
     where
-        T: zerocopy::FromBytes + zerocopy::Immutable + zerocopy::KnownLayout,
+        T: zerocopy::FromBytes + zerocopy::Immutable + zerocopy::KnownLayout + ?Sized,
     {
-        T::ref_from_bytes(self.payload).ok()
+        let value = T::ref_from_bytes(self.payload).ok()?;
+        (align_of_val(value) <= ALIGNMENT).then_some(value)
     }
 }
 

@@ -252,7 +252,8 @@ impl Producer {
         Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
     }
 
-    /// Sends a plain value as a payload.
+    /// Sends a plain value as a payload; [`Message::value`](crate::Message::value) reads it, unless
+    /// its alignment is stricter than 8.
     ///
     /// # Errors
     /// As [`send`](Self::send).
