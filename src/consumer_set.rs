@@ -289,6 +289,7 @@ impl ConsumerSet {
     /// # Queue::force_remove("doc-set-receive")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
+    #[must_use = "what it lends is received, and what it is else, an error say, goes unseen"]
     pub fn receive(&mut self) -> Option<(usize, Result<Received<Message<'_>>, Error>)> {
         self.receive_within(Patience::Endless)
     }
@@ -306,6 +307,7 @@ impl ConsumerSet {
     /// # Queue::force_remove("doc-set-try")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
+    #[must_use = "what it lends is received, and what it is else, an error say, goes unseen"]
     pub fn try_receive(&mut self) -> Option<(usize, Result<Received<Message<'_>>, Error>)> {
         self.receive_within(Patience::None)
     }
@@ -324,6 +326,7 @@ impl ConsumerSet {
     /// # Queue::force_remove("doc-set-timeout")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
+    #[must_use = "what it lends is received, and what it is else, an error say, goes unseen"]
     pub fn receive_timeout(
         &mut self,
         time: Duration,

@@ -372,3 +372,15 @@ fn more_consumers_than_the_system_can_wait_for_at_once_are_served_too() {
         assert!(numbers.into_iter().eq(0..130));
     });
 }
+
+/// A set gives an option, which may be dropped in silence: an error went unseen.
+#[test]
+fn what_a_set_receives_is_not_to_be_dropped_in_silence() {
+    let mut empty = ConsumerSet::new();
+    #[expect(unused_must_use, reason = "this is the test")]
+    empty.receive();
+    #[expect(unused_must_use, reason = "this is the test")]
+    empty.try_receive();
+    #[expect(unused_must_use, reason = "this is the test")]
+    empty.receive_timeout(Duration::ZERO);
+}
