@@ -563,6 +563,24 @@ impl Consumer {
         self.membership.index().get()
     }
 
+    /// The named subscription that it is a member of, if it is one.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-consumer-subscription");
+    /// # let queue = Queue::create("doc-consumer-subscription", &QueueOptions::new())?;
+    /// let worker = queue.subscribe(&Subscribe::new().named("workers"))?;
+    /// assert_eq!(worker.subscription(), Some("workers"));
+    /// assert_eq!(queue.subscribe(&Subscribe::new())?.subscription(), None);
+    /// # drop(worker);
+    /// # Queue::force_remove("doc-consumer-subscription")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn subscription(&self) -> Option<&str> {
+        self.reception.subscription()
+    }
+
     /// One that ends a receive from another thread, or from a signal handler.
     ///
     /// ```

@@ -270,6 +270,24 @@ pub struct ConsumerInfo {
 }
 
 impl Info {
+    /// The named subscription of that name, if there is one.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-info-subscription");
+    /// # let queue = Queue::create("doc-info-subscription", &QueueOptions::new())?;
+    /// queue.declare(&Subscribe::new().named("workers"))?;
+    /// let info = queue.info()?;
+    /// assert_eq!(info.subscription("workers").unwrap().members_alive, 0);
+    /// assert!(info.subscription("painters").is_none());
+    /// # Queue::force_remove("doc-info-subscription")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn subscription(&self, name: &str) -> Option<&SubscriptionInfo> {
+        self.subscriptions.iter().find(|subscription| subscription.name == name)
+    }
+
     pub(crate) fn of(segment: &Segment) -> Result<Self, Error> {
         let mapping = segment.map(Access::Observe)?;
         let ring = mapping.ring();

@@ -423,6 +423,30 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Its payload: a batch that was received can be sent on as it is, but without its keys.
+///
+/// ```
+/// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+/// # for name in ["doc-message-from", "doc-message-to"] { let _ = Queue::force_remove(name); }
+/// # let from = Queue::create("doc-message-from", &QueueOptions::new())?;
+/// # let to = Queue::create("doc-message-to", &QueueOptions::new())?;
+/// # let mut source = from.producer()?;
+/// # for payload in ["to", "be"] { source.send(payload.as_bytes())?; }
+/// let mut consumer = from.subscribe(&Subscribe::new().from(Start::Oldest))?;
+/// let mut producer = to.producer()?;
+/// let received = consumer.receive_batch(64)?.message().unwrap();
+/// let mut batch = producer.batch();
+/// batch.extend(received)?;
+/// assert_eq!(batch.commit()?, 0..2);
+/// # for name in ["doc-message-from", "doc-message-to"] { Queue::force_remove(name)?; }
+/// # Ok::<(), ringway::Error>(())
+/// ```
+impl AsRef<[u8]> for Message<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.payload
+    }
+}
+
 /// Two messages are equal if they say the same: sequence, key, delivery and payload.
 impl PartialEq for Message<'_> {
     fn eq(&self, other: &Self) -> bool {

@@ -145,6 +145,14 @@ impl Reception {
         })
     }
 
+    /// The named subscription that it is for.
+    pub(crate) fn subscription(&self) -> Option<&str> {
+        match &*self.reader {
+            Reader::Shared(reader) => Some(reader.work().subscription()),
+            _ => None,
+        }
+    }
+
     /// The sequence of the message that the next receive is about.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.reader.run().sequence()

@@ -34,6 +34,8 @@ pub(crate) struct Desk {
     pub(super) index: MemberIndex,
     pub(super) member: Member,
     pub(super) subscription: Subscription,
+    /// The subscription's.
+    pub(super) name: Box<str>,
     pub(super) terms: Terms,
     pub(super) mode: AckMode,
     pub(super) prefetch: u32,

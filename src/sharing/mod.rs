@@ -85,9 +85,9 @@ impl SharedReader {
         let ring = mapping.ring();
         let Found { subscription, terms, missed, .. } = found;
         let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
+        let name = options.name.as_deref().unwrap_or_default();
         let directory = options.dead_letters.as_deref().or_else(|| segment.history());
         let file = |directory| {
-            let name = options.name.as_deref().unwrap_or_default();
             DeadLetterFile::new(directory, segment.name(), segment.identity().instance, name)
         };
         let is_plain = options.ack == AckMode::Auto
@@ -110,6 +110,7 @@ impl SharedReader {
             relief: Arc::default(),
             ring,
             subscription,
+            name: name.into(),
             terms,
             _mapping: Arc::clone(mapping),
         };

@@ -83,6 +83,11 @@ impl Work {
         &self.desk
     }
 
+    /// The subscription that it is a member of.
+    pub(crate) fn subscription(&self) -> &str {
+        &self.desk.name
+    }
+
     /// A part in what the member has in common with ackers.
     pub(crate) fn share_desk(&self) -> Result<DeskPart, Error> {
         self.desk.check_own()?;

@@ -16,7 +16,6 @@ use crate::interrupt::Interrupt;
 use crate::output::{self, Console, bytes, time};
 use crate::sender::Sender;
 use crate::sink::{key_hash, put_payload};
-use crate::subscriptions;
 
 const HEADER: [&str; 7] = ["ID", "SEQUENCE", "KEY HASH", "DELIVERIES", "REASON", "SIZE", "TIME"];
 
@@ -226,7 +225,7 @@ impl<'a> Letters<'a> {
 
     /// Whether there is such a subscription.
     fn check_name(&self) -> Result<(), Failure> {
-        if subscriptions::find(&self.queue.info()?, self.subscription).is_some() {
+        if self.queue.info()?.subscription(self.subscription).is_some() {
             return Ok(());
         }
         let (queue, subscription) = (self.queue.name().into(), self.subscription.into());

@@ -18,7 +18,6 @@ use crate::options::Backoff;
 use crate::output::{self, Console};
 use crate::sink::{Sink, key_hash};
 use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
-use crate::subscriptions::find;
 
 /// What a member that writes has at most that is not acknowledged.
 const PREFETCH: u32 = 32;
@@ -170,7 +169,7 @@ impl<'a> Executor<'a> {
         let is_of_several = subscribe.names.len() > 1;
         let of = if is_of_several { format!(" of '{}'", queue.name()) } else { String::new() };
         let info = queue.info()?;
-        let dead_letters = find(&info, subscription).map_or(0, |found| found.dead_letters);
+        let dead_letters = info.subscription(subscription).map_or(0, |found| found.dead_letters);
         let (queue, is_known) = (queue.clone(), false);
         Ok(Self { command, queue, subscription, dead_letters, of, is_known, interrupt, console })
     }
@@ -180,7 +179,7 @@ impl<'a> Executor<'a> {
         let Self { queue, subscription, of, .. } = self;
         let back = format!("message {sequence}{of} went back");
         let Ok(info) = queue.info() else { return back };
-        let Some(found) = find(&info, subscription) else { return back };
+        let Some(found) = info.subscription(subscription) else { return back };
         let what = match found.deliveries_max {
             Some(most) if delivery >= most => format!(
                 "that was delivery {delivery} of {most} of message {sequence}{of}: the next member makes it a dead letter (`ringway alter {} {subscription} --max-deliveries NUMBER` allows more, while no member lives)",

@@ -6,16 +6,16 @@ use crate::args::Seek;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
-use crate::subscriptions::{find, left_of, one_as_json};
+use crate::subscriptions::{left_of, one_as_json};
 
 pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Seek { name, subscription, start, json } = seek;
     let queue = open(name, owner)?;
     let before = queue.info()?;
     queue.seek(subscription, *start)?;
-    if let Some(found) = find(&queue.info()?, subscription) {
+    if let Some(found) = queue.info()?.subscription(subscription) {
         let next = found.head_sequence;
-        let over = find(&before, subscription).map(|found| passed_over(&before, found, next));
+        let over = before.subscription(subscription).map(|found| passed_over(&before, found, next));
         let over = over.unwrap_or_default();
         console
             .note(format_args!("subscription '{subscription}' goes on with message {next}{over}"));

@@ -18,7 +18,6 @@ use crate::options::Delimiter;
 use crate::output::{self, Console};
 use crate::several;
 use crate::sink::Sink;
-use crate::subscriptions;
 
 /// A signal, or that nobody reads the output any more, goes unseen for so long at most.
 pub const SLICE: Duration = Duration::from_millis(100);
@@ -105,7 +104,7 @@ impl Sub {
     pub fn note_place(&self, queue: &Queue, console: Console) -> Result<(), Failure> {
         let (Some(name), Some(_)) = (&self.member.subscription, self.from) else { return Ok(()) };
         let info = queue.info()?;
-        if subscriptions::find(&info, name).is_some_and(|it| it.members_alive == 0) {
+        if info.subscription(name).is_some_and(|it| it.members_alive == 0) {
             let queue = &info.name;
             console.note(format_args!(
                 "subscription '{name}' of queue '{queue}' is there already and keeps its place: --from does not count; `ringway seek {queue} {name} START` moves it"
@@ -359,7 +358,7 @@ pub fn is_at_end(
     ends_at: &mut Option<u64>,
 ) -> Result<bool, Error> {
     let info = queue.info()?;
-    let Some(shared) = subscriptions::find(&info, subscription) else { return Ok(true) };
+    let Some(shared) = info.subscription(subscription) else { return Ok(true) };
     let ends_at = *ends_at.get_or_insert(info.next_sequence);
     let members = info
         .consumers

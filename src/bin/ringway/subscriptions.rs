@@ -54,11 +54,6 @@ pub fn left_of(info: &Info, subscription: &SubscriptionInfo) -> u64 {
     not_taken.saturating_add(subscription.unacked)
 }
 
-/// The subscription of that name, if there is one.
-pub fn find<'a>(info: &'a Info, name: &str) -> Option<&'a SubscriptionInfo> {
-    info.subscriptions.iter().find(|subscription| subscription.name == name)
-}
-
 /// The table of subscriptions, and who of them holds the producer and what to do about it.
 pub fn as_text(info: &Info, rates: Option<&Rates>) -> String {
     let holders = info.subscriptions.iter().filter(|subscription| subscription.holds_producer);

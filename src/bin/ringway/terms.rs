@@ -8,7 +8,7 @@ use crate::info::open;
 use crate::options::{Backoff, Term};
 use crate::output::{self, Console};
 use crate::seek::note_gone;
-use crate::subscriptions::{find, one_as_json};
+use crate::subscriptions::one_as_json;
 
 pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Declare { name, subscription, from, lag, keyed, terms, json } = declare;
@@ -23,7 +23,7 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
     let is_new = queue.declare(&terms.put_on(options, None))?;
     let what = if is_new { "is made" } else { "is there already" };
     console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
-    if let Some(found) = find(&queue.info()?, subscription) {
+    if let Some(found) = queue.info()?.subscription(subscription) {
         if is_new {
             note_gone(*from, found.head_sequence, console);
         }
@@ -44,10 +44,10 @@ pub fn alter(alter: &Alter, owner: Option<u32>, console: Console) -> Result<Endi
         queue: name.as_str().into(),
         subscription: subscription.as_str().into(),
     };
-    let found = find(&before, subscription).ok_or_else(no_such)?;
+    let found = before.subscription(subscription).ok_or_else(no_such)?;
     queue.alter(&terms.put_on(Subscribe::new().named(subscription), Some(found)))?;
     let after = queue.info()?;
-    let found = find(&after, subscription).ok_or_else(no_such)?;
+    let found = after.subscription(subscription).ok_or_else(no_such)?;
     if *json {
         output::json(&one_as_json(found))?;
     }

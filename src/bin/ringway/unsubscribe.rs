@@ -4,7 +4,7 @@ use crate::args::Unsubscribe;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::output::{self, Console};
-use crate::subscriptions::{find, left_of, one_as_json};
+use crate::subscriptions::{left_of, one_as_json};
 
 pub fn run(
     unsubscribe: &Unsubscribe,
@@ -15,7 +15,7 @@ pub fn run(
     let queue = open(name, owner)?;
     let info = queue.info()?;
     queue.unsubscribe(subscription)?;
-    let found = find(&info, subscription);
+    let found = info.subscription(subscription);
     if let Some(found) = found.filter(|_| *json) {
         output::json(&one_as_json(found))?;
     }
