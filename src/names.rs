@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use crate::history::Journal;
 use crate::queue::AtLimit;
 use crate::ring::Lag;
 use crate::subscribe::AckMode;
@@ -27,6 +29,10 @@ pub struct UnknownName {
 }
 
 impl UnknownName {
+    pub(crate) fn new(given: &str, what: &'static str, known: &'static [&'static str]) -> Self {
+        Self { given: given.into(), what, known }
+    }
+
     /// The names that there are.
     ///
     /// ```
@@ -60,7 +66,7 @@ macro_rules! names {
                 const KNOWN: &[&str] = &[$($name),+];
                 match text {
                     $($name => Ok(Self::$value),)+
-                    _ => Err(UnknownName { given: text.into(), what: $what, known: KNOWN }),
+                    _ => Err(UnknownName::new(text, $what, KNOWN)),
                 }
             }
         }
@@ -79,6 +85,62 @@ names!(Wait, "way to wait", "spin" Spin, "backoff" Backoff, "park" Park);
 names!(Lag, "lag policy", "hold" Hold, "skip" Skip, "spill" Spill);
 names!(AtLimit, "choice of what gives way", "hold" Hold, "drop-oldest" DropOldest);
 names!(AckMode, "way to acknowledge", "auto" Auto, "manual" Manual);
+
+/// By the text that it has: `written`, `always`, or `every:` with a time above zero, which is a whole
+/// number of `ns`, `us`, `ms`, `s`, `m`, `h` or `d`.
+impl FromStr for Journal {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        match text {
+            "written" => Ok(Self::Written),
+            "always" => Ok(Self::SyncedAlways),
+            _ => {
+                let every = text.strip_prefix("every:").and_then(time_of);
+                let known = &["written", "always", "every:TIME"];
+                every.map(Self::SyncedEvery).ok_or(UnknownName::new(text, "journal", known))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written => f.write_str("written"),
+            Self::SyncedEvery(every) => write!(f, "every:{}", text_of(*every)),
+            Self::SyncedAlways => f.write_str("always"),
+        }
+    }
+}
+
+/// Units of time, the longest first, in nanoseconds.
+const UNITS: [(u64, &str); 7] = [
+    (24 * 3600 * 1_000_000_000, "d"),
+    (3600 * 1_000_000_000, "h"),
+    (60 * 1_000_000_000, "m"),
+    (1_000_000_000, "s"),
+    (1_000_000, "ms"),
+    (1000, "us"),
+    (1, "ns"),
+];
+
+/// A time above zero, of one unit.
+fn time_of(text: &str) -> Option<Duration> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (size, _) = UNITS.into_iter().find(|(_, name)| *name == unit)?;
+    let time = number.parse::<u64>().ok()?.checked_mul(size)?;
+    (time > 0).then_some(Duration::from_nanos(time))
+}
+
+/// The shortest text of one unit that is the very time.
+fn text_of(time: Duration) -> String {
+    let time = time.as_nanos();
+    let whole = |size: u64| time >= size.into() && time.is_multiple_of(size.into());
+    let (size, unit) = UNITS.into_iter().find(|(size, _)| whole(*size)).unwrap_or((1, "ns"));
+    format!("{}{unit}", time / u128::from(size))
+}
 
 #[cfg(test)]
 mod tests {
@@ -102,5 +164,26 @@ mod tests {
         round_trip::<Lag>();
         round_trip::<AtLimit>();
         round_trip::<AckMode>();
+    }
+
+    #[test]
+    fn a_journal_is_the_one_that_its_text_names() {
+        for text in ["written", "always", "every:100ms", "every:1500us", "every:90s", "every:7d"] {
+            assert_eq!(text.parse::<Journal>().unwrap().to_string(), text);
+        }
+        for (text, short) in [("60s", "1m"), ("3600000ms", "1h"), ("001us", "1us")] {
+            let journal: Journal = format!("every:{text}").parse().unwrap();
+            assert_eq!(journal.to_string(), format!("every:{short}"));
+        }
+        let refused = ["", "every", "every:", "every:0s", "every:7", "every:s", "every:-1s"];
+        let too_much = ["every:300000d", "every:99999999999999999999ns", "every:1s 1s", "Always"];
+        for text in refused.into_iter().chain(too_much) {
+            assert!(text.parse::<Journal>().is_err(), "{text}");
+        }
+        let unknown = "often".parse::<Journal>().unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "'often' is no journal; it is written, always or every:TIME"
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 const MODULES: [(&str, &str); 29] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
-    ("names", "queue subscribe ring wait"),
+    ("names", "queue subscribe history ring wait"),
     (
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",

@@ -40,6 +40,9 @@ const PLACE_INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// let options = QueueOptions::new().history("/var/lib/orders");
 /// let options = options.journal(Journal::SyncedEvery(Duration::from_millis(100)));
+/// // As options of programs and configurations say it.
+/// assert_eq!("every:100ms".parse(), Ok(Journal::SyncedEvery(Duration::from_millis(100))));
+/// assert_eq!(Journal::SyncedAlways.to_string(), "always");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,16 +70,6 @@ impl Journal {
             JournalCode::Written => Self::Written,
             JournalCode::SyncedEvery(every) => Self::SyncedEvery(Duration::from_nanos(every)),
             JournalCode::SyncedAlways => Self::SyncedAlways,
-        }
-    }
-}
-
-impl std::fmt::Display for Journal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Written => f.write_str("written"),
-            Self::SyncedEvery(every) => write!(f, "synced every {every:?}"),
-            Self::SyncedAlways => f.write_str("synced always"),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a queue is asked to do.
 
 use std::f64::consts::PI;
+use std::str::FromStr;
 
+use crate::UnknownName;
 use crate::workload::number::{self, NS_PER_S};
 use crate::workload::{Arrival, Error, Service};
 
@@ -54,7 +56,10 @@ pub struct Bound {
 /// What a message does that finds all places taken.
 ///
 /// ```
-/// assert_eq!(ringway::workload::WhenFull::Reject.to_string(), "reject");
+/// use ringway::workload::WhenFull;
+///
+/// assert_eq!(WhenFull::Reject.to_string(), "reject");
+/// assert_eq!("wait".parse(), Ok(WhenFull::Wait));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -62,6 +67,22 @@ pub enum WhenFull {
     Reject,
     /// It waits with the producer, and so do all behind it: back-pressure.
     Wait,
+}
+
+/// By the name that its text is; else an error that says which there are.
+impl FromStr for WhenFull {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        match text {
+            "reject" => Ok(Self::Reject),
+            "wait" => Ok(Self::Wait),
+            _ => {
+                let what = "choice for a message without a place";
+                Err(UnknownName::new(text, what, &["reject", "wait"]))
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for WhenFull {

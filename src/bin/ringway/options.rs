@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
-use ringway::workload::{Arrival, Error, WhenFull};
+use ringway::workload::{Arrival, Error};
 use ringway::{Journal, Start, UnknownName};
 
 use crate::bench::args::Pins;
@@ -234,12 +234,8 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 
 /// When messages of a journal are safe.
 pub fn journal(text: &str) -> Result<Journal, String> {
-    match (text, text.strip_prefix("every:").map(time)) {
-        ("written", _) => Ok(Journal::Written),
-        ("always", _) => Ok(Journal::SyncedAlways),
-        (_, Some(Ok(every))) => Ok(Journal::SyncedEvery(every)),
-        _ => Err("it is written, always, or every:TIME such as every:100ms".into()),
-    }
+    let what = |_: UnknownName| "it is written, always, or every:TIME such as every:100ms".into();
+    text.parse().map_err(what)
 }
 
 /// How fast what was sent once is sent again.
@@ -264,24 +260,6 @@ where
     // No choice has no name.
     let known = T::from_str("").err().map_or(&[][..], |unknown| unknown.known());
     PossibleValuesParser::new(known).try_map(|given| given.parse::<T>())
-}
-
-/// Parses what becomes of a message without a place, which help and completions list.
-pub fn when_full() -> impl TypedValueParser<Value = WhenFull> {
-    one_of(&[("reject", WhenFull::Reject), ("wait", WhenFull::Wait)])
-}
-
-fn one_of<T: Copy + Send + Sync>(
-    values: &'static [(&'static str, T)],
-) -> impl TypedValueParser<Value = T> {
-    let names = values.iter().map(|(name, _)| *name);
-    PossibleValuesParser::new(names).try_map(|given| {
-        values
-            .iter()
-            .find(|(name, _)| *name == given)
-            .map(|(_, value)| *value)
-            .ok_or("no such value")
-    })
 }
 
 pub fn mode(text: &str) -> Result<u32, String> {

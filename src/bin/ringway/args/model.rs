@@ -49,7 +49,7 @@ pub struct Model {
     pub bound: Option<u32>,
     /// What happens to a message that finds all places taken: it is lost, or waits with the producer
     #[arg(long, value_name = "WHAT", default_value = "reject", requires = "bound")]
-    #[arg(value_parser = options::when_full())]
+    #[arg(value_parser = options::named::<WhenFull>())]
     pub when_full: WhenFull,
     /// Give each message one of this many keys; those of one key are served in order, one at a time
     #[arg(long, value_name = "COUNT")]

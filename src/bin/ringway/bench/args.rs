@@ -169,7 +169,7 @@ pub struct Workload {
     #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
     pub bound: Option<u32>,
     /// What happens to a message that finds all places taken: it is lost, or waits with the producer
-    #[arg(long, value_name = "WHAT", requires = "bound", value_parser = options::when_full())]
+    #[arg(long, value_name = "WHAT", requires = "bound", value_parser = options::named::<WhenFull>())]
     pub when_full: Option<WhenFull>,
     /// What servers do while they work: keep a processor busy, or sleep, but for the last 60 us of
     /// each work; so does the producer until the next message is due [default: spin, or sleep if
