@@ -10,8 +10,9 @@ use std::{fmt, io};
 /// stream are values of [`Sent`](crate::Sent) and [`Received`](crate::Received). What stands
 /// here wants a person or another program text.
 ///
-/// The text of an error names the queue and says what to do. So does the debug text, which is what a
-/// `main` prints that ends with an error.
+/// The text of an error names the queue that it is about, and says what to do; where the system or a
+/// disk refuses something, what that was, of which file, and why. So does the debug text, which is what
+/// a `main` prints that ends with an error.
 ///
 /// ```
 /// use ringway::{Error, Queue};
@@ -225,7 +226,8 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// The queue belongs to somebody else, and its mode does not let this process in.
+    /// The queue belongs to somebody else, and its mode does not let this process in; or a queue was
+    /// to be made, and this process may make no files in the shared memory.
     PermissionDenied {
         /// The queue.
         queue: Box<str>,
@@ -469,7 +471,7 @@ impl fmt::Display for Error {
             Self::JournalerAlive { queue } => {
                 write!(
                     f,
-                    "queue '{queue}' has a journaler already, or somebody else is at work on its history; there can be one at a time"
+                    "queue '{queue}' has a journaler already, or somebody else is at work on its history; there can be one at a time: end it, or wait until it has ended (`Queue::journaler_timeout`, `ringway journal`)"
                 )
             }
             Self::LogDamaged { queue, path, what, .. } if queue.is_empty() => {
@@ -514,9 +516,24 @@ impl fmt::Display for Error {
             Self::Os { queue, doing, source } if queue.is_empty() => {
                 write!(f, "cannot {doing}: {source}")
             }
+            // So long nobody changes the subscriptions who is not stopped.
+            Self::Os { queue, doing, source } if is_plain_time_out(source) => {
+                write!(
+                    f,
+                    "cannot {doing} queue '{queue}': {source}; a process is stopped while changing the subscriptions: end it, or let it go on"
+                )
+            }
             Self::Os { queue, doing, source } => {
                 write!(f, "cannot {doing} queue '{queue}': {source}")
             }
+            Self::PermissionDenied { queue, doing: doing @ (CREATE | NAME) } => write!(
+                f,
+                "no permission to {doing} queue '{queue}': it would lie in /dev/shm, where this process may make no files; let its user write there (`chmod 1777 /dev/shm`)"
+            ),
+            Self::PermissionDenied { queue, doing: doing @ REMOVE } => write!(
+                f,
+                "no permission to {doing} queue '{queue}'; its owner can do that, and root"
+            ),
             Self::PermissionDenied { queue, doing } => write!(
                 f,
                 "no permission to {doing} queue '{queue}'; its owner can give it with the mode of the queue (`ringway create --mode`); whoever may read it can observe (`ringway sub --observe`)"
@@ -527,7 +544,7 @@ impl fmt::Display for Error {
             ),
             Self::ProducerAlive { queue, pid } => write!(
                 f,
-                "queue '{queue}' has a producer already (process {pid}); there can be one at a time"
+                "queue '{queue}' has a producer already (process {pid}); there can be one at a time: end it, or wait for its place (`Queue::producer_timeout`, `ringway pub --standby`)"
             ),
             Self::SequenceAhead { queue, asked, next } => write!(
                 f,
@@ -573,6 +590,17 @@ impl fmt::Display for Error {
             ),
         }
     }
+}
+
+/// What permission to write to the queue does not suffice for, or not help with: to make its file, to
+/// give that its name, and to take the name away.
+pub(crate) const CREATE: &str = "create";
+pub(crate) const NAME: &str = "give its name to";
+pub(crate) const REMOVE: &str = "remove";
+
+/// Whether a time was over, and no more is said of that.
+fn is_plain_time_out(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
 }
 
 fn consumers_text(count: u32) -> String {
@@ -648,6 +676,36 @@ impl std::error::Error for Error {
         match self {
             Self::Os { source, .. } | Self::File { source, .. } => Some(&**source),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_could_not_change_the_subscriptions_is_told_who_is_in_the_way() {
+        let source = io::ErrorKind::TimedOut.into();
+        let error = Error::os("orders", "change the subscriptions of", source);
+        assert_eq!(
+            error.to_string(),
+            "cannot change the subscriptions of queue 'orders': timed out; a process is stopped \
+             while changing the subscriptions: end it, or let it go on"
+        );
+    }
+
+    #[test]
+    fn permission_is_given_where_it_is_lacking() {
+        let text = |doing| Error::PermissionDenied { queue: "orders".into(), doing }.to_string();
+        for (doing, remedy) in [
+            (CREATE, "`chmod 1777 /dev/shm`"),
+            (NAME, "`chmod 1777 /dev/shm`"),
+            (REMOVE, "its owner can do that, and root"),
+            ("write to", "`ringway create --mode`"),
+        ] {
+            assert!(text(doing).starts_with(&format!("no permission to {doing} queue 'orders'")));
+            assert!(text(doing).contains(remedy), "{}", text(doing));
         }
     }
 }

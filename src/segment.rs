@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::layout::{self, Geometry, Identity, IdentityError, Keeping};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
@@ -71,7 +71,7 @@ pub(crate) struct Birth {
 pub(crate) fn new_instance(name: &str) -> Result<[u8; 16], Error> {
     let mut instance = [0; 16];
     let drawn = process::random(&mut instance);
-    drawn.map(|()| instance).map_err(|source| Error::os(name, "create", source))
+    drawn.map(|()| instance).map_err(|source| Error::os(name, error::CREATE, source))
 }
 
 /// An open segment, checked when it was opened.
@@ -108,7 +108,8 @@ impl Segment {
             keeping: birth.keeping,
             creator_pid: std::process::id(),
         };
-        let file = file::create_unnamed(DIRECTORY.as_ref(), birth.mode).map_err(os("create"))?;
+        let file =
+            file::create_unnamed(DIRECTORY.as_ref(), birth.mode).map_err(os(error::CREATE))?;
         let gap = geometry.control_end() as u64..geometry.ring_offset() as u64;
         let allocated = file::allocate(&file, geometry.segment_size(), gap);
         allocated.map_err(|error| match error.raw_os_error() {
@@ -137,7 +138,7 @@ impl Segment {
         before_naming()?;
         file::link(&file, &path(name)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { queue: name.into() },
-            _ => Error::os(name, "give its name to", error),
+            _ => Error::os(name, error::NAME, error),
         })?;
         let facts = file.metadata().map_err(os("examine"))?;
         Ok(Self {
@@ -445,7 +446,7 @@ impl Object {
     fn remove(self, force: bool) -> Result<bool, Error> {
         let name = self.name.clone();
         if !self.writable {
-            return Err(Error::PermissionDenied { queue: name, doing: "remove" });
+            return Err(Error::PermissionDenied { queue: name, doing: error::REMOVE });
         }
         let inode = self.inode();
         let lock = Lock::open(&self.file, &name)?;
@@ -471,7 +472,7 @@ impl Object {
         }
         match std::fs::remove_file(path(&name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            removed => removed.map_err(|source| Error::os(&name, "remove", source))?,
+            removed => removed.map_err(|source| Error::os(&name, error::REMOVE, source))?,
         }
         if let Some(mapping) = mapping {
             announce_removal(&mapping.ring());

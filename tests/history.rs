@@ -333,6 +333,21 @@ fn what_somebody_left_half_made_is_removed_with_the_rest() {
     assert!(left[3].exists());
 }
 
+/// It waits for others, for ten seconds. Then a queue was named that is not there.
+#[test]
+fn who_waits_in_vain_for_a_history_is_told_which() {
+    let _alive = watchdog();
+    let name = Name::new("in-vain");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    let _at_work = Queue::create(&name, &options).unwrap().journaler().unwrap();
+    Queue::force_remove(&name).unwrap();
+    let error = Queue::open_or_create(&name, &options).unwrap_err();
+    let Error::File { path, source, .. } = &error else { panic!("{error}") };
+    assert_eq!((path.as_path(), source.kind()), (directory.path(), ErrorKind::ResourceBusy));
+    assert!(error.to_string().contains("somebody else has been at work on it"), "{error}");
+}
+
 #[test]
 fn those_who_open_or_create_a_queue_with_one_history_get_the_same() {
     let _alive = watchdog();

@@ -47,6 +47,7 @@ fn peer() {
         ("stranger removes", stranger_removes),
         ("late comer", late_comer),
         ("cramped", cramped),
+        ("barred", barred),
         ("creator", creator),
     ]);
 }
@@ -629,8 +630,12 @@ fn stranger_removes(arguments: &[&str]) {
     become_nobody();
     // It may write to the file, but not take away what another user has put into the directory.
     drop(Queue::open(arguments[0]).unwrap().subscribe(&Subscribe::new()).unwrap());
-    assert_error!(Queue::remove(arguments[0]), Error::PermissionDenied { .. });
-    assert_error!(Queue::force_remove(arguments[0]), Error::PermissionDenied { .. });
+    for refused in [Queue::remove(arguments[0]), Queue::force_remove(arguments[0])] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::PermissionDenied { .. }), "{error}");
+        // The mode of the queue is no remedy.
+        assert!(error.to_string().ends_with("; its owner can do that, and root"), "{error}");
+    }
     say("not removed");
 }
 
@@ -686,6 +691,34 @@ fn cramped(_: &[&str]) {
         assert_eq!(consumer.receive().unwrap().message().unwrap().payload(), [2; 4096]);
     }
     say("cramped");
+}
+
+fn barred(_: &[&str]) {
+    fs::set_permissions("/dev/shm", fs::Permissions::from_mode(0o755)).unwrap();
+    become_nobody();
+    for refused in [Queue::create("new", &options()), Queue::open_or_create("new", &options())] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::PermissionDenied { .. }), "{error}");
+        // There is no queue whose mode would be a remedy.
+        assert!(error.to_string().contains("create queue 'new': it would lie in /dev/shm"));
+    }
+    say("refused");
+}
+
+#[test]
+fn who_may_make_no_files_in_the_shared_memory_is_told_so() {
+    if !is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let _watchdog = watchdog();
+    match Peer::start_after(own_small_memory, "barred", &[]) {
+        Err(error) => eprintln!("skipped: no memory of its own: {error}"),
+        Ok(mut peer) => {
+            peer.await_word("refused");
+            peer.finish();
+        }
+    }
 }
 
 #[test]

@@ -192,6 +192,7 @@ impl Queue {
             match Self::create(name, options) {
                 Err(Error::AlreadyExists { .. }) if round < ROUNDS => {}
                 Err(Error::JournalerAlive { .. }) if round < ROUNDS => std::thread::sleep(PAUSE),
+                Err(Error::JournalerAlive { .. }) => return Err(options.history_busy(name)),
                 result => return result,
             }
             round += 1;

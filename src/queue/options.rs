@@ -1,6 +1,7 @@
 //! What a queue is made with.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
@@ -225,6 +226,14 @@ impl QueueOptions {
             }
             _ => None,
         }
+    }
+
+    /// Why a queue is not made: others were at work on its history for as long as they are waited for.
+    pub(super) fn history_busy(&self, queue: &str) -> Error {
+        let why = "somebody else has been at work on it for ten seconds: a queue of that name elsewhere, or `ringway log`; try again when that has ended";
+        let source = io::Error::new(io::ErrorKind::ResourceBusy, why);
+        let directory = self.history.as_deref().unwrap_or(Path::new(""));
+        Error::file(queue, "go on with the history in", directory, source)
     }
 
     /// What a queue is born with; while its history is adopted nobody else has that.

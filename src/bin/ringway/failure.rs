@@ -170,12 +170,15 @@ fn most_similar(name: &str, names: Vec<String>) -> Option<String> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Queue { error, meant: None } => f.write_str(&in_our_words(error)),
+            Self::Queue { error, meant: None } | Self::TimedOut(error) => {
+                f.write_str(&in_our_words(error))
+            }
             Self::Queue { error, meant: Some(name) } => {
                 write!(f, "{}; did you mean '{name}'?", in_our_words(error))
             }
-            Self::TimedOut(error) => write!(f, "{error}"),
-            Self::NoPlace(error) => write!(f, "{error}; --standby TIME waits for its place"),
+            Self::NoPlace(error) => {
+                write!(f, "{}; --standby TIME waits for its place", in_our_words(error))
+            }
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
             Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
             Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),
@@ -226,10 +229,16 @@ impl fmt::Display for Failure {
 }
 
 /// What the library says, where it speaks to programs, in words for who uses this one.
-fn in_our_words(error: &Error) -> String {
+pub fn in_our_words(error: &Error) -> String {
     match error {
         Error::AlreadyExists { queue } => format!(
             "queue '{queue}' exists already: use it as it is, which `create --if-missing` accepts, or remove it first with `ringway rm {queue}`"
+        ),
+        Error::JournalerAlive { queue } => format!(
+            "queue '{queue}' has a journaler already, or somebody else is at work on its history; there can be one at a time"
+        ),
+        Error::ProducerAlive { queue, pid } => format!(
+            "queue '{queue}' has a producer already (process {pid}); there can be one at a time"
         ),
         Error::Stale { queue } => {
             format!("queue '{queue}' was removed, or replaced by another of that name")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ringway::{Error, Info, Lag, Producer, Queue, Sent, Wait};
 
 use crate::args::{Patience, Sending};
-use crate::failure::{Ending, Failure};
+use crate::failure::{Ending, Failure, in_our_words};
 use crate::interrupt::Interrupt;
 use crate::journaling::{Journaling, is_without_space};
 use crate::output::{self, Console};
@@ -382,7 +382,8 @@ fn stand_by(
                     Some(_) => {}
                 }
                 if !noted && begin.elapsed() >= UNREMARKABLE {
-                    console.note(format_args!("waiting for the place of another: {error}"));
+                    let whose = in_our_words(&error);
+                    console.note(format_args!("waiting for the place of another: {whose}"));
                     noted = true;
                 }
             }
