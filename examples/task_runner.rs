@@ -2,7 +2,7 @@
 //! with growing pauses, and what never works is put aside for a person to look at.
 //!
 //! ```text
-//! $ cargo run --example task_runner              # all of it, in a few seconds
+//! $ cargo run --example task_runner              # all of it, in a few seconds, with tasks of its own
 //! $ cargo run --example task_runner work &       # or piece by piece: as many workers as you like
 //! $ cargo run --example task_runner submit word-count README.md
 //! $ cargo run --example task_runner failed
@@ -18,6 +18,9 @@ use std::{env, fs, thread};
 use ringway::{AckMode, Message, Nacked, Queue, QueueOptions, Received, Start, Subscribe};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// Where tasks are submitted.
+const QUEUE: &str = "example-tasks";
 
 /// Does a task with its argument. It is told how often the task has been begun, this time
 /// included: a task is begun anew when its worker died in the middle of it.
@@ -45,17 +48,18 @@ fn main() -> Fallible<()> {
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
     match &words[..] {
         [] => everything(),
-        ["work"] => work(&open()?),
-        ["submit", task @ ..] if !task.is_empty() => submit(&open()?, &[&task.join(" ")]),
-        ["failed"] => show_failed(&open()?),
+        ["work"] => work(&open(QUEUE)?),
+        ["work", queue] => work(&open(queue)?),
+        ["submit", task @ ..] if !task.is_empty() => submit(&open(QUEUE)?, &[&task.join(" ")]),
+        ["failed"] => show_failed(&open(QUEUE)?),
         _ => Err("what to do is: work, submit TASK ARGUMENT, or failed".into()),
     }
 }
 
-fn open() -> Fallible<Queue> {
-    let files = env::temp_dir().join("ringway-example-tasks");
+fn open(name: &str) -> Fallible<Queue> {
+    let files = env::temp_dir().join(format!("ringway-{name}"));
     let options = QueueOptions::new().capacity(1 << 20).history(files);
-    let queue = Queue::open_or_create("example-tasks", &options)?;
+    let queue = Queue::open_or_create(name, &options)?;
     // The subscription has to be there before the first task, for the first task to be in it.
     queue.declare(&workers())?;
     Ok(queue)
@@ -115,9 +119,10 @@ fn show_failed(queue: &Queue) -> Fallible<()> {
     Ok(())
 }
 
-/// Three workers, a handful of tasks, and an eye on the workers: one that dies is started again.
+/// Three workers, a handful of tasks, and an eye on the workers: one that dies is started again. All of
+/// it goes in the end, so the queue is not the one that somebody's tasks may be in.
 fn everything() -> Fallible<()> {
-    let queue = open()?;
+    let queue = open(&format!("{QUEUE}-{}", process::id()))?;
     let result = run(&queue);
     let _ = fs::remove_dir_all(queue.history().ok_or("it was made with one")?);
     Queue::force_remove(queue.name())?; // Whoever still waits ends with it.
@@ -127,7 +132,7 @@ fn everything() -> Fallible<()> {
 fn run(queue: &Queue) -> Fallible<()> {
     let mut workers = Vec::new();
     for _ in 0..3 {
-        workers.push(start_worker()?);
+        workers.push(start_worker(queue)?);
     }
     submit(queue, &["word-count Cargo.toml", "mail ada", "divide 4", "divide 0", "leak", "dance"])?;
     queue.producer()?.close()?;
@@ -137,7 +142,7 @@ fn run(queue: &Queue) -> Fallible<()> {
             Some(status) if status.success() => {}
             Some(status) => {
                 println!("{}; another one takes its place", obituary(&worker, status));
-                workers.push(start_worker()?);
+                workers.push(start_worker(queue)?);
             }
         }
         thread::sleep(Duration::from_millis(10));
@@ -150,8 +155,8 @@ fn run(queue: &Queue) -> Fallible<()> {
     }
 }
 
-fn start_worker() -> Fallible<Child> {
-    Ok(Command::new(env::current_exe()?).arg("work").spawn()?)
+fn start_worker(queue: &Queue) -> Fallible<Child> {
+    Ok(Command::new(env::current_exe()?).args(["work", queue.name()]).spawn()?)
 }
 
 fn obituary(worker: &Child, status: ExitStatus) -> String {
