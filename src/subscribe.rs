@@ -10,6 +10,7 @@ use crate::wait::Wait;
 
 const PREFETCH_MAX: u32 = 1024;
 const DELIVERIES_MAX: u32 = 250;
+const TIME_MIN: Duration = Duration::from_nanos(1);
 /// About 31 years.
 const TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
 const FACTOR_MAX: f64 = 1000.0;
@@ -264,6 +265,9 @@ impl Subscribe {
     /// it is delivered again: `first` after the first delivery, then each time `factor` times as
     /// long, but no longer than `max`, and 49 days at most. Not at all until set. *Of the subscription.*
     ///
+    /// `first` is 1 ns at least, `max` no less than that and 31 years (10^9 s) at most, `factor` 1 to
+    /// 1000.
+    ///
     /// A message that waits holds the producer, if the subscription is of that kind, once it is a
     /// whole ring behind.
     ///
@@ -281,7 +285,7 @@ impl Subscribe {
     /// when there was no progress with them for this long: none of them acknowledged, refused or handed
     /// out, and no [`extend`](crate::Message::extend). What it does with others is no progress with
     /// these. For members that may hang without dying; those that die pass on what they had anyway.
-    /// *Of the subscription.*
+    /// 1 ns to 31 years (10^9 s). *Of the subscription.*
     ///
     /// Payloads are copied out of the ring then, because a member that hangs may still be reading
     /// when others have gone on.
@@ -314,7 +318,7 @@ impl Subscribe {
     /// a producer that it holds, when a new one finds no place in the table, or by
     /// [`Queue::remove_expired`](crate::Queue::remove_expired). Until set a subscription that everybody has
     /// left keeps its place, and with it the messages that nobody has acknowledged, until it is
-    /// [removed by name](crate::Queue::unsubscribe). *Of the subscription.*
+    /// [removed by name](crate::Queue::unsubscribe). 1 ns to 31 years (10^9 s). *Of the subscription.*
     ///
     /// The time begins anew when a member leaves or is found to be dead, and when the subscription is
     /// [declared](crate::Queue::declare) again, altered or moved. It goes on while the machine sleeps. In
@@ -355,8 +359,9 @@ impl Subscribe {
     }
 
     /// Receives messages only once they are durable: in a queue with a
-    /// [journal](crate::QueueOptions::journal), by a consumer of its own. What it receives it would
-    /// receive again after a restart, with the same [sequence](crate::Message::sequence).
+    /// [journal](crate::QueueOptions::journal), else joining fails ([`Error::NoJournal`]), and by a
+    /// consumer of its own, not a named subscription's. What it receives it would receive again after a
+    /// restart, with the same [sequence](crate::Message::sequence).
     ///
     /// ```
     /// let options = ringway::Subscribe::new().durable_only();
@@ -408,7 +413,7 @@ impl Subscribe {
                 "what a consumer that spills has not read goes to a history directory, and the queue has none; make it with one (`ringway create --history DIR`)".into(),
             );
         }
-        let within = |time: Duration| (Duration::from_nanos(1)..=TIME_MAX).contains(&time);
+        let within = |time: Duration| (TIME_MIN..=TIME_MAX).contains(&time);
         let Prefetch(prefetch) = self.prefetch;
         if self.name.is_none() && self.wants_shares() {
             return Some(
@@ -437,16 +442,19 @@ impl Subscribe {
         {
             return Some(
                 format!(
-                    "a backoff of {first:?} by {factor} to {max:?} does not go from a time up, by a factor of 1 to 1000"
+                    "a backoff of {first:?} by {factor} to {max:?} does not go from a time up: the first is {TIME_MIN:?} at least, the longest no less than that and {TIME_MAX:?} at most, the factor 1 to {FACTOR_MAX}"
                 )
                 .into(),
             );
         }
         if let Some(time) = self.ack_within.filter(|&time| !within(time)) {
-            return Some(format!("{time:?} is no time to acknowledge within").into());
+            let what =
+                format!("{time:?} to acknowledge within are outside {TIME_MIN:?} to {TIME_MAX:?}");
+            return Some(what.into());
         }
         if let Some(time) = self.expires_after.filter(|&time| !within(time)) {
-            return Some(format!("{time:?} is no time to expire after").into());
+            let what = format!("{time:?} to expire after are outside {TIME_MIN:?} to {TIME_MAX:?}");
+            return Some(what.into());
         }
         None
     }

@@ -1053,8 +1053,9 @@ fn joining_asks_for_what_is_there() {
         (workers().deliveries_max(5), "history"),
         (workers().backoff(lease, 0.5, lease), "backoff"),
         (workers().backoff(lease, f64::NAN, lease), "backoff"),
-        (workers().backoff(2 * lease, 1.0, lease), "backoff"),
-        (workers().ack_within(Duration::ZERO), "acknowledge"),
+        (workers().backoff(2 * lease, 1.0, lease), "the factor 1 to 1000"),
+        (workers().ack_within(Duration::ZERO), "outside 1ns to 1000000000s"),
+        (workers().expires_after(Duration::MAX), "outside 1ns to 1000000000s"),
         (Subscribe::new().ack(AckMode::Manual), "named"),
         (Subscribe::new().keyed(), "named"),
     ] {
