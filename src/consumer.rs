@@ -158,7 +158,9 @@ impl Consumer {
     }
 
     /// Lends the next message if it is there, else says [`Received::Empty`] at once. A
-    /// [`Readiness`](crate::Readiness) tells when to try again.
+    /// [`Readiness`](crate::Readiness) tells when to try again. Who reads what has left the ring may wait
+    /// for the disk all the same, and so may a member that gives a message of the dead up as a dead
+    /// letter.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -199,7 +201,8 @@ impl Consumer {
     }
 
     /// Waits for a message, and lends it with up to `count_max - 1` more that are there when it
-    /// comes to them. The producer is kept from overwriting any of them until the next call.
+    /// comes to them: always one, also with a `count_max` of 0. The producer is kept from overwriting any
+    /// of them until the next call.
     ///
     /// A member's batch is of what it has taken at one time: 32 messages at most, and one alone if
     /// its payloads are copied ([`Lag::Skip`], [`Lag::Spill`], [`ack_within`](Subscribe::ack_within)).

@@ -77,8 +77,9 @@ impl Journal {
 /// Writes a queue's journal. There is one at a time, in whichever process; made by
 /// [`Queue::journaler`](crate::Queue::journaler).
 ///
-/// Without one nothing is lost either: the producer writes what it is about to overwrite, and
-/// whoever waits for a message to be durable writes as far as that. But it takes their time.
+/// Without one the producer writes what it is about to overwrite, and whoever waits for a message to be
+/// durable writes as far as that. It takes their time, and what nobody waits for is in the ring alone
+/// until then: a restart of the machine loses it.
 ///
 /// ```
 /// use ringway::{Journal, Queue, QueueOptions};

@@ -207,7 +207,10 @@ impl Producer {
         }
     }
 
-    /// Sends a message if there is room, else says [`Sent::Full`] at once.
+    /// Sends a message if there is room, else says [`Sent::Full`] at once. In a queue with a history it
+    /// may wait for the disk all the same, as every send may: what is about to be overwritten may have
+    /// yet to be written there. Of a journal a [`Journaler`](crate::Journaler) has done that before; who
+    /// must not wait had better have one.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -301,7 +304,8 @@ impl Producer {
         self.claim_for_sure(Extensions::NONE, size)
     }
 
-    /// As [`claim`](Self::claim), but `None` at once if there is no room.
+    /// As [`claim`](Self::claim), but `None` at once if there is no room. It may wait for the disk as
+    /// [`try_send`](Self::try_send) may.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -503,6 +507,10 @@ impl Producer {
 
     /// Ends the stream: consumers that have received everything before are told
     /// [`Received::Closed`](crate::Received::Closed). A later producer takes it up again.
+    ///
+    /// It waits for nobody, nor does it [flush](Self::flush). Of a journal that no journaler writes, the
+    /// files have by then what was flushed and what has been overwritten; the rest is in the ring alone,
+    /// and is lost with the queue, unless a later producer or a journaler writes it.
     ///
     /// A producer that is dropped without this, or dies, does not end the stream: consumers wait for
     /// its successor. [`Consumer::producer_is_alive`](crate::Consumer::producer_is_alive) tells them

@@ -13,7 +13,8 @@ impl Queue {
     /// exist any more.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if the queue has no history directory; [`Error::File`].
+    /// [`Error::InvalidOption`] if the queue has no history directory; [`Error::InvalidSubscription`] for a
+    /// name that no subscription can have; [`Error::File`].
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions};
@@ -31,7 +32,7 @@ impl Queue {
     /// As [`dead_letters`](Self::dead_letters), in a directory that members were given.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::InvalidSubscription`], [`Error::File`].
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -126,7 +127,7 @@ impl Queue {
     /// As [`drop_dead_letters`](Self::drop_dead_letters), in a directory that members were given.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::InvalidSubscription`], [`Error::File`].
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};

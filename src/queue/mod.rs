@@ -164,9 +164,13 @@ impl Queue {
     /// `SyncedEvery`, that is the more the sooner it is, and `SyncedAlways` is most. Limits of the
     /// history are those that the queue was made with.
     ///
+    /// It waits up to ten seconds for somebody else who is at work on the history that the queue is to
+    /// be made with: to make the same queue, perhaps.
+    ///
     /// # Errors
     /// As [`open`](Self::open) and [`create`](Self::create); [`Error::InvalidOption`] also if the queue
-    /// that is there does not keep what is asked for.
+    /// that is there does not keep what is asked for; and [`Error::File`] of the history directory, not
+    /// [`Error::JournalerAlive`], if that wait was in vain.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -293,7 +297,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::ProducerAlive`] while there is one, [`Error::Corrupt`],
-    /// [`Error::PermissionDenied`], [`Error::Stale`].
+    /// [`Error::PermissionDenied`], [`Error::Stale`], [`Error::Truncated`].
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -390,14 +394,19 @@ impl Queue {
     /// [name](Subscribe::named), as a member of a named subscription, which is made if it is not
     /// there.
     ///
+    /// Who gives a name waits while another process changes the table of subscriptions. That takes
+    /// microseconds, unless it was stopped over it: then this gives up after ten seconds
+    /// ([`Error::Os`]).
+    ///
     /// # Errors
     /// [`Error::MembersFull`], [`Error::SequenceAhead`], [`Error::InvalidOption`],
-    /// [`Error::Corrupt`], [`Error::PermissionDenied`], [`Error::Stale`]; with a name also
-    /// [`Error::InvalidSubscription`], [`Error::SubscriptionsFull`], and
+    /// [`Error::Corrupt`], [`Error::PermissionDenied`], [`Error::Stale`], [`Error::Truncated`]; with a name
+    /// also [`Error::InvalidSubscription`], [`Error::SubscriptionsFull`], and
     /// [`Error::SubscriptionDiffers`] if it is there with other terms. Of what is on disk, which
     /// who begins behind the ring reads, and where a journal has how far a subscription has come:
     /// [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`]; and [`Error::NoJournal`] if there
-    /// is none and it begins at a [time](Start::Time).
+    /// is none and it begins at a [time](Start::Time), or is to receive what is
+    /// [durable alone](Subscribe::durable_only).
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -415,7 +424,8 @@ impl Queue {
     /// [beginning](Subscribe::from) on before its first member comes; or finds it, if it is there
     /// already. Says whether it was made. What the options say of a member has no part in it.
     ///
-    /// A subscription without members holds the producer like any other, if it is of that kind.
+    /// A subscription without members holds the producer like any other, if it is of that kind. This
+    /// waits for others, ten seconds at most, as [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe), but [`Error::MembersFull`]. [`Error::InvalidOption`] also if
@@ -540,11 +550,12 @@ impl Queue {
 
     /// Removes named subscriptions that have been without a member for longer than they
     /// [may](Subscribe::expires_after), and returns their names. Whoever they are in the way of
-    /// removes them too; this is for whoever wants the table clean.
+    /// removes them too; this is for whoever wants the table clean. It waits for others who change that,
+    /// ten seconds at most, as [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`], [`Error::Truncated`]; in a queue with a journal [`Error::File`] if
-    /// a checkpoint cannot be removed.
+    /// [`Error::PermissionDenied`], [`Error::Stale`], [`Error::Truncated`], [`Error::Os`] if the wait was
+    /// in vain; in a queue with a journal [`Error::File`] if a checkpoint cannot be removed.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Subscribe};
@@ -576,13 +587,14 @@ impl Queue {
     ///
     /// Neither the [lag policy](Subscribe::on_lag) nor whether it is [keyed](Subscribe::keyed) can be
     /// changed; options that leave those out keep them. Where it [begins](Subscribe::from), and what is
-    /// said of a member, has no part in this.
+    /// said of a member, has no part in this. It waits for others, ten seconds at most, as
+    /// [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
-    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members;
-    /// [`Error::SubscriptionDiffers`] if that cannot be changed; [`Error::InvalidOption`], also if the
-    /// options have no name; [`Error::File`] if the queue has a journal and the terms cannot be written
-    /// there: then they are what they were.
+    /// As [`unsubscribe`](Self::unsubscribe); [`Error::SubscriptionDiffers`] if that cannot be changed;
+    /// [`Error::InvalidOption`], also if the options have no name; [`Error::NoJournal`] if they want what is
+    /// durable alone and there is none; [`Error::File`] if the queue has a journal and the terms cannot be
+    /// written there: then they are what they were.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -611,11 +623,14 @@ impl Queue {
     }
 
     /// Removes a named subscription: its place in the queue, and what its members left undone. Its
-    /// dead letters stay.
+    /// dead letters stay. It waits for others, ten seconds at most, as [`subscribe`](Self::subscribe)
+    /// does.
     ///
     /// # Errors
-    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members; in a
-    /// queue with a journal [`Error::File`] if its checkpoint cannot be removed: it stays then.
+    /// [`Error::NoSuchSubscription`]; [`Error::SubscriptionInUse`] while it has live members;
+    /// [`Error::PermissionDenied`], [`Error::Corrupt`], [`Error::Stale`], [`Error::Truncated`];
+    /// [`Error::Os`] if the wait was in vain; in a queue with a journal [`Error::File`] if its checkpoint
+    /// cannot be removed: it stays then.
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
@@ -637,11 +652,13 @@ impl Queue {
 
     /// Moves a named subscription without members elsewhere in the stream. What its members left
     /// undone is forgotten. Where a sequence is gone it is moved to the oldest message that is there;
-    /// nobody is told what lay between.
+    /// nobody is told what lay between. It waits for others, ten seconds at most, as
+    /// [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
     /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`]; [`Error::NoJournal`] for a
-    /// time.
+    /// time. Where it is to begin in the files of a journal, of those [`Error::File`],
+    /// [`Error::LogDamaged`], [`Error::ForeignHistory`].
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};

@@ -138,8 +138,9 @@ impl QueueOptions {
     }
 
     /// Has every message go to the history directory, with the time it was sent at and a checksum,
-    /// and says when it is safe there: see [`Journaler`](crate::Journaler). Takes 16 bytes more of the
-    /// ring for each message.
+    /// and says when it is safe there: at once, where a [`Journaler`](crate::Journaler) writes; else when
+    /// a producer [flushes](crate::Producer::flush), and else when it is about to be overwritten. Until
+    /// then it is in the ring alone. Takes 16 bytes more of the ring for each message.
     ///
     /// When the queue is gone, after a restart of the machine say, one that is created with the
     /// same name and directory goes on where the journal ends. So do its named subscriptions, each
@@ -156,8 +157,8 @@ impl QueueOptions {
         Self { journal: Some(journal), ..self }
     }
 
-    /// How long the files of messages are kept after they were last written to, by the time of day;
-    /// for ever until set. They go whole, when something is appended, or within seconds where a
+    /// How long the files of a [journal](Self::journal), without which there are none to be kept, stay
+    /// after they were last written to, by the time of day; for ever until set. They go whole, when something is appended, or within seconds where a
     /// journaler lives; but not the one that is appended to, nor, with [`AtLimit::Hold`], those that
     /// somebody needs.
     ///
@@ -173,7 +174,7 @@ impl QueueOptions {
     }
 
     /// The segment's permissions, as `chmod` writes them; the process's umask has no part in
-    /// it. Whoever may read can observe, whoever may write too can produce and consume, and is
+    /// it. Its owner has to be let read and write. Whoever may read can observe, whoever may write too can produce and consume, and is
     /// trusted by all others. It says nothing of the [history](Self::history): its files are for their user
     /// alone, so another one who begins behind the ring, as with
     /// [`Start::Oldest`](crate::Start::Oldest) once a journalled queue has gone round, is refused
@@ -187,7 +188,8 @@ impl QueueOptions {
         Self { mode, ..self }
     }
 
-    /// The first message's sequence, for a stream that goes on from elsewhere; below 2^61.
+    /// The first message's sequence, for a stream that goes on from elsewhere; below 2^61. Where a
+    /// [journal](Self::journal) has messages, the queue goes on behind those, whatever is asked for here.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
