@@ -134,6 +134,12 @@ impl<'a> Registry<'a> {
         let in_files = self.begin_in_files(Terms::of(&subscription).lag, start)?;
         let begin = in_files.unwrap_or(in_ring);
         let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
+        // What keeps its checkpoint from being written is told before anything has changed. One that is
+        // damaged has none to write.
+        match self.note(&subscription) {
+            Err(Error::Corrupt { .. }) => {}
+            noted => noted?,
+        }
         subscription.word64(word::MOVES_TO).store(sequence, Ordering::Relaxed);
         // Release: who finds it being moved finds where to.
         subscription.word32(word::STATE).store(MOVING, Ordering::Release);

@@ -25,6 +25,8 @@ use support::users::{NOBODY, become_nobody, is_root};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
+/// What a subscription's state says that is being moved, as the segment's format has it.
+const MOVING: u32 = 3;
 
 #[test]
 fn peer() {
@@ -50,6 +52,16 @@ fn journalled(directory: &Directory) -> QueueOptions {
 /// Members that are not waited for.
 fn workers() -> Subscribe {
     Subscribe::new().named("workers").from(Start::Oldest).on_lag(Lag::Spill)
+}
+
+/// Has a subscription be as who dies moving it elsewhere leaves it.
+fn leave_moving_to(name: &str, subscription: u32, sequence: u64) {
+    let path = format!("/dev/shm/ringway.{name}");
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    let entry = subscription_offset(name, subscription) as u64;
+    let at = |field_name| entry + field("Subscription", field_name).start as u64;
+    file.write_all_at(&sequence.to_le_bytes(), at("moves_to")).unwrap();
+    file.write_all_at(&MOVING.to_le_bytes(), at("state")).unwrap();
 }
 
 /// Receives what is there, and says which messages that were: each whole, and in order.
@@ -901,8 +913,14 @@ fn what_cannot_be_written_down_of_one_subscription_is_in_the_way_of_no_other() {
         // It is what it was.
         drop(queue.subscribe(&named("workers")).unwrap());
     }
-    let error = queue.seek("workers", Start::Sequence(7)).unwrap_err();
+    let error = queue.seek("workers", Start::Sequence(9)).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error:?}");
+    // That has come to nothing, and is in nobody's way.
+    drop(queue.subscribe(&named("workers")).unwrap());
+    let heads = || queue.info().unwrap().subscriptions.into_iter().map(|one| one.head_sequence);
+    assert_eq!(heads().collect::<Vec<_>>(), [0, 0]);
+    // Somebody died who moved it before it could not be written.
+    leave_moving_to(&name, 0, 7);
     queue.seek("others", Start::Sequence(3)).unwrap();
     queue.unsubscribe("others").unwrap();
     drop(queue.subscribe(&named("others")).unwrap());
@@ -1221,8 +1239,6 @@ fn whoever_is_killed_every_message_is_worked_on() {
 
 #[test]
 fn who_died_moving_a_subscription_has_not_moved_its_checkpoint() {
-    /// As the segment's format has it.
-    const MOVING: u32 = 3;
     let _alive = watchdog();
     let name = Name::new("died-moving");
     let directory = Directory::new(&name);

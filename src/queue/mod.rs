@@ -658,7 +658,10 @@ impl Queue {
     /// # Errors
     /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`]; [`Error::NoJournal`] for a
     /// time. Where it is to begin in the files of a journal, of those [`Error::File`],
-    /// [`Error::LogDamaged`], [`Error::ForeignHistory`].
+    /// [`Error::LogDamaged`], [`Error::ForeignHistory`]. [`Error::File`] also if its checkpoint in a
+    /// journal cannot be written: it stays where it is then. What begins to fail only in the middle of
+    /// the call leaves it to whoever wants it next to move it there; until that can be done, it is an
+    /// error for them.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
