@@ -878,7 +878,7 @@ fn a_history_that_is_another_queues_by_now_is_not_removed_with_the_queue() {
     assert_eq!(code(&refused), 1);
     assert!(said(&refused).contains("is there and goes on in"), "{}", said(&refused));
     // What cannot be removed is told when the queue is gone.
-    let in_the_way = directory.file("spill").join("in-the-way.log");
+    let in_the_way = directory.file("spill/00000000000000000000.log");
     fs::create_dir_all(&in_the_way).unwrap();
     let left = run(&["rm", &name, "--history", "--yes", "--json"]);
     assert_eq!(code(&left), 1);

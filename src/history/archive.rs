@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::checkpoint::{faults_in, put_aside};
-use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner, remove_all};
+use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner};
 use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader, Torn};
+use super::removal::remove_all;
 use crate::error::Error;
 use crate::layout::{COUNT_MAX, time};
 use crate::ring::Place;
@@ -561,8 +562,10 @@ impl Archive {
     }
 
     /// Removes all that is kept in the directory: the journal, what was spilt, the dead letters, and
-    /// that it belongs to a queue. What else lies there stays, and so do the directories then.
-    /// Returns what was removed.
+    /// that it belongs to a queue. What else lies there stays, and so do the directories then; and what
+    /// one of these leads to that is a symbolic link, and a file with dead letters of another queue,
+    /// whose members may have [named](crate::Subscribe::dead_letters) this directory. Returns what was
+    /// removed.
     ///
     /// # Errors
     /// [`Error::HistoryInUse`] while the queue is there, [`Error::JournalerAlive`] while somebody

@@ -648,7 +648,8 @@ fn name_of(subscription: &Subscription) -> Option<String> {
     Some(subscription.name()).filter(|name| is_name(name))
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a subscription can have a name.
+pub(super) fn is_name(name: &str) -> bool {
     what_is_wrong_with(name, (SUBSCRIPTION_NAME_SIZE, "")).is_none()
 }
 

@@ -31,8 +31,8 @@ use crate::segment::Segment;
 use crate::sys::fork::OwnFile;
 use crate::sys::{file, process};
 
-const IDENTITY: &str = "identity";
-const INSTANCE: &str = "instance";
+pub(super) const IDENTITY: &str = "identity";
+pub(super) const INSTANCE: &str = "instance";
 /// How the names of files end that somebody died while making.
 pub(super) const ASIDE: &str = "new";
 const FIRST_LINE: &str = "ringway history 1";
@@ -352,74 +352,6 @@ pub(super) fn check_instance_in(
             ours: format!("instance {}", hex(instance)).into(),
         }),
         _ => Ok(()),
-    }
-}
-
-/// Removes what is kept in a directory, and the directory if nothing else is in it. The identity
-/// goes last, so that what could not be done can be tried again, and when power goes nothing comes back
-/// that is nobody's.
-pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, Error> {
-    /// The directories within, and how their files end.
-    const KEPT: [(&str, &[&str]); 4] = [
-        ("log", &["log", "broken"]),
-        ("spill", &["log"]),
-        ("dead-letters", &["letters", ASIDE]),
-        ("subscriptions", &["checkpoint", "broken"]),
-    ];
-    let sync =
-        |path: &Path| sync_directory(path).map_err(|error| Error::file(queue, "sync", path, error));
-    let mut removed = Vec::new();
-    for (name, extensions) in KEPT {
-        let within = directory.join(name);
-        for path in paths_in(&within, queue)? {
-            // What somebody had made in the place of a checkpoint, and a repair has put aside.
-            let is_directory = fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_dir());
-            let is_passed_over = |of: &str| of == "broken" && is_directory;
-            let is_kept = |of: &&str| {
-                path.extension().is_some_and(|found| found == *of) && !is_passed_over(of)
-            };
-            if extensions.iter().any(is_kept) {
-                removed.push(remove(path, queue)?);
-            }
-        }
-        // Not if somebody else has put something there.
-        if fs::remove_dir(&within).is_err() && within.exists() {
-            sync(&within)?;
-        }
-    }
-    let is_ours = |path: &PathBuf| {
-        let kind = path.file_stem().and_then(|stem| Path::new(stem).file_stem());
-        *path == directory.join(INSTANCE)
-            || path.extension().is_some_and(|found| found == ASIDE)
-                && kind.is_some_and(|kind| kind == IDENTITY || kind == INSTANCE)
-    };
-    for path in paths_in(directory, queue)?.into_iter().filter(is_ours) {
-        removed.push(remove(path, queue)?);
-    }
-    sync(directory)?;
-    removed.push(remove(directory.join(IDENTITY), queue)?);
-    sync(directory)?;
-    let _ = fs::remove_dir(directory);
-    Ok(removed)
-}
-
-/// What lies in a directory, in the order of the names; nothing if it is not there.
-fn paths_in(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, Error> {
-    let failed = |error| Error::file(queue, "read", directory, error);
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let paths: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths.map_err(failed)?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn remove(path: PathBuf, queue: &str) -> Result<PathBuf, Error> {
-    match fs::remove_file(&path) {
-        Ok(()) => Ok(path),
-        Err(error) => Err(Error::file(queue, "remove", &path, error)),
     }
 }
 

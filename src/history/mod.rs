@@ -5,7 +5,7 @@
 //! [`past`] is where readers find them, the [`backlog`] where members of named subscriptions do.
 //! How far these have come lies in [`checkpoint`]s, and dead letters in files of their own
 //! ([`dead_letters`]). An [`archive`] is a journal without its queue. What is made there is made as
-//! [`making`] does it.
+//! [`making`] does it, and removed as [`removal`] does.
 
 mod archive;
 mod backlog;
@@ -19,6 +19,7 @@ mod log;
 mod making;
 mod past;
 mod pruning;
+mod removal;
 
 pub use self::archive::{
     Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Repaired, Verified,

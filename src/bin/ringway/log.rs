@@ -263,7 +263,20 @@ fn remove(remove: &RmLog, console: Console) -> Result<Ending, Failure> {
         output::json(&json!({ "removed": output::paths(&removed) }))?;
     }
     note_removed(&removed, console);
+    note_left(archive.directory(), console);
     Ok(Ending::Done)
+}
+
+/// Names the files of dead letters that stay in a history that was removed.
+pub fn note_left(directory: &Path, console: Console) {
+    let Ok(entries) = fs::read_dir(directory.join("dead-letters")) else { return };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|found| found == "letters");
+    let mut left: Vec<_> = paths.filter(is_one).collect();
+    left.sort();
+    for path in left {
+        console.note(format_args!("left {}, which is not of this queue alone", path.display()));
+    }
 }
 
 /// Names the files that are gone.

@@ -12,7 +12,7 @@ use crate::confirm;
 use crate::excerpt;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
-use crate::log::note_removed;
+use crate::log::{note_left, note_removed};
 use crate::output::{self, Console};
 use crate::subscriptions::left_of;
 
@@ -20,7 +20,7 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
     let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
     let mut declined = false;
     for name in &remove.names {
-        match take_away(name, owner, remove) {
+        match take_away(name, owner, remove, console) {
             Ok(Outcome::Declined) => {
                 declined = true;
                 let left = if remove.history { " and its history are" } else { " is" };
@@ -87,7 +87,12 @@ enum Outcome {
     Declined,
 }
 
-fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Failure> {
+fn take_away(
+    name: &str,
+    owner: Option<u32>,
+    remove: &Rm,
+    console: Console,
+) -> Result<Outcome, Failure> {
     let history = if remove.history { History::find(name, owner)? } else { None };
     let mut lost = what_goes(name, owner, remove)?;
     let left = if remove.history { None } else { history_of(name, owner) };
@@ -109,7 +114,11 @@ fn take_away(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Outcome, Fai
         (Some(user), false) => Queue::remove_owned_by(name, user),
         (Some(user), true) => Queue::force_remove_owned_by(name, user),
     }?;
-    let history = history.map_or(Ok(Vec::new()), |history| history.remove(name));
+    let history = history.map_or(Ok(Vec::new()), |history| {
+        let removed = history.remove(name)?;
+        note_left(history.archive.directory(), console);
+        Ok(removed)
+    });
     Ok(Outcome::Removed { lost, history, left })
 }
 

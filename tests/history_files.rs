@@ -1,0 +1,115 @@
+//! What lies in a history directory that somebody else has put there, or has changed.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use ringway::{AckMode, Archive, Journal, Nacked, Queue, QueueOptions, Start, Subscribe};
+use support::history::files;
+use support::program::{print, run, said};
+use support::{Directory, Name, watchdog};
+
+fn options(directory: &Directory) -> QueueOptions {
+    QueueOptions::new().capacity(64 << 10).members(8).history(directory.path())
+}
+
+fn journalled(directory: &Directory) -> QueueOptions {
+    options(directory).journal(Journal::Written)
+}
+
+/// Gives the first message of a queue up, into a directory.
+fn give_up(queue: &Queue, directory: &Directory) {
+    let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    let workers = workers.ack(AckMode::Manual).deliveries_max(1);
+    let mut worker = queue.subscribe(&workers.dead_letters(directory.path())).unwrap();
+    queue.producer().unwrap().send(b"poison").unwrap();
+    let nacked = worker.receive().unwrap().message().unwrap().nack().unwrap();
+    assert_eq!(nacked, Nacked::DeadLetter);
+}
+
+#[test]
+fn a_history_is_removed_without_what_is_not_its_own() {
+    const BASE: &str = "00000000000000000000";
+    let _alive = watchdog();
+    let name = Name::new("not-its-own");
+    let (directory, elsewhere) = (Directory::new(&name), Directory::in_memory(&name));
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    give_up(&queue, &directory);
+    queue.producer().unwrap().send_durable(b"to be kept").unwrap();
+    Queue::remove(&name).unwrap();
+    let random = "0123456789abcdef".repeat(2);
+    let of = |text: &str| directory.file(text);
+    let ours = [
+        format!("log/{BASE}-4096.broken"),
+        format!("log/{BASE}-4096-2.broken"),
+        format!("dead-letters/a.b.{random}.new"),
+        "subscriptions/workers.broken".to_owned(),
+        format!("subscriptions/{}.2.broken", "n".repeat(64)),
+    ];
+    let others = [
+        "log/notes.log",
+        "log/1.log",
+        "log/00000000000000000000.log.broken",
+        "log/00000000000000000000-.broken",
+        "log/mine.broken",
+        "dead-letters/my letters.letters",
+        "dead-letters/workers.new",
+        "subscriptions/.hidden.checkpoint",
+        "subscriptions/a checkpoint.broken",
+    ];
+    fs::create_dir_all(of("subscriptions")).unwrap();
+    for path in ours.iter().map(String::as_str).chain(others) {
+        fs::write(of(path), "bytes").unwrap();
+    }
+    // A directory in the place of one of ours may be anywhere.
+    let theirs = elsewhere.file(format!("{BASE}.log"));
+    fs::write(&theirs, "bytes").unwrap();
+    symlink(elsewhere.path(), of("spill")).unwrap();
+    let removed = Archive::open(directory.path()).unwrap().remove().unwrap();
+    assert!(theirs.exists() && of("spill").is_symlink());
+    for path in ours.iter().map(|path| of(path)) {
+        assert!(removed.contains(&path) && !path.exists(), "{} is left", path.display());
+    }
+    assert!(files(&directory, "log").iter().all(|path| !removed.contains(path)));
+    assert!(
+        !of(&format!("log/{BASE}.log")).exists() && !of("dead-letters/workers.letters").exists()
+    );
+    for path in others.map(of) {
+        assert!(path.exists(), "{} is gone", path.display());
+    }
+    assert!(!of("identity").exists() && !of("instance").exists());
+}
+
+#[test]
+fn dead_letters_of_another_queue_stay_where_a_history_is_removed() {
+    let _alive = watchdog();
+    for program in [false, true] {
+        let (name, other) = (Name::new("letters-of"), Name::new("letters-of-another"));
+        let directory = Directory::new(&name);
+        let queue = Queue::create(&name, &options(&directory)).unwrap();
+        let theirs = Queue::create(&other, &QueueOptions::new()).unwrap();
+        give_up(&queue, &directory);
+        give_up(&theirs, &directory);
+        let letters = directory.file("dead-letters/workers.letters");
+        if program {
+            let output = run(&["rm", "--history", "--yes", &name]);
+            assert!(output.status.success(), "{output:?}");
+            let left = format!("left {}, which is not of this queue alone", letters.display());
+            assert!(said(&output).contains(&left), "{}", said(&output));
+        } else {
+            Queue::remove(&name).unwrap();
+            let removed = Archive::open(directory.path()).unwrap().remove().unwrap();
+            assert!(!removed.contains(&letters));
+        }
+        let ids = theirs.dead_letters_in(directory.path(), "workers").unwrap();
+        let letters_of = ids.map(|letter| letter.unwrap()).filter(|letter| letter.queue == *other);
+        let ids: Vec<_> = letters_of.map(|letter| letter.id).collect();
+        assert_eq!(ids.len(), 1);
+        // What was dropped is nobody's any more.
+        theirs.drop_dead_letters_in(directory.path(), "workers", &ids).unwrap();
+        Queue::create(&name, &options(&directory)).unwrap();
+        print(&["rm", "--history", "--yes", &name]);
+        assert!(!letters.exists());
+    }
+}
