@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::ffi::CString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use ringway::{AckMode, Archive, Journal, Nacked, Queue, QueueOptions, Start, Subscribe};
+use ringway::{AckMode, Archive, Error, Journal, Nacked, Queue, QueueOptions, Start, Subscribe};
 use support::history::files;
 use support::program::{print, run, said};
 use support::{Directory, Name, watchdog};
@@ -112,4 +115,42 @@ fn dead_letters_of_another_queue_stay_where_a_history_is_removed() {
         print(&["rm", "--history", "--yes", &name]);
         assert!(!letters.exists());
     }
+}
+
+#[test]
+fn what_stands_for_a_historys_own_files_and_is_none_is_told_and_not_waited_for() {
+    let _alive = watchdog();
+    let name = Name::new("no-files");
+    let directory = Directory::new(&name);
+    let make_pipe = |path: &Path| {
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    };
+    let make_endless = |path: &Path| symlink("/dev/zero", path).unwrap();
+    let makers: [&dyn Fn(&Path); 2] = [&make_pipe, &make_endless];
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"to be kept").unwrap();
+    for file in ["identity", "instance"] {
+        let path = directory.file(file);
+        let before = fs::read(&path).unwrap();
+        for make in makers {
+            fs::remove_file(&path).unwrap();
+            make(&path);
+            let opened = Archive::open(directory.path()).map(drop);
+            let told = match file {
+                "identity" => opened,
+                _ => opened.and_then(|()| archive.check_of(queue.instance_id())),
+            };
+            for told in [told, producer.flush()] {
+                let Err(Error::File { path: theirs, .. }) = told else { panic!("{told:?}") };
+                assert_eq!(theirs, path);
+            }
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, &before).unwrap();
+        }
+    }
+    producer.flush().unwrap();
 }

@@ -135,13 +135,18 @@ fn instance_text(instance: &[u8; 16]) -> Vec<u8> {
 
 /// `None` if there is no such file.
 fn read_instance(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut text = Vec::new();
-    file.take(IDENTITY_SIZE_MAX).read_to_end(&mut text)?;
-    Ok(Some(text))
+    match read_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => text.map(Some),
+    }
+}
+
+/// Reads a file, as far as one of a directory's own can go: somebody else may have put anything there.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = file::open_regular(path, OpenOptions::new().read(true))?;
+    let mut bytes = Vec::new();
+    file.take(IDENTITY_SIZE_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Not synced: the queue that it names does not outlive the machine either.
@@ -229,10 +234,10 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 
 /// The queue and the id that the file names; `None` if it is something else.
 fn read_identity(path: &Path) -> io::Result<Option<(String, [u8; 16])>> {
-    if fs::metadata(path)?.len() > IDENTITY_SIZE_MAX {
+    let bytes = read_regular(path)?;
+    if bytes.len() as u64 == IDENTITY_SIZE_MAX {
         return Ok(None);
     }
-    let bytes = fs::read(path)?;
     let parse = || {
         let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
         let queue = lines.next().filter(|&line| line == FIRST_LINE).and_then(|_| lines.next());
@@ -309,7 +314,8 @@ impl Drop for DirectoryLock {
 pub(super) fn lock(directory: &Path, queue: &str) -> Result<Option<DirectoryLock>, Error> {
     let path = directory.join(IDENTITY);
     let lock = || {
-        let file = OwnFile::open(|| OpenOptions::new().read(true).write(true).open(&path))?;
+        let file =
+            OwnFile::open(|| file::open_regular(&path, OpenOptions::new().read(true).write(true)))?;
         let Some(lock) = file::try_lock(&file, 0, 1)?.then_some(DirectoryLock(file)) else {
             return Ok(None);
         };

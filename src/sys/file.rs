@@ -74,6 +74,20 @@ pub(crate) fn link(file: &File, path: &Path) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// Opens what is a regular file, or a link to one, without waiting for whoever may be at the other end
+/// of a FIFO.
+pub(crate) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    insist_on_regular(options.custom_flags(libc::O_NONBLOCK).open(path)?)
+}
+
+/// Lets go of what is no regular file.
+pub(crate) fn insist_on_regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+}
+
 /// Opens what stands at `path`, but follows no symbolic link and waits for no FIFO's other end.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     OpenOptions::new()

@@ -73,14 +73,14 @@ pub(super) struct Letters(OwnFile);
 
 impl Letters {
     pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
-        let file = OwnFile::open(|| open_regular(path, options.read(true)))?;
+        let file = OwnFile::open(|| file::open_regular(path, options.read(true)))?;
         Ok(Self(file))
     }
 
     /// The same, of a file to append to. It is made if there is none.
     pub(super) fn open_or_make(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
         let options = options.read(true).custom_flags(libc::O_NONBLOCK);
-        let file = OwnFile::open(|| insist_on_regular(open_or_make(path, options)?))?;
+        let file = OwnFile::open(|| file::insist_on_regular(open_or_make(path, options)?))?;
         Ok(Self(file))
     }
 
@@ -206,16 +206,4 @@ fn insist(patience: Duration, take: impl Fn() -> io::Result<bool>) -> io::Result
         thread::sleep(Duration::from_micros(100));
     }
     Ok(())
-}
-
-/// Opens what is a file, without waiting for whoever may be at the other end of a FIFO.
-pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    insist_on_regular(options.custom_flags(libc::O_NONBLOCK).open(path)?)
-}
-
-fn insist_on_regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        return Ok(file);
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }

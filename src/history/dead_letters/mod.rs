@@ -31,6 +31,7 @@ use super::fields;
 use super::making::make_within;
 use crate::error::Error;
 use crate::layout::time;
+use crate::sys;
 
 /// Why a message was given up.
 ///
@@ -289,7 +290,7 @@ impl DeadLetterFile {
         let (path, queue) = (self.path.clone(), self.queue.clone());
         let mut letters =
             DeadLetters { records: None, dropped: HashSet::new(), path, queue, passed_over: 0 };
-        let opened = file::open_regular(&self.path, OpenOptions::new().read(true));
+        let opened = sys::file::open_regular(&self.path, OpenOptions::new().read(true));
         let mut file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(letters),
             opened => opened.map_err(|error| self.failed("open", error))?,
