@@ -119,7 +119,7 @@ fn a_queue_made_anew_goes_on_where_its_journal_ends() {
             (&json!(1 << 30), &json!("hold"))
         );
         assert_eq!(value["keep_ns"], json!(7 * 24 * 3600 * 1_000_000_000_u64));
-        assert_eq!((&value["next_sequence"], &value["cut"]), (&json!(next), &Value::Null));
+        assert_eq!((&value["next_sequence"], &value["cuts"]), (&json!(next), &json!([])));
         let goes_on = said(&made).contains(&format!("the journal goes on with message {next}"));
         assert_eq!(goes_on, round > 0);
 
@@ -168,11 +168,11 @@ fn a_torn_end_is_told_cut_off_and_kept() {
     assert!(said(&made).contains(&told), "{}", said(&made));
     let value: Value = serde_json::from_slice(&made.stdout).unwrap();
     assert_eq!(
-        (&value["cut"]["offset"], &value["cut"]["size_bytes"]),
+        (&value["cuts"][0]["offset"], &value["cuts"][0]["size_bytes"]),
         (&json!(offset), &json!(14))
     );
-    assert_eq!(value["cut"]["file"], file.to_str().unwrap());
-    assert_eq!(fs::read(value["cut"]["kept_in"].as_str().unwrap()).unwrap(), b"half a message");
+    assert_eq!(value["cuts"][0]["file"], file.to_str().unwrap());
+    assert_eq!(fs::read(value["cuts"][0]["kept_in"].as_str().unwrap()).unwrap(), b"half a message");
     publish(&name, &numbers(100, 200));
     assert_eq!(print(&["sub", &name, "--from", "0", "-e"]), numbers(0, 200));
 }

@@ -3,15 +3,21 @@
 mod support;
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ringway::{AckMode, Archive, Error, Journal, Nacked, Queue, QueueOptions, Start, Subscribe};
 use support::history::files;
 use support::program::{print, run, said};
-use support::{Directory, Name, watchdog};
+use support::{Directory, Name, Peer, limit_files, play, say, watchdog};
+
+#[test]
+fn peer() {
+    play(&[("create without memory", create_without_memory)]);
+}
 
 fn options(directory: &Directory) -> QueueOptions {
     QueueOptions::new().capacity(64 << 10).members(8).history(directory.path())
@@ -153,4 +159,78 @@ fn what_stands_for_a_historys_own_files_and_is_none_is_told_and_not_waited_for()
         }
     }
     producer.flush().unwrap();
+}
+
+/// Leaves a journal of one message, and something torn behind it.
+fn torn_journal(name: &Name, directory: &Directory) -> PathBuf {
+    let queue = Queue::create(name, &journalled(directory)).unwrap();
+    queue.producer().unwrap().send_durable(b"to be kept").unwrap();
+    queue.declare(&Subscribe::new().named("workers")).unwrap();
+    Queue::remove(name).unwrap();
+    let file = files(directory, "log").remove(0);
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(b"half of it").unwrap();
+    file
+}
+
+/// Makes a queue for which there is no memory at first.
+fn create_without_memory(arguments: &[&str]) {
+    let [name, directory] = arguments else { panic!("{arguments:?}") };
+    let options = QueueOptions::new().capacity(64 << 10).members(8);
+    let options = options.history(directory).journal(Journal::Written);
+    limit_files(10_000).unwrap();
+    assert!(matches!(Queue::create(name, &options), Err(Error::Os { .. })));
+    limit_files(libc::RLIM_INFINITY).unwrap();
+    say(Queue::create(name, &options).unwrap().log_cuts()[0].size);
+}
+
+#[test]
+fn what_is_torn_is_cut_off_only_for_a_queue_that_is_told() {
+    let _alive = watchdog();
+    let name = Name::new("told");
+    let directory = Directory::new(&name);
+    let file = torn_journal(&name, &directory);
+    let torn = fs::read(&file).unwrap();
+    // Of one subscription it cannot be read how far it is, and then there are too many.
+    fs::write(directory.file("subscriptions/others.checkpoint"), [7; 8192]).unwrap();
+    let refused = Queue::create(&name, &journalled(&directory));
+    assert!(matches!(refused, Err(Error::LogDamaged { .. })), "{refused:?}");
+    fs::remove_file(directory.file("subscriptions/others.checkpoint")).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    assert_eq!(queue.log_cuts().len(), 1);
+    let others = Subscribe::new().named("others");
+    queue.declare(&others).unwrap();
+    Queue::remove(&name).unwrap();
+    fs::write(&file, &torn).unwrap();
+    let refused = Queue::create(&name, &journalled(&directory).subscriptions(1));
+    assert!(matches!(refused, Err(Error::InvalidOption { .. })), "{refused:?}");
+    assert_eq!(fs::read(&file).unwrap(), torn);
+    let mut peer = Peer::start("create without memory", &[&name, directory.text()]);
+    assert_eq!(peer.hear(), "10");
+    peer.finish();
+    assert_eq!(fs::read(&file).unwrap(), torn[..torn.len() - 10]);
+}
+
+#[test]
+fn each_of_several_cuts_is_told() {
+    let _alive = watchdog();
+    let name = Name::new("several-cuts");
+    let directory = Directory::new(&name);
+    let file = torn_journal(&name, &directory);
+    // What was just being made when the machine stopped.
+    let begun = directory.file("log/00000000000016777216.log");
+    fs::write(&begun, b"header").unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let cuts = queue.log_cuts();
+    let told: Vec<_> = cuts.iter().map(|cut| (&cut.path, cut.size)).collect();
+    assert_eq!(told, [(&file, 10), (&begun, 6)]);
+    let kept: Vec<_> = cuts.iter().map(|cut| fs::read(&cut.kept_in).unwrap()).collect();
+    assert_eq!(kept, [&b"half of it"[..], b"header"]);
+    assert_eq!(queue.producer().unwrap().next_sequence(), 1);
+    Queue::remove(&name).unwrap();
+    // One that nothing is before, too.
+    fs::remove_file(&file).unwrap();
+    fs::write(&begun, b"header").unwrap();
+    let queue = Queue::create(&name, &journalled(&directory).first_sequence(7)).unwrap();
+    assert_eq!(queue.log_cuts().len(), 1);
+    assert_eq!(queue.producer().unwrap().next_sequence(), 7);
 }

@@ -351,20 +351,20 @@ pub(super) fn put_aside(path: &Path, log: &Log) -> Result<LogCut, Error> {
     Ok(LogCut { path: path.into(), offset: 0, size, kept_in })
 }
 
-/// The entries that the table of a queue has which goes on where its journal ends.
+/// The entries that the table of a queue has which goes on where its journal ends, if that has begun.
 pub(super) fn restore(
     directory: &Path,
     log: &Log,
-    end: Place,
+    end: Option<Place>,
     resumed_at: Place,
 ) -> Result<Vec<Entry>, Error> {
     let files = Files::new(directory, &log.queue, log.id);
     let log = Log { resumed_at, ..log.clone() };
-    let has_files = !log.files()?.is_empty();
     let (mut entries, mut put_back) = (Vec::new(), Vec::new());
     for (name, slot) in files.read_all()? {
         // Where there is nothing the queue begins with whatever sequence its maker chose.
-        let is_at_end = !has_files || slot.sequence >= end.sequence;
+        let is_at_end = end.is_none_or(|end| slot.sequence >= end.sequence);
+        let end = end.unwrap_or(resumed_at);
         let place = if is_at_end { resumed_at } else { find_place(&log, &slot, end, resumed_at) };
         let entry = entry_at(slot.entry, place);
         if is_at_end && (slot.sequence, slot.place()) != (end.sequence, resumed_at) {

@@ -22,7 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, Entry};
-use super::log::{Log, LogCut, hex};
+use super::log::{End, Log, LogCut, Torn, hex};
 use super::making::make;
 use crate::error::Error;
 use crate::layout::{FIRST_SEQUENCE_MAX, HISTORY_PATH_SIZE, Identity};
@@ -48,6 +48,8 @@ pub(crate) struct Adopted {
     /// What `instance` said before, until the queue has its name.
     before: Option<Vec<u8>>,
     is_told: bool,
+    /// What is to be cut off its journal.
+    torn: Option<Torn>,
     /// Last, so that others come when all is done.
     _lock: DirectoryLock,
 }
@@ -80,7 +82,15 @@ impl Adopted {
         };
         // Nobody removes it from here on; before, it may have become another's.
         let id = id_of(&path, queue)?;
-        Ok(Self { path, id, queue: queue.into(), before: None, is_told: false, _lock: lock })
+        Ok(Self {
+            path,
+            id,
+            queue: queue.into(),
+            before: None,
+            is_told: false,
+            torn: None,
+            _lock: lock,
+        })
     }
 
     /// The directory's path from the root on, which is what a segment can keep.
@@ -107,6 +117,19 @@ impl Adopted {
         write_instance(&path, &instance_text(instance)).map_err(failed)?;
         self.is_told = true;
         Ok(())
+    }
+
+    /// Cuts off what is torn at the end of its journal, when nothing but the name can be in the queue's
+    /// way any more: whoever is refused would not be told.
+    pub(crate) fn cut(&mut self) -> Result<Vec<LogCut>, Error> {
+        let log = journal_in(&self.path, &self.queue, self.id, 1);
+        let mut cuts = Vec::new();
+        while let Some(torn) = self.torn.take() {
+            cuts.push(log.cut(&torn)?);
+            // The file behind it may be one that was just being made.
+            self.torn = log.find_end()?.and_then(|end| end.torn);
+        }
+        Ok(cuts)
     }
 
     /// The queue is made.
@@ -366,7 +389,6 @@ pub(super) fn check_instance_in(
 pub(crate) struct Recovered {
     /// The position of its first byte.
     pub(crate) from: u64,
-    pub(crate) cut: Option<LogCut>,
     /// Where the queue goes on: at the start of a lap.
     pub(crate) resumed_at: Place,
     /// Its named subscriptions.
@@ -377,44 +399,42 @@ impl Recovered {
     /// Of a queue that begins with this sequence.
     pub(crate) fn nothing(sequence: u64) -> Self {
         let resumed_at = Place { position: 0, sequence };
-        Self { from: 0, cut: None, resumed_at, subscriptions: Vec::new() }
+        Self { from: 0, resumed_at, subscriptions: Vec::new() }
     }
 }
 
 /// Finds where a queue that is about to be made goes on: at its first sequence if the journal is
-/// empty. What is torn at the journal's end is cut off.
+/// empty. What is torn at the journal's end is left to [`Adopted::cut`].
 pub(crate) fn recover(
-    adopted: &Adopted,
+    adopted: &mut Adopted,
     capacity: u64,
     first_sequence: u64,
 ) -> Result<Recovered, Error> {
-    let Adopted { path: directory, id, queue, .. } = adopted;
+    let Adopted { path: directory, id, queue, torn, .. } = adopted;
     let log = journal_in(directory, queue, *id, capacity);
     log.settle()?;
-    let mut cut = None;
-    while let Some(end) = log.find_end()? {
-        let Some(torn) = end.torn else {
-            let from = log.files()?.first().map_or(end.place.position, |file| file.base);
-            let Place { position, sequence } = end.place;
-            let resumed_at = Place { position: position.next_multiple_of(capacity), sequence };
-            if resumed_at.position.max(resumed_at.sequence) >= FIRST_SEQUENCE_MAX {
-                let what = format!(
-                    "its journal in {} goes on with message {sequence} at position {}, which are to be below 2^61; name another directory",
-                    directory.display(),
-                    resumed_at.position
-                );
-                return Err(Error::InvalidOption { queue: queue.clone(), what: what.into() });
-            }
-            let subscriptions = checkpoint::restore(directory, &log, end.place, resumed_at)?;
-            return Ok(Recovered { from, cut, resumed_at, subscriptions });
-        };
-        // The file before a torn header may end in the middle too.
-        cut = Some(log.cut(&torn)?);
+    let mut end = None;
+    if let Some(End { place, is_begun, torn: found }) = log.find_end()? {
+        (*torn, end) = (found, is_begun.then_some(place));
     }
-    let nothing = Recovered::nothing(first_sequence);
-    let first = nothing.resumed_at;
-    let subscriptions = checkpoint::restore(directory, &log, first, first)?;
-    Ok(Recovered { cut, subscriptions, ..nothing })
+    let Some(end) = end else {
+        let nothing = Recovered::nothing(first_sequence);
+        let subscriptions = checkpoint::restore(directory, &log, None, nothing.resumed_at)?;
+        return Ok(Recovered { subscriptions, ..nothing });
+    };
+    let from = log.files()?.first().map_or(end.position, |file| file.base);
+    let Place { position, sequence } = end;
+    let resumed_at = Place { position: position.next_multiple_of(capacity), sequence };
+    if resumed_at.position.max(resumed_at.sequence) >= FIRST_SEQUENCE_MAX {
+        let what = format!(
+            "its journal in {} goes on with message {sequence} at position {}, which are to be below 2^61; name another directory",
+            directory.display(),
+            resumed_at.position
+        );
+        return Err(Error::InvalidOption { queue: queue.clone(), what: what.into() });
+    }
+    let subscriptions = checkpoint::restore(directory, &log, Some(end), resumed_at)?;
+    Ok(Recovered { from, resumed_at, subscriptions })
 }
 
 /// What the checksums of a queue's messages are made with, if it has a journal.

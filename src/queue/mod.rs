@@ -42,7 +42,7 @@ use crate::wait::Wait;
 #[derive(Clone, Debug)]
 pub struct Queue {
     segment: Arc<Segment>,
-    log_cut: Option<Arc<LogCut>>,
+    log_cuts: Arc<[LogCut]>,
     /// Those of which some were dropped last. What is known of their file makes the next drop short.
     letters: Arc<Mutex<Option<Arc<DeadLetterFile>>>>,
 }
@@ -73,15 +73,21 @@ impl Queue {
             // Before its history is touched.
             return Err(Error::AlreadyExists { queue: name.into() });
         }
-        let (birth, log_cut, mut adopted) = options.birth(name)?;
+        let (birth, mut adopted) = options.birth(name)?;
+        let mut cuts = Vec::new();
         // Whose the history is is said at the last moment: whoever dies before leaves it to whoever has
         // it.
-        let tell = || adopted.as_mut().map_or(Ok(()), |adopted| adopted.tell(&birth.instance));
-        let segment = Segment::create(name, &birth, tell)?;
+        let tell_and_cut = || {
+            let Some(adopted) = &mut adopted else { return Ok(()) };
+            adopted.tell(&birth.instance)?;
+            cuts = adopted.cut()?;
+            Ok(())
+        };
+        let segment = Segment::create(name, &birth, tell_and_cut)?;
         if let Some(adopted) = adopted {
             adopted.keep();
         }
-        Ok(Self { log_cut: log_cut.map(Arc::new), ..Self::of(segment) })
+        Ok(Self { log_cuts: cuts.into(), ..Self::of(segment) })
     }
 
     /// Opens a queue of this process's user, or of root. Where the queue's mode lets the
@@ -105,7 +111,7 @@ impl Queue {
     }
 
     fn of(segment: Segment) -> Self {
-        Self { segment: Arc::new(segment), log_cut: None, letters: Arc::default() }
+        Self { segment: Arc::new(segment), log_cuts: Arc::default(), letters: Arc::default() }
     }
 
     /// As [`open`](Self::open), but waits up to `time` for somebody to make the queue, then says
@@ -778,8 +784,9 @@ impl Queue {
         self.segment.durable_sequence()
     }
 
-    /// What was cut off at the end of the journal when this handle created the queue: a message
-    /// that was not written whole when the machine stopped, say.
+    /// What was cut off at the end of the journal when this handle created the queue, in the order in
+    /// which it was: a message that was not written whole when the machine stopped, say, and a file
+    /// behind it that was just being made.
     ///
     /// ```
     /// use ringway::{Journal, Queue, QueueOptions};
@@ -789,14 +796,14 @@ impl Queue {
     /// # let _ = std::fs::remove_dir_all(&directory);
     /// let options = QueueOptions::new().history(&directory).journal(Journal::Written);
     /// let queue = Queue::create("doc-log-cut", &options)?;
-    /// assert_eq!(queue.log_cut(), None);
+    /// assert!(queue.log_cuts().is_empty());
     /// # Queue::force_remove("doc-log-cut")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[must_use]
-    pub fn log_cut(&self) -> Option<&LogCut> {
-        self.log_cut.as_deref()
+    pub fn log_cuts(&self) -> &[LogCut] {
+        &self.log_cuts
     }
 
     /// The queue's name.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Queue;
 use crate::error::Error;
-use crate::history::{self, Adopted, Journal, LogCut, Recovered};
+use crate::history::{self, Adopted, Journal, Recovered};
 use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables, time};
 use crate::segment::{Birth, new_instance};
 
@@ -239,10 +239,7 @@ impl QueueOptions {
     }
 
     /// What a queue is born with; while its history is adopted nobody else has that.
-    pub(super) fn birth(
-        &self,
-        queue: &str,
-    ) -> Result<(Birth, Option<LogCut>, Option<Adopted>), Error> {
+    pub(super) fn birth(&self, queue: &str) -> Result<(Birth, Option<Adopted>), Error> {
         let invalid =
             |what: String| Error::InvalidOption { queue: queue.into(), what: what.into() };
         let Self { members, subscriptions, .. } = *self;
@@ -271,7 +268,7 @@ impl QueueOptions {
             return Err(invalid("only a journal's files are kept for a time".into()));
         }
         let history = self.history.as_ref();
-        let adopted = history.map(|path| Adopted::new(path, queue)).transpose()?;
+        let mut adopted = history.map(|path| Adopted::new(path, queue)).transpose()?;
         if let Some(adopted) = adopted.as_ref().filter(|_| self.journal.is_none())
             && adopted.has_journal()?
         {
@@ -281,13 +278,13 @@ impl QueueOptions {
             )));
         }
         let first_sequence = self.first_sequence;
-        let recovered = match (self.journal, &adopted) {
+        let recovered = match (self.journal, &mut adopted) {
             (Some(_), Some(adopted)) => {
                 history::recover(adopted, geometry.capacity(), first_sequence)?
             }
             _ => Recovered::nothing(first_sequence),
         };
-        let Recovered { from, cut, resumed_at, subscriptions: found } = recovered;
+        let Recovered { from, resumed_at, subscriptions: found } = recovered;
         if found.len() > subscriptions as usize {
             return Err(invalid(format!(
                 "its history has {} named subscriptions, {subscriptions} are too few",
@@ -313,7 +310,7 @@ impl QueueOptions {
             keeping,
             history: adopted.as_ref().map(|adopted| adopted.path().to_path_buf()),
         };
-        Ok((birth, cut, adopted))
+        Ok((birth, adopted))
     }
 }
 

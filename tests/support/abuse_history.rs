@@ -349,7 +349,7 @@ impl Users<'_> {
     fn look_after(&self, how: u8, number: u64) {
         let Some((queue, _)) = &self.queue else { return };
         let _ = match how {
-            0..6 => queue.info().map(|info| drop(format!("{info:?} {:?}", queue.log_cut()))),
+            0..6 => queue.info().map(|info| drop(format!("{info:?} {:?}", queue.log_cuts()))),
             6..8 => queue.seek("workers", Start::Oldest),
             8 => queue.seek("workers", Start::Sequence(number)),
             9 => queue.unsubscribe("workers"),

@@ -50,7 +50,7 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
     if let Some(text) = small_limit_text(&queue, history) {
         console.note(text);
     }
-    if let Some(cut) = queue.log_cut() {
+    for cut in queue.log_cuts() {
         console.note(output::cut_text(cut));
     }
     if history.journal.is_some() && info.next_sequence > 0 {
@@ -128,6 +128,6 @@ fn small_limit_text(queue: &Queue, history: &History) -> Option<String> {
 fn as_json(queue: &Queue, made: bool) -> Result<Value, Failure> {
     let mut value = info::as_json(&queue.info()?);
     value["made"] = made.into();
-    value["cut"] = queue.log_cut().map(output::cut_as_json).into();
+    value["cuts"] = queue.log_cuts().iter().map(output::cut_as_json).collect();
     Ok(value)
 }

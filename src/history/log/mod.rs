@@ -27,7 +27,7 @@ mod write;
 pub use self::recover::LogCut;
 
 pub(crate) use self::read::{LogRead, LogReader, read_up_to};
-pub(crate) use self::recover::Torn;
+pub(crate) use self::recover::{End, Torn};
 pub(crate) use self::write::LogWriter;
 
 use std::fs::{self, File};

@@ -30,7 +30,7 @@ use crate::sys::file;
 /// let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
 /// std::io::Write::write_all(&mut file, b"half of it").unwrap();
 /// let queue = Queue::create("doc-log-cut-of", &options)?;
-/// let cut = queue.log_cut().unwrap();
+/// let cut = &queue.log_cuts()[0];
 /// assert_eq!((&cut.path, cut.size), (&path.canonicalize().unwrap(), 10));
 /// assert_eq!(std::fs::read(&cut.kept_in).unwrap(), b"half of it");
 /// # Queue::force_remove("doc-log-cut-of")?;
@@ -54,6 +54,8 @@ pub struct LogCut {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) place: Place,
+    /// Whether there is a file that says so, and not only one that was just being made.
+    pub(crate) is_begun: bool,
     pub(crate) torn: Option<Torn>,
 }
 
@@ -129,10 +131,10 @@ impl Log {
                 }
                 torn = Some(Torn { path: file.path.clone(), offset, size: size - offset });
             }
-            return Ok(Some(End { place, torn }));
+            return Ok(Some(End { place, is_begun: true, torn }));
         }
         let place = Place::default();
-        Ok(torn.map(|torn| End { place, torn: Some(torn) }))
+        Ok(torn.map(|torn| End { place, is_begun: false, torn: Some(torn) }))
     }
 
     /// Follows whole messages from a boundary on: where they end, and why not at `end`.
