@@ -234,3 +234,57 @@ fn each_of_several_cuts_is_told() {
     assert_eq!(queue.log_cuts().len(), 1);
     assert_eq!(queue.producer().unwrap().next_sequence(), 7);
 }
+
+/// How many messages a full file of the journal has, of frames of 8192 bytes: of these a lap has 7, and
+/// padding.
+const IN_FULL_FILE: u64 = (16 << 20) / (64 << 10) * 7;
+
+/// Leaves a journal whose one file is full, and returns that.
+fn full_journal(name: &Name, directory: &Directory) -> PathBuf {
+    let queue = Queue::create(name, &journalled(directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..=IN_FULL_FILE {
+        producer.send(&[7; 8192 - 3 * 8]).unwrap();
+    }
+    producer.flush().unwrap();
+    drop(producer);
+    Queue::remove(name).unwrap();
+    let files = files(directory, "log");
+    assert_eq!(files.len(), 2);
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(fs::metadata(&files[0]).unwrap().len(), 4096 + (16 << 20));
+    files[0].clone()
+}
+
+#[test]
+fn what_a_full_file_has_beyond_its_end_is_shown_and_put_aside() {
+    let _alive = watchdog();
+    let name = Name::new("surplus");
+    let directory = Directory::in_memory(&name);
+    let file = full_journal(&name, &directory);
+    let end = 4096 + (16 << 20);
+    assert!(Archive::open(directory.path()).unwrap().verify().unwrap().is_whole());
+    for (surplus, begun) in [(&b"surplus"[..], false), (&[0; 10_000], true)] {
+        OpenOptions::new().append(true).open(&file).unwrap().write_all(surplus).unwrap();
+        if begun {
+            fs::write(directory.file("log/00000000000016777216.log"), b"header").unwrap();
+        }
+        let refused = Queue::create(&name, &journalled(&directory));
+        let Err(Error::LogDamaged { path, offset, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!((&path, offset), (&file, end));
+        let archive = Archive::open(directory.path()).unwrap();
+        let verified = archive.verify().unwrap();
+        assert_eq!((verified.is_whole(), verified.messages), (false, IN_FULL_FILE));
+        let damage = verified.damage.unwrap().to_string();
+        assert!(damage.contains("byte 16781312"), "{damage}");
+        assert!(archive.repair_plan().unwrap().contains(&file));
+        let cuts = archive.repair().unwrap().cuts;
+        let cut = cuts.iter().find(|cut| cut.path == file).unwrap();
+        assert_eq!((cut.offset, cut.size), (end, surplus.len() as u64));
+        assert_eq!(fs::read(&cut.kept_in).unwrap(), surplus);
+        assert!(archive.verify().unwrap().is_whole());
+        assert_eq!(archive.messages(0).unwrap().count() as u64, IN_FULL_FILE);
+    }
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    assert_eq!(queue.producer().unwrap().next_sequence(), IN_FULL_FILE);
+}

@@ -428,6 +428,13 @@ impl Archive {
             }
             faults.push(fault);
         }
+        // Nobody comes to what stands behind its end.
+        if let Err(fault) = self.log.check_last_size() {
+            let Some((path, _)) = place_of(&fault) else { return Err(fault) };
+            if faults.last().and_then(place_of).is_none_or(|(last, _)| last != path) {
+                faults.push(fault);
+            }
+        }
         let begun = self.just_begun()?.map_or(0, |begun| begun.size);
         verified.torn_size = walk.torn_size.max(begun);
         Ok(faults)

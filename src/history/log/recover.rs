@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::read::{bytes_of_mut, read_up_to};
-use super::{HEADER_SIZE, Log, LogFile, LogRead, LogReader};
+use super::{FileHeader, HEADER_SIZE, Log, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::history::making::open_or_make;
 use crate::ring::frame::{self, Frame};
@@ -112,14 +112,7 @@ impl Log {
                     }
                 },
             };
-            let facts =
-                open.metadata().map_err(|error| self.failed("examine", &file.path, error))?;
-            let size = facts.len().max(HEADER_SIZE);
-            let limit = super::limit(header.capacity, file.base);
-            if size - HEADER_SIZE > limit - file.base {
-                let offset = limit - file.base + HEADER_SIZE;
-                return Err(self.damaged(&file.path, offset, "no file of a log is so long"));
-            }
+            let size = self.size_of(file, &open, &header)?;
             let end = file.base + (size - HEADER_SIZE);
             let (place, fault) = self.follow(header.begin, end);
             if let Some(fault) = fault {
@@ -135,6 +128,31 @@ impl Log {
         }
         let place = Place::default();
         Ok(torn.map(|torn| End { place, is_begun: false, torn: Some(torn) }))
+    }
+
+    /// Insists that a last file is no longer than it can be: what comes behind it would be elsewhere.
+    pub(crate) fn check_last_size(&self) -> Result<(), Error> {
+        for file in self.files()?.iter().rev() {
+            match self.open(file) {
+                Ok(Some((open, header))) => return self.size_of(file, &open, &header).map(drop),
+                Ok(None) => {}
+                Err(error) if file.just_begun(&error).is_some() => {}
+                // For who looks at what is in it.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of a last file, header and all.
+    fn size_of(&self, file: &LogFile, open: &File, header: &FileHeader) -> Result<u64, Error> {
+        let facts = open.metadata().map_err(|error| self.failed("examine", &file.path, error))?;
+        let size = facts.len().max(HEADER_SIZE);
+        let size_max = super::limit(header.capacity, file.base) - file.base + HEADER_SIZE;
+        if size > size_max {
+            return Err(self.damaged(&file.path, size_max, "no file of a log is so long"));
+        }
+        Ok(size)
     }
 
     /// Follows whole messages from a boundary on: where they end, and why not at `end`.
