@@ -54,6 +54,7 @@ fn a_history_is_removed_without_what_is_not_its_own() {
         format!("log/{BASE}-4096-2.broken"),
         format!("dead-letters/a.b.{random}.new"),
         "subscriptions/workers.broken".to_owned(),
+        format!("subscriptions/workers.{random}.new"),
         format!("subscriptions/{}.2.broken", "n".repeat(64)),
     ];
     let others = [

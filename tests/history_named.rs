@@ -988,15 +988,21 @@ fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
             assert_eq!(next(at), Some(left), "byte {at}");
         }
     }
-    for size in SLOTS.into_iter().flat_map(|slot| slot..slot + slot_size) {
+    for size in (slot_size..slot_size + 100).chain(SLOTS[1]..whole.len()) {
         fs::write(&path, &whole[..size]).unwrap();
-        // A part of the first slot is of a file that was never made to its end.
-        let left = (size >= slot_size).then_some(first.1);
-        assert_eq!(next(size), left, "{size} bytes");
+        assert_eq!(next(size), Some(first.1), "{size} bytes");
     }
-    fs::write(&path, vec![0x5a; whole.len()]).unwrap();
-    let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
-    assert!(error.to_string().contains("workers.checkpoint"), "{error}");
+    let assert_damaged = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = Queue::create(&name, &journalled(&directory)).unwrap_err();
+        assert!(error.to_string().contains("workers.checkpoint"), "{error}");
+        let archive = Archive::open(directory.path()).unwrap();
+        assert_eq!(archive.verify().unwrap().checkpoint_faults.len(), 1);
+        assert!(matches!(archive.prune(0, None), Err(Error::LogDamaged { .. })));
+    };
+    // None was ever so short, for whatever moment power went in.
+    (0..slot_size).for_each(|size| assert_damaged(&whole[..size]));
+    assert_damaged(&vec![0x5a; whole.len()]);
     // One that was copied to another name is not that other one's.
     fs::write(&path, &whole).unwrap();
     fs::copy(&path, path.with_file_name("others.checkpoint")).unwrap();

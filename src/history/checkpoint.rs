@@ -7,7 +7,7 @@
 //! A subscription has a file of two slots, of which the older one is overwritten each time. So one is
 //! whole whoever dies, and also when power goes, on a disk that writes pages of 4096 bytes whole or
 //! does not touch what lies in others: each slot is on a page of its own, and both are on the disk before
-//! either is overwritten. What somebody was promised to be on the disk is there on both, so that none of
+//! either is overwritten. It is made whole beside, and has its name then: one that is short is damaged. What somebody was promised to be on the disk is there on both, so that none of
 //! the writes that follow, which wait for no disk, can undo it. A slot, little-endian:
 //!
 //! ```text
@@ -21,15 +21,15 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory::{check_instance, sync_directory};
+use super::directory::{check_instance, sync_directory, write_whole};
 use super::fields::{put, u32_at, u64_at};
 use super::log::{FileHeader, Log, LogCut, LogRead, LogReader, hex};
-use super::making::{make_within, open_or_make};
+use super::making::make_within;
 use crate::error::Error;
 use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, JournalCode, SUBSCRIPTION_NAME_SIZE, Word64};
@@ -307,9 +307,9 @@ pub(super) fn sync_in(directory: &Path, log: &Log) -> Result<(), Error> {
         return Ok(());
     }
     for (name, path) in all {
-        match files.read(&name, path.clone())? {
-            Some(slot) => files.sync_both(&name, &slot)?,
-            None => files.sync(&path)?,
+        // Unless somebody has removed it just now.
+        if let Some(slot) = files.read(&name, path)? {
+            files.sync_both(&name, &slot)?;
         }
     }
     files.sync_names()
@@ -547,24 +547,32 @@ impl Files {
     fn try_write(&self, path: &Path, slot: &Slot) -> io::Result<()> {
         // Not the history itself: one that somebody took away is not to come back without whose it is.
         make_within(&self.directory)?;
-        let file = open_or_make(path, OpenOptions::new().read(true).write(true))?;
-        for _ in SLOTS {
-            let whole = whole_slots(&file)?;
-            let (count, newest) = (whole.len(), newest_of(whole));
-            let generation = newest.as_ref().map_or(0, |newest| newest.generation.wrapping_add(1));
-            // Never on the newest one's page.
-            let offset = newest.map_or(SLOTS[0] as u64, |newest| newest.other_page());
-            file.write_all_at(&slot.bytes(&self.id, generation), offset)?;
-            // The first of a file has none that would count in its place: each waits for the disk.
-            if count < SLOTS.len() {
-                file.sync_all()?;
-                self.try_sync_names()?;
-            }
-            if count > 0 {
-                break;
-            }
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.make(path, slot),
+            file => file?,
+        };
+        let whole = whole_slots(&file)?;
+        let count = whole.len();
+        let Some(newest) = newest_of(whole) else { return self.make(path, slot) };
+        // Never on the newest one's page.
+        let bytes = slot.bytes(&self.id, newest.generation.wrapping_add(1));
+        file.write_all_at(&bytes, newest.other_page())?;
+        // The other one is the next to be overwritten, and this one all that would count then: it waits
+        // for the disk.
+        if count < SLOTS.len() { file.sync_all() } else { Ok(()) }
+    }
+
+    /// Makes a file with both slots. It is on the disk, and so is its name, when this returns.
+    fn make(&self, path: &Path, slot: &Slot) -> io::Result<()> {
+        let mut bytes = [0; SLOTS[1] + SLOT_BYTES];
+        for (offset, generation) in SLOTS.into_iter().zip(0..) {
+            put(&mut bytes, offset, &slot.bytes(&self.id, generation));
         }
-        Ok(())
+        write_whole(path, &bytes, OpenOptions::new().mode(0o600), |aside, path| {
+            File::open(aside)?.sync_all()?;
+            fs::rename(aside, path)
+        })?;
+        self.try_sync_names()
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
@@ -619,13 +627,7 @@ impl Files {
         };
         let whole = whole_slots(&file).map_err(|error| self.failed("read", &path, error))?;
         let Some(Whole { id, slot, .. }) = newest_of(whole) else {
-            // A part of the first one: whoever made it was never told that it was made.
-            let size = file.metadata().map_or(0, |facts| facts.len());
-            return if size <= SLOT_BYTES as u64 {
-                Ok(None)
-            } else {
-                Err(self.damaged(path, "no checkpoint in it is whole"))
-            };
+            return Err(self.damaged(path, "no checkpoint in it is whole"));
         };
         if id != self.id {
             return Err(self.damaged(path, &format!("it is of history {}", hex(&id))));

@@ -174,7 +174,7 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Not synced: the queue that it names does not outlive the machine either.
 fn write_instance(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_whole(path, bytes, |aside, path| fs::rename(aside, path))
+    write_whole(path, bytes, &mut OpenOptions::new(), |aside, path| fs::rename(aside, path))
 }
 
 /// Makes a history directory the queue's, if it is nobody's yet. Returns its path from the root on.
@@ -194,7 +194,7 @@ fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
             File::open(aside)?.sync_all()?;
             fs::hard_link(aside, path)
         };
-        match write_whole(&identity, text.as_bytes(), link) {
+        match write_whole(&identity, text.as_bytes(), &mut OpenOptions::new(), link) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             written => written.map_err(failed("make"))?,
         }
@@ -277,13 +277,14 @@ fn read_identity(path: &Path) -> io::Result<Option<(String, [u8; 16])>> {
 }
 
 /// Writes a file so that it is there whole or not at all: beside it, and then as `give_name` has it.
-fn write_whole(
+pub(super) fn write_whole(
     path: &Path,
     bytes: &[u8],
+    options: &mut OpenOptions,
     give_name: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let aside = name_aside(path)?;
-    let mut file = make(&aside, OpenOptions::new().write(true))?;
+    let mut file = make(&aside, options.write(true))?;
     let written = file.write_all(bytes).and_then(|()| give_name(&aside, path));
     // It has been renamed, or is of no use any more.
     let _ = fs::remove_file(&aside);

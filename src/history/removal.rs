@@ -162,7 +162,8 @@ fn is_of_letters(name: &str) -> bool {
     name.strip_suffix(".letters").is_some_and(checkpoint::is_name) || is_aside(name)
 }
 
-/// `SUBSCRIPTION.checkpoint`, or what a repair has put aside, with a count or without.
+/// `SUBSCRIPTION.checkpoint`, what somebody died writing beside it, or what a repair has put aside, with
+/// a count or without.
 fn is_of_checkpoint(name: &str) -> bool {
     let uncounted = |stem: &str| {
         stem.rsplit_once('.')
@@ -170,6 +171,7 @@ fn is_of_checkpoint(name: &str) -> bool {
     };
     let broken = name.strip_suffix(".broken");
     name.strip_suffix(".checkpoint").is_some_and(checkpoint::is_name)
+        || is_aside(name)
         || broken.is_some_and(|stem| checkpoint::is_name(stem) || uncounted(stem))
 }
 
