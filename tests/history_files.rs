@@ -289,3 +289,34 @@ fn what_a_full_file_has_beyond_its_end_is_shown_and_put_aside() {
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     assert_eq!(queue.producer().unwrap().next_sequence(), IN_FULL_FILE);
 }
+
+#[test]
+fn a_damaged_old_file_is_in_the_way_of_nobody_who_begins_behind_it() {
+    let _alive = watchdog();
+    let (name, into) = (Name::new("old-file"), Name::new("old-file-into"));
+    let directory = Directory::new(&name);
+    for payload in ["first", "second", "third"] {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        queue.producer().unwrap().send_durable(payload.as_bytes()).unwrap();
+        Queue::remove(&name).unwrap();
+    }
+    let archive = Archive::open(directory.path()).unwrap();
+    let third = archive.messages(2).unwrap().next().unwrap().unwrap();
+    let time = humantime::format_rfc3339_nanos(third.time).to_string();
+    fs::write(files(&directory, "log").remove(0), [7; 5000]).unwrap();
+    assert!(matches!(archive.files(), Err(Error::LogDamaged { .. })));
+    assert_eq!(archive.next_sequence().unwrap(), 3);
+    assert_eq!(archive.messages_since(third.time).unwrap().next().unwrap().unwrap(), third);
+    let dump = ["log", "dump", directory.text(), "--from"];
+    for (from, expected) in [("-1", "third\n"), ("-2", "second\nthird\n"), (&time, "third\n")] {
+        assert_eq!(print(&[&dump[..], &[from]].concat()), expected.as_bytes(), "{from}");
+    }
+    let queue = Queue::create(&into, &QueueOptions::new()).unwrap();
+    for (from, next) in [("-2", 2), (&time, 3)] {
+        print(&["replay", directory.text(), "--into", &into, "--from", from]);
+        assert_eq!(queue.info().unwrap().next_sequence, next);
+    }
+    // Who needs it is told.
+    let refused = run(&[&dump[..], &["-3"]].concat());
+    assert!(said(&refused).contains("00000000000000000000.log"), "{}", said(&refused));
+}

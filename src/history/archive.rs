@@ -354,7 +354,61 @@ impl Archive {
     pub fn messages(&self, from: u64) -> Result<ArchivedMessages, Error> {
         let mut walk = Walk::new(self)?;
         walk.reader.go_to_file(|header| header.begin.sequence <= from)?;
-        Ok(ArchivedMessages { walk, from, is_over: false })
+        Ok(ArchivedMessages { walk, from, since: None, is_over: false })
+    }
+
+    /// The messages from the first one on that was sent at a time or after it, by the clock of whoever
+    /// sent it. What is missing between them is passed over as [`messages`](Self::messages) does.
+    ///
+    /// # Errors
+    /// As [`files`](Self::files), of those that have to be looked at: the newest first.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// use std::time::SystemTime;
+    /// # let _ = Queue::force_remove("doc-archive-since");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-since");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-since", &options)?;
+    /// queue.producer()?.send_durable(b"to be kept")?;
+    /// let archive = Archive::open(&directory)?;
+    /// assert_eq!(archive.messages_since(SystemTime::UNIX_EPOCH)?.count(), 1);
+    /// # Queue::force_remove("doc-archive-since")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn messages_since(&self, time: SystemTime) -> Result<ArchivedMessages, Error> {
+        let mut walk = Walk::new(self)?;
+        // What was sent since lies in the last file that was begun before, or behind that.
+        walk.reader.go_to_file(|header| time::moment(header.time) <= time)?;
+        Ok(ArchivedMessages { walk, from: 0, since: Some(time), is_over: false })
+    }
+
+    /// The sequence that comes next: one more than that of the last message. The last file alone is
+    /// read for it.
+    ///
+    /// # Errors
+    /// As [`files`](Self::files), of that file.
+    ///
+    /// ```
+    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-archive-next");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-archive-next");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
+    /// # let queue = Queue::create("doc-archive-next", &options)?;
+    /// let sequence = queue.producer()?.send_durable(b"to be kept")?;
+    /// assert_eq!(Archive::open(&directory)?.next_sequence()?, sequence + 1);
+    /// # Queue::force_remove("doc-archive-next")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn next_sequence(&self) -> Result<u64, Error> {
+        let mut walk = Walk::new(self)?;
+        walk.reader.go_to_file(|_| true)?;
+        while !matches!(walk.next()?, LogRead::End | LogRead::Gone) {}
+        Ok(walk.reader.place().sequence)
     }
 
     /// Reads everything, and tells what is there.
@@ -701,7 +755,8 @@ impl Archive {
     }
 }
 
-/// The messages of an [`Archive`], made by [`Archive::messages`]. Ends where the journal does; what
+/// The messages of an [`Archive`], made by [`Archive::messages`] and
+/// [`messages_since`](Archive::messages_since). Ends where the journal does; what
 /// is damaged before is an error, after which nothing comes.
 ///
 /// ```
@@ -723,6 +778,8 @@ impl Archive {
 pub struct ArchivedMessages {
     walk: Walk,
     from: u64,
+    /// The time that messages are passed over before.
+    since: Option<SystemTime>,
     is_over: bool,
 }
 
@@ -735,12 +792,15 @@ impl Iterator for ArchivedMessages {
                 Ok(LogRead::Message(span)) => {
                     let reader = &self.walk.reader;
                     let sequence = reader.place().sequence - 1;
-                    if sequence < self.from {
+                    let time = time::moment(reader.time(span).unwrap_or(0));
+                    if sequence < self.from || self.since.is_some_and(|since| time < since) {
                         continue;
                     }
+                    // Clocks may go back afterwards.
+                    self.since = None;
                     return Some(Ok(ArchivedMessage {
                         sequence,
-                        time: time::moment(reader.time(span).unwrap_or(0)),
+                        time,
                         key_hash: reader.key_hash(span),
                         payload: reader.payload(span).to_vec(),
                     }));
