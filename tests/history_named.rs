@@ -76,6 +76,23 @@ fn receive_all(worker: &mut Consumer) -> Vec<u64> {
 }
 
 #[test]
+fn a_member_says_what_comes_next_wherever_it_reads() {
+    let _alive = watchdog();
+    let name = Name::new("comes-next");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    send_until(&mut queue.producer().unwrap(), 1000);
+    // From the files first, then from the ring.
+    assert_ne!(files(&directory, "spill").len(), 0);
+    for next in 0..1000 {
+        assert_eq!(worker.next_sequence(), next);
+        assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), next);
+    }
+    assert_eq!(worker.next_sequence(), 1000);
+}
+
+#[test]
 fn members_share_what_is_many_rings_behind() {
     let _alive = watchdog();
     let name = Name::new("far-behind");

@@ -127,6 +127,12 @@ impl Run {
         self.limit = 0;
     }
 
+    /// The same, of one whose messages are found elsewhere: this one comes next there.
+    #[cfg(not(loom))]
+    pub(crate) fn stop_before(&mut self, sequence: u64) {
+        (self.limit, self.sequence) = (0, sequence);
+    }
+
     /// Frames, and the word after each, are known to lie within the frames up to `end`.
     pub(super) fn limit_to(&mut self, end: usize) {
         self.limit = end - HEADER_SIZE;

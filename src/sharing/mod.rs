@@ -277,6 +277,7 @@ impl SharedReader {
             match work.desk.find_own(portion, number, buffer)? {
                 Some(Whereabouts::Message { span, is_copy }) if work.hand_out_next(portion) => {
                     let sequence = portion.extent().begin.sequence + u64::from(number);
+                    self.run.stop_before(sequence + 1);
                     let handed = Handed { span, sequence, delivery: 1, is_copy };
                     return Ok(Some(Read::Message(handed)));
                 }
@@ -284,6 +285,9 @@ impl SharedReader {
                 Some(Whereabouts::Gone { to }) => {
                     let _held = work.hold();
                     missed = work.desk.miss(portion, number, to).map(Read::from);
+                    if let Some(Read::Missed { to, .. }) = missed {
+                        self.run.stop_before(to);
+                    }
                 }
             }
         }
