@@ -217,6 +217,13 @@ pub enum Error {
         /// The queue.
         queue: Box<str>,
     },
+    /// The queue was not removed, since what is in it and not in its journal cannot be saved there.
+    NotSaved {
+        /// The queue.
+        queue: Box<str>,
+        /// Why not.
+        source: Box<Error>,
+    },
     /// The system refused something that has no variant of its own.
     Os {
         /// The queue.
@@ -347,6 +354,7 @@ impl Error {
             | Self::NoSuchDeadLetter { queue, .. }
             | Self::NoSuchSubscription { queue, .. }
             | Self::NotFound { queue }
+            | Self::NotSaved { queue, .. }
             | Self::Os { queue, .. }
             | Self::PermissionDenied { queue, .. }
             | Self::PrefetchFull { queue, .. }
@@ -466,7 +474,7 @@ impl fmt::Display for Error {
             ),
             Self::JournalFailed { queue } => write!(
                 f,
-                "the disk has failed the journal of queue '{queue}': what was durable is, nothing more will be; mend the disk, then remove the queue with `ringway rm {queue}` and create it anew with the same history"
+                "the disk has failed the journal of queue '{queue}': what was durable is, nothing more will be; mend the disk, then remove the queue with `ringway rm --force {queue}` and create it anew with the same history"
             ),
             Self::JournalerAlive { queue } => {
                 write!(
@@ -511,6 +519,18 @@ impl fmt::Display for Error {
                     f,
                     "there is no queue '{queue}'; `ringway ls` lists those there are, and `ringway create {queue}` makes one"
                 )
+            }
+            Self::NotSaved { queue, source } => {
+                write!(
+                    f,
+                    "queue '{queue}' is left, since its journal lacks what cannot be saved: "
+                )?;
+                match &**source {
+                    Self::Corrupt { what, .. } => write!(f, "it is corrupt: {what}")?,
+                    Self::JournalFailed { .. } => f.write_str("the disk has failed the journal")?,
+                    source => write!(f, "{source}")?,
+                }
+                write!(f, "; `ringway rm --force {queue}` removes it without that")
             }
             // Of no queue in particular.
             Self::Os { queue, doing, source } if queue.is_empty() => {
@@ -631,6 +651,7 @@ impl From<Error> for io::Error {
 
         let kind = match &error {
             Error::File { source, .. } | Error::Os { source, .. } => source.kind(),
+            Error::NotSaved { source, .. } => Self::from((**source).clone()).kind(),
             Error::NotFound { .. }
             | Error::NoSuchSubscription { .. }
             | Error::NoSuchDeadLetter { .. } => ErrorKind::NotFound,
@@ -675,6 +696,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Os { source, .. } | Self::File { source, .. } => Some(&**source),
+            Self::NotSaved { source, .. } => Some(&**source),
             _ => None,
         }
     }

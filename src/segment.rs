@@ -165,11 +165,22 @@ impl Segment {
     }
 
     /// Takes the name away. Refuses while somebody lives there, or if the object is no segment,
-    /// unless forced. Whoever is still attached finds out.
-    pub(crate) fn remove(name: &str, owner: Owner, force: bool) -> Result<(), Error> {
-        // Somebody else may take the name away at the same time, and may give it to another.
-        while !Object::open(name, owner)?.remove(force)? {}
-        Ok(())
+    /// unless forced. Whoever is still attached finds out. `false` if it may not go yet, which is asked
+    /// when nobody can do anything there any more, and not if forced.
+    pub(crate) fn remove(
+        name: &str,
+        owner: Owner,
+        force: bool,
+        may_go: impl Fn(&Segment, &Ring) -> bool,
+    ) -> Result<bool, Error> {
+        loop {
+            match Object::open(name, owner)?.remove(force, &may_go)? {
+                Removal::Done => return Ok(true),
+                Removal::NotYet => return Ok(false),
+                // Somebody else took the name away at the same time, and may have given it to another.
+                Removal::Elsewhere => {}
+            }
+        }
     }
 
     /// The names of all queues, in order. That a name is there says nothing of the object.
@@ -384,6 +395,15 @@ struct Object {
     facts: std::fs::Metadata,
 }
 
+/// What came of taking an object's name away.
+enum Removal {
+    Done,
+    /// It may not go yet.
+    NotYet,
+    /// It had lost the name already.
+    Elsewhere,
+}
+
 impl Object {
     fn open(name: &str, owner: Owner) -> Result<Self, Error> {
         check_name(name)?;
@@ -442,8 +462,12 @@ impl Object {
         }
     }
 
-    /// Takes its name away; false if it has lost that already.
-    fn remove(self, force: bool) -> Result<bool, Error> {
+    /// Takes its name away, if it still has that.
+    fn remove(
+        self,
+        force: bool,
+        may_go: impl Fn(&Segment, &Ring) -> bool,
+    ) -> Result<Removal, Error> {
         let name = self.name.clone();
         if !self.writable {
             return Err(Error::PermissionDenied { queue: name, doing: error::REMOVE });
@@ -468,16 +492,23 @@ impl Object {
             return Err(Error::InUse { queue: name, consumers, producer });
         }
         if !leads_to(&name, inode) {
-            return Ok(false);
+            return Ok(Removal::Elsewhere);
+        }
+        if let (Some(segment), Some(mapping), false) = (&segment, &mapping, force)
+            && !may_go(segment, &mapping.ring())
+        {
+            return Ok(Removal::NotYet);
         }
         match std::fs::remove_file(path(&name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Removal::Elsewhere);
+            }
             removed => removed.map_err(|source| Error::os(&name, error::REMOVE, source))?,
         }
         if let Some(mapping) = mapping {
             announce_removal(&mapping.ring());
         }
-        Ok(true)
+        Ok(Removal::Done)
     }
 
     fn identity(&self) -> Result<Identity, Error> {

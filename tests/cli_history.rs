@@ -424,7 +424,8 @@ fn whoever_is_killed_what_was_durable_is_there() {
         writer.join().unwrap();
         let durable = queue.durable_sequence().unwrap();
         drop(queue);
-        print(&["rm", &name]);
+        // As a restart of the machine does.
+        fs::remove_file(name.path()).unwrap();
         let made = create(&name, &directory, &["--journal", "every:1ms", "--json"]);
         assert_eq!(code(&made), 0, "{}", said(&made));
         let value: Value = serde_json::from_slice(&made.stdout).unwrap();

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use ringway::{Archive, AtLimit, Error, Holder, Journal, Lag, Queue};
 use ringway::{QueueOptions, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_until};
+use support::program::{code, print, run, said};
 use support::{Directory, Name, Over, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
@@ -346,6 +347,70 @@ fn who_waits_in_vain_for_a_history_is_told_which() {
     let Error::File { path, source, .. } = &error else { panic!("{error}") };
     assert_eq!((path.as_path(), source.kind()), (directory.path(), ErrorKind::ResourceBusy));
     assert!(error.to_string().contains("somebody else has been at work on it"), "{error}");
+}
+
+#[test]
+fn what_a_journal_does_not_have_yet_is_saved_before_its_queue_is_removed() {
+    let _alive = watchdog();
+    let every = Journal::SyncedEvery(Duration::from_secs(3600));
+    for journal in [Journal::Written, every, Journal::SyncedAlways] {
+        let name = Name::new("saved");
+        let directory = Directory::new(&name);
+        let mut end = 0;
+        for remove in [Queue::remove, Queue::force_remove] {
+            let queue = Queue::create(&name, &journalled(&directory, journal)).unwrap();
+            end += 20;
+            send_until(&mut queue.producer().unwrap(), end);
+            assert_eq!(queue.durable_sequence(), Some(end - 20));
+            remove(&name).unwrap();
+            assert_eq!(queue.durable_sequence(), Some(end));
+            let archive = Archive::open(directory.path()).unwrap();
+            let verified = archive.verify().unwrap();
+            assert_eq!((verified.is_whole(), verified.messages), (true, end));
+        }
+        // What never had a message leaves no file.
+        Archive::open(directory.path()).unwrap().remove().unwrap();
+        Queue::create(&name, &journalled(&directory, journal)).unwrap();
+        Queue::remove(&name).unwrap();
+        assert!(!directory.file("log").exists());
+    }
+}
+
+#[test]
+fn a_queue_whose_journal_cannot_be_completed_is_removed_by_force_only() {
+    let _alive = watchdog();
+    let name = Name::new("not-saved");
+    let directory = Directory::new(&name);
+    let create = || {
+        let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        producer.send(b"to be kept").unwrap();
+        // Whoever lives there comes first.
+        assert!(matches!(Queue::remove(&name), Err(Error::InUse { .. })));
+        queue
+    };
+    let queue = create();
+    fs::write(directory.file("log"), "in the way").unwrap();
+    let error = Queue::remove(&name).unwrap_err();
+    let Error::NotSaved { source, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**source, Error::File { .. }), "{source:?}");
+    assert!(error.to_string().contains(&format!("ringway rm --force {}", &*name)), "{error}");
+    let refused = run(&["rm", &name]);
+    assert_eq!(code(&refused), 1, "{}", said(&refused));
+    assert!(!queue.is_removed());
+    Queue::force_remove(&name).unwrap();
+    assert!(queue.is_removed());
+    fs::remove_file(directory.file("log")).unwrap();
+    // What goes with its history need not be saved there.
+    let queue = create();
+    fs::write(directory.file("log"), "in the way").unwrap();
+    print(&["rm", "--history", "--yes", &name]);
+    assert!(queue.is_removed());
+    // What can be done later is done then.
+    fs::remove_file(directory.file("log")).unwrap();
+    create();
+    Queue::remove(&name).unwrap();
+    assert_eq!(Archive::open(directory.path()).unwrap().messages(0).unwrap().count(), 1);
 }
 
 #[test]
@@ -678,7 +743,7 @@ fn a_sequence_that_was_not_durable_may_be_anothers_after_a_restart() {
     assert_eq!((before.len(), &durable_before[..]), (2, &before[..1]));
     drop(producer);
     // As a restart does: the segment goes, and what was in it alone.
-    Queue::force_remove(&name).unwrap();
+    fs::remove_file(name.path()).unwrap();
     let anew = Queue::create(&name, &options).unwrap();
     anew.producer().unwrap().send_durable(b"another").unwrap();
     let after = received(&anew, &oldest);

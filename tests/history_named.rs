@@ -663,7 +663,7 @@ fn work_goes_on_where_it_was_when_the_queue_is_made_anew() {
         }
         first_unsettled = end - 40;
         drop(worker);
-        Queue::force_remove(&name).unwrap();
+        fs::remove_file(name.path()).unwrap();
     }
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     let subscription = &queue.info().unwrap().subscriptions[0];
@@ -735,7 +735,7 @@ fn a_worker_with_nothing_to_do_sleeps_when_the_queue_is_made_anew() {
         send_until(&mut producer, end);
         assert_eq!(receive_all(&mut worker).len(), 45);
         drop((worker, producer));
-        Queue::force_remove(&name).unwrap();
+        fs::remove_file(name.path()).unwrap();
     }
 }
 
@@ -841,7 +841,8 @@ fn members_of_a_queue_that_is_gone_leave_its_successors_checkpoints_alone() {
     let mut old_worker = queue.subscribe(&workers()).unwrap();
     assert_eq!(receive_all(&mut old_worker).len(), 30);
     drop(producer);
-    Queue::force_remove(&name).unwrap();
+    // By hand, so that nobody saves them.
+    fs::remove_file(name.path()).unwrap();
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     let mut producer = queue.producer().unwrap();
     assert_eq!(producer.next_sequence(), 20);
@@ -1380,6 +1381,8 @@ fn a_history_that_was_taken_away_does_not_come_back_by_a_checkpoint() {
     fs::remove_dir_all(directory.path()).unwrap();
     assert!(worker.receive().unwrap().message().is_some());
     assert!(matches!(worker.close(), Err(Error::File { .. })));
-    Queue::remove(&name).unwrap();
+    assert!(matches!(Queue::remove(&name), Err(Error::NotSaved { .. })));
+    Queue::force_remove(&name).unwrap();
+    assert!(!directory.path().exists());
     drop(Queue::create(&name, &journalled(&directory)).unwrap());
 }

@@ -15,6 +15,7 @@ use super::historian::{Historian, Kept};
 use crate::error::Error;
 use crate::layout::{self, JournalCode, time};
 use crate::membership::announce_room;
+use crate::ring::Ring;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::fork::SharedWitness;
@@ -275,15 +276,21 @@ impl Journaler {
             self.wait(stop);
         }
         // Others may go on sending for ever.
-        let kept = self.historian.keep_all()?;
-        announce_room(self.historian.ring());
-        self.make_durable()?;
+        let kept = self.write_all()?;
         self.historian.remove_old().and(self.historian.write_checkpoints())?;
         if kept == Kept::Full {
             return Err(self.too_small());
         }
         note(None);
         Ok(())
+    }
+
+    /// Appends what is committed by now, and has it durable.
+    fn write_all(&mut self) -> Result<Kept, Error> {
+        let kept = self.historian.keep_all()?;
+        announce_room(self.historian.ring());
+        self.make_durable()?;
+        Ok(kept)
     }
 
     /// Why what is left has not been written.
@@ -394,6 +401,24 @@ impl Journaler {
             _ => LOOK_INTERVAL,
         };
         event.sleep(ticket, until_sync.min(LOOK_INTERVAL));
+    }
+}
+
+/// Whether a queue's journal has all that is in the ring, as safe as it is to be, if there is a journal.
+pub(crate) fn is_saved(segment: &Segment, ring: &Ring) -> bool {
+    let is_durable = || ring.end().is_ok_and(|end| ring.durable() >= end.position);
+    segment.identity().keeping.journal.is_none() || is_durable()
+}
+
+/// Has a queue's journal have what is in the ring by now, where nobody else does that.
+pub(crate) fn save(segment: &Arc<Segment>) -> Result<(), Error> {
+    if is_saved(segment, &segment.map(Access::Observe)?.ring()) {
+        return Ok(());
+    }
+    let mut journaler = Journaler::attach(segment)?;
+    match journaler.write_all()? {
+        Kept::Done => Ok(()),
+        Kept::Full => Err(journaler.too_small()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod letters;
 mod options;
+mod removal;
 
 pub use self::options::{AtLimit, QueueOptions};
 
@@ -210,11 +211,12 @@ impl Queue {
     }
 
     /// Takes a queue's name away, unless a producer, a consumer or a journaler lives there. Its memory
-    /// is freed when the last process has let go of it.
+    /// is freed when the last process has let go of it. What its journal does not have yet is saved
+    /// there first, as safe as the queue was made to have it.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::NotFound`], [`Error::PermissionDenied`]; [`Error::Foreign`]
-    /// if what stands there is no queue.
+    /// if what stands there is no queue; [`Error::NotSaved`] if something of it would be nowhere.
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions};
@@ -227,16 +229,16 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn remove(name: &str) -> Result<(), Error> {
-        Segment::remove(name, Owner::Trusted, false)
+        removal::remove(name, Owner::Trusted)
     }
 
-    /// Takes a queue's name away whoever lives there, also if it is damaged. Consumers receive what
-    /// is in the ring, and then [`Error::Stale`]; a producer gets that for its second message from
+    /// Takes a queue's name away whoever lives there, also if it is damaged, and also if what its journal
+    /// does not have yet cannot be saved there. Consumers receive what is in the ring, and then [`Error::Stale`]; a producer gets that for its second message from
     /// now on, or, if members or a journaler call each other meanwhile, when it next needs room, which
     /// is a sixteenth of the ring later at the latest.
     ///
     /// # Errors
-    /// As [`remove`](Self::remove), without [`Error::InUse`].
+    /// As [`remove`](Self::remove), without [`Error::InUse`] and [`Error::NotSaved`].
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
@@ -248,7 +250,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn force_remove(name: &str) -> Result<(), Error> {
-        Segment::remove(name, Owner::Trusted, true)
+        removal::force_remove(name, Owner::Trusted)
     }
 
     /// As [`remove`](Self::remove), a queue that belongs to another user, named by its number.
@@ -263,13 +265,14 @@ impl Queue {
     /// assert!(matches!(removed, Err(Error::NotFound { .. })));
     /// ```
     pub fn remove_owned_by(name: &str, user: u32) -> Result<(), Error> {
-        Segment::remove(name, Owner::User(user), false)
+        removal::remove(name, Owner::User(user))
     }
 
     /// As [`force_remove`](Self::force_remove), a queue that belongs to another user.
     ///
     /// # Errors
-    /// As [`remove_owned_by`](Self::remove_owned_by), without [`Error::InUse`].
+    /// As [`remove_owned_by`](Self::remove_owned_by), without [`Error::InUse`] and
+    /// [`Error::NotSaved`].
     ///
     /// ```
     /// # use ringway::{Error, Queue};
@@ -277,7 +280,7 @@ impl Queue {
     /// assert!(matches!(removed, Err(Error::NotFound { .. })));
     /// ```
     pub fn force_remove_owned_by(name: &str, user: u32) -> Result<(), Error> {
-        Segment::remove(name, Owner::User(user), true)
+        removal::force_remove(name, Owner::User(user))
     }
 
     /// The names of all queues on this machine, in order. Some may be gone, or not ours to

@@ -292,9 +292,11 @@ Examples:
   ringway rm jobs --if-empty
   ringway rm orders --history --yes
 
-A queue that somebody is attached to is not removed. On a terminal it asks before messages go that
-a named subscription has not acknowledged and that no journal has, and leaves the queue alone if
-there are more once that is answered; elsewhere it goes on, and says what went.")]
+A queue that somebody is attached to is not removed. What its journal does not have yet is saved
+there first; where that cannot be done, the queue is left alone. On a terminal it asks before
+messages go that a named subscription has not acknowledged and that no journal is to have, and
+leaves the queue alone if there are more once that is answered; elsewhere it goes on, and says what
+went.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
 pub struct Rm {
     /// The queues
@@ -303,7 +305,8 @@ pub struct Rm {
     /// Succeed where there is no such queue
     #[arg(long)]
     pub if_exists: bool,
-    /// Also while somebody lives there, and also what is damaged; does not ask
+    /// Also while somebody lives there, and also what is damaged, or what its journal does not have
+    /// and cannot be saved there; does not ask
     #[arg(short, long)]
     pub force: bool,
     /// Only if no named subscription has messages that are not acknowledged

@@ -108,18 +108,33 @@ fn take_away(
             return Err(Failure::Grown { queue, backlog });
         }
     }
-    match (owner, remove.force) {
-        (None, false) => Queue::remove(name),
-        (None, true) => Queue::force_remove(name),
-        (Some(user), false) => Queue::remove_owned_by(name, user),
-        (Some(user), true) => Queue::force_remove_owned_by(name, user),
+    let handle = open(name, owner).ok();
+    match take_name_away(name, owner, remove.force) {
+        // What cannot be saved in a history that goes too need not be.
+        Err(Error::NotSaved { .. }) if remove.history => take_name_away(name, owner, true),
+        removed => removed,
     }?;
+    // By force too, what a journal did not have was saved there if it could be.
+    if let Some(info) = handle.and_then(|queue| queue.info().ok())
+        && let Some(durable) = info.durable_sequence.filter(|_| !remove.history)
+    {
+        lost = lost.up_to(info.next_sequence.saturating_sub(durable));
+    }
     let history = history.map_or(Ok(Vec::new()), |history| {
         let removed = history.remove(name)?;
         note_left(history.archive.directory(), console);
         Ok(removed)
     });
     Ok(Outcome::Removed { lost, history, left })
+}
+
+fn take_name_away(name: &str, owner: Option<u32>, force: bool) -> Result<(), Error> {
+    match (owner, force) {
+        (None, false) => Queue::remove(name),
+        (None, true) => Queue::force_remove(name),
+        (Some(user), false) => Queue::remove_owned_by(name, user),
+        (Some(user), true) => Queue::force_remove_owned_by(name, user),
+    }
 }
 
 /// The history directory of a queue that can be opened, if it has one and that is there.
@@ -142,6 +157,8 @@ fn what_goes(name: &str, owner: Option<u32>, remove: &Rm) -> Result<Backlog, Fai
         return Err(Failure::NotEmpty { queue, backlog });
     }
     Ok(match info.durable_sequence {
+        // It is saved there before, or the queue is left.
+        Some(_) if !remove.history && !remove.force => Backlog::default(),
         Some(durable) if !remove.history => {
             backlog.up_to(info.next_sequence.saturating_sub(durable))
         }
