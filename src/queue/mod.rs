@@ -232,10 +232,11 @@ impl Queue {
         removal::remove(name, Owner::Trusted)
     }
 
-    /// Takes a queue's name away whoever lives there, also if it is damaged, and also if what its journal
-    /// does not have yet cannot be saved there. Consumers receive what is in the ring, and then [`Error::Stale`]; a producer gets that for its second message from
-    /// now on, or, if members or a journaler call each other meanwhile, when it next needs room, which
-    /// is a sixteenth of the ring later at the latest.
+    /// Takes a queue's name away whoever lives there, also if it is damaged, and also if what its
+    /// journal does not have yet cannot be saved there. Consumers receive what is in the ring, and then
+    /// [`Error::Stale`]; a producer gets that for its second message from now on, or, if members or a
+    /// journaler call each other meanwhile, when it next needs room, which is a sixteenth of the ring
+    /// later at the latest.
     ///
     /// # Errors
     /// As [`remove`](Self::remove), without [`Error::InUse`] and [`Error::NotSaved`].
