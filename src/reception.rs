@@ -327,7 +327,8 @@ impl Reception {
                 self.look_around_sometimes()?;
                 return Ok(Some(Received::Empty));
             }
-            if self.reader.awaits_frame() && self.reader.run().poll(POLLS_PER_LOOK) {
+            let polls = if pace.sleeps_at_once() { 0 } else { POLLS_PER_LOOK };
+            if self.reader.awaits_frame() && self.reader.run().poll(polls) {
                 self.habit.note_poll();
                 return Ok(None);
             }

@@ -98,6 +98,11 @@ impl Pace {
         Self { tight_polls: if sleeps_at_once { 1 } else { self.tight_polls }, ..self }
     }
 
+    /// Whether one look is all that comes before a sleep.
+    pub(crate) fn sleeps_at_once(&self) -> bool {
+        self.wait == Wait::Park && self.tight_polls == 1
+    }
+
     /// The same, of one who looks at so many queues each time.
     pub(crate) fn at_many(self, queues: usize) -> Self {
         let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
