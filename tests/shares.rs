@@ -153,6 +153,75 @@ fn what_is_refused_of_a_share_in_no_order_does_not_wait_for_who_refused_it() {
     }
 }
 
+/// One message is refused whenever it comes, and another one was left by a member that is gone.
+#[test]
+fn what_is_refused_again_and_again_keeps_nothing_else_waiting() {
+    let _watchdog = watchdog();
+    let name = Name::new("again");
+    let (queue, mut producer) = new_queue(&name);
+    let [mut one, mut gone] = [(), ()].map(|()| queue.subscribe(&workers().prefetch(1)).unwrap());
+    for _ in 0..100 {
+        producer.send(b"work").unwrap();
+    }
+    assert_eq!(next(&mut one).sequence(), 0);
+    assert_eq!(next(&mut gone).sequence(), 1);
+    drop(gone);
+    let mut had = vec![0];
+    while had[had.len() - 1] != 1 && had.len() < 20 {
+        let last = had[had.len() - 1];
+        if last == 0 {
+            assert_eq!(one.nack(last).unwrap(), Nacked::Retry(Duration::ZERO));
+        } else {
+            assert_eq!(one.ack(last).unwrap(), Acked::Done);
+        }
+        had.push(next(&mut one).sequence());
+    }
+    assert_eq!(had, [0, 0, 2, 1]);
+}
+
+#[test]
+fn what_is_refused_comes_again_before_many_others_do() {
+    let _watchdog = watchdog();
+    let name = Name::new("soon");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(1)).unwrap();
+    for _ in 0..3_000 {
+        producer.send(b"").unwrap();
+    }
+    let (mut waiting, mut acked) = (0, 0);
+    while acked < 3_000 {
+        let message = next(&mut one);
+        waiting -= i32::from(message.redelivered());
+        if message.sequence() % 4 == 0 && !message.redelivered() {
+            assert_eq!(message.nack().unwrap(), Nacked::Retry(Duration::ZERO));
+            waiting += 1;
+        } else {
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+            acked += 1;
+        }
+        assert!(waiting <= 1, "{waiting} after {acked}");
+    }
+}
+
+#[test]
+fn what_is_blocked_and_was_left_is_not_in_the_way_of_what_is_not() {
+    let _watchdog = watchdog();
+    let name = Name::new("left-blocked");
+    let (queue, mut producer) = new_queue(&name);
+    let options = workers().keyed().prefetch(1);
+    let [mut busy, mut one, mut other] = [(), (), ()].map(|()| queue.subscribe(&options).unwrap());
+    for key in [b"a", b"a", b"b"] {
+        send_of(&mut producer, key);
+    }
+    assert_eq!(next(&mut busy).sequence(), 0);
+    assert_eq!(one.try_receive().unwrap(), Received::Empty);
+    assert_eq!(next(&mut other).sequence(), 2);
+    drop((one, other));
+    let mut heir = queue.subscribe(&options).unwrap();
+    let message = heir.try_receive().unwrap().message().expect("it waits for nobody");
+    assert_eq!((message.sequence(), message.delivery()), (2, 2));
+}
+
 #[test]
 fn a_pause_counts_from_the_refusal() {
     const PAUSE: Duration = Duration::from_millis(20);

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use self::desk::Whereabouts;
 use self::portion::Portion;
-use self::work::{hold, is_shared, note_due};
+use self::work::{LOOKS_PER_CLOCK, hold, is_shared, note_due};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetterFile};
 use crate::layout;
@@ -31,9 +31,6 @@ use crate::segment::{Mapping, Segment};
 use crate::subscribe::{AckMode, Subscribe};
 use crate::sync::AtomicU32;
 use crate::wait::SLEEP_UNSURE;
-
-/// A member looks at the clock, for what others do, once in this many looks for a message.
-const LOOKS_PER_CLOCK: u32 = 16;
 
 /// Reads what its member takes.
 #[derive(Debug)]
@@ -128,6 +125,8 @@ impl SharedReader {
             // The first look is at what others left.
             watched_at: None,
             looks: LOOKS_PER_CLOCK - 1,
+            ripe_at: None,
+            has_inherited: false,
             due_at: None,
         };
         Ok(Self { run, lap: 0, known_until: 0, reached: Reached::NotHead, work })
@@ -235,9 +234,8 @@ impl SharedReader {
         if let Some(read) = self.work.pick(buffer)? {
             return Ok(read.map(Some));
         }
-        if self.work.looks.is_multiple_of(LOOKS_PER_CLOCK)
-            && self.work.is_to_watch(Instant::now())
-            && let Some(read) = self.work.look_at_others(true, buffer)?
+        if self.work.is_for_others()
+            && let Some(read) = self.work.look_at_others(false, buffer)?
         {
             return Ok(read.map(Some));
         }
@@ -336,6 +334,7 @@ impl SharedReader {
             }
         };
         self.reached = Reached::NotHead;
+        work.has_inherited = false;
         self.run = work.desk.ring.run_of(&extent);
         self.lap = extent.begin.position - self.run.offset() as u64;
         let size = (extent.end - extent.begin.position) as usize;

@@ -14,6 +14,8 @@ use crate::ring::{Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Spa
 use crate::subscribe::AckMode;
 use crate::sync::{Ordering, fence};
 
+/// A member looks at the clock, for what others do, once in this many looks for a message.
+pub(super) const LOOKS_PER_CLOCK: u32 = 16;
 /// How often a member looks whether others have died.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// And, while it has nothing to do, how often at what they do.
@@ -48,6 +50,10 @@ pub(crate) struct Work {
     pub(super) seen_at: Option<Instant>,
     pub(super) watched_at: Option<Instant>,
     pub(super) looks: u32,
+    /// Since when something of that can be taken over, if that is so as far as the last look told.
+    pub(super) ripe_at: Option<Instant>,
+    /// Whether the last share was not taken from the head.
+    pub(super) has_inherited: bool,
     /// When there will be something to do without a message from the producer.
     pub(super) due_at: Option<Instant>,
 }
@@ -364,6 +370,18 @@ impl Work {
         picked.transpose()
     }
 
+    /// [`Self::pick`], of one share.
+    fn pick_from(
+        &mut self,
+        portion: &Portion,
+        buffer: &mut Buffer,
+    ) -> Result<Option<Read<Handed>>, Error> {
+        let mut due_at = self.due_at;
+        let picked = self.pick_of(portion, &mut due_at, buffer);
+        self.due_at = due_at;
+        picked
+    }
+
     pub(super) fn pick_of(
         &self,
         portion: &Portion,
@@ -465,32 +483,61 @@ impl Work {
         if at_once || is_to_see || self.desk.has_opened() {
             self.see_others(now);
         }
-        let mut ripe = None;
-        for sight in &self.seen {
-            match self.ripens_at(sight) {
-                Some(at) if at <= now => ripe = ripe.or(Some(*sight)),
-                Some(at) => note_due(&mut self.due_at, at),
-                None => {}
+        let mut found = None;
+        for sight in self.ripe(now) {
+            let inherited = self.inherit(&sight);
+            if !matches!(inherited, Ok(None)) {
+                // Else others were faster, and have yet to settle it.
+                self.seen.retain(|seen| seen.index != sight.index);
+            }
+            let Some(portion) = inherited? else { continue };
+            found = self.pick_from(&portion, buffer)?;
+            if found.is_some() {
+                break;
             }
         }
-        let Some(sight) = ripe else { return Ok(None) };
+        self.note_ripening(now);
+        Ok(found)
+    }
+
+    /// What can be taken over by now: first what has been so for longest, and then what is first in the
+    /// stream. In the order of the table what was refused just now would come before all else.
+    fn ripe(&self, now: Instant) -> Vec<Sight> {
+        let begin_of = |sight: &Sight| {
+            let extent = self.desk.ring.extent(sight.index);
+            extent.map_or(0, |extent| extent.begin.position)
+        };
+        let ripens = self.seen.iter().filter_map(|sight| Some((self.ripens_at(sight)?, *sight)));
+        let mut ripe: Vec<_> = ripens.filter(|(at, _)| *at <= now).collect();
+        ripe.sort_by_cached_key(|(at, sight)| (*at, begin_of(sight)));
+        ripe.into_iter().map(|(_, sight)| sight).collect()
+    }
+
+    /// Takes a share over, unless it has changed since it was seen.
+    fn inherit(&mut self, sight: &Sight) -> Result<Option<Arc<Portion>>, Error> {
         let desk = &*self.desk;
-        let portion = Portion::inherited(&desk.ring, &sight, desk.index, desk.terms.keyed);
-        match portion.map_err(|corrupt| desk.segment.corrupt(corrupt))? {
-            Some(portion) => {
-                for number in bits(portion.waiting()) {
-                    let pause = self.pause_of(&sight, number);
-                    portion.retry_at(number, sight.since + pause);
-                }
-                let portion = Arc::new(portion);
-                self.lose_older(&portion);
-                if let Some(mut shown) = self.hold() {
-                    shown.show(&portion);
-                }
-                self.keep(portion);
-                self.pick(buffer)
-            }
-            None => Ok(None),
+        let portion = Portion::inherited(&desk.ring, sight, desk.index, desk.terms.keyed);
+        let portion = portion.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
+        let Some(portion) = portion else { return Ok(None) };
+        for number in bits(portion.waiting()) {
+            portion.retry_at(number, sight.since + self.pause_of(sight, number));
+        }
+        let portion = Arc::new(portion);
+        self.lose_older(&portion);
+        if let Some(mut shown) = self.hold() {
+            shown.show(&portion);
+        }
+        self.keep(Arc::clone(&portion));
+        self.has_inherited = true;
+        Ok(Some(portion))
+    }
+
+    /// Notes when there will be something to take over of what was seen, and whether there is.
+    fn note_ripening(&mut self, now: Instant) {
+        let ripens_at = self.seen.iter().filter_map(|sight| self.ripens_at(sight)).min();
+        self.ripe_at = ripens_at.filter(|at| *at <= now);
+        if let Some(at) = ripens_at {
+            note_due(&mut self.due_at, at);
         }
     }
 
@@ -499,6 +546,14 @@ impl Work {
         self.seen.extend(self.desk.take_opened());
         self.seen = self.sights(now);
         self.seen_at = Some(now);
+    }
+
+    /// Whether others' shares come before the head. Of each there is one after the other, while there
+    /// is something of both, so that neither has to wait for the other's end.
+    pub(super) fn is_for_others(&self) -> bool {
+        let is_time =
+            || self.looks.is_multiple_of(LOOKS_PER_CLOCK) && self.is_to_watch(Instant::now());
+        !self.has_inherited && (self.ripe_at.is_some() || self.desk.has_opened() || is_time())
     }
 
     pub(super) fn is_to_watch(&self, now: Instant) -> bool {
