@@ -316,6 +316,33 @@ fn a_member_that_uses_up_all_shares_is_told_to_acknowledge() {
 }
 
 #[test]
+fn a_member_that_uses_up_all_shares_gets_what_others_left_before_it_is_told() {
+    let _watchdog = watchdog();
+    let name = Name::new("shares-left");
+    let (queue, mut producer) = queue_of(&name);
+    let manual = workers().ack(AckMode::Manual).prefetch(1_000);
+    let [mut one, mut gone] = [(), ()].map(|()| queue.subscribe(&manual).unwrap());
+    // No two are in one share.
+    let mut receive = |consumer: &mut Consumer| {
+        producer.send(b"work").unwrap();
+        consumer.receive().map(|received| received.message().unwrap().sequence())
+    };
+    assert_eq!(receive(&mut one).unwrap(), 0);
+    assert_eq!(receive(&mut gone).unwrap(), 1);
+    drop(gone);
+    let mut lent = Vec::new();
+    let full = loop {
+        match receive(&mut one) {
+            Ok(sequence) => lent.push(sequence),
+            Err(error) => break error,
+        }
+        assert!(lent.len() < 1_000, "there are not so many shares");
+    };
+    assert!(matches!(full, Error::PrefetchFull { .. }), "{full}");
+    assert!(lent.contains(&1), "{lent:?}");
+}
+
+#[test]
 fn a_share_that_could_not_be_taken_is_there_for_the_next() {
     let _watchdog = watchdog();
     let name = Name::new("damaged");

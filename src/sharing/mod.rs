@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use self::desk::Whereabouts;
 use self::portion::Portion;
-use self::work::{LOOKS_PER_CLOCK, hold, is_shared, note_due};
+use self::work::{LOOKS_PER_CLOCK, hold, note_due};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetterFile};
 use crate::layout;
@@ -243,11 +243,15 @@ impl SharedReader {
             // Nothing better to do.
             nothing @ (Read::Empty | Read::Closed { .. }) => {
                 let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed { .. }));
-                if let Some(read) = work.look_at_others(is_closed, buffer)? {
+                let is_barred = self.reached == Reached::Barred;
+                if let Some(read) = work.look_at_others(is_closed || is_barred, buffer)? {
                     return Ok(read.map(Some));
                 }
                 // A dead letter may have been the last of a share, which the producer waits for.
                 work.put_aside(&mut self.run);
+                if is_barred {
+                    work.check_own_shares()?;
+                }
                 if !work.is_something_left() {
                     return Ok(nothing);
                 }
@@ -293,7 +297,8 @@ impl SharedReader {
         Ok(missed)
     }
 
-    /// Takes a share from the head.
+    /// Takes a share from the head. By itself: within the look there are too few registers for it.
+    #[inline(never)]
     #[allow(clippy::cast_possible_truncation, reason = "at most a sector and a message")]
     fn look_at_head(&mut self, buffer: &mut Buffer) -> Result<Read<Option<Handed>>, Error> {
         let work = &mut self.work;
@@ -305,17 +310,7 @@ impl SharedReader {
             Some(Arc::new(Portion::allotted(&desk.ring, index)))
         };
         let Some(mut portion) = work.spare.take().or_else(|| allot(&work.desk)) else {
-            // All shares are in use. Some will be done with; but who has more than its part, and is to
-            // acknowledge something before there are any, may wait for itself.
-            let is_shared = is_shared(&work.desk);
-            let is_own_doing = work.portions().filter(|portion| portion.lent() != 0).count() > 2;
-            if is_own_doing && !is_shared {
-                return Err(work.prefetch_full());
-            }
-            if is_own_doing {
-                // Nobody calls when an acker has settled the last message of one.
-                note_due(&mut work.due_at, Instant::now() + SLEEP_UNSURE);
-            }
+            // All shares are in use. Some will be done with.
             return Ok(Read::Empty);
         };
         let (extent, state) = match work.take(portion.index(), count_max) {

@@ -13,6 +13,7 @@ use crate::membership::{self, announce_messages, announce_room};
 use crate::ring::{Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, Take};
 use crate::subscribe::AckMode;
 use crate::sync::{Ordering, fence};
+use crate::wait::SLEEP_UNSURE;
 
 /// A member looks at the clock, for what others do, once in this many looks for a message.
 pub(super) const LOOKS_PER_CLOCK: u32 = 16;
@@ -285,6 +286,22 @@ impl Work {
 
     pub(super) fn prefetch_full(&self) -> Error {
         Error::PrefetchFull { queue: self.desk.segment.name().into(), unacked: self.lent() }
+    }
+
+    /// All shares are in use: who has more than its part, and is to acknowledge something before there
+    /// are any, may wait for itself. That is an error where nobody but the receiver could settle it.
+    pub(super) fn check_own_shares(&mut self) -> Result<(), Error> {
+        let is_shared = is_shared(&self.desk);
+        let lent_of = self.portions().filter(|portion| portion.lent() != 0).count();
+        if lent_of <= 2 || self.spare.is_some() {
+            return Ok(());
+        }
+        if !is_shared {
+            return Err(self.prefetch_full());
+        }
+        // Nobody calls when an acker has settled the last message of one.
+        note_due(&mut self.due_at, Instant::now() + SLEEP_UNSURE);
+        Ok(())
     }
 
     pub(super) fn lent(&self) -> u32 {
