@@ -12,14 +12,14 @@ use ringway::{
 };
 use support::segment::progress_of;
 use support::trace::{Traced, followed};
-use support::{Directory, Name, play, say, watchdog};
+use support::{Directory, Name, Peer, play, say, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 const LEASE: Duration = Duration::from_millis(30);
 
 #[test]
 fn peer() {
-    play(&[("receive", receive)]);
+    play(&[("receive", receive), ("hang", hang)]);
 }
 
 fn options() -> QueueOptions {
@@ -200,6 +200,47 @@ fn what_is_refused_comes_again_before_many_others_do() {
             acked += 1;
         }
         assert!(waiting <= 1, "{waiting} after {acked}");
+    }
+}
+
+/// Receives one message and hangs with it.
+fn hang(arguments: &[&str]) {
+    let mut options = workers().prefetch(1);
+    if arguments[1] == "leased" {
+        options = options.ack_within(LEASE);
+    }
+    let mut consumer = Queue::open(arguments[0]).unwrap().subscribe(&options).unwrap();
+    say(next(&mut consumer).sequence());
+    thread::sleep(Duration::MAX);
+}
+
+/// Its tasks take longer than anybody should have to be waited for who is dead, or has had its lease.
+#[test]
+fn who_is_busy_looks_between_two_tasks_for_what_others_left() {
+    const TASK: Duration = Duration::from_millis(100);
+    let _watchdog = watchdog();
+    for (others, due) in [("dead", &[0, 1][..]), ("leased", &[0, 2, 1])] {
+        let name = Name::new("busy");
+        let (queue, mut producer) = new_queue(&name);
+        let options = workers().prefetch(1);
+        let options = if others == "leased" { options.ack_within(LEASE) } else { options };
+        let mut busy = queue.subscribe(&options).unwrap();
+        for _ in 0..20 {
+            producer.send(b"work").unwrap();
+        }
+        let mut had = vec![next(&mut busy).sequence()];
+        let mut peer = Some(Peer::start("hang", &[&name, others]));
+        peer.as_mut().unwrap().await_word("1");
+        if others == "dead" {
+            peer.take().unwrap().kill();
+        }
+        while had[had.len() - 1] != 1 && had.len() < 10 {
+            thread::sleep(TASK);
+            assert_eq!(busy.ack(had[had.len() - 1]).unwrap(), Acked::Done);
+            had.push(next(&mut busy).sequence());
+        }
+        assert_eq!(had, due, "{others}");
+        peer.into_iter().for_each(Peer::kill);
     }
 }
 

@@ -33,7 +33,7 @@ const MODULES: [(&str, &str); 29] = [
     ("acker", "sharing outcome error"),
     (
         "sharing",
-        "membership registry subscribe history segment outcome error ring wait sync layout",
+        "membership registry subscribe history segment outcome error ring wait sys sync layout",
     ),
     ("info", "registry subscribe history segment error ring sync layout"),
     ("registry", "membership subscribe history segment error ring sync sys layout"),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use self::desk::Whereabouts;
 use self::portion::Portion;
-use self::work::{LOOKS_PER_CLOCK, hold, note_due};
+use self::work::{hold, note_due};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetterFile};
 use crate::layout;
@@ -122,10 +122,11 @@ impl SharedReader {
             missed,
             seen: Vec::new(),
             seen_at: None,
-            // The first look is at what others left.
             watched_at: None,
-            looks: LOOKS_PER_CLOCK - 1,
-            ripe_at: None,
+            // The first look is at what others left.
+            others_at: Duration::ZERO,
+            tick: Duration::ZERO,
+            looks_left: 0,
             has_inherited: false,
             due_at: None,
         };
@@ -217,13 +218,14 @@ impl SharedReader {
     /// among what other members left, and at the head. `None` is the first one of a new share,
     /// which the short way hands out.
     pub(crate) fn look(&mut self, buffer: &mut Buffer) -> Result<Read<Option<Handed>>, Error> {
+        // Who found nothing at the head has looked at others behind it.
+        let has_looked = self.is_at_head();
         self.reached = Reached::NotHead;
         let work = &mut self.work;
         if let Some((from, to)) = work.missed.take() {
             return Ok(Read::Missed { from, to });
         }
         work.due_at = None;
-        work.looks = work.looks.wrapping_add(1);
         if let Some(read) = self.look_at_current(buffer)? {
             return Ok(read.map(Some));
         }
@@ -234,7 +236,8 @@ impl SharedReader {
         if let Some(read) = self.work.pick(buffer)? {
             return Ok(read.map(Some));
         }
-        if self.work.is_for_others()
+        if !has_looked
+            && self.work.is_for_others()
             && let Some(read) = self.work.look_at_others(false, buffer)?
         {
             return Ok(read.map(Some));

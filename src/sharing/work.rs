@@ -13,10 +13,12 @@ use crate::membership::{self, announce_messages, announce_room};
 use crate::ring::{Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, Take};
 use crate::subscribe::AckMode;
 use crate::sync::{Ordering, fence};
+use crate::sys::process;
 use crate::wait::SLEEP_UNSURE;
 
-/// A member looks at the clock, for what others do, once in this many looks for a message.
-pub(super) const LOOKS_PER_CLOCK: u32 = 16;
+/// While so many looks for a message, and one more, are done within a tick of the system's clock, the
+/// time is not asked for in so many of them.
+const LOOKS_PER_TICK: u32 = 3;
 /// How often a member looks whether others have died.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// And, while it has nothing to do, how often at what they do.
@@ -50,9 +52,11 @@ pub(crate) struct Work {
     pub(super) seen: Vec<Sight>,
     pub(super) seen_at: Option<Instant>,
     pub(super) watched_at: Option<Instant>,
-    pub(super) looks: u32,
-    /// Since when something of that can be taken over, if that is so as far as the last look told.
-    pub(super) ripe_at: Option<Instant>,
+    /// When to look at them before the head is looked at, by [`process::last_tick`], which was this when
+    /// it was last asked for; and how many looks are to pass before that is done again.
+    pub(super) others_at: Duration,
+    pub(super) tick: Duration,
+    pub(super) looks_left: u32,
     /// Whether the last share was not taken from the head.
     pub(super) has_inherited: bool,
     /// When there will be something to do without a message from the producer.
@@ -513,7 +517,7 @@ impl Work {
                 break;
             }
         }
-        self.note_ripening(now);
+        self.note_next_look(now);
         Ok(found)
     }
 
@@ -549,13 +553,15 @@ impl Work {
         Ok(Some(portion))
     }
 
-    /// Notes when there will be something to take over of what was seen, and whether there is.
-    fn note_ripening(&mut self, now: Instant) {
-        let ripens_at = self.seen.iter().filter_map(|sight| self.ripens_at(sight)).min();
-        self.ripe_at = ripens_at.filter(|at| *at <= now);
-        if let Some(at) = ripens_at {
+    /// Notes when to look again: for those who have died, or since something of what was seen can be
+    /// taken over.
+    fn note_next_look(&mut self, now: Instant) {
+        let mut next = self.watched_at.map_or(now, |at| at + WATCH_INTERVAL);
+        if let Some(at) = self.seen.iter().filter_map(|sight| self.ripens_at(sight)).min() {
             note_due(&mut self.due_at, at);
+            next = next.min(at);
         }
+        self.others_at = process::last_tick() + next.saturating_duration_since(now);
     }
 
     /// Looks at the shares of others. Those that this member left have been as they are since then.
@@ -567,10 +573,19 @@ impl Work {
 
     /// Whether others' shares come before the head. Of each there is one after the other, while there
     /// is something of both, so that neither has to wait for the other's end.
-    pub(super) fn is_for_others(&self) -> bool {
-        let is_time =
-            || self.looks.is_multiple_of(LOOKS_PER_CLOCK) && self.is_to_watch(Instant::now());
-        !self.has_inherited && (self.ripe_at.is_some() || self.desk.has_opened() || is_time())
+    pub(super) fn is_for_others(&mut self) -> bool {
+        !self.has_inherited && (self.desk.has_opened() || self.is_time_for_others())
+    }
+
+    fn is_time_for_others(&mut self) -> bool {
+        if self.looks_left > 0 {
+            self.looks_left -= 1;
+            return false;
+        }
+        let tick = process::last_tick();
+        self.looks_left = if tick == self.tick { LOOKS_PER_TICK } else { 0 };
+        self.tick = tick;
+        tick >= self.others_at
     }
 
     pub(super) fn is_to_watch(&self, now: Instant) -> bool {

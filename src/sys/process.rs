@@ -87,6 +87,12 @@ pub(crate) fn now_since_start() -> u64 {
     nanoseconds_of(clock(libc::CLOCK_BOOTTIME).unwrap_or_default())
 }
 
+/// What a clock that nobody sets showed at the system's last tick, some milliseconds ago at most. It
+/// takes a fraction of the time that [`Instant::now`](std::time::Instant::now) does.
+pub(crate) fn last_tick() -> Duration {
+    clock(libc::CLOCK_MONOTONIC_COARSE).unwrap_or_default()
+}
+
 /// What one of the system's clocks shows.
 pub(super) fn clock(id: libc::clockid_t) -> Option<Duration> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
