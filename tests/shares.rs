@@ -342,6 +342,30 @@ fn a_dead_letter_that_was_the_last_of_a_share_makes_room_at_once() {
     assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
 }
 
+/// The heir of a poison message has another one in hand when the first one has become a letter.
+#[test]
+fn a_dead_letter_holds_nobody_while_its_member_is_busy() {
+    let _watchdog = watchdog();
+    let name = Name::new("poison-busy");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options().history(directory.path())).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let options = workers().deliveries_max(1);
+    let mut one = queue.subscribe(&options.clone().prefetch(1)).unwrap();
+    let mut rest = queue.subscribe(&options.clone().ack(AckMode::Auto)).unwrap();
+    producer.send(&[7; 904]).unwrap();
+    assert_eq!(next(&mut one).sequence(), 0);
+    fill(&mut producer, &mut rest);
+    // There is room for a small one yet.
+    let last = producer.try_send(b"last").unwrap();
+    drop((one, rest));
+    let mut heir = queue.subscribe(&options).unwrap();
+    let message = next(&mut heir);
+    assert_eq!(Sent::Sequence(message.sequence()), last);
+    assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
+    assert_eq!(message.payload(), b"last");
+}
+
 #[test]
 fn what_a_member_has_in_hand_is_not_missed() {
     let _watchdog = watchdog();

@@ -453,7 +453,11 @@ impl Work {
             };
             let (span, is_copy) = match found {
                 Some(Whereabouts::Message { .. }) if is_last => {
-                    desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                    let settled = desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                    if settled && portion.state().unsettled() == 0 {
+                        // There may be another message to hand out before it is put aside.
+                        desk.retire(portion);
+                    }
                     continue;
                 }
                 Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
