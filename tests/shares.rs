@@ -342,6 +342,23 @@ fn a_dead_letter_that_was_the_last_of_a_share_makes_room_at_once() {
     assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
 }
 
+#[test]
+fn what_is_behind_a_share_that_is_blocked_is_had_by_one_look() {
+    let _watchdog = watchdog();
+    let name = Name::new("behind");
+    let (queue, mut producer) = new_queue(&name);
+    let [mut busy, mut one] =
+        [1, 200].map(|prefetch| queue.subscribe(&workers().keyed().prefetch(prefetch)).unwrap());
+    send_of(&mut producer, b"a");
+    assert_eq!(next(&mut busy).sequence(), 0);
+    for _ in 0..100 {
+        send_of(&mut producer, b"a");
+    }
+    send_of(&mut producer, b"b");
+    let message = one.try_receive().unwrap().message().expect("it waits for nobody");
+    assert_eq!(message.sequence(), 101);
+}
+
 /// The heir of a poison message has another one in hand when the first one has become a letter.
 #[test]
 fn a_dead_letter_holds_nobody_while_its_member_is_busy() {

@@ -242,7 +242,14 @@ impl SharedReader {
         {
             return Ok(read.map(Some));
         }
-        match self.look_at_head(buffer)? {
+        let read = loop {
+            let read = self.look_at_head(buffer)?;
+            // Where all that was taken waits for its keys, what is behind it may not.
+            if !matches!(read, Read::Empty) || self.reached != Reached::NotHead {
+                break read;
+            }
+        };
+        match read {
             // Nothing better to do.
             nothing @ (Read::Empty | Read::Closed { .. }) => {
                 let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed { .. }));
