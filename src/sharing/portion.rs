@@ -76,7 +76,8 @@ impl Portion {
         self.extent = extent;
         self.state.store(state.word(), Ordering::Relaxed);
         self.set_lent(0);
-        self.waiting.store(self.share.waiting().load(Ordering::Relaxed), Ordering::Relaxed);
+        // Whoever had the entry before may be late to say there which of its messages wait.
+        self.waiting.store(0, Ordering::Relaxed);
         let retries = self.retries.get_mut().unwrap_or_else(PoisonError::into_inner);
         retries.clear();
         self.blockers.clear();
@@ -97,6 +98,9 @@ impl Portion {
         Ok(inherited.map(|(extent, state)| {
             let mut portion = Self::allotted(ring, sight.index);
             portion.fill(ring, extent, state, keyed);
+            portion
+                .waiting
+                .store(portion.share.waiting().load(Ordering::Relaxed), Ordering::Relaxed);
             portion
         }))
     }
@@ -407,4 +411,31 @@ pub(super) const fn bit(number: u32) -> u32 {
 /// The numbers of the set bits, from the lowest.
 pub(super) fn bits(word: u32) -> impl Iterator<Item = u32> {
     (0..32).filter(move |number| word & (1 << number) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{Geometry, Tables};
+    use crate::region::Region;
+
+    #[test]
+    fn what_waits_of_what_a_share_was_before_does_not_count_for_what_is_new() {
+        let geometry = Geometry::tiny(1024, Tables { members: 4, subscriptions: 2, shares: 12 });
+        let mut memory = [Geometry::header_size(), geometry.control_size(), 1024]
+            .map(|size| vec![0_u64; size / 8]);
+        let [header, control, frames] = memory.each_mut().map(|words| {
+            // SAFETY: the test keeps the memory, and leaves its vectors as long as they are.
+            unsafe { Region::new(words.as_mut_ptr().cast(), words.len() * 8) }
+        });
+        let ring = Ring::new(header, control, frames, geometry);
+        let owner = ring.member_indexes().next().unwrap();
+        let index = ring.allot(owner, ring.subscription_indexes().next().unwrap()).unwrap();
+        let mut portion = Portion::allotted(&ring, index);
+        // It was stopped for long, and has lost the share to whoever is done with it by now.
+        ring.share(index).waiting().store(0b01, Ordering::Relaxed);
+        let extent = Extent { count: 2, end: 32, ..Extent::default() };
+        portion.fill(&ring, extent, State::of_word(0b11), false);
+        assert_eq!((portion.waiting(), portion.in_work()), (0, 0b11));
+    }
 }
