@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -241,6 +242,31 @@ fn who_is_busy_looks_between_two_tasks_for_what_others_left() {
         }
         assert_eq!(had, due, "{others}");
         peer.into_iter().for_each(Peer::kill);
+    }
+}
+
+/// Those of one member that hangs lie between those of another.
+#[test]
+fn of_many_shares_each_passes_on_when_its_lease_is_over() {
+    const EACH: u64 = 12;
+    let _watchdog = watchdog();
+    let name = Name::new("many");
+    let (queue, mut producer) = new_queue(&name);
+    let options = workers().ack_within(LEASE).prefetch(100);
+    let mut hanging = [(), ()].map(|()| queue.subscribe(&options).unwrap());
+    for _ in 0..EACH {
+        for member in &mut hanging {
+            producer.send(b"work").unwrap();
+            // Either may have the other's, if the machine was busy with something else.
+            let _ = next(member);
+        }
+    }
+    let mut heir = queue.subscribe(&options).unwrap();
+    let mut settled = BTreeSet::new();
+    while settled.len() < 2 * usize::try_from(EACH).unwrap() {
+        let message = next(&mut heir);
+        assert_eq!(message.ack().unwrap(), Acked::Done);
+        assert!(settled.insert(message.sequence()));
     }
 }
 

@@ -571,6 +571,7 @@ impl Work {
     /// Looks at the shares of others. Those that this member left have been as they are since then.
     pub(super) fn see_others(&mut self, now: Instant) {
         self.seen.extend(self.desk.take_opened());
+        self.seen.sort_by_key(|seen| seen.index.get());
         self.seen = self.sights(now);
         self.seen_at = Some(now);
     }
@@ -603,8 +604,15 @@ impl Work {
         let found =
             ring.used_shares().filter_map(|index| Sight::of(ring, index, subscription, now));
         let of_others = found.filter(|sight| sight.state.owner() != Some(*own));
-        let known = |sight: Sight| self.seen.iter().find(|seen| seen.is_same(&sight)).copied();
-        of_others.map(|sight| known(sight).unwrap_or(sight)).collect()
+        // Both are in the order of the table.
+        let mut seen = &self.seen[..];
+        let known = |sight: Sight| {
+            let before = seen.iter().take_while(|seen| seen.index.get() < sight.index.get());
+            seen = &seen[before.count()..];
+            let of_it = seen.iter().take_while(|seen| seen.index == sight.index);
+            { of_it }.find(|seen| seen.is_same(&sight)).copied().unwrap_or(sight)
+        };
+        of_others.map(known).collect()
     }
 
     /// When a share of another member's can be taken over, if nothing happens to it before.
