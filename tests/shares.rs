@@ -181,6 +181,29 @@ fn what_is_refused_again_and_again_keeps_nothing_else_waiting() {
 }
 
 #[test]
+fn what_is_refused_again_and_again_keeps_nothing_of_its_own_share_waiting() {
+    let _watchdog = watchdog();
+    let name = Name::new("share-mates");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(4)).unwrap();
+    for _ in 0..4 {
+        producer.send(b"work").unwrap();
+    }
+    for sequence in 0..4 {
+        assert_eq!(next(&mut one).sequence(), sequence);
+    }
+    for sequence in 0..4 {
+        assert_eq!(one.nack(sequence).unwrap(), Nacked::Retry(Duration::ZERO));
+    }
+    let had = [(); 12].map(|()| {
+        let message = next(&mut one);
+        assert_eq!(message.nack().unwrap(), Nacked::Retry(Duration::ZERO));
+        message.sequence()
+    });
+    assert_eq!(had, [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
+}
+
+#[test]
 fn what_is_refused_comes_again_before_many_others_do() {
     let _watchdog = watchdog();
     let name = Name::new("soon");

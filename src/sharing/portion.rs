@@ -268,6 +268,18 @@ impl Portion {
         (at > Instant::now()).then_some(at)
     }
 
+    /// Some of the messages: those that do not wait, and then those that do, the one first whose time came
+    /// first. In the order of the stream one that is refused each time would keep all behind it waiting.
+    pub(super) fn in_order_of_waiting(&self, messages: u32) -> Vec<u32> {
+        let mut numbers: Vec<_> = bits(messages).collect();
+        if messages & self.waiting() != 0 {
+            let retries = self.retries();
+            let time_of = |number| retries.iter().find(|(other, _)| *other == number);
+            numbers.sort_by_key(|&number| time_of(number).map(|&(_, at)| at));
+        }
+        numbers
+    }
+
     pub(super) fn retries(&self) -> Vec<(u32, Instant)> {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

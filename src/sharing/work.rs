@@ -414,7 +414,7 @@ impl Work {
             let _shown = self.hold();
             portion.state().unsettled() & !portion.lent()
         };
-        for number in bits(candidates) {
+        for number in portion.in_order_of_waiting(candidates) {
             if portion.is_lost() {
                 break;
             }
