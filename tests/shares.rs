@@ -563,7 +563,10 @@ fn who_is_stopped_while_it_is_given_a_message_does_not_have_it_when_others_had_i
                 assert!(slow.step());
             }
         }
-        (0..stop * STEPS).for_each(|_| assert!(slow.step()));
+        if !(0..stop * STEPS).all(|_| slow.step()) {
+            // Not as many instructions as without optimisation.
+            break;
+        }
         let mut heir = queue.subscribe(&lessees()).unwrap();
         let message = next(&mut heir);
         let delivery = message.delivery();
