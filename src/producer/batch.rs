@@ -87,7 +87,39 @@ impl<'a> SendBatch<'a> {
     /// ```
     #[inline]
     pub fn push_keyed(&mut self, key: &[u8], payload: &[u8]) -> Result<(), Error> {
-        let extensions = Extensions { key: Some(key_hash(key)), ..Extensions::NONE };
+        self.push_with_key_hash(key_hash(key), payload)
+    }
+
+    /// Adds a message that has a key of this [hash](crate::key_hash): one that was received with it, say,
+    /// and is passed on.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-push-hash");
+    /// # let _ = Queue::force_remove("doc-push-hash-on");
+    /// # let (queue, on) = ("doc-push-hash", "doc-push-hash-on");
+    /// # let queue = Queue::create(queue, &QueueOptions::new())?;
+    /// # let on = Queue::create(on, &QueueOptions::new())?;
+    /// queue.producer()?.message().key(b"customer 7").send(b"an order")?;
+    /// let (mut observer, mut producer) = (queue.observe(Start::Oldest)?, on.producer()?);
+    /// let mut batch = producer.batch();
+    /// while let Some(message) = observer.try_receive()?.message() {
+    ///     match message.key_hash() {
+    ///         Some(hash) => batch.push_with_key_hash(hash, message.payload())?,
+    ///         None => batch.push(message.payload())?,
+    ///     }
+    /// }
+    /// assert_eq!(batch.commit()?, 0..1);
+    /// # Queue::force_remove("doc-push-hash")?;
+    /// # Queue::force_remove("doc-push-hash-on")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn push_with_key_hash(&mut self, hash: u64, payload: &[u8]) -> Result<(), Error> {
+        let extensions = Extensions { key: Some(hash), ..Extensions::NONE };
         if self.push_now(extensions, payload) {
             Ok(())
         } else {
