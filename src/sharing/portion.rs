@@ -269,13 +269,16 @@ impl Portion {
     }
 
     /// Some of the messages: those that do not wait, and then those that do, the one first whose time came
-    /// first. In the order of the stream one that is refused each time would keep all behind it waiting.
+    /// first; of those of one time, as all of a share are that was passed on, the one that was delivered
+    /// least. In the order of the stream one that is refused each time would keep all behind it waiting.
     pub(super) fn in_order_of_waiting(&self, messages: u32) -> Vec<u32> {
         let mut numbers: Vec<_> = bits(messages).collect();
         if messages & self.waiting() != 0 {
             let retries = self.retries();
-            let time_of = |number| retries.iter().find(|(other, _)| *other == number);
-            numbers.sort_by_key(|&number| time_of(number).map(|&(_, at)| at));
+            numbers.sort_by_key(|&number| {
+                let (_, at) = *retries.iter().find(|(other, _)| *other == number)?;
+                Some((at, self.deliveries(number)))
+            });
         }
         numbers
     }
