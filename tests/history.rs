@@ -18,7 +18,6 @@ use std::time::{Duration, SystemTime};
 use ringway::{Archive, AtLimit, Error, Holder, Journal, Lag, Queue};
 use ringway::{QueueOptions, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_until};
-use support::program::{code, print, run, said};
 use support::{Directory, Name, Over, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
@@ -395,16 +394,8 @@ fn a_queue_whose_journal_cannot_be_completed_is_removed_by_force_only() {
     let Error::NotSaved { source, .. } = &error else { panic!("{error:?}") };
     assert!(matches!(**source, Error::File { .. }), "{source:?}");
     assert!(error.to_string().contains(&format!("ringway rm --force {}", &*name)), "{error}");
-    let refused = run(&["rm", &name]);
-    assert_eq!(code(&refused), 1, "{}", said(&refused));
     assert!(!queue.is_removed());
     Queue::force_remove(&name).unwrap();
-    assert!(queue.is_removed());
-    fs::remove_file(directory.file("log")).unwrap();
-    // What goes with its history need not be saved there.
-    let queue = create();
-    fs::write(directory.file("log"), "in the way").unwrap();
-    print(&["rm", "--history", "--yes", &name]);
     assert!(queue.is_removed());
     // What can be done later is done then.
     fs::remove_file(directory.file("log")).unwrap();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ringway::{AckMode, Archive, Error, Journal, Nacked, Queue, QueueOptions, Start, Subscribe};
 use support::history::files;
-use support::program::{print, run, said};
+use support::program::{code, print, run, said};
 use support::{Directory, Name, Peer, limit_files, play, say, watchdog};
 
 #[test]
@@ -89,6 +89,21 @@ fn a_history_is_removed_without_what_is_not_its_own() {
         assert!(path.exists(), "{} is gone", path.display());
     }
     assert!(!of("identity").exists() && !of("instance").exists());
+}
+
+#[test]
+fn what_goes_with_its_history_need_not_be_saved_there() {
+    let _alive = watchdog();
+    let name = Name::new("not-saved");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    queue.producer().unwrap().send(b"of no use").unwrap();
+    fs::write(directory.file("log"), "in the way").unwrap();
+    let refused = run(&["rm", &name]);
+    assert_eq!(code(&refused), 1, "{}", said(&refused));
+    assert!(!queue.is_removed());
+    print(&["rm", "--history", "--yes", &name]);
+    assert!(queue.is_removed());
 }
 
 #[test]
