@@ -335,3 +335,104 @@ fn a_damaged_old_file_is_in_the_way_of_nobody_who_begins_behind_it() {
     let refused = run(&[&dump[..], &["-3"]].concat());
     assert!(said(&refused).contains("00000000000000000000.log"), "{}", said(&refused));
 }
+
+/// A journal of three files, whose queue has a subscription at its beginning.
+fn journal_of_three(name: &Name, directory: &Directory) -> Queue {
+    let queue = Queue::create(name, &journalled(directory)).unwrap();
+    queue.declare(&Subscribe::new().named("workers").from(Start::Oldest)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..=2 * IN_FULL_FILE {
+        producer.send(&[7; 8192 - 3 * 8]).unwrap();
+    }
+    producer.flush().unwrap();
+    drop(producer);
+    assert_eq!(files(directory, "log").len(), 3);
+    queue
+}
+
+/// Takes away what is at a path, and brings it back.
+fn without(path: &Path, act: impl FnOnce()) {
+    let aside = path.with_extension("away");
+    fs::rename(path, &aside).unwrap();
+    act();
+    fs::rename(&aside, path).unwrap();
+}
+
+#[test]
+fn what_a_queue_has_in_files_and_is_not_there_is_passed_over_by_nobody() {
+    let _alive = watchdog();
+    let name = Name::new("absent");
+    let directory = Directory::in_memory(&name);
+    let queue = journal_of_three(&name, &directory);
+    let all = 2 * IN_FULL_FILE + 1;
+    let log = files(&directory, "log");
+    let (whole, of_log) = (directory.path().to_path_buf(), directory.file("log"));
+    let workers = Subscribe::new().named("workers");
+    let place = || queue.info().unwrap().subscription("workers").unwrap().head_sequence;
+    for path in [&whole, &of_log, &log[0]] {
+        without(path, || {
+            let is_told = |error: Error| matches!(error, Error::File { .. });
+            for start in [Start::Oldest, Start::Sequence(1), Start::Time(std::time::UNIX_EPOCH)] {
+                assert!(queue.observe(start).is_err_and(is_told), "{}", path.display());
+            }
+            let member = queue.subscribe(&workers);
+            assert!(
+                member.and_then(|mut member| member.try_receive().map(drop)).is_err_and(is_told)
+            );
+            assert_eq!(place(), 0);
+            let output = run(&["sub", &name, "--from", "oldest", "-e"]);
+            assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+            assert!(output.stdout.is_empty() && said(&output).contains("bring them back"));
+        });
+    }
+    // Also those behind which others are.
+    let mut observer = queue.observe(Start::Oldest).unwrap();
+    without(&log[1], || {
+        for sequence in 0..IN_FULL_FILE {
+            assert_eq!(observer.receive().unwrap().message().unwrap().sequence(), sequence);
+        }
+        assert!(matches!(observer.receive(), Err(Error::File { .. })));
+    });
+    for sequence in IN_FULL_FILE..all {
+        assert_eq!(observer.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+    let verify = ["log", "verify", directory.text()];
+    for path in [&of_log, &log[0], &log[1], &log[2]] {
+        without(path, || assert_eq!(run(&verify).status.code(), Some(4), "{}", path.display()));
+    }
+    print(&verify);
+    let mut member = queue.subscribe(&workers).unwrap();
+    for sequence in 0..all {
+        assert_eq!(member.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+}
+
+#[test]
+fn what_was_pruned_is_missed_also_by_a_queue_that_could_not_be_told() {
+    let _alive = watchdog();
+    let name = Name::new("pruned-elsewhere");
+    let directory = Directory::in_memory(&name);
+    let queue = journal_of_three(&name, &directory);
+    let elsewhere = Name::new("pruned-meanwhile");
+    let place = |name: &Name| Path::new("/dev/shm").join(format!("ringway.{}", &**name));
+    // As from a container that has another `/dev/shm`.
+    fs::rename(place(&name), place(&elsewhere)).unwrap();
+    let pruned = Archive::open(directory.path()).unwrap().force_prune(20 << 20, None).unwrap();
+    assert_eq!(pruned.removed.len(), 1);
+    fs::rename(place(&elsewhere), place(&name)).unwrap();
+    let mut observer = queue.observe(Start::Sequence(0)).unwrap();
+    let missed = observer.receive().unwrap();
+    assert!(
+        matches!(missed, ringway::Received::Missed { from: 0, to: IN_FULL_FILE }),
+        "{missed:?}"
+    );
+    assert_eq!(observer.receive().unwrap().message().unwrap().sequence(), IN_FULL_FILE);
+    let mut member = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    let missed = member.receive().unwrap();
+    assert!(
+        matches!(missed, ringway::Received::Missed { from: 0, to: IN_FULL_FILE }),
+        "{missed:?}"
+    );
+    drop((observer, member));
+    print(&["log", "verify", directory.text()]);
+}

@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::checkpoint::{faults_in, put_aside};
-use super::directory::{DirectoryLock, check_instance_in, journal_in, lock, owner};
+use super::directory::{
+    DirectoryLock, check_instance, check_instance_in, journal_in, lock, owner, pruned_until,
+};
 use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader, Torn};
 use super::removal::remove_all;
 use crate::error::Error;
 use crate::layout::{COUNT_MAX, time};
 use crate::ring::Place;
-use crate::segment::{Owner, Segment};
+use crate::segment::{Access, Owner, Segment};
 
 /// The journal of a history directory, as it lies on disk: to be read without the queue, checked,
 /// mended and shortened. The queue may be in use meanwhile, unless something is to be changed.
@@ -143,6 +147,8 @@ pub struct Verified {
     /// What is wrong first, and where. What lies behind that in its file cannot be told; the files after
     /// it were looked at too.
     pub damage: Option<Error>,
+    /// That files are not there which the queue has written, if that is there, and can be asked.
+    pub absent: Option<Error>,
     /// What is wrong with files that say how far named subscriptions have come.
     pub checkpoint_faults: Vec<Error>,
 }
@@ -168,7 +174,10 @@ impl Verified {
     /// ```
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.gaps.is_empty() && self.damage.is_none() && self.checkpoint_faults.is_empty()
+        self.gaps.is_empty()
+            && self.damage.is_none()
+            && self.absent.is_none()
+            && self.checkpoint_faults.is_empty()
     }
 }
 
@@ -434,6 +443,7 @@ impl Archive {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn verify(&self) -> Result<Verified, Error> {
+        let said = self.said_by_queue();
         let files = self.log.files()?;
         let size = files.iter().filter_map(|file| fs::metadata(&file.path).ok());
         let mut verified = Verified {
@@ -443,6 +453,8 @@ impl Archive {
         };
         let faults = self.count(&mut verified)?;
         verified.damage = faults.into_iter().next();
+        verified.absent =
+            said.filter(|said| self.lacks(said, &verified)).map(|_| self.log.absent());
         let faults = faults_in(&self.directory, &self.log)?;
         verified.checkpoint_faults = faults.into_iter().map(|(_, fault)| fault).collect();
         Ok(verified)
@@ -736,6 +748,28 @@ impl Archive {
         // Whoever it belongs to: this only refuses.
         let found = self.queue(Owner::Anybody)?;
         found.map_or(Ok(()), |_| Err(Error::HistoryInUse { queue, path }))
+    }
+
+    /// From which position on and up to which message the queue has the stream in files, if it is there
+    /// and can be asked.
+    fn said_by_queue(&self) -> Option<(u64, u64)> {
+        let owner = Owner::TrustedOr(fs::metadata(&self.directory).ok()?.uid());
+        let segment = Arc::new(self.queue(owner).ok()??);
+        check_instance(&segment).ok()?;
+        let mapping = segment.map(Access::Observe).ok()?;
+        let ring = mapping.ring();
+        let (from, next) = (ring.written_from(), ring.durable_sequence());
+        (from < ring.written()).then_some((from, next))
+    }
+
+    /// Whether the files that were looked at are not all that the queue says there are.
+    fn lacks(&self, &(from, next): &(u64, u64), verified: &Verified) -> bool {
+        let files = self.log.files().unwrap_or_default();
+        let ends_early = verified.damage.is_none() && verified.next_sequence < next;
+        let first = files.first().map_or(u64::MAX, |file| file.base);
+        // One that was removed meanwhile was said to be gone before.
+        let from = self.said_by_queue().map_or(from, |(from, _)| from);
+        ends_early || first > from.max(pruned_until(&self.log))
     }
 
     /// The queue, if it is there and has this history.

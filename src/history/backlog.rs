@@ -60,7 +60,7 @@ impl Backlog {
         loop {
             let written = self.ring.written();
             // One more than there may be: it tells where the next share begins.
-            let read = match self.reader.next(written) {
+            let read = match self.reader.next_of(&self.ring, written) {
                 // That is for whoever gets there to tell.
                 Err(_) if extent.count > 0 => LogRead::Gone,
                 read => read?,
@@ -88,7 +88,7 @@ impl Backlog {
                 }
                 _ if extent.count > 0 => return Ok(Stretch::InFiles(extent, keys)),
                 LogRead::Missed { .. } => {}
-                LogRead::End if place.position >= self.ring.granted_floor() => {
+                LogRead::End | LogRead::Gone if place.position >= self.ring.granted_floor() => {
                     return Ok(Stretch::Present(place));
                 }
                 // They have grown meanwhile.
@@ -114,7 +114,7 @@ impl Backlog {
         }
         loop {
             let written = self.ring.written();
-            match self.reader.next(written)? {
+            match self.reader.next_of(&self.ring, written)? {
                 LogRead::Message(_) if self.reader.place().sequence <= wanted => {}
                 LogRead::Message(span) => {
                     return Ok(Fetched::Message(self.reader.copy(span, buffer)));

@@ -3,6 +3,7 @@
 //! ```text
 //! identity         the name of the queues it belongs to, and an id that no other directory has
 //! instance         which one of them appends to it: the one that was made last
+//! pruned           up to where its journal was shortened by somebody who could not tell a queue
 //! log/             the journal
 //! spill/           what some consumers have not read yet
 //! dead-letters/    a file for each subscription
@@ -33,6 +34,7 @@ use crate::sys::{file, process};
 
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const INSTANCE: &str = "instance";
+pub(super) const PRUNED: &str = "pruned";
 /// How the names of files end that somebody died while making.
 pub(super) const ASIDE: &str = "new";
 const FIRST_LINE: &str = "ringway history 1";
@@ -177,6 +179,28 @@ fn write_instance(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, bytes, &mut OpenOptions::new(), |aside, path| fs::rename(aside, path))
 }
 
+/// The position below which a journal has no file any more, since somebody took them away who could not
+/// tell the queue: one that lives elsewhere.
+pub(super) fn pruned_until(log: &Log) -> u64 {
+    let text = log.directory.parent().and_then(|path| read_regular(&path.join(PRUNED)).ok());
+    let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.and_then(|text| text.trim_end().parse().ok()).unwrap_or(0)
+}
+
+/// Whether another queue has been made from what a log is in since its own was.
+pub(super) fn is_succeeded(log: &Log) -> bool {
+    let checked = |directory| check_instance_in(directory, &log.queue, &log.instance);
+    let checked = log.directory.parent().map(checked);
+    matches!(checked, Some(Err(Error::ForeignHistory { .. })))
+}
+
+/// Says that a journal is about to begin at a position, for a queue that cannot be told.
+pub(super) fn note_pruned(directory: &Path, queue: &str, position: u64) -> Result<(), Error> {
+    let path = directory.join(PRUNED);
+    let written = write_instance(&path, format!("{position}\n").as_bytes());
+    written.map_err(|error| Error::file(queue, "write", &path, error))
+}
+
 /// Makes a history directory the queue's, if it is nobody's yet. Returns its path from the root on.
 fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
     let path = prepare(directory, queue)?;
@@ -301,12 +325,12 @@ pub(super) fn name_aside(path: &Path) -> io::Result<PathBuf> {
 
 /// Where a queue's messages lie on disk; `None` if it has no history directory.
 pub(super) fn log_of(segment: &Segment) -> Option<Log> {
-    let Identity { keeping, first_position, first_sequence, .. } = *segment.identity();
+    let Identity { keeping, first_position, first_sequence, instance, .. } = *segment.identity();
     let (directory, id) = (segment.history()?, keeping.history_id);
     let capacity = segment.geometry().capacity();
     let log = journal_in(directory, segment.name(), id, capacity);
     let resumed_at = Place { position: first_position, sequence: first_sequence };
-    let log = Log { resumed_at, ..log };
+    let log = Log { resumed_at, instance, ..log };
     Some(match keeping.journal {
         Some(_) => log,
         None => Log { directory: directory.join("spill"), check: None, ..log },
@@ -317,7 +341,8 @@ pub(super) fn log_of(segment: &Segment) -> Option<Log> {
 pub(super) fn journal_in(directory: &Path, queue: &str, id: [u8; 16], capacity: u64) -> Log {
     let directory = directory.join("log");
     let check = Some(Check::new(&id));
-    Log { directory, queue: queue.into(), id, capacity, check, resumed_at: Place::default() }
+    let (resumed_at, instance) = (Place::default(), [0; 16]);
+    Log { directory, queue: queue.into(), id, capacity, check, resumed_at, instance }
 }
 
 /// Held by whoever appends to what is in a directory, or cuts it, or makes a queue that will.

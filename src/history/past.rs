@@ -89,7 +89,7 @@ impl Past {
     pub(crate) fn read(&mut self, ring: &Ring) -> Result<PastRead, Error> {
         loop {
             let end = self.end(ring);
-            match self.reader.next(end)? {
+            match self.reader.next_of(ring, end)? {
                 LogRead::Message(span) => return Ok(PastRead::Message(span)),
                 LogRead::Missed { from, to } => return Ok(PastRead::Missed { from, to }),
                 // Also if somebody has taken the file away that had it too.
@@ -134,14 +134,17 @@ impl Past {
         if target >= oldest.sequence {
             return Ok(());
         }
-        let Some(first) = self.reader.go_to_file(|header| header.begin.sequence <= target)? else {
-            return Ok(());
-        };
+        let written = ring.written();
+        let first = self.reader.go_to_file(|header| header.begin.sequence <= target)?;
+        if first.is_none_or(|first| first.sequence > target) {
+            self.reader.check_first(first, ring, written)?;
+        }
+        let Some(first) = first else { return Ok(()) };
         if first.position >= oldest.position {
             return Ok(());
         }
         while self.place().sequence < target {
-            match self.reader.next(ring.written())? {
+            match self.reader.next_of(ring, ring.written())? {
                 LogRead::Message(_) | LogRead::Missed { .. } => {}
                 LogRead::End | LogRead::Gone => return Ok(()),
             }
@@ -157,9 +160,17 @@ impl Past {
     fn sequence_since(&mut self, time: SystemTime, ring: &Ring) -> Result<u64, Error> {
         const ATTEMPTS_MAX: u32 = 100;
         let time = time::since_1970(time);
-        if self.reader.go_to_file(|header| header.time <= time)?.is_some() {
+        let (written, mut is_before) = (ring.written(), false);
+        let first = self.reader.go_to_file(|header| {
+            is_before = header.time <= time;
+            is_before
+        })?;
+        if !is_before {
+            self.reader.check_first(first, ring, written)?;
+        }
+        if first.is_some() {
             loop {
-                match self.reader.next(ring.written())? {
+                match self.reader.next_of(ring, ring.written())? {
                     LogRead::Message(span) => {
                         if self.reader.time(span).is_some_and(|found| found >= time) {
                             return Ok(self.place().sequence - 1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::archive::Archive;
 use super::checkpoint::{self, Checkpoints};
-use super::directory::{check_instance, sync_directory};
+use super::directory::{check_instance, note_pruned, sync_directory};
 use super::log::LogFile;
 use crate::error::Error;
 use crate::ring::Place;
@@ -177,14 +177,20 @@ impl Archive {
                 break;
             }
             let is_kept = !pruned.kept.is_empty() || !is_forced && readers.need(end);
-            if !is_kept {
-                readers.tell_beginning(end.position);
-            }
+            // One that lives elsewhere is not told by its header.
+            let told = if is_kept || readers.tell_beginning(end.position) {
+                Ok(())
+            } else {
+                note_pruned(&self.directory, &self.log.queue, end.position)
+            };
+            let remove = || {
+                let removed = fs::remove_file(&file.path);
+                removed.map_err(|error| self.log.failed("remove", &file.path, error))
+            };
             if is_kept {
                 pruned.kept.push(file.path);
                 pruned.kept_size += size;
-            } else if let Err(error) = fs::remove_file(&file.path) {
-                let error = self.log.failed("remove", &file.path, error);
+            } else if let Err(error) = told.and_then(|()| remove()) {
                 if pruned.removed.is_empty() {
                     return Err(error);
                 }
@@ -328,13 +334,14 @@ impl Readers {
     }
 
     /// Tells the queue, if it is there, where its files are about to begin. Nobody else does meanwhile:
-    /// whoever appends has the directory locked.
-    fn tell_beginning(&self, position: u64) {
-        let Some((mapping, _)) = &self.queue else { return };
+    /// whoever appends has the directory locked. `false` if it is not there, or cannot be asked.
+    fn tell_beginning(&self, position: u64) -> bool {
+        let Some((mapping, _)) = &self.queue else { return false };
         let ring = mapping.ring();
         if (ring.written_from()..=ring.written()).contains(&position) {
             ring.set_written_from(position);
         }
+        true
     }
 
     /// Whether nobody needs anything, nor may before long.

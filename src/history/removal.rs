@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint;
 use super::dead_letters::DeadLetterFile;
-use super::directory::{ASIDE, IDENTITY, INSTANCE, sync_directory};
+use super::directory::{ASIDE, IDENTITY, INSTANCE, PRUNED, sync_directory};
 use crate::error::Error;
 use crate::sys::file;
 
@@ -44,7 +44,8 @@ pub(super) fn remove_all(directory: &Path, queue: &str) -> Result<Vec<PathBuf>, 
     let is_left = |name: &str| {
         let kind =
             stem_of_aside(name).map(|stem| stem.split_once('.').map_or(stem, |(kind, _)| kind));
-        name == INSTANCE || kind.is_some_and(|kind| kind == IDENTITY || kind == INSTANCE)
+        [INSTANCE, PRUNED].contains(&name)
+            || kind.is_some_and(|kind| [IDENTITY, INSTANCE, PRUNED].contains(&kind))
     };
     for name in names_in(directory, directory, queue)?.into_iter().filter(|name| is_left(name)) {
         let path = directory.join(name);

@@ -46,7 +46,9 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
         None => "none".into(),
         Some(range) => format!("{}: {range}", verified.messages),
     };
-    let gaps: Vec<_> = verified.gaps.iter().map(|gap| output::range(gap.start, gap.end)).collect();
+    let gaps = verified.gaps.iter().map(|gap| output::range(gap.start, gap.end));
+    let absent = verified.absent.iter().map(|error| damage_of(error).2);
+    let gaps: Vec<_> = gaps.chain(absent).collect();
     let or_none = |text: String| if text.is_empty() { "none".into() } else { text };
     let torn = match verified.torn_size {
         0 => String::new(),
@@ -92,6 +94,7 @@ fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
         "first_sequence": verified.first_sequence,
         "next_sequence": verified.next_sequence,
         "missing": verified.gaps.iter().map(|gap| range(gap.start, gap.end)).collect::<Value>(),
+        "absent": verified.absent.as_ref().map(damage_as_json),
         "torn_size_bytes": verified.torn_size,
         "damage": verified.damage.as_ref().map(damage_as_json),
         "checkpoint_faults": verified.checkpoint_faults.iter().map(damage_as_json).collect::<Value>(),
@@ -110,7 +113,7 @@ fn damage_of(damage: &Error) -> (&Path, u64, String) {
         Error::LogDamaged { path, offset, what, .. } => (path, *offset, what.to_string()),
         Error::ForeignHistory { path, theirs, .. } => (path, 0, format!("it belongs to {theirs}")),
         Error::File { path, doing, source, .. } => {
-            (path, 0, format!("cannot {doing} it: {source}"))
+            (path, 0, format!("cannot {doing} {}: {source}", path.display()))
         }
         other => (Path::new(""), 0, other.to_string()),
     }

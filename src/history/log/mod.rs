@@ -20,6 +20,7 @@
 //! which the file is known to have been synced, and the CRC-32C of that, renewed now and then. All
 //! numbers are little-endian.
 
+mod kept;
 mod read;
 mod recover;
 mod write;
@@ -68,6 +69,8 @@ pub(crate) struct Log {
     pub(crate) check: Option<Check>,
     /// Where the queue began when it was made, or made anew. What is before that ends earlier.
     pub(crate) resumed_at: Place,
+    /// Of the queue that reads it. Zeros where nobody does who appends.
+    pub(crate) instance: [u8; 16],
 }
 
 /// One file of a log, by its name.

@@ -30,7 +30,7 @@ pub(crate) enum LogRead {
 /// Reads a log from a frame boundary on.
 #[derive(Debug)]
 pub(crate) struct LogReader {
-    log: Log,
+    pub(super) log: Log,
     place: Place,
     /// The file that has the place, if it is open.
     file: Option<Open>,
@@ -141,7 +141,7 @@ impl LogReader {
     /// is; nothing if there is none. What is wrong with a later file is for whoever reads that far.
     pub(crate) fn go_to_file(
         &mut self,
-        is_wanted: impl Fn(&FileHeader) -> bool,
+        mut is_wanted: impl FnMut(&FileHeader) -> bool,
     ) -> Result<Option<Place>, Error> {
         let mut first = Ok(None);
         for (behind, file) in self.log.files()?.iter().rev().enumerate() {
