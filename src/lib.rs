@@ -135,7 +135,7 @@ pub use self::{
     error::Error,
     history::{
         Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, DeadLetter, DeadLetters, Journal,
-        JournalThread, Journaler, LogCut, Pruned, Reason, Repaired, Unread, Verified,
+        JournalThread, Journaler, LogCut, PlannedCut, Pruned, Reason, Repaired, Unread, Verified,
     },
     info::{ConsumerInfo, Info, ProducerInfo, SubscriptionInfo},
     interrupter::Interrupter,

@@ -211,6 +211,7 @@ fn damage_is_found_and_mended_only_when_somebody_says_so() {
     assert_eq!(code(&unattended), 2);
     for words in [
         &format!("{} from byte {offset} on", file.display()),
+        "59 messages that are whole among them",
         "40 messages are left, 0 to 39",
         "--yes",
     ] {

@@ -4,7 +4,7 @@ mod support;
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -435,4 +435,79 @@ fn what_was_pruned_is_missed_also_by_a_queue_that_could_not_be_told() {
     );
     drop((observer, member));
     print(&["log", "verify", directory.text()]);
+}
+
+/// A journal of these numbers, and its one file, in which a message is damaged: flipped bits of its
+/// payload, or of where the next one begins, too.
+fn journal_with_damage(name: &Name, directory: &Directory, at: u64, whole_frame: bool) -> Queue {
+    let queue = Queue::create(name, &journalled(directory)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for number in 0..5000_u64 {
+        producer.send(&number.to_le_bytes()).unwrap();
+    }
+    producer.flush().unwrap();
+    let file = files(directory, "log").remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let frame = find(&bytes, at);
+    let damaged = if whole_frame { frame - 24..frame + 8 } else { frame..frame + 1 };
+    bytes[damaged].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(&file, bytes).unwrap();
+    queue
+}
+
+/// Where a number stands in a file.
+fn find(bytes: &[u8], number: u64) -> usize {
+    bytes.windows(8).position(|found| found == number.to_le_bytes()).unwrap()
+}
+
+#[test]
+fn what_is_damaged_is_in_the_way_of_nobody_who_begins_behind_it() {
+    let _alive = watchdog();
+    for whole_frame in [false, true] {
+        let (name, into) = (Name::new("behind"), Name::new("behind-into"));
+        let directory = Directory::new(&name);
+        let queue = journal_with_damage(&name, &directory, 1000, whole_frame);
+        let archive = Archive::open(directory.path()).unwrap();
+        let first_of = |from| archive.messages(from).unwrap().next().unwrap();
+        let third = first_of(1003).unwrap();
+        assert_eq!((first_of(1001).unwrap().sequence, third.sequence), (1001, 1003));
+        assert!(matches!(first_of(1000), Err(Error::LogDamaged { .. })));
+        assert_eq!(archive.messages(1001).unwrap().map(Result::unwrap).count(), 3999);
+        let since = archive.messages_since(third.time).unwrap().next().unwrap();
+        // Clocks may tell the same time for what is damaged.
+        assert!(since.is_err() || since.is_ok_and(|found| found.time == third.time));
+        assert_eq!(archive.next_sequence().unwrap(), 5000);
+        let dump = ["log", "dump", directory.text(), "--from"];
+        for from in ["-5", "4995"] {
+            let dumped = print(&[&dump[..], &[from, "--json"]].concat());
+            assert_eq!(dumped.lines().count(), 5, "{from}");
+        }
+        let target = Queue::create(&into, &QueueOptions::new()).unwrap();
+        print(&["replay", directory.text(), "--into", &into, "--from", "1001"]);
+        assert_eq!(target.info().unwrap().next_sequence, 3999);
+        for start in [Start::Sequence(1001), Start::Last(3999)] {
+            let mut observer = queue.observe(start).unwrap();
+            let named = Subscribe::new().named("behind").from(start);
+            let mut member = queue.subscribe(&named).unwrap();
+            for sequence in 1001..5000 {
+                assert_eq!(observer.receive().unwrap().message().unwrap().sequence(), sequence);
+                assert_eq!(member.receive().unwrap().message().unwrap().sequence(), sequence);
+            }
+            drop(member);
+            queue.unsubscribe("behind").unwrap();
+        }
+        // Who needs it is told.
+        for start in [Start::Sequence(1000), Start::Sequence(999), Start::Oldest] {
+            let begun = queue.observe(start).and_then(|mut observer| {
+                (0..=1000).try_for_each(|_| observer.try_receive().map(drop))
+            });
+            assert!(matches!(begun, Err(Error::LogDamaged { .. })), "{start:?}: {begun:?}");
+        }
+        let cut = archive.planned_cuts().unwrap().remove(0);
+        assert_eq!(
+            (cut.messages, cut.offset + cut.size),
+            (3999, fs::metadata(&cut.path).unwrap().len())
+        );
+        assert!(archive.verify().unwrap().damage.is_some());
+    }
 }

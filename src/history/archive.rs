@@ -363,7 +363,7 @@ impl Archive {
     pub fn messages(&self, from: u64) -> Result<ArchivedMessages, Error> {
         let mut walk = Walk::new(self)?;
         walk.reader.go_to_file(|header| header.begin.sequence <= from)?;
-        Ok(ArchivedMessages { walk, from, since: None, is_over: false })
+        Ok(ArchivedMessages { walk, from, since: None, damage: None, is_over: false })
     }
 
     /// The messages from the first one on that was sent at a time or after it, by the clock of whoever
@@ -391,7 +391,7 @@ impl Archive {
         let mut walk = Walk::new(self)?;
         // What was sent since lies in the last file that was begun before, or behind that.
         walk.reader.go_to_file(|header| time::moment(header.time) <= time)?;
-        Ok(ArchivedMessages { walk, from: 0, since: Some(time), is_over: false })
+        Ok(ArchivedMessages { walk, from: 0, since: Some(time), damage: None, is_over: false })
     }
 
     /// The sequence that comes next: one more than that of the last message. The last file alone is
@@ -416,8 +416,13 @@ impl Archive {
     pub fn next_sequence(&self) -> Result<u64, Error> {
         let mut walk = Walk::new(self)?;
         walk.reader.go_to_file(|_| true)?;
-        while !matches!(walk.next()?, LogRead::End | LogRead::Gone) {}
-        Ok(walk.reader.place().sequence)
+        loop {
+            match walk.next() {
+                Ok(LogRead::Message(_) | LogRead::Missed { .. }) => {}
+                Ok(LogRead::End | LogRead::Gone) => return Ok(walk.reader.place().sequence),
+                Err(error) => walk.resume(u64::MAX, error)?,
+            }
+        }
     }
 
     /// Reads everything, and tells what is there.
@@ -616,7 +621,7 @@ impl Archive {
     }
 
     /// The places that are not as they should be, one of each file that has any: a file, and the byte.
-    fn faults(&self) -> Result<Vec<(PathBuf, u64)>, Error> {
+    pub(super) fn faults(&self) -> Result<Vec<(PathBuf, u64)>, Error> {
         let mut verified = Verified::default();
         let faults = self.count(&mut verified)?;
         let begun = self.just_begun()?;
@@ -814,6 +819,8 @@ pub struct ArchivedMessages {
     from: u64,
     /// The time that messages are passed over before.
     since: Option<SystemTime>,
+    /// What was passed over just before what comes next.
+    damage: Option<Error>,
     is_over: bool,
 }
 
@@ -828,7 +835,13 @@ impl Iterator for ArchivedMessages {
                     let sequence = reader.place().sequence - 1;
                     let time = time::moment(reader.time(span).unwrap_or(0));
                     if sequence < self.from || self.since.is_some_and(|since| time < since) {
+                        self.damage = None;
                         continue;
+                    }
+                    if let Some(damage) = self.damage.take().filter(|_| self.since.is_some()) {
+                        // What is damaged may have been sent since, too.
+                        self.is_over = true;
+                        return Some(Err(damage));
                     }
                     // Clocks may go back afterwards.
                     self.since = None;
@@ -841,9 +854,15 @@ impl Iterator for ArchivedMessages {
                 }
                 Ok(LogRead::Missed { .. }) => {}
                 Ok(LogRead::End | LogRead::Gone) => self.is_over = true,
+                // What is damaged before the first one that is wanted is in nobody's way.
                 Err(error) => {
-                    self.is_over = true;
-                    return Some(Err(error));
+                    let max = if self.since.is_some() { u64::MAX } else { self.from };
+                    let damage = self.since.map(|_| error.clone());
+                    if let Err(error) = self.walk.resume(max, error) {
+                        self.is_over = true;
+                        return Some(Err(error));
+                    }
+                    self.damage = damage;
                 }
             }
         }
@@ -894,9 +913,21 @@ impl Walk {
         }
     }
 
+    /// Goes on behind what an error says is damaged, if a whole message comes in that file that is
+    /// wanted, or one before it.
+    fn resume(&mut self, sequence_max: u64, error: Error) -> Result<(), Error> {
+        let is_damage = matches!(error, Error::LogDamaged { .. });
+        if is_damage && self.reader.resume(sequence_max)? { Ok(()) } else { Err(error) }
+    }
+
+    /// Whether what comes next is in the last file, as far as it is known: only there somebody appends.
+    fn is_in_last(&self) -> bool {
+        self.reader.opened().is_none_or(|(.., limit, _)| limit >= self.end)
+    }
+
     fn next(&mut self) -> Result<LogRead, Error> {
         let error = match self.reader.next(self.end) {
-            Err(error) if !self.is_judged => error,
+            Err(error) if !self.is_judged && self.is_in_last() => error,
             read => return read,
         };
         self.is_judged = true;

@@ -18,6 +18,7 @@ mod journal;
 mod log;
 mod making;
 mod past;
+mod planning;
 mod pruning;
 mod removal;
 
@@ -27,6 +28,7 @@ pub use self::archive::{
 pub use self::dead_letters::{DeadLetter, DeadLetters, Reason};
 pub use self::journal::{Journal, JournalThread, Journaler};
 pub use self::log::LogCut;
+pub use self::planning::PlannedCut;
 pub use self::pruning::{Pruned, Unread};
 
 pub(crate) use self::backlog::{Backlog, Fetched, Stretch};

@@ -144,9 +144,12 @@ impl Past {
             return Ok(());
         }
         while self.place().sequence < target {
-            match self.reader.next_of(ring, ring.written())? {
-                LogRead::Message(_) | LogRead::Missed { .. } => {}
-                LogRead::End | LogRead::Gone => return Ok(()),
+            match self.reader.next_of(ring, ring.written()) {
+                Ok(LogRead::Message(_) | LogRead::Missed { .. }) => {}
+                Ok(LogRead::End | LogRead::Gone) => return Ok(()),
+                // Nobody wants what is damaged.
+                Err(Error::LogDamaged { .. }) if self.reader.resume(target)? => {}
+                Err(error) => return Err(error),
             }
         }
         self.is_entered = true;

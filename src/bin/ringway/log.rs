@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ringway::{Archive, Error, Repaired, Unread, Verified};
+use ringway::{Archive, Error, PlannedCut, Repaired, Unread, Verified};
 use serde_json::{Value, json};
 
 use crate::args::{Dump, Format, LogAction, Prune, Repair, RmLog, Verify};
@@ -150,10 +150,10 @@ fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
 fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
     let archive = open(&repair.directory)?;
     let verified = archive.verify()?;
-    let plan = archive.repair_plan()?;
+    let plan = archive.planned_cuts()?;
     if !plan.is_empty() {
         archive.check_unused()?;
-        let lines: Vec<_> = plan.iter().map(|path| cut_text(path, &verified)).collect();
+        let lines: Vec<_> = plan.iter().map(|cut| cut_text(cut, &verified)).collect();
         let left = match messages_of(&verified) {
             None => "no message is left".into(),
             Some(range) => format!("{} messages are left, {range}", verified.messages),
@@ -179,8 +179,13 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
 }
 
 /// What would be cut off of a file of the plan.
-fn cut_text(path: &Path, verified: &Verified) -> String {
-    let file = path.display();
+fn cut_text(cut: &PlannedCut, verified: &Verified) -> String {
+    let PlannedCut { path, offset, size, messages, .. } = cut;
+    let (file, size) = (path.display(), bytes(*size));
+    let whole = match messages {
+        0 => String::new(),
+        _ => format!(", {} that are whole among them", output::count(*messages, "message")),
+    };
     let mut of_checkpoints = verified.checkpoint_faults.iter().map(damage_of);
     if let Some((.., what)) = of_checkpoints.find(|(damaged, ..)| *damaged == path) {
         let name = path.file_stem().unwrap_or_default().display();
@@ -190,10 +195,12 @@ fn cut_text(path: &Path, verified: &Verified) -> String {
     }
     let mut damage = verified.damage.iter().map(damage_of);
     match damage.find(|(damaged, ..)| *damaged == path) {
-        Some((_, 0, what)) => format!("  {file}, all of it: {what}"),
-        Some((_, offset, what)) => format!("  {file} from byte {offset} on: {what}"),
+        Some((_, 0, what)) => format!("  {file}, all of it, {size}: {what}"),
+        Some((_, offset, what)) => {
+            format!("  {file} from byte {offset} on, {size}{whole}: {what}")
+        }
         None if verified.damage.is_some() => {
-            format!("  {file} from where it is damaged or torn on")
+            format!("  {file} from byte {offset} on, {size}{whole}: it is damaged or torn there")
         }
         None if fs::metadata(path).is_ok_and(|facts| facts.len() == verified.torn_size) => {
             format!("  {file}, all of it: a file that was just begun")

@@ -20,6 +20,7 @@
 //! which the file is known to have been synced, and the CRC-32C of that, renewed now and then. All
 //! numbers are little-endian.
 
+mod behind;
 mod kept;
 mod read;
 mod recover;

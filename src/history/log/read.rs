@@ -117,6 +117,13 @@ impl LogReader {
         }
     }
 
+    /// The file that has the place, if it is open: its path, the position of its first byte, where it
+    /// ends at the latest, and the capacity of the ring that its frames were in.
+    pub(crate) fn opened(&self) -> Option<(&File, &Path, u64, u64, u64)> {
+        let open = self.file.as_ref()?;
+        Some((&open.file, &open.path, open.base, open.limit.position, open.capacity))
+    }
+
     /// Lets go of the file, which may have been removed and takes space until then.
     pub(crate) fn close(&mut self) {
         (self.file, self.chunk_size) = (None, 0);

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::behind::Behind;
 use super::read::{bytes_of_mut, read_up_to};
 use super::{FileHeader, HEADER_SIZE, Log, LogFile, LogRead, LogReader};
 use crate::error::Error;
 use crate::history::making::open_or_make;
-use crate::ring::frame::{self, Frame};
 use crate::ring::{Place, Shape};
 use crate::sys::file;
 
@@ -67,10 +67,6 @@ pub(crate) struct Torn {
     pub(crate) size: u64,
 }
 
-/// How often each word behind the end may be looked at on average, as part of what may be a message
-/// and is none. Bytes of no meaning look like one once in hundreds of thousands of words.
-const CANDIDATES_SIZE_MAX: usize = 64;
-
 impl LogFile {
     /// What there is of it, if it was just being made, and that is why it could not be opened.
     pub(crate) fn just_begun(&self, error: &Error) -> Option<Torn> {
@@ -117,9 +113,10 @@ impl Log {
             let (place, fault) = self.follow(header.begin, end);
             if let Some(fault) = fault {
                 let offset = place.position - file.base + HEADER_SIZE;
-                let rest = self.read_rest(&open, file, offset, size)?;
+                let rest = self.read_rest(&open, &file.path, offset, size)?;
                 let lost = place.position >= header.synced && has_empty_sector(&rest, offset);
-                if !lost && self.has_message_after(&rest, header.capacity, place) {
+                // What cannot be looked at is taken for a message: then nothing is cut off.
+                if !lost && self.behind(&rest, header.capacity, place) != Behind::Nothing {
                     return Err(fault);
                 }
                 torn = Some(Torn { path: file.path.clone(), offset, size: size - offset });
@@ -169,43 +166,18 @@ impl Log {
 
     /// The bytes of a file from an offset to its end.
     #[allow(clippy::cast_possible_truncation, reason = "a file's size, and usize is 64 bits")]
-    fn read_rest(
+    pub(super) fn read_rest(
         &self,
         open: &File,
-        file: &LogFile,
+        path: &Path,
         offset: u64,
         size: u64,
     ) -> Result<Vec<u64>, Error> {
         let mut words = vec![0_u64; (size - offset).div_ceil(8) as usize];
         let bytes = &mut bytes_of_mut(&mut words)[..(size - offset) as usize];
         let read = read_up_to(open, bytes, offset);
-        read.map_err(|error| self.failed("read", &file.path, error))?;
+        read.map_err(|error| self.failed("read", path, error))?;
         Ok(words)
-    }
-
-    /// Whether a whole message of this log stands anywhere behind a boundary, where these words
-    /// begin. So many words that look like frames as only somebody's hand can make are taken for
-    /// one: then nothing is cut off.
-    #[allow(clippy::cast_possible_truncation, reason = "at most a message, and usize is 64 bits")]
-    fn has_message_after(&self, words: &[u64], capacity: u64, place: Place) -> bool {
-        let Some(check) = self.check else { return false };
-        let mut patience = CANDIDATES_SIZE_MAX * words.len();
-        (1..words.len()).any(|index| {
-            let position = place.position + 8 * index as u64;
-            let sequence = frame::sequence_after(words[index], place.sequence);
-            let found = Place { position, sequence };
-            let Ok(Frame::Message { end, .. }) =
-                frame::parse(words[index], found, capacity, u64::MAX)
-            else {
-                return false;
-            };
-            let size = ((end - position) / 8) as usize;
-            let shape = Shape::of_code(words[index]);
-            let Some(words) = words.get(index..index + size) else { return false };
-            let Some(left) = patience.checked_sub(size) else { return true };
-            patience = left;
-            check.is_right(shape, found, words)
-        })
     }
 
     /// Cuts off what is torn, and keeps it beside.
