@@ -831,7 +831,7 @@ fn each_wrong_use_has_its_exit_code() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
     fs::write(directory.file("identity"), "something else").unwrap();
-    for arguments in [&["log", "verify", history][..], &["log", "repair", history, "--yes"]] {
+    for arguments in [&["log", "verify", history][..], &["log", "dump", history]] {
         let output = run(arguments);
         assert_eq!(code(&output), 4, "{}", said(&output));
         assert!(said(&output).contains("identity"), "{}", said(&output));

@@ -511,3 +511,42 @@ fn what_is_damaged_is_in_the_way_of_nobody_who_begins_behind_it() {
         assert!(archive.verify().unwrap().damage.is_some());
     }
 }
+
+#[test]
+fn whose_a_history_is_that_has_lost_it_its_journal_says() {
+    let _alive = watchdog();
+    let name = Name::new("identity");
+    let directory = Directory::new(&name);
+    torn_journal(&name, &directory);
+    let identity = directory.file("identity");
+    let before = fs::read(&identity).unwrap();
+    fs::write(&identity, "something else").unwrap();
+    let refused = run(&["create", &name, "--history", directory.text(), "--journal", "written"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
+    assert!(said(&refused).contains("ringway log repair"), "{}", said(&refused));
+    let verified = run(&["log", "verify", directory.text()]);
+    assert_eq!(verified.status.code(), Some(4));
+    assert!(said(&verified).contains("ringway log repair"), "{}", said(&verified));
+    let unasked = run(&["log", "repair", directory.text()]);
+    assert_eq!(unasked.status.code(), Some(2), "{}", said(&unasked));
+    assert_eq!(fs::read(&identity).unwrap(), b"something else");
+    print(&["log", "repair", directory.text(), "--yes"]);
+    assert_eq!(fs::read(&identity).unwrap(), before);
+    // One that is gone, too; not as another queue's.
+    fs::remove_file(&identity).unwrap();
+    fs::remove_file(directory.file("instance")).unwrap();
+    let other = Name::new("identity-of-another");
+    let refused = Queue::create(&other, &journalled(&directory));
+    assert!(matches!(refused, Err(Error::ForeignHistory { .. })), "{refused:?}");
+    assert!(!identity.exists() && !directory.file("instance").exists());
+    Queue::create(&name, &journalled(&directory)).unwrap();
+    assert_eq!(fs::read(&identity).unwrap(), before);
+    // Not under a queue that is there, and not where nothing says it.
+    fs::write(&identity, "something else").unwrap();
+    let restored = Archive::restore(directory.path()).map(drop);
+    assert!(matches!(restored, Err(Error::HistoryInUse { .. })), "{restored:?}");
+    Queue::force_remove(&name).unwrap();
+    fs::remove_dir_all(directory.file("log")).unwrap();
+    let restored = Archive::restore(directory.path()).map(drop);
+    assert!(matches!(restored, Err(Error::LogDamaged { .. })), "{restored:?}");
+}

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::{self, Entry};
 use super::log::{End, Log, LogCut, Torn, hex};
 use super::making::make;
+use super::restoring::owner_by_log;
 use crate::error::Error;
 use crate::layout::{FIRST_SEQUENCE_MAX, HISTORY_PATH_SIZE, Identity};
 use crate::ring::{Check, Place};
@@ -210,9 +211,15 @@ fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
         move |source| Error::file(queue, doing, identity, source)
     };
     if !identity.try_exists().map_err(failed("find"))? {
-        let mut id = [0; 16];
-        process::random(&mut id).map_err(failed("make"))?;
-        let text = format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(&id));
+        let id = if let Some(owner) = owner_by_log(&path, queue)? {
+            // Somebody has lost it.
+            id_as_of(owner, &path, queue)?
+        } else {
+            let mut id = [0; 16];
+            process::random(&mut id).map_err(failed("make"))?;
+            id
+        };
+        let text = identity_text(queue, &id);
         // Of two who do this at once, one makes it, and both read it.
         let link = |aside: &Path, path: &Path| {
             File::open(aside)?.sync_all()?;
@@ -231,9 +238,17 @@ fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// What the file says that says whose a directory is.
+pub(super) fn identity_text(queue: &str, id: &[u8; 16]) -> String {
+    format!("{FIRST_LINE}\nqueue {queue}\nid {}\n", hex(id))
+}
+
 /// The id of a directory that belongs to the queue.
 fn id_of(path: &Path, queue: &str) -> Result<[u8; 16], Error> {
-    let (owner, id) = owner(path, queue)?;
+    id_as_of(owner(path, queue)?, path, queue)
+}
+
+fn id_as_of((owner, id): (String, [u8; 16]), path: &Path, queue: &str) -> Result<[u8; 16], Error> {
     if owner == queue {
         return Ok(id);
     }

@@ -21,6 +21,7 @@ mod past;
 mod planning;
 mod pruning;
 mod removal;
+mod restoring;
 
 pub use self::archive::{
     Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Repaired, Verified,

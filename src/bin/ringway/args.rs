@@ -700,7 +700,8 @@ pub enum LogAction {
     /// Print its messages
     Dump(Dump),
     /// Cut it off where it is damaged or torn, and put checkpoints aside that cannot be read: those
-    /// subscriptions begin again where their first member asks. Says what goes, and asks first
+    /// subscriptions begin again where their first member asks. Writes the file `identity` anew if that
+    /// is damaged or gone. Says what goes, and asks first
     Repair(Repair),
     /// Remove its oldest files, never the last one, and none that somebody has not read: a named
     /// subscription, unless it skips, or a consumer that spills. By --force those too, who are then told

@@ -12,6 +12,9 @@ use crate::options::{Beginning, Mark};
 pub fn open(directory: &Path) -> Result<Archive, Failure> {
     Archive::open(directory).map_err(|error| match error {
         Error::File { .. } => Failure::NoHistory { error, directory: directory.into() },
+        error @ Error::LogDamaged { .. } => {
+            Failure::NoIdentity { error, directory: directory.into() }
+        }
         error => error.into(),
     })
 }

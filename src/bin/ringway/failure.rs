@@ -52,6 +52,8 @@ pub enum Failure {
     File { source: io::Error, path: PathBuf },
     /// A directory that is no history, or not one for us.
     NoHistory { error: Error, directory: PathBuf },
+    /// A history directory of which it cannot be told whose it is.
+    NoIdentity { error: Error, directory: PathBuf },
     /// A directory that was named, and is none that can be looked into.
     NoDirectory { source: io::Error, directory: PathBuf },
     /// A queue without a history directory, where its dead letters would be.
@@ -114,6 +116,7 @@ impl Failure {
                 _ => 1,
             },
             Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
+            Self::NoIdentity { .. } => 4,
             Self::NoHistory { .. } | Self::NoDirectory { .. } => 3,
             Self::TimedOut(_) => 5,
             Self::Some { code, .. } => *code,
@@ -187,6 +190,11 @@ impl fmt::Display for Failure {
             Self::NoHistory { error, directory } => {
                 write!(f, "{} is no history directory of yours: {error}", directory.display())
             }
+            Self::NoIdentity { error, directory } => write!(
+                f,
+                "{error}; `ringway log repair {}` writes it anew if the files of its journal say whose it is",
+                directory.display()
+            ),
             Self::NoDirectory { source, directory } => {
                 write!(f, "cannot look for dead letters in {}: {source}", directory.display())
             }

@@ -148,7 +148,10 @@ fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
 }
 
 fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
-    let archive = open(&repair.directory)?;
+    let Some(archive) = open_or_restore(repair)? else {
+        console.note("nothing was changed");
+        return Ok(Ending::Declined);
+    };
     let verified = archive.verify()?;
     let plan = archive.planned_cuts()?;
     if !plan.is_empty() {
@@ -176,6 +179,26 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
         console.note("nothing is damaged or torn");
     }
     repaired.failure.map_or(Ok(Ending::Done), |error| Err(error.into()))
+}
+
+/// The journal that is to be mended, after its identity was if that had to be and may be.
+fn open_or_restore(repair: &Repair) -> Result<Option<Archive>, Failure> {
+    let directory = &repair.directory;
+    let is_lost = match Archive::open(directory) {
+        Err(Error::LogDamaged { .. }) => true,
+        Err(Error::File { path, .. }) => directory.join("log").is_dir() && !path.exists(),
+        _ => false,
+    };
+    if !is_lost {
+        return open(directory).map(Some);
+    }
+    let identity = directory.join("identity");
+    let question =
+        format!("Write {} anew, as the files of the journal have it?", identity.display());
+    if !repair.yes && !confirm(&question)? {
+        return Ok(None);
+    }
+    Ok(Some(Archive::restore(directory)?))
 }
 
 /// What would be cut off of a file of the plan.

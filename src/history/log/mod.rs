@@ -32,7 +32,7 @@ pub(crate) use self::read::{LogRead, LogReader, read_up_to};
 pub(crate) use self::recover::{End, Torn};
 pub(crate) use self::write::LogWriter;
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ use super::fields::{put, u16_at, u32_at, u64_at};
 use crate::error::Error;
 use crate::layout::{COUNT_MAX, Geometry};
 use crate::ring::{Check, Place};
-use crate::sys::process;
+use crate::sys::{file, process};
 
 /// Where the stream's bytes begin in a file.
 pub(crate) const HEADER_SIZE: u64 = 4096;
@@ -199,6 +199,16 @@ impl Log {
             ours: format!("history {}", hex(&self.id)).into(),
         }
     }
+}
+
+/// What a file's first bytes say, whosever it is; `None` if that is nothing.
+pub(crate) fn header_of(path: &Path) -> Option<FileHeader> {
+    let mut bytes = [0; HEADER_BYTES];
+    file::open_regular(path, OpenOptions::new().read(true))
+        .ok()?
+        .read_exact_at(&mut bytes, 0)
+        .ok()?;
+    FileHeader::parse(&bytes).ok()
 }
 
 fn limit(capacity: u64, position: u64) -> u64 {
