@@ -191,7 +191,8 @@ pub struct SubscriptionInfo {
     /// Messages that are not acknowledged, taken or not; unknown when it skips and is more than a
     /// ring behind.
     pub lag_messages: Option<u64>,
-    /// Bytes of frames from the first message that is not acknowledged on.
+    /// Bytes of the stream from the first message that is not acknowledged on: of frames, and of what
+    /// lies before the start of a lap where the queue was made anew from a journal.
     pub lag_bytes: u64,
     /// How old that message is at most, to the sixteenth of a ring.
     pub lag_time: Option<Duration>,
@@ -245,7 +246,8 @@ pub struct ConsumerInfo {
     pub lag: Lag,
     /// The position below which it needs nothing any more.
     pub position: u64,
-    /// Bytes of frames that it has not received or not given back.
+    /// Bytes of the stream that it has not received or not given back: of frames, and of what lies
+    /// before the start of a lap where the queue was made anew from a journal.
     pub lag_bytes: u64,
     /// Messages that it has not received or not given back; unknown when it is more than a ring
     /// behind.

@@ -363,3 +363,30 @@ fn queues_that_come_and_go_meanwhile_are_no_failures() {
         }
     });
 }
+
+#[test]
+fn what_bytes_are_where_a_queue_was_made_anew_is_said() {
+    const CAPACITY: u64 = 1 << 20;
+    let _alive = watchdog();
+    let name = Name::new("anew");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().history(directory.path()).journal(Journal::Written);
+    let queue = Queue::create(&name, &options.clone().capacity(64 << 10)).unwrap();
+    queue.declare(&Subscribe::new().named("workers").from(Start::Oldest)).unwrap();
+    queue.producer().unwrap().send_durable(b"to be worked on").unwrap();
+    Queue::remove(&name).unwrap();
+    Queue::create(&name, &options.capacity(CAPACITY)).unwrap();
+    let subscription = &print_json(&["subscriptions", &name, "--json"])[0];
+    assert_eq!(subscription["lag_messages"], 1);
+    assert_eq!(subscription["lag_bytes"], CAPACITY);
+    let metrics = String::from_utf8(print(&["metrics", &name])).unwrap();
+    for family in ["queue_sent_bytes", "queue_history_bytes", "subscription_lag_bytes"] {
+        let help = format!("# HELP ringway_{family}");
+        let help = metrics.lines().find(|line| line.starts_with(&help)).unwrap();
+        assert!(help.contains("made anew"), "{help}");
+    }
+    for page in ["subscriptions", "info", "ls"] {
+        let help = String::from_utf8(print(&["help", page])).unwrap();
+        assert!(help.contains("made anew"), "{help}");
+    }
+}

@@ -241,6 +241,7 @@ pub struct History {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = columns::OF_LIST)]
 pub struct Ls {
     /// Print JSON
     #[arg(long)]

@@ -8,7 +8,8 @@ Examples:
 
 Positions are bytes since the queue was made. The licence is the position up to which the producer
 may write without a look at its consumers; the floor, a ring below it, is the lowest position whose
-bytes are whole.
+bytes are whole. A queue that is made anew from a journal goes on at the start of a lap: what lies
+between counts too, up to the capacity, for those who are before it.
 
 Columns of consumers:
   MEMBER     its line in the member table
@@ -29,6 +30,11 @@ Columns of consumers:
 `ringway help subscriptions` has those of named subscriptions. The rate of the producer is what it
 sent a second.";
 
+pub const OF_LIST: &str = "\
+FURTHEST BEHIND is how many bytes of the stream lie behind the place of who has read least, by
+positions: where the queue was made anew since from a journal, with what lies between that and the
+next lap.";
+
 pub const OF_SUBSCRIPTIONS: &str = "\
 Columns:
   NAME       the subscription
@@ -39,7 +45,8 @@ Columns:
   WAITING    of these, refused ones that wait for their next delivery
   RATE       with `ringway info --watch`: messages acknowledged a second
   BEHIND     messages that are not acknowledged, taken or not
-  BYTES      from the first of these to the end of the stream
+  BYTES      from the first of these to the end of the stream, by positions: where the queue was
+             made anew since from a journal, with what lies between that and the next lap
   AGE        how old that one is at most, to a sixteenth of the ring
   DELIVERED  how often a message was delivered to a member
   AGAIN      of these, how often not for the first time

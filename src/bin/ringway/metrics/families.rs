@@ -67,7 +67,7 @@ const OF_QUEUE: &[Family<()>] = &[
     ),
     counter(
         "queue_sent_bytes",
-        "Bytes of the ring that all messages took, with what it puts around them",
+        "Bytes of the stream, which are positions: what messages took with what is put around them, and from one lap to the next where the queue was made anew from a journal",
         |queue, ()| some(queue.position),
     ),
     gauge(
@@ -118,11 +118,15 @@ const OF_QUEUE: &[Family<()>] = &[
     gauge("queue_subscriptions_max", "How many named subscriptions there can be", |queue, ()| {
         some(u64::from(queue.subscriptions_max))
     }),
-    gauge("queue_history_bytes", "Bytes of the stream that the files have", |queue, ()| {
-        let range = &queue.history_range;
-        queue.history.as_ref()?;
-        some(range.end.saturating_sub(range.start))
-    }),
+    gauge(
+        "queue_history_bytes",
+        "Bytes of the stream that the files have; as positions count, also to the next lap where the queue was made anew",
+        |queue, ()| {
+            let range = &queue.history_range;
+            queue.history.as_ref()?;
+            some(range.end.saturating_sub(range.start))
+        },
+    ),
     gauge("queue_journaler_alive", "Whether somebody writes the journal", |queue, ()| {
         queue.journal?;
         some(queue.journaler_alive)
@@ -156,7 +160,7 @@ const OF_SUBSCRIPTION: &[Family<SubscriptionInfo>] = &[
     ),
     gauge(
         "subscription_lag_bytes",
-        "Bytes of the ring from the first message on that is not acknowledged",
+        "Bytes of the stream from the first message on that is not acknowledged; as positions count, also to the next lap where the queue was made anew",
         |_, of| some(of.lag_bytes),
     ),
     gauge(
@@ -206,7 +210,7 @@ const OF_CONSUMER: &[Family<ConsumerInfo>] = &[
     ),
     gauge(
         "consumer_lag_bytes",
-        "Bytes of the ring from the first message on that the consumer has not received or not given back",
+        "Bytes of the stream from the first message on that the consumer has not received or not given back; as positions count, also to the next lap where the queue was made anew",
         |_, of| some(alone(of)?.lag_bytes),
     ),
     gauge(
