@@ -2,7 +2,9 @@
 
 mod support;
 
-use support::program::{code, print, print_json, run, said};
+use std::os::unix::process::CommandExt;
+
+use support::program::{code, print, print_json, ringway, run, said};
 use support::{Directory, Name, watchdog};
 
 /// Has the program fail with this exit code and these words.
@@ -251,4 +253,35 @@ fn who_begins_where_a_subscription_is_already_is_told_so() {
     let said = sub(&["--from", "oldest"]);
     assert!(said.contains("keeps its place: --from does not count; `ringway seek"), "{said}");
     assert_eq!(sub(&[]), "");
+}
+
+#[test]
+fn a_queue_that_cannot_be_mapped_is_not_left_behind() {
+    const STEP: u64 = 4 << 20;
+    let _watchdog = watchdog();
+    let name = Name::new("no-room");
+    // From what the program cannot even begin with to what suffices.
+    let outputs = (2..).map(|steps| {
+        let mut command = ringway(&["create", &name, "--capacity", "32MiB"]);
+        let limit = libc::rlimit { rlim_cur: steps * STEP, rlim_max: libc::RLIM_INFINITY };
+        let be_limited = move || {
+            // SAFETY: the struct outlives the call.
+            unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+            Ok(())
+        };
+        // SAFETY: it may be called between fork and exec.
+        unsafe { command.pre_exec(be_limited) };
+        command.output()
+    });
+    let mut told = false;
+    for output in outputs {
+        // Less than a process can have is no process.
+        let Ok(output) = output else { continue };
+        if output.status.success() {
+            break;
+        }
+        told |= said(&output).contains("cannot map queue");
+        assert!(!std::path::Path::new(&name.path()).exists(), "{}", said(&output));
+    }
+    assert!(told);
 }

@@ -30,7 +30,10 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
         }
         created => created?,
     };
-    let info = queue.info()?;
+    // What cannot be mapped here is of no use to who made it, and its memory is taken.
+    let info = queue.info().inspect_err(|_| {
+        let _ = Queue::remove(name);
+    })?;
     let besides = info.memory_size - queue.capacity();
     if *json {
         output::json(&as_json(&queue, true)?)?;
