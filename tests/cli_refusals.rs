@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 
 use support::program::{code, print, print_json, ringway, run, said};
@@ -62,10 +63,8 @@ fn dead_letters_are_looked_for_where_they_can_be() {
         let of = [&["dead-letters"], action, &[&name, "w"]].concat();
         refuse(&[&of[..], &["--dir", "/dev/null"]].concat(), 3, &["/dev/null"]);
     }
-    // The first letter makes it.
     let missing = directory.file("nowhere").display().to_string();
-    let said = note(&["dead-letters", "ls", &name, "w", "--dir", &missing]);
-    assert!(said.contains(&format!("there is no directory {missing} yet")), "{said}");
+    refuse(&["dead-letters", "ls", &name, "w", "--dir", &missing], 3, &[&missing]);
     assert!(note(&["dead-letters", "ls", &name, "w"]).contains("has no dead letters"));
     refuse(&["dead-letters", "ls", &bare, "w"], 2, &["no history directory", "--dir DIR"]);
     for action in ["show", "drop", "send-again"] {
@@ -284,4 +283,16 @@ fn a_queue_that_cannot_be_mapped_is_not_left_behind() {
         assert!(!std::path::Path::new(&name.path()).exists(), "{}", said(&output));
     }
     assert!(told);
+}
+
+#[test]
+fn a_segment_that_was_cut_or_emptied_is_damaged() {
+    let _watchdog = watchdog();
+    let name = queue("cut", &["a"]);
+    for size in [70_000, 100, 0] {
+        fs::OpenOptions::new().write(true).open(name.path()).unwrap().set_len(size).unwrap();
+        for arguments in [&["info", &name][..], &["sub", &name, "-e"], &["pub", &name, "b"]] {
+            refuse(arguments, 4, &["remove it with `ringway rm"]);
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub fn run(
 }
 
 fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let found = Letters::open(of, owner, console)?;
+    let found = Letters::open(of, owner)?;
     let mut letters = found.read()?;
     // One after the other: what they say may be more than there is memory for.
     let mut each = letters.by_ref().peekable();
@@ -57,7 +57,7 @@ fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, 
 
 fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let which = some.which()?;
-    let letters = Letters::open(&some.of, owner, console)?;
+    let letters = Letters::open(&some.of, owner)?;
     let ids = letters.choose(which, console)?;
     let mut stdout = io::stdout().lock();
     for letter in letters.of(&ids)? {
@@ -78,7 +78,7 @@ fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Endi
 fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let SendAgain { some, into, patience } = again;
     let which = some.which()?;
-    let letters = Letters::open(&some.of, owner, console)?;
+    let letters = Letters::open(&some.of, owner)?;
     // What is not there is to be known before anybody waits for a place.
     let chosen = letters.choose(which, console)?;
     if chosen.is_empty() {
@@ -133,7 +133,7 @@ fn drop_letters(
     console: Console,
 ) -> Result<Ending, Failure> {
     let which = some.which()?;
-    let letters = Letters::open(&some.of, owner, console)?;
+    let letters = Letters::open(&some.of, owner)?;
     let chosen = letters.choose(which, console)?;
     // Others may have dropped some since.
     let dropped = letters.drop(&chosen)?;
@@ -193,23 +193,16 @@ struct Letters<'a> {
 }
 
 impl<'a> Letters<'a> {
-    fn open(of: &'a LettersOf, owner: Option<u32>, console: Console) -> Result<Self, Failure> {
+    fn open(of: &'a LettersOf, owner: Option<u32>) -> Result<Self, Failure> {
         let queue = open(&of.name, owner)?;
         if let Some(directory) = &of.dir {
             let is_there = fs::metadata(directory).and_then(|found| {
                 if found.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) }
             });
-            match is_there {
-                // The first letter makes it.
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let directory = directory.display();
-                    console.note(format_args!("there is no directory {directory} yet"));
-                }
-                is_there => is_there.map_err(|source| {
-                    let directory = directory.clone();
-                    Failure::NoDirectory { source, directory }
-                })?,
-            }
+            is_there.map_err(|source| {
+                let directory = directory.clone();
+                Failure::NoDirectory { source, directory }
+            })?;
         } else if queue.history().is_none() {
             return Err(Failure::NoLetters { queue: queue.name().into() });
         }

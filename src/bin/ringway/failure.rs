@@ -108,7 +108,10 @@ impl Failure {
                 | Error::Foreign { .. }
                 | Error::Stale { .. } => 3,
                 Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 3,
-                Error::Corrupt { .. } | Error::LogDamaged { .. } => 4,
+                Error::Corrupt { .. }
+                | Error::LogDamaged { .. }
+                | Error::Truncated { .. }
+                | Error::Unfinished { .. } => 4,
                 Error::InvalidName { .. }
                 | Error::NoJournal { .. }
                 | Error::InvalidSubscription { .. }
