@@ -296,3 +296,35 @@ fn a_segment_that_was_cut_or_emptied_is_damaged() {
         }
     }
 }
+
+#[test]
+fn a_queue_that_keeps_less_is_not_taken_for_one_that_is_missing() {
+    let _watchdog = watchdog();
+    let name = Name::new("weaker");
+    let (directory, elsewhere) = (Directory::new(&name), Directory::in_memory(&name));
+    let create = |options: &[&'static str], directory: &Directory| {
+        let create = ["create", &name, "-c", "64KiB", "--history", directory.text()];
+        run(&[&create, options].concat())
+    };
+    assert_eq!(code(&create(&["--journal", "written"], &directory)), 0);
+    let user = id_of_user();
+    let again: [&[&str]; 2] = [&["--if-missing"], &["--if-missing", "--owner", &user]];
+    for again in again {
+        let again = |options: &[&'static str], directory| {
+            let create = ["create", &name, "-c", "64KiB", "--history", Directory::text(directory)];
+            run(&[&create[..], again, options].concat())
+        };
+        let refused = again(&["--journal", "always"], &directory);
+        assert_eq!(code(&refused), 2, "{}", said(&refused));
+        assert!(said(&refused).contains("keeps less than 'always'"), "{}", said(&refused));
+        let refused = again(&["--journal", "written"], &elsewhere);
+        assert_eq!(code(&refused), 2, "{}", said(&refused));
+        let taken = again(&["--journal", "written"], &directory);
+        assert_eq!(code(&taken), 0, "{}", said(&taken));
+    }
+}
+
+fn id_of_user() -> String {
+    // SAFETY: a call that cannot fail.
+    unsafe { libc::getuid() }.to_string()
+}

@@ -203,8 +203,23 @@ impl QueueOptions {
         Self { first_sequence: sequence, ..self }
     }
 
-    /// Refuses a queue that would not keep what is to be kept, as safely as it is to be, or elsewhere.
-    pub(super) fn check_found(&self, queue: &Queue) -> Result<(), Error> {
+    /// Refuses a queue that would not keep what is to be kept, as safely as it is to be, or elsewhere, as
+    /// [`Queue::open_or_create`] does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    ///
+    /// ```
+    /// # use ringway::{Error, Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-check-found");
+    /// let queue = Queue::create("doc-check-found", &QueueOptions::new())?;
+    /// QueueOptions::new().check_found(&queue)?;
+    /// let options = QueueOptions::new().history("/tmp").journal(Journal::Written);
+    /// assert!(matches!(options.check_found(&queue), Err(Error::InvalidOption { .. })));
+    /// # Queue::force_remove("doc-check-found")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn check_found(&self, queue: &Queue) -> Result<(), Error> {
         let Some(what) = self.lack_of(queue) else { return Ok(()) };
         let what =
             format!("it is there already, and {what}; remove it first, or ask for what it has");

@@ -199,7 +199,7 @@ pub struct Create {
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = options::whole::<u32>)]
     pub subscriptions: u32,
     /// If there is such a queue already, and it can be opened, leave it as it is, whatever is asked
-    /// for, and succeed
+    /// for, and succeed; not if its journal keeps less than is asked for, or its history is elsewhere
     #[arg(long)]
     pub if_missing: bool,
     /// Permissions: who may read can observe, who may write can do everything

@@ -14,10 +14,12 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
     let Create { name, capacity, members, subscriptions, if_missing, mode, json, history } = create;
     let options = QueueOptions::new().capacity(capacity.as_u64()).mode(*mode);
     let options = options.members(*members).subscriptions(*subscriptions);
-    let queue = match Queue::create(name, &with_history(options, history)) {
+    let options = with_history(options, history);
+    let queue = match Queue::create(name, &options) {
         Err(Error::AlreadyExists { .. }) if *if_missing => {
             // What stands there need not be a queue, nor one that can be used.
             let queue = open(name, owner)?;
+            options.check_found(&queue)?;
             if *json {
                 output::json(&as_json(&queue, false)?)?;
             }
@@ -76,13 +78,18 @@ pub fn open_or_create(
     if owner.is_none() {
         return Ok(Queue::open_or_create(name, options)?);
     }
-    match open(name, owner) {
+    let open = || {
+        let found = open(name, owner)?;
+        options.check_found(&found)?;
+        Ok(found)
+    };
+    match open() {
         Err(Failure::Queue { error: Error::NotFound { .. }, .. }) => {}
         found => return found,
     }
     match Queue::create(name, options) {
         // Somebody was faster.
-        Err(Error::AlreadyExists { .. }) => open(name, owner),
+        Err(Error::AlreadyExists { .. }) => open(),
         made => Ok(made?),
     }
 }
