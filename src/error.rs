@@ -408,7 +408,7 @@ impl fmt::Display for Error {
             ),
             Self::Corrupt { queue, what } => write!(
                 f,
-                "queue '{queue}' is corrupt: {what}; stop its users, then remove it with `ringway rm {queue}`"
+                "queue '{queue}' is corrupt: {what}; stop its users, then remove it with `ringway rm {queue}`, or with `ringway rm --force {queue}` whoever uses it"
             ),
             Self::File { queue, doing, path, source } if queue.is_empty() => {
                 write!(f, "cannot {doing} {}: {source}", path.display())
@@ -417,7 +417,10 @@ impl fmt::Display for Error {
                 write!(f, "cannot {doing} {} for queue '{queue}': {source}", path.display())
             }
             Self::Foreign { queue, what } => {
-                write!(f, "what stands at the name of queue '{queue}' is {what}; it is left alone")
+                write!(
+                    f,
+                    "what stands at the name of queue '{queue}' is {what}; it is left alone, by `ringway rm` too: take another name, or have it removed by who put it there"
+                )
             }
             Self::ForeignHistory { queue, path, theirs, ours } => write!(
                 f,
@@ -594,11 +597,11 @@ impl fmt::Display for Error {
             ),
             Self::Truncated { queue, size, expected: 0 } => write!(
                 f,
-                "the segment of queue '{queue}' has {size} bytes, not even its beginning: somebody cut it; remove it with `ringway rm {queue}`"
+                "the segment of queue '{queue}' has {size} bytes, not even its beginning: somebody cut it; remove it with `ringway rm {queue}`, or with `ringway rm --force {queue}` whoever uses it"
             ),
             Self::Truncated { queue, size, expected } => write!(
                 f,
-                "the segment of queue '{queue}' has {size} of its {expected} bytes: somebody cut it; remove it with `ringway rm {queue}`"
+                "the segment of queue '{queue}' has {size} of its {expected} bytes: somebody cut it; remove it with `ringway rm {queue}`, or with `ringway rm --force {queue}` whoever uses it"
             ),
             Self::Unfinished { queue } => write!(
                 f,

@@ -3,7 +3,9 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use support::program::{code, print, print_json, ringway, run, said};
 use support::{Directory, Name, watchdog};
@@ -280,7 +282,7 @@ fn a_queue_that_cannot_be_mapped_is_not_left_behind() {
             break;
         }
         told |= said(&output).contains("cannot map queue");
-        assert!(!std::path::Path::new(&name.path()).exists(), "{}", said(&output));
+        assert!(!Path::new(&name.path()).exists(), "{}", said(&output));
     }
     assert!(told);
 }
@@ -327,4 +329,41 @@ fn a_queue_that_keeps_less_is_not_taken_for_one_that_is_missing() {
 fn id_of_user() -> String {
     // SAFETY: a call that cannot fail.
     unsafe { libc::getuid() }.to_string()
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_queue_is_named_with_what_helps() {
+    let _watchdog = watchdog();
+    let name = Name::new("in-the-way");
+    symlink("/dev/null", name.path()).unwrap();
+    refuse(&["create", &name], 3, &["is a symbolic link", "take another name"]);
+    fs::remove_file(name.path()).unwrap();
+    fs::create_dir(name.path()).unwrap();
+    refuse(&["create", &name], 3, &["is a directory", "take another name"]);
+    fs::remove_dir(name.path()).unwrap();
+    fs::write(name.path(), "").unwrap();
+    refuse(&["create", &name], 4, &["remove it with `ringway rm --force"]);
+    print(&["rm", "--force", &name]);
+    // Somebody may use what is damaged.
+    print(&["create", &name, "-q", "--capacity", "64KiB"]);
+    let _producer = ringway::Queue::open(&name).unwrap().producer().unwrap();
+    fs::OpenOptions::new().write(true).open(name.path()).unwrap().set_len(3000).unwrap();
+    refuse(&["create", &name], 4, &["`ringway rm --force"]);
+    refuse(&["rm", &name], 1, &[]);
+    print(&["rm", "--force", &name]);
+}
+
+#[test]
+fn a_queue_is_removed_also_where_its_history_is_gone() {
+    let _watchdog = watchdog();
+    let name = Name::new("history-gone");
+    let directory = Directory::new(&name);
+    let journal = ["--history", directory.text(), "--journal", "written"];
+    print(&[&["create", &name, "-q", "-c", "64KiB"][..], &journal].concat());
+    print(&["pub", &name, "-q", "a"]);
+    fs::remove_dir_all(directory.path()).unwrap();
+    let said = note(&["rm", "--history", "--yes", &name]);
+    let words = format!("is not in {} any more", directory.text());
+    assert!(said.contains(&words), "{said}");
+    assert!(!Path::new(&name.path()).exists());
 }

@@ -26,6 +26,11 @@ pub fn run(create: &Create, owner: Option<u32>, console: Console) -> Result<Endi
             console.note(format_args!("queue '{name}' is there"));
             return Ok(Ending::Done);
         }
+        Err(error @ Error::AlreadyExists { .. }) => {
+            // What stands there need not be a queue, nor one that can be removed like any other.
+            open(name, owner)?;
+            return Err(error.into());
+        }
         Err(Error::File { .. }) if history.directory.as_ref().is_some_and(is_no_directory) => {
             let directory = history.directory.as_deref().unwrap_or(Path::new("")).display();
             return Err(Failure::Usage(format!("{directory} is not a directory")));

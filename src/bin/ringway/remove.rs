@@ -1,7 +1,8 @@
 //! `ringway rm`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ringway::{Archive, Error, Info, Queue, SubscriptionInfo};
@@ -31,7 +32,7 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
                 console.note(format_args!("there is no queue '{name}'"));
                 outcomes.push(json!({ "name": name, "removed": false }));
             }
-            Ok(Outcome::Removed { lost, history, left }) => {
+            Ok(Outcome::Removed { lost, history, left, gone }) => {
                 let mut outcome = json!({ "name": name, "removed": true, "lost": lost.as_json() });
                 if !lost.is_empty() {
                     console.note(format_args!(
@@ -47,7 +48,13 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
                 if remove.history {
                     match history {
                         Ok(files) if files.is_empty() => {
-                            console.note(format_args!("queue '{name}' had no history"));
+                            console.note(match gone {
+                                Some(directory) => format!(
+                                    "the history of queue '{name}' is not in {} any more",
+                                    directory.display()
+                                ),
+                                None => format!("queue '{name}' had no history"),
+                            });
                             outcome["history"] = json!([]);
                         }
                         Ok(files) => {
@@ -83,6 +90,8 @@ enum Outcome {
         history: Result<Vec<PathBuf>, Failure>,
         /// Where its history is left.
         left: Option<PathBuf>,
+        /// Where it was to go and is not.
+        gone: Option<PathBuf>,
     },
     Declined,
 }
@@ -93,7 +102,9 @@ fn take_away(
     remove: &Rm,
     console: Console,
 ) -> Result<Outcome, Failure> {
-    let history = if remove.history { History::find(name, owner)? } else { None };
+    let gone = if remove.history { missing_history(name, owner)? } else { None };
+    let is_to_go = remove.history && gone.is_none();
+    let history = if is_to_go { History::find(name, owner)? } else { None };
     let mut lost = what_goes(name, owner, remove)?;
     let left = if remove.history { None } else { history_of(name, owner) };
     let is_to_ask = !remove.yes && !remove.force;
@@ -125,7 +136,7 @@ fn take_away(
         note_left(history.archive.directory(), console);
         Ok(removed)
     });
-    Ok(Outcome::Removed { lost, history, left })
+    Ok(Outcome::Removed { lost, history, left, gone })
 }
 
 fn take_name_away(name: &str, owner: Option<u32>, force: bool) -> Result<(), Error> {
@@ -141,6 +152,15 @@ fn take_name_away(name: &str, owner: Option<u32>, force: bool) -> Result<(), Err
 fn history_of(name: &str, owner: Option<u32>) -> Option<PathBuf> {
     let queue = open(name, owner).ok()?;
     queue.history().filter(|directory| directory.is_dir()).map(Into::into)
+}
+
+/// Where a queue has its history, if there is nothing there.
+fn missing_history(name: &str, owner: Option<u32>) -> Result<Option<PathBuf>, Failure> {
+    let queue = open(name, owner)?;
+    let is_missing = |directory: &&Path| {
+        directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    };
+    Ok(queue.history().filter(is_missing).map(Into::into))
 }
 
 /// What nobody has acknowledged and nobody will have again.
