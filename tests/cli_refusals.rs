@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use support::program::{code, print, print_json, ringway, run, said};
 use support::{Directory, Name, watchdog};
@@ -366,4 +366,32 @@ fn a_queue_is_removed_also_where_its_history_is_gone() {
     let words = format!("is not in {} any more", directory.text());
     assert!(said.contains(&words), "{said}");
     assert!(!Path::new(&name.path()).exists());
+}
+
+/// A queue with two dead letters of a subscription, and the file that has them.
+fn queue_with_letters(name: &Name, directory: &Directory) -> PathBuf {
+    print(&["create", name, "-q", "--capacity", "64KiB", "--history", directory.text()]);
+    print(&["pub", name, "-q", "one", "two"]);
+    let failing = ["--max-deliveries", "1", "--exec", "exit 7"];
+    run(&[&["sub", name, "--as", "w", "--from", "oldest", "-e"][..], &failing].concat());
+    directory.file("dead-letters/w.letters")
+}
+
+#[test]
+fn damaged_dead_letters_are_told_and_end_with_a_code() {
+    let _watchdog = watchdog();
+    let name = Name::new("damaged-letters");
+    let directory = Directory::new(&name);
+    let file = queue_with_letters(&name, &directory);
+    let mut bytes = fs::read(&file).unwrap();
+    let payload = bytes.windows(3).position(|found| found == b"one").unwrap();
+    bytes[payload] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let told = format!("{} is damaged", file.display());
+    for action in [&["ls"][..], &["show", "--all"], &["drop", "--keep", "1"]] {
+        let arguments = [&["dead-letters"], action, &[&name, "w"]].concat();
+        refuse(&arguments, 4, &[&told, "some may be lost"]);
+    }
+    let again = ["dead-letters", "send-again", &name, "w", "--all"];
+    refuse(&again, 4, &[&told, "sent 1 message"]);
 }

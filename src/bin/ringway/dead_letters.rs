@@ -51,14 +51,13 @@ fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, 
         let numbers = ["ID", "SEQUENCE", "DELIVERIES", "SIZE"];
         output::print(output::table(&HEADER, &numbers, rows))?;
     }
-    note_damage(&letters, console);
-    Ok(Ending::Done)
+    Ok(note_damage(&letters, console))
 }
 
 fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let which = some.which()?;
     let letters = Letters::open(&some.of, owner)?;
-    let ids = letters.choose(which, console)?;
+    let (ids, ending) = letters.choose(which, console)?;
     let mut stdout = io::stdout().lock();
     for letter in letters.of(&ids)? {
         let letter = letter?;
@@ -72,7 +71,7 @@ fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Endi
         written.map_err(Failure::Output)?;
     }
     stdout.flush().map_err(Failure::Output)?;
-    Ok(Ending::Done)
+    Ok(ending)
 }
 
 fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
@@ -80,13 +79,13 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     let which = some.which()?;
     let letters = Letters::open(&some.of, owner)?;
     // What is not there is to be known before anybody waits for a place.
-    let chosen = letters.choose(which, console)?;
+    let (chosen, ending) = letters.choose(which, console)?;
     if chosen.is_empty() {
         letters.note_none(console);
         if some.of.json {
             output::json(&json!([]))?;
         }
-        return Ok(Ending::Done);
+        return Ok(ending);
     }
     let target = match into {
         Some(name) => open(name, owner)?,
@@ -107,7 +106,7 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
         // While it waited others may have dealt with some, which are passed over, and given up more.
         let ids = match which {
             Which::Ids(_) => chosen,
-            which => letters.choose(which, Console::new(true))?,
+            which => letters.choose(which, Console::new(true))?.0,
         };
         for letter in letters.of(&ids)? {
             let letter = letter?;
@@ -124,7 +123,7 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     if some.of.json {
         output::json(&sent.into())?;
     }
-    ended
+    ended.map(|ended| if ended == Ending::Done { ending } else { ended })
 }
 
 fn drop_letters(
@@ -134,7 +133,7 @@ fn drop_letters(
 ) -> Result<Ending, Failure> {
     let which = some.which()?;
     let letters = Letters::open(&some.of, owner)?;
-    let chosen = letters.choose(which, console)?;
+    let (chosen, ending) = letters.choose(which, console)?;
     // Others may have dropped some since.
     let dropped = letters.drop(&chosen)?;
     if some.of.json {
@@ -143,7 +142,7 @@ fn drop_letters(
         let count = output::count(dropped.len() as u64, "dead letter");
         console.note(format_args!("dropped {count} of '{}'", some.of.subscription));
     }
-    Ok(Ending::Done)
+    Ok(ending)
 }
 
 /// Which letters are meant.
@@ -248,8 +247,8 @@ impl<'a> Letters<'a> {
 
     /// The ids of those that are meant, in the order of the file: of other queues, which may have been
     /// given the same directory, those alone that are named. A subscription that is gone may have left
-    /// letters; one that has none may be a slip of the pen.
-    fn choose(&self, which: Which<'_>, console: Console) -> Result<Vec<u64>, Failure> {
+    /// letters; one that has none may be a slip of the pen. And how to end if all else goes well.
+    fn choose(&self, which: Which<'_>, console: Console) -> Result<(Vec<u64>, Ending), Failure> {
         let mut letters = self.read()?;
         let (mut all, mut of_others) = (Vec::new(), 0);
         for letter in letters.by_ref() {
@@ -260,7 +259,7 @@ impl<'a> Letters<'a> {
                 of_others += 1;
             }
         }
-        note_damage(&letters, console);
+        let ending = note_damage(&letters, console);
         if of_others > 0 {
             let count = output::count(of_others, "dead letter");
             console.note(format_args!("{count} of other queues left alone: their ids name them"));
@@ -286,7 +285,7 @@ impl<'a> Letters<'a> {
             }
             Which::AllButNewest(count) => all.truncate(all.len().saturating_sub(count)),
         }
-        Ok(all.into_iter().map(|(id, _)| id).collect())
+        Ok((all.into_iter().map(|(id, _)| id).collect(), ending))
     }
 
     /// Those with these ids, as far as they are there, one after the other.
@@ -306,11 +305,16 @@ impl<'a> Letters<'a> {
     }
 }
 
-fn note_damage(letters: &DeadLetters, console: Console) {
-    if letters.passed_over() > 0 {
-        let damaged = bytes(letters.passed_over());
-        console.note(format_args!("{damaged} of the file are no dead letters"));
+/// Says what is damaged, and how to end then.
+fn note_damage(letters: &DeadLetters, console: Console) -> Ending {
+    if letters.passed_over() == 0 {
+        return Ending::Done;
     }
+    let (file, damaged) = (letters.path().display(), bytes(letters.passed_over()));
+    console.note(format_args!(
+        "{file} is damaged: {damaged} of it are no whole dead letters, and some may be lost; or somebody was killed who wrote one there, and wrote it again"
+    ));
+    Ending::Damaged
 }
 
 fn row(letter: &DeadLetter) -> Vec<String> {

@@ -14,7 +14,7 @@ pub enum Ending {
     Done,
     /// Messages were overwritten before they were read, or are missing from a journal.
     Missed,
-    /// A journal that was to be examined is damaged.
+    /// A journal that was to be examined is damaged, or a file of dead letters.
     Damaged,
     /// Whoever was asked said no.
     Declined,

@@ -371,7 +371,25 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Bytes of the file that are no whole record, as far as it was read.
+    /// The file that they are in, or would be.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-letters-path");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-path");
+    /// let queue = Queue::create("doc-letters-path", &QueueOptions::new().history(&directory))?;
+    /// assert!(queue.dead_letters("workers")?.path().ends_with("dead-letters/workers.letters"));
+    /// # Queue::force_remove("doc-letters-path")?;
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file that are no whole record, as far as it was read: letters may be lost there, or
+    /// a writer was killed.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
