@@ -395,3 +395,39 @@ fn damaged_dead_letters_are_told_and_end_with_a_code() {
     let again = ["dead-letters", "send-again", &name, "w", "--all"];
     refuse(&again, 4, &[&told, "sent 1 message"]);
 }
+
+#[test]
+fn dead_letters_are_there_without_their_queue_and_by_subscription() {
+    let _watchdog = watchdog();
+    let (name, other) = (Name::new("orphans"), queue("orphans-into", &[]));
+    let directory = Directory::new(&name);
+    queue_with_letters(&name, &directory);
+    let by_subscription = ["dead-letters", "ls", &name, "--json"];
+    let expected = serde_json::json!([{ "subscription": "w", "dead_letters": 2 }]);
+    assert_eq!(print_json(&by_subscription), expected);
+    print(&["unsubscribe", &name, "w"]);
+    assert_eq!(print_json(&by_subscription), expected);
+    let shown = String::from_utf8(print(&["dead-letters", "ls", &name])).unwrap();
+    assert!(shown.lines().any(|line| line.starts_with("w ") && line.ends_with(" 2")), "{shown}");
+    print(&["rm", &name]);
+
+    let gone = run(&["dead-letters", "ls", &name, "w"]);
+    assert_eq!(code(&gone), 3, "{}", said(&gone));
+    assert!(said(&gone).contains("--dir DIR") && !said(&gone).contains("ringway create"));
+    let within = ["--dir", directory.text()];
+    let letters = |action: &[&str]| run(&[&["dead-letters"], action, &within[..]].concat());
+    assert_eq!(print_json(&[&by_subscription[..], &within].concat()), expected);
+    let listed = letters(&["ls", &name, "w", "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!(letters(&["show", &name, "w", "--all"]).stdout, b"one\ntwo\n");
+    assert_eq!(code(&letters(&["ls", &name, "v"])), 3);
+    let again = letters(&["send-again", &name, "w", "--all"]);
+    assert_eq!(code(&again), 3, "{}", said(&again));
+    assert!(said(&again).contains("--into QUEUE"), "{}", said(&again));
+    let again = letters(&["send-again", &name, "w", "0", "--into", &other]);
+    assert_eq!(code(&again), 0, "{}", said(&again));
+    let dropped = letters(&["drop", &name, "w", "--all"]);
+    assert_eq!(code(&dropped), 0, "{}", said(&dropped));
+    assert_eq!(print_json(&[&by_subscription[..], &within].concat()), serde_json::json!([]));
+}

@@ -17,7 +17,7 @@ use clap_complete::Shell;
 use ringway::{AtLimit, Journal, Lag, Start, Wait};
 
 pub use self::letters::{
-    DeadLetterAction, DeadLetters, DropLetters, LettersOf, SendAgain, SomeLetters,
+    DeadLetterAction, DeadLetters, DropLetters, LettersOf, ListLetters, SendAgain, SomeLetters,
 };
 pub use self::model::Model;
 use crate::bench::args::{Bench, Compare, Doctor, Report};

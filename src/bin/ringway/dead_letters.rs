@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ringway::{ConsumerInfo, DeadLetter, DeadLetters, Error, Queue};
 use serde_json::{Value, json};
 
-use crate::args::{DeadLetterAction, DropLetters, LettersOf, SendAgain, Sending, SomeLetters};
+use crate::args::{
+    DeadLetterAction, DropLetters, LettersOf, ListLetters, SendAgain, Sending, SomeLetters,
+};
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::Interrupt;
@@ -25,7 +27,15 @@ pub fn run(
     console: Console,
 ) -> Result<Ending, Failure> {
     match action {
-        DeadLetterAction::Ls(of) => list(of, owner, console),
+        DeadLetterAction::Ls(list) => {
+            let ListLetters { name, subscription, dir, json } = list;
+            let Some(subscription) = subscription else {
+                return list_subscriptions(list, owner, console);
+            };
+            let (name, subscription) = (name.clone(), subscription.clone());
+            let of = LettersOf { name, subscription, dir: dir.clone(), json: *json };
+            self::list(&of, owner, console)
+        }
         DeadLetterAction::Show(some) => show(some, owner, console),
         DeadLetterAction::SendAgain(again) => send_again(again, owner, console),
         DeadLetterAction::Drop(some) => drop_letters(some, owner, console),
@@ -52,6 +62,56 @@ fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, 
         output::print(output::table(&HEADER, &numbers, rows))?;
     }
     Ok(note_damage(&letters, console))
+}
+
+/// Tells which subscriptions have letters of a queue, those that were unsubscribed too.
+fn list_subscriptions(
+    list: &ListLetters,
+    owner: Option<u32>,
+    console: Console,
+) -> Result<Ending, Failure> {
+    let (_, directory) = place_of(&list.name, list.dir.as_deref(), owner)?;
+    let (mut found, mut ending) = (Vec::new(), Ending::Done);
+    for subscription in subscriptions_in(&directory)? {
+        let mut letters = DeadLetters::open(&directory, &list.name, &subscription)?;
+        let mut count = 0_u64;
+        for letter in letters.by_ref() {
+            count += u64::from(letter?.queue == list.name);
+        }
+        if note_damage(&letters, console) != Ending::Done {
+            ending = Ending::Damaged;
+        }
+        found.extend((count > 0).then_some((subscription, count)));
+    }
+    if list.json {
+        let of = |(name, count): &_| json!({ "subscription": name, "dead_letters": count });
+        output::json(&found.iter().map(of).collect())?;
+    } else if found.is_empty() {
+        console.note(format_args!("queue '{}' has no dead letters", list.name));
+    } else {
+        let rows = found.into_iter().map(|(name, count)| vec![name, count.to_string()]);
+        let rows = rows.collect::<Vec<_>>();
+        output::print(output::table(&["SUBSCRIPTION", "LETTERS"], &["LETTERS"], rows))?;
+    }
+    Ok(ending)
+}
+
+/// The subscriptions that have a file of dead letters in a directory, in order.
+fn subscriptions_in(directory: &Path) -> Result<Vec<String>, Failure> {
+    let within = directory.join("dead-letters");
+    let failed = |source| Failure::NoDirectory { source, directory: within.clone() };
+    let entries = match fs::read_dir(&within) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".letters"));
+        names.extend(name.map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
@@ -89,7 +149,10 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
     }
     let target = match into {
         Some(name) => open(name, owner)?,
-        None => letters.queue.clone(),
+        None => letters.queue.clone().ok_or_else(|| Failure::NoQueueOfLetters {
+            queue: some.of.name.clone(),
+            meant: None,
+        })?,
     };
     let interrupt = Interrupt::catch()?;
     let sender = Sender::open(target.clone(), *patience, &interrupt, console)?;
@@ -186,41 +249,61 @@ impl DropLetters {
 
 /// The dead letters of one subscription.
 struct Letters<'a> {
-    queue: Queue,
+    /// If it is there.
+    queue: Option<Queue>,
+    name: &'a str,
     subscription: &'a str,
-    directory: Option<&'a Path>,
+    directory: PathBuf,
+}
+
+/// A queue, and where its dead letters are. If that is said, it need not be there.
+fn place_of(
+    name: &str,
+    directory: Option<&Path>,
+    owner: Option<u32>,
+) -> Result<(Option<Queue>, PathBuf), Failure> {
+    if let Some(directory) = directory {
+        let is_there = fs::metadata(directory).and_then(|found| {
+            if found.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) }
+        });
+        let directory = directory.to_path_buf();
+        return match is_there {
+            Ok(()) => Ok((open(name, owner).ok(), directory)),
+            Err(source) => Err(Failure::NoDirectory { source, directory }),
+        };
+    }
+    let queue = open(name, owner).map_err(|failure| match failure {
+        Failure::Queue { error: Error::NotFound { queue }, meant } => {
+            Failure::NoQueueOfLetters { queue: queue.into(), meant }
+        }
+        failure => failure,
+    })?;
+    match queue.history().map(Into::into) {
+        Some(directory) => Ok((Some(queue), directory)),
+        None => Err(Failure::NoLetters { queue: name.into() }),
+    }
 }
 
 impl<'a> Letters<'a> {
     fn open(of: &'a LettersOf, owner: Option<u32>) -> Result<Self, Failure> {
-        let queue = open(&of.name, owner)?;
-        if let Some(directory) = &of.dir {
-            let is_there = fs::metadata(directory).and_then(|found| {
-                if found.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) }
-            });
-            is_there.map_err(|source| {
-                let directory = directory.clone();
-                Failure::NoDirectory { source, directory }
-            })?;
-        } else if queue.history().is_none() {
-            return Err(Failure::NoLetters { queue: queue.name().into() });
-        }
-        Ok(Self { queue, subscription: &of.subscription, directory: of.dir.as_deref() })
+        let (queue, directory) = place_of(&of.name, of.dir.as_deref(), owner)?;
+        Ok(Self { queue, name: &of.name, subscription: &of.subscription, directory })
     }
 
     fn read(&self) -> Result<DeadLetters, Error> {
-        match self.directory {
-            Some(directory) => self.queue.dead_letters_in(directory, self.subscription),
-            None => self.queue.dead_letters(self.subscription),
-        }
+        DeadLetters::open(&self.directory, self.name, self.subscription)
     }
 
-    /// Whether there is such a subscription.
+    /// Whether there is such a subscription, or was.
     fn check_name(&self) -> Result<(), Failure> {
-        if self.queue.info()?.subscription(self.subscription).is_some() {
+        let is_there = match &self.queue {
+            Some(queue) => queue.info()?.subscription(self.subscription).is_some(),
+            None => subscriptions_in(&self.directory)?.iter().any(|it| it == self.subscription),
+        };
+        if is_there {
             return Ok(());
         }
-        let (queue, subscription) = (self.queue.name().into(), self.subscription.into());
+        let (queue, subscription) = (self.name.into(), self.subscription.into());
         Err(Error::NoSuchSubscription { queue, subscription }.into())
     }
 
@@ -231,7 +314,7 @@ impl<'a> Letters<'a> {
     /// Who gets what is sent to a queue beside the subscription: all that is known of, if that is the
     /// queue where the letters had been sent to. Who is at another one had nothing yet.
     fn others_at(&self, target: &Queue) -> Result<Option<String>, Error> {
-        if target.instance_id() != self.queue.instance_id() {
+        if self.queue.as_ref().map(Queue::instance_id) != Some(target.instance_id()) {
             return Ok(None);
         }
         let info = target.info()?;
@@ -253,7 +336,7 @@ impl<'a> Letters<'a> {
         let (mut all, mut of_others) = (Vec::new(), 0);
         for letter in letters.by_ref() {
             let DeadLetter { id, time, queue, .. } = letter?;
-            if matches!(which, Which::Ids(_)) || queue == self.queue.name() {
+            if matches!(which, Which::Ids(_)) || queue == self.name {
                 all.push((id, time));
             } else {
                 of_others += 1;
@@ -272,8 +355,7 @@ impl<'a> Letters<'a> {
             Which::Ids(ids) => {
                 let there: HashSet<_> = all.iter().map(|(id, _)| *id).collect();
                 if let Some(&id) = ids.iter().find(|id| !there.contains(*id)) {
-                    let (queue, subscription) =
-                        (self.queue.name().into(), self.subscription.into());
+                    let (queue, subscription) = (self.name.into(), self.subscription.into());
                     return Err(Error::NoSuchDeadLetter { queue, subscription, id }.into());
                 }
                 let ids: HashSet<_> = ids.iter().collect();
@@ -298,9 +380,10 @@ impl<'a> Letters<'a> {
     }
 
     fn drop(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
-        match self.directory {
-            Some(directory) => self.queue.drop_dead_letters_in(directory, self.subscription, ids),
-            None => self.queue.drop_dead_letters(self.subscription, ids),
+        let Self { queue, name, subscription, directory } = self;
+        match queue {
+            Some(queue) => queue.drop_dead_letters_in(directory, subscription, ids),
+            None => DeadLetters::drop_in(directory, name, subscription, ids),
         }
     }
 }

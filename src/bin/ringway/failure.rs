@@ -58,6 +58,8 @@ pub enum Failure {
     NoDirectory { source: io::Error, directory: PathBuf },
     /// A queue without a history directory, where its dead letters would be.
     NoLetters { queue: String },
+    /// A queue that is not there, whose dead letters may be, and a name that may have been meant.
+    NoQueueOfLetters { queue: String, meant: Option<String> },
     /// A journal on disk that ends before the message that it was to be read from.
     BeyondEnd { directory: PathBuf, asked: u64, next: u64 },
     /// Another producer is there, and waiting for its place was not asked for.
@@ -120,7 +122,7 @@ impl Failure {
             },
             Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
             Self::NoIdentity { .. } => 4,
-            Self::NoHistory { .. } | Self::NoDirectory { .. } => 3,
+            Self::NoHistory { .. } | Self::NoDirectory { .. } | Self::NoQueueOfLetters { .. } => 3,
             Self::TimedOut(_) => 5,
             Self::Some { code, .. } => *code,
             Self::Usage(_) | Self::NoLetters { .. } => 2,
@@ -210,6 +212,13 @@ impl fmt::Display for Failure {
                 f,
                 "queue '{queue}' has no history directory, where its dead letters would be; --dir DIR names the one that its members were given with --dead-letters"
             ),
+            Self::NoQueueOfLetters { queue, meant } => {
+                write!(
+                    f,
+                    "there is no queue '{queue}'; its dead letters are in its history all the same: --dir DIR names that, and send-again --into QUEUE sends them elsewhere"
+                )?;
+                meant.iter().try_for_each(|name| write!(f, "; did you mean '{name}'?"))
+            }
             Self::NotEmpty { queue, backlog } => {
                 write!(f, "queue '{queue}' is not empty: nobody has acknowledged {backlog}")
             }

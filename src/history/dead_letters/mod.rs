@@ -26,6 +26,7 @@ use std::time::SystemTime;
 use self::file::{FileId, Letters, Lock};
 use self::record::{Kind, Record, Records};
 use self::seen::Seen;
+use super::checkpoint;
 use super::directory::{make_directory, sync_directory};
 use super::fields;
 use super::making::make_within;
@@ -145,6 +146,16 @@ struct Acquaintance {
 }
 
 impl DeadLetterFile {
+    /// Of a queue that need not be there.
+    fn of(directory: &Path, queue: &str, subscription: &str) -> Result<Self, Error> {
+        if !checkpoint::is_name(subscription) {
+            let (queue, name) = (queue.into(), subscription.into());
+            let reason = "it is not a name of a subscription";
+            return Err(Error::InvalidSubscription { queue, name, reason });
+        }
+        Ok(Self::new(directory, queue, [0; 16], subscription))
+    }
+
     /// In a directory, which need not exist yet.
     pub(crate) fn new(
         directory: &Path,
@@ -371,6 +382,69 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
+    /// Those of a queue's subscription in a directory, also where the queue is not there: its history
+    /// directory, or one that its members named.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSubscription`], [`Error::File`].
+    ///
+    /// ```
+    /// # use ringway::{AckMode, DeadLetters, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-letters-open");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-open");
+    /// let queue = Queue::create("doc-letters-open", &QueueOptions::new().history(&directory))?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest).deliveries_max(1);
+    /// let mut worker = queue.subscribe(&workers.ack(AckMode::Manual))?;
+    /// queue.producer()?.send(b"poison")?;
+    /// worker.receive()?.message().unwrap().nack()?;
+    /// drop(worker);
+    /// Queue::remove("doc-letters-open")?;
+    /// let mut letters = DeadLetters::open(&directory, "doc-letters-open", "workers")?;
+    /// assert_eq!(letters.next().unwrap()?.payload, b"poison");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn open(
+        directory: impl AsRef<Path>,
+        queue: &str,
+        subscription: &str,
+    ) -> Result<Self, Error> {
+        DeadLetterFile::of(directory.as_ref(), queue, subscription)?.read()
+    }
+
+    /// Drops letters where the queue is not there, as
+    /// [`Queue::drop_dead_letters_in`](crate::Queue::drop_dead_letters_in) does where it is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// ```
+    /// # use ringway::{AckMode, DeadLetters, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-letters-drop");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-drop");
+    /// # let queue = Queue::create("doc-letters-drop", &QueueOptions::new().history(&directory))?;
+    /// # let workers = Subscribe::new().named("workers").from(Start::Oldest).deliveries_max(1);
+    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual))?;
+    /// # queue.producer()?.send(b"poison")?;
+    /// # worker.receive()?.message().unwrap().nack()?;
+    /// # drop(worker);
+    /// Queue::remove("doc-letters-drop")?;
+    /// let name = "doc-letters-drop";
+    /// let id = DeadLetters::open(&directory, name, "workers")?.next().unwrap()?.id;
+    /// assert_eq!(DeadLetters::drop_in(&directory, name, "workers", &[id])?, [id]);
+    /// assert_eq!(DeadLetters::open(&directory, name, "workers")?.count(), 0);
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn drop_in(
+        directory: impl AsRef<Path>,
+        queue: &str,
+        subscription: &str,
+        ids: &[u64],
+    ) -> Result<Vec<u64>, Error> {
+        DeadLetterFile::of(directory.as_ref(), queue, subscription)?.drop_letters(ids)
+    }
+
     /// The file that they are in, or would be.
     ///
     /// ```

@@ -16,8 +16,8 @@ pub struct DeadLetters {
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterAction {
-    /// List them
-    Ls(LettersOf),
+    /// List them, or the subscriptions that have some
+    Ls(ListLetters),
     /// Print their payloads
     Show(SomeLetters),
     /// Send them to the queue again, or to another one, and drop them
@@ -33,7 +33,21 @@ pub struct LettersOf {
     pub name: String,
     /// The subscription
     pub subscription: String,
-    /// Where they are, if not in the queue's history
+    /// Where they are, if not in the queue's history; also of a queue that is not there any more
+    #[arg(long, value_name = "DIRECTORY")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ListLetters {
+    /// The queue
+    pub name: String,
+    /// The subscription; without it, those that have dead letters of the queue there, with how many
+    pub subscription: Option<String>,
+    /// Where they are, if not in the queue's history; also of a queue that is not there any more
     #[arg(long, value_name = "DIRECTORY")]
     pub dir: Option<PathBuf>,
     /// Print JSON
