@@ -190,7 +190,9 @@ impl fmt::Display for Failure {
             Self::Input { source, name } => write!(f, "cannot read {name}: {source}"),
             Self::Record(what) | Self::Usage(what) | Self::End(what) => f.write_str(what),
             Self::NoRun { path, what } => write!(f, "{} is no run: {what}", path.display()),
-            Self::Interrupted(_) => f.write_str("interrupted"),
+            Self::Interrupted(_) => {
+                f.write_str("interrupted before the first run was over: there is nothing to show")
+            }
             Self::File { source, path } => write!(f, "cannot write {}: {source}", path.display()),
             Self::NoHistory { error, directory } => {
                 write!(f, "{} is no history directory of yours: {error}", directory.display())
