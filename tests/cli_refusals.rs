@@ -431,3 +431,21 @@ fn dead_letters_are_there_without_their_queue_and_by_subscription() {
     assert_eq!(code(&dropped), 0, "{}", said(&dropped));
     assert_eq!(print_json(&[&by_subscription[..], &within].concat()), serde_json::json!([]));
 }
+
+#[test]
+fn consumers_are_waited_for_no_longer_than_for_room() {
+    let _watchdog = watchdog();
+    let (name, into) = (Name::new("nobody-comes"), queue("nobody-comes-into", &[]));
+    let directory = Directory::new(&name);
+    let journal = ["--history", directory.text(), "--journal", "written"];
+    print(&[&["create", &name, "-q", "-c", "64KiB"][..], &journal].concat());
+    print(&["pub", &name, "-q", "a"]);
+    let waiting = ["--wait-for", "1", "--timeout", "30ms"];
+    for arguments in [&["pub", &name, "b"][..], &["replay", directory.text(), "--into", &into]] {
+        refuse(&[arguments, &waiting].concat(), 5, &["fewer consumers", "0 messages"]);
+    }
+    for queue in [&*name, &*into] {
+        let sent = u64::from(queue == &*name);
+        assert_eq!(print_json(&["info", queue, "--json"])["next_sequence"], sent);
+    }
+}

@@ -418,8 +418,8 @@ pub struct Patience {
     /// Wait up to this long for the place of another producer, if there is one
     #[arg(long, value_name = "TIME", value_parser = options::time)]
     pub standby: Option<Duration>,
-    /// Give up when there has been no room for a message for this long, or nothing more has become
-    /// durable where that is waited for. Without it, wait for as long as it takes, also where the disk
+    /// Give up when there has been no room for a message for this long, the consumers of --wait-for
+    /// have not come, or nothing more has become durable where that is waited for. Without it, wait for as long as it takes, also where the disk
     /// is full
     #[arg(short, long, value_name = "TIME", value_parser = options::time)]
     pub timeout: Option<Duration>,

@@ -75,7 +75,8 @@ impl<'a> Sender<'a> {
         verb: &str,
         send_all: impl FnOnce(&mut Self) -> Result<(), Failure>,
     ) -> Result<Ending, Failure> {
-        let ended = match self.wait_for(sending.wait_for).and_then(|()| send_all(&mut self)) {
+        let there = self.wait_for(sending.wait_for);
+        let ended = match there.and_then(|are| if are { send_all(&mut self) } else { Ok(()) }) {
             // What the signal cut off is no message, and that is no failure.
             Err(Failure::Record(_)) if self.interrupt.signal().is_some() => Ok(()),
             ended => ended,
@@ -126,15 +127,21 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn wait_for(&self, consumers: usize) -> Result<(), Failure> {
+    /// Waits until so many consumers are there. `false` if a signal came first, or the time limit was
+    /// over.
+    fn wait_for(&mut self, consumers: usize) -> Result<bool, Failure> {
         const INTERVAL: Duration = Duration::from_millis(20);
-        let mut noted = false;
+        let (begin, mut noted) = (Instant::now(), false);
         while consumers > 0 && self.interrupt.signal().is_none() {
             self.check_queue()?;
             let all = self.queue.info()?.consumers;
             let found = all.iter().filter(|consumer| consumer.alive).count();
             if found >= consumers {
-                return Ok(());
+                return Ok(true);
+            }
+            if self.timeout.is_some_and(|timeout| begin.elapsed() >= timeout) {
+                self.timed_out = Some("fewer consumers than were waited for came in time");
+                return Ok(false);
             }
             if !noted {
                 let name = self.queue.name();
@@ -145,7 +152,7 @@ impl<'a> Sender<'a> {
             }
             self.interrupt.sleep(INTERVAL)?;
         }
-        Ok(())
+        Ok(self.interrupt.signal().is_none())
     }
 
     /// Sends a message that is due so long after the beginning. `false` if it was not sent, because
