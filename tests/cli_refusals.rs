@@ -449,3 +449,28 @@ fn consumers_are_waited_for_no_longer_than_for_room() {
         assert_eq!(print_json(&["info", queue, "--json"])["next_sequence"], sent);
     }
 }
+
+#[test]
+fn terms_that_members_cannot_keep_are_told_at_once_and_none_is_none_everywhere() {
+    let _watchdog = watchdog();
+    let name = queue("terms", &["a"]);
+    let told = ["has no history directory for dead letters", "--dead-letters DIR"];
+    let declared = note(&["declare", &name, "w", "--max-deliveries", "3"]);
+    print(&["declare", &name, "v", "-q"]);
+    let altered = note(&["alter", &name, "v", "--max-deliveries", "3"]);
+    assert!(told.iter().all(|words| declared.contains(words) && altered.contains(words)));
+    assert!(!note(&["alter", &name, "v", "--max-deliveries", "none"]).contains(told[0]));
+    let none = ["--max-deliveries", "--backoff", "--ack-within", "--expires-after"];
+    let none: Vec<_> = none.iter().flat_map(|option| [*option, "none"]).collect();
+    let sub = ["sub", &name, "--as", "u", "--from", "oldest", "-e"];
+    assert_eq!(print(&[&sub[..], &none].concat()), b"a\n");
+    print(&[&["declare", &name, "u"][..], &none].concat());
+    let help = |page| {
+        let help = String::from_utf8(print(&["help", page])).unwrap();
+        help.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for page in ["sub", "declare", "alter"] {
+        assert!(help(page).contains("1 to 250"), "{}", help(page));
+    }
+    assert!(help("sub").contains("1 to 1024"));
+}

@@ -506,7 +506,7 @@ pub struct Member {
     /// outlives them. It is made, with what is asked for here, if it is not there
     #[arg(long = "as", value_name = "SUBSCRIPTION", conflicts_with = "observe")]
     pub subscription: Option<String>,
-    /// How many messages to have that are not acknowledged [default: 32, with --exec 1]
+    /// How many messages to have that are not acknowledged, 1 to 1024 [default: 32, with --exec 1]
     #[arg(long, value_name = "NUMBER", requires = "subscription", value_parser = options::whole::<u32>)]
     pub prefetch: Option<u32>,
     /// When messages are acknowledged: when they are written, or when the standard input says so:
@@ -529,23 +529,25 @@ pub struct Member {
     /// Hand messages of one key to one member at a time, in order
     #[arg(long, requires = "subscription")]
     pub keyed: bool,
-    /// Make a message a dead letter after this many deliveries without an acknowledgement
-    #[arg(long = "max-deliveries", value_name = "NUMBER", requires = "subscription", value_parser = options::whole::<u32>)]
-    pub deliveries_max: Option<u32>,
+    /// Make a message a dead letter after this many deliveries without an acknowledgement, 1 to 250; or
+    /// none. This and the next three: none is as if it were not given
+    #[arg(long = "max-deliveries", value_name = "NUMBER", requires = "subscription")]
+    #[arg(value_parser = options::or_none(options::whole::<u32>))]
+    pub deliveries_max: Option<Term<u32>>,
     /// Pause before a refused message is delivered again: the first pause, the factor from each
-    /// to the next, and the longest; 100ms:2:1m where only the first is given
+    /// to the next, and the longest; 100ms:2:1m where only the first is given; or none
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]", requires = "subscription")]
-    #[arg(value_parser = options::backoff)]
-    pub backoff: Option<Backoff>,
-    /// Pass messages on to others if a member shows no progress for this long
+    #[arg(value_parser = options::or_none(options::backoff))]
+    pub backoff: Option<Term<Backoff>>,
+    /// Pass messages on to others if a member shows no progress for this long; or none
     #[arg(long, value_name = "TIME", requires = "subscription")]
-    #[arg(value_parser = options::span)]
-    pub ack_within: Option<Duration>,
+    #[arg(value_parser = options::or_none(options::span))]
+    pub ack_within: Option<Term<Duration>>,
     /// Remove the subscription when it is in somebody's way, the producer's say, and has had no member
-    /// for this long
+    /// for this long; or none
     #[arg(long, value_name = "TIME", requires = "subscription")]
-    #[arg(value_parser = options::span)]
-    pub expires_after: Option<Duration>,
+    #[arg(value_parser = options::or_none(options::span))]
+    pub expires_after: Option<Term<Duration>>,
     /// Where dead letters go, if not to the queue's history
     #[arg(long, value_name = "DIRECTORY", requires = "subscription")]
     pub dead_letters: Option<PathBuf>,
@@ -630,8 +632,8 @@ pub struct Alter {
 /// The terms of a named subscription that can be altered.
 #[derive(Debug, Args)]
 pub struct Terms {
-    /// Make a message a dead letter after this many deliveries without an acknowledgement; or none:
-    /// no limit
+    /// Make a message a dead letter after this many deliveries without an acknowledgement, 1 to 250; or
+    /// none: no limit
     #[arg(long = "max-deliveries", value_name = "NUMBER", value_parser = options::or_none(options::whole::<u32>))]
     pub deliveries_max: Option<Term<u32>>,
     /// Pause before a refused message is delivered again; as for `ringway sub`, or none

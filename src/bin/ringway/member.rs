@@ -14,7 +14,7 @@ use crate::args::{Ack, Member, Sub};
 use crate::dialogue::Dialogue;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, is_abandoned};
-use crate::options::Backoff;
+use crate::options::{Backoff, Term};
 use crate::output::{self, Console};
 use crate::sink::{Sink, key_hash};
 use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
@@ -28,16 +28,16 @@ pub fn options(options: Subscribe, name: &str, member: &Member) -> Subscribe {
     if member.keyed {
         options = options.keyed();
     }
-    if let Some(count) = member.deliveries_max {
+    if let Some(Term(Some(count))) = member.deliveries_max {
         options = options.deliveries_max(count);
     }
-    if let Some(Backoff { first, factor, max }) = member.backoff {
+    if let Some(Term(Some(Backoff { first, factor, max }))) = member.backoff {
         options = options.backoff(first, factor, max);
     }
-    if let Some(time) = member.ack_within {
+    if let Some(Term(Some(time))) = member.ack_within {
         options = options.ack_within(time);
     }
-    if let Some(time) = member.expires_after {
+    if let Some(Term(Some(time))) = member.expires_after {
         options = options.expires_after(time);
     }
     if let Some(directory) = &member.dead_letters {

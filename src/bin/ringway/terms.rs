@@ -1,6 +1,6 @@
 //! `ringway declare` and `ringway alter`: what belongs to a named subscription.
 
-use ringway::{Error, Subscribe, SubscriptionInfo};
+use ringway::{Error, Queue, Subscribe, SubscriptionInfo};
 
 use crate::args::{Alter, Declare, Terms};
 use crate::failure::{Ending, Failure};
@@ -24,6 +24,7 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
     let what = if is_new { "is made" } else { "is there already" };
     console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
     if let Some(found) = queue.info()?.subscription(subscription) {
+        note_no_place(&queue, found, console);
         if is_new {
             note_gone(*from, found.head_sequence, console);
         }
@@ -52,7 +53,19 @@ pub fn alter(alter: &Alter, owner: Option<u32>, console: Console) -> Result<Endi
         output::json(&one_as_json(found))?;
     }
     console.note(format_args!("subscription '{subscription}' of queue '{name}': {}", text(found)));
+    note_no_place(&queue, found, console);
     Ok(Ending::Done)
+}
+
+/// Says what members have to do who would be refused, for want of a place for dead letters.
+fn note_no_place(queue: &Queue, found: &SubscriptionInfo, console: Console) {
+    if found.deliveries_max.is_some() && queue.history().is_none() {
+        let name = queue.name();
+        console.note(format_args!(
+            "queue '{name}' has no history directory for dead letters: each member of '{}' has to name a place (`ringway sub --dead-letters DIR`), or is refused",
+            found.name
+        ));
+    }
 }
 
 fn text(found: &SubscriptionInfo) -> String {
