@@ -539,13 +539,6 @@ impl fmt::Display for Error {
             Self::Os { queue, doing, source } if queue.is_empty() => {
                 write!(f, "cannot {doing}: {source}")
             }
-            // So long nobody changes the subscriptions who is not stopped.
-            Self::Os { queue, doing, source } if is_plain_time_out(source) => {
-                write!(
-                    f,
-                    "cannot {doing} queue '{queue}': {source}; a process is stopped while changing the subscriptions: end it, or let it go on"
-                )
-            }
             Self::Os { queue, doing, source } => {
                 write!(f, "cannot {doing} queue '{queue}': {source}")
             }
@@ -620,11 +613,6 @@ impl fmt::Display for Error {
 pub(crate) const CREATE: &str = "create";
 pub(crate) const NAME: &str = "give its name to";
 pub(crate) const REMOVE: &str = "remove";
-
-/// Whether a time was over, and no more is said of that.
-fn is_plain_time_out(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::TimedOut && error.get_ref().is_none()
-}
 
 fn consumers_text(count: u32) -> String {
     if count == 1 { "a consumer".to_owned() } else { format!("{count} consumers") }
@@ -708,17 +696,6 @@ impl std::error::Error for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_could_not_change_the_subscriptions_is_told_who_is_in_the_way() {
-        let source = io::ErrorKind::TimedOut.into();
-        let error = Error::os("orders", "change the subscriptions of", source);
-        assert_eq!(
-            error.to_string(),
-            "cannot change the subscriptions of queue 'orders': timed out; a process is stopped \
-             while changing the subscriptions: end it, or let it go on"
-        );
-    }
 
     #[test]
     fn permission_is_given_where_it_is_lacking() {

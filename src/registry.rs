@@ -52,7 +52,8 @@ impl<'a> Registry<'a> {
     pub(crate) fn lock(segment: &'a Arc<Segment>, ring: &'a Ring) -> Result<Self, Error> {
         let locked = Self::lock_within(Duration::from_secs(10), segment, ring)?;
         locked.ok_or_else(|| {
-            let source = std::io::ErrorKind::TimedOut.into();
+            let what = "somebody else changes them, and was stopped over it; let that go on, or end it, and try again";
+            let source = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
             Error::os(segment.name(), "change the subscriptions of", source)
         })
     }
