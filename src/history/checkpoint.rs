@@ -7,8 +7,9 @@
 //! A subscription has a file of two slots, of which the older one is overwritten each time. So one is
 //! whole whoever dies, and also when power goes, on a disk that writes pages of 4096 bytes whole or
 //! does not touch what lies in others: each slot is on a page of its own, and both are on the disk before
-//! either is overwritten. It is made whole beside, and has its name then: one that is short is damaged. What somebody was promised to be on the disk is there on both, so that none of
-//! the writes that follow, which wait for no disk, can undo it. A slot, little-endian:
+//! either is overwritten. It is made whole beside, and has its name then: one that is short is damaged.
+//! What somebody was promised to be on the disk is there on both, so that none of the writes that
+//! follow, which wait for no disk, can undo it. A slot, little-endian:
 //!
 //! ```text
 //!  0  magic, 8 bytes                       32  generation, u64: the higher one counts

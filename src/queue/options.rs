@@ -158,9 +158,9 @@ impl QueueOptions {
     }
 
     /// How long the files of a [journal](Self::journal), without which there are none to be kept, stay
-    /// after they were last written to, by the time of day; for ever until set. They go whole, when something is appended, or within seconds where a
-    /// journaler lives; but not the one that is appended to, nor, with [`AtLimit::Hold`], those that
-    /// somebody needs.
+    /// after they were last written to, by the time of day; for ever until set. They go whole, when
+    /// something is appended, or within seconds where a journaler lives; but not the one that is appended
+    /// to, nor, with [`AtLimit::Hold`], those that somebody needs.
     ///
     /// ```
     /// use ringway::{Journal, QueueOptions};

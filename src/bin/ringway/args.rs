@@ -419,8 +419,8 @@ pub struct Patience {
     #[arg(long, value_name = "TIME", value_parser = options::time)]
     pub standby: Option<Duration>,
     /// Give up when there has been no room for a message for this long, the consumers of --wait-for
-    /// have not come, or nothing more has become durable where that is waited for. Without it, wait for as long as it takes, also where the disk
-    /// is full
+    /// have not come, or nothing more has become durable where that is waited for. Without it, wait for
+    /// as long as it takes, also where the disk is full
     #[arg(short, long, value_name = "TIME", value_parser = options::time)]
     pub timeout: Option<Duration>,
 }
