@@ -7,13 +7,14 @@ use self::sealed::Sealed;
 use crate::consumer::{Consumer, Observer};
 use crate::consumer_set::ConsumerSet;
 use crate::error::Error;
+use crate::producer::Producer;
 use crate::sleeper::{Order, Sleeper};
 
-/// A file descriptor that becomes readable when it is time to receive: for `poll`, `epoll` and
-/// `io_uring`, beside sockets and timers, and for tasks of an async runtime.
+/// A file descriptor that becomes readable when it is time to receive, or to send: for `poll`, `epoll`
+/// and `io_uring`, beside sockets and timers, and for tasks of an async runtime.
 ///
 /// It has a thread that does nothing but sleep: on what [`arm`](Self::arm) was told last, one
-/// [`Consumer`], [`Observer`] or [`ConsumerSet`] at a time. Sends and receives cost what they did,
+/// [`Consumer`], [`Observer`], [`ConsumerSet`] or [`Producer`] at a time. Sends and receives cost what they did,
 /// and nobody is called who is not armed.
 ///
 /// ```
@@ -84,11 +85,14 @@ impl Readiness {
     /// called when a receive has found nothing. `false`: do not wait, but receive, since there is
     /// something by now, a message or something else to be told; or, of a set, nobody to wait for.
     ///
+    /// Of a producer the same for what [`try_send`](Producer::try_send), or whatever else sends, did not
+    /// find room for; or [`try_flush`](Producer::try_flush) not durable, if that was tried last.
+    ///
     /// What ends the wait of a receive makes it readable: a message, the end of the stream, the
     /// queue's removal, an [`Interrupter`](crate::Interrupter), an [`Acker`](crate::Acker) that
     /// settles something for a member that has as much as it may have, a lease or a pause that is
     /// over. So do 0.1 s without any of that: the receive that follows looks whether the queue is
-    /// still there. For an observer, which nobody calls, for a set of more than 127 consumers, and
+    /// still there. A producer has to look after 50 ms whether who holds it lives. For an observer, which nobody calls, for a set of more than 127 consumers, and
     /// before Linux 5.16, it is a millisecond instead.
     ///
     /// As a receive does, it gives back what was lent. Only the last call that said `true`
@@ -98,7 +102,8 @@ impl Readiness {
     ///
     /// # Errors
     /// [`Error::Forked`], in a child that was forked since this one or the consumer was made. All
-    /// else is told by the next receive.
+    /// else is told by the next receive. For a producer this is where it waits, and so where it is told
+    /// [`Error::Interrupted`] or [`Error::Stale`].
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Readiness, Received, Subscribe};
@@ -123,8 +128,8 @@ impl Readiness {
         Ok(order.map(|order| self.sleeper.send(order)).is_some())
     }
 
-    /// Waits, as a task of any async runtime, until there may be something to receive: to be called
-    /// when a receive has found nothing, and followed by one. The thread wakes the task; the runtime
+    /// Waits, as a task of any async runtime, until there may be something to receive, or room to send:
+    /// to be called when a receive has found nothing, or a send no room, and followed by one. The thread wakes the task; the runtime
     /// need not know the descriptor.
     ///
     /// A future that is dropped loses nothing.
@@ -133,7 +138,18 @@ impl Readiness {
     /// As [`arm`](Self::arm).
     ///
     /// ```
-    /// use ringway::{Consumer, Error, Queue, QueueOptions, Readiness, Received, Start, Subscribe};
+    /// use ringway::{Consumer, Error, Producer, Queue, QueueOptions, Readiness, Received, Sent};
+    /// use ringway::{Start, Subscribe};
+    ///
+    /// async fn count(mut producer: Producer) -> Result<(), Error> {
+    ///     let mut readiness = Readiness::new()?;
+    ///     for number in 0..4_u8 {
+    ///         while producer.try_send(&[number])? == Sent::Full {
+    ///             readiness.ready(&mut producer).await?;
+    ///         }
+    ///     }
+    ///     producer.close()
+    /// }
     ///
     /// async fn sum_up(mut consumer: Consumer) -> Result<u64, Error> {
     ///     let mut readiness = Readiness::new()?;
@@ -163,13 +179,10 @@ impl Readiness {
     /// # let _ = Queue::force_remove("doc-ready");
     /// # let queue = Queue::create("doc-ready", &QueueOptions::new())?;
     /// # let consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
-    /// # let sender = thread::spawn(move || {
-    /// #     let mut producer = queue.producer().unwrap();
-    /// #     (0..4_u8).for_each(|number| drop(producer.send(&[number]).unwrap()));
-    /// #     producer.close().unwrap();
-    /// # });
+    /// # let producer = queue.producer()?;
+    /// let sender = thread::spawn(|| block_on(count(producer)));
     /// assert_eq!(block_on(sum_up(consumer))?, 6);
-    /// # sender.join().unwrap();
+    /// # sender.join().unwrap()?;
     /// # Queue::force_remove("doc-ready")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
@@ -193,7 +206,8 @@ impl AsRawFd for Readiness {
     }
 }
 
-/// What a [`Readiness`] is armed for: a [`Consumer`], an [`Observer`], a [`ConsumerSet`].
+/// What a [`Readiness`] is armed for: a [`Consumer`], an [`Observer`], a [`ConsumerSet`], a
+/// [`Producer`].
 ///
 /// ```
 /// use ringway::{Awaited, ConsumerSet, Error, Readiness};
@@ -210,6 +224,7 @@ pub trait Awaited: Sealed {}
 impl Awaited for Consumer {}
 impl Awaited for Observer {}
 impl Awaited for ConsumerSet {}
+impl Awaited for Producer {}
 
 mod sealed {
     use super::{Error, Order};
@@ -247,5 +262,15 @@ impl Sealed for ConsumerSet {
 
     fn any_queue_name(&self) -> &str {
         self.iter().next().map_or("", |(_, consumer)| consumer.queue_name())
+    }
+}
+
+impl Sealed for Producer {
+    fn order(&mut self) -> Result<Option<Order>, Error> {
+        self.order_sleep()
+    }
+
+    fn any_queue_name(&self) -> &str {
+        self.queue_name()
     }
 }

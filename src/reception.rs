@@ -572,7 +572,7 @@ impl Reception {
             Reader::Shared(reader) if announced.is_full => Some(Arc::clone(reader.relief_word())),
             _ => None,
         };
-        Errand::new(&self.mapping, relief, announced.ticket)
+        Errand::new(&self.mapping, layout::DATA_EVENT, relief, announced.ticket)
     }
 
     /// Announces that it is going to sleep, if it is allowed to. [`Self::confirm_sleep`] has to follow,

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::layout;
+use crate::layout::Word32;
 use crate::ring::Ring;
 use crate::segment::Mapping;
 use crate::sync::AtomicU32;
@@ -25,7 +25,8 @@ use crate::wait::{self, Event, Ticket};
 /// One word to sleep on, which stays mapped for as long.
 #[derive(Debug)]
 pub(crate) struct Errand {
-    /// What a member sleeps on that waits for its ackers; else it is the queue's event.
+    event: Word32,
+    /// What a member sleeps on instead that waits for its ackers.
     relief: Option<Arc<AtomicU32>>,
     ticket: Ticket,
     ring: Ring,
@@ -36,14 +37,15 @@ pub(crate) struct Errand {
 impl Errand {
     pub(crate) fn new(
         mapping: &Arc<Mapping>,
+        event: Word32,
         relief: Option<Arc<AtomicU32>>,
         ticket: Ticket,
     ) -> Self {
-        Self { relief, ticket, ring: mapping.ring(), _mapping: Arc::clone(mapping) }
+        Self { event, relief, ticket, ring: mapping.ring(), _mapping: Arc::clone(mapping) }
     }
 
     fn sleep(&self) -> (Event<'_>, Ticket) {
-        let event = || self.ring.control32(layout::DATA_EVENT);
+        let event = || self.ring.control32(self.event);
         (Event::new(self.relief.as_deref().unwrap_or_else(event)), self.ticket)
     }
 }

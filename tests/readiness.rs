@@ -19,9 +19,10 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use ringway::{
-    AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Journal, Lag, Nacked, Producer, Queue,
-    QueueOptions, Readiness, Received, Start, Subscribe, Wait,
+    AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Journal, Journaler, Lag, Nacked,
+    Producer, Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
 };
+use support::segment::control_word;
 use support::{
     Directory, Name, Peer, Random, Watchdog, assert_message, play, say, watchdog, watchdog_of,
 };
@@ -34,6 +35,7 @@ fn peer() {
         ("forks", forks),
         ("has no descriptors", has_no_descriptors),
         ("has signals", has_signals),
+        ("holds", holds),
         ("sleeps on one word", sleeps_on_one_word),
     ]);
 }
@@ -499,6 +501,127 @@ fn an_observer_is_told_after_a_moment() {
     });
 }
 
+/// Sends until there is no room, and says how many.
+fn fill(producer: &mut Producer) -> u64 {
+    let mut sent = 0;
+    while producer.try_send(&[0; 1000]).unwrap() != Sent::Full {
+        sent += 1;
+    }
+    sent
+}
+
+#[test]
+fn a_producer_is_called_whenever_there_is_room() {
+    let _watchdog = watchdog_of_rounds();
+    let (name, queue) = new_queue("room");
+    let room_event = control_word(&name, "room_event");
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let readiness = Readiness::new().unwrap();
+    assert!(!readiness.arm(&mut producer).unwrap(), "nothing has been refused");
+    let mut held = 0;
+    for _ in 0..ROUNDS {
+        held += fill(&mut producer);
+        assert!(producer.held_for().is_some());
+        assert!(readiness.arm(&mut producer).unwrap());
+        let armed = room_event();
+        assert!(armed % 2 == 1, "no sleep was announced");
+        for _ in 0..held {
+            assert!(consumer.try_receive().unwrap().message().is_some());
+        }
+        assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+        assert_ne!(room_event(), armed, "nobody called");
+        assert!(is_readable_within(&readiness, -1));
+        assert!(!readiness.arm(&mut producer).unwrap(), "there is room");
+        assert!(matches!(producer.try_send(b"on").unwrap(), Sent::Sequence(_)));
+        held = 1;
+    }
+}
+
+/// Holds the producer, until it is killed.
+fn holds(arguments: &[&str]) {
+    let _consumer = Queue::open(arguments[0]).unwrap().subscribe(&oldest()).unwrap();
+    say("ready");
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn a_producer_that_the_dead_hold_is_told() {
+    let _watchdog = watchdog();
+    let (name, queue) = new_queue("dead");
+    let mut peer = Peer::start("holds", &[&name]);
+    peer.await_word("ready");
+    let mut producer = queue.producer().unwrap();
+    let readiness = Readiness::new().unwrap();
+    fill(&mut producer);
+    assert!(readiness.arm(&mut producer).unwrap());
+    peer.kill();
+    while producer.try_send(b"on").unwrap() == Sent::Full {
+        wait_for(&readiness, &mut producer);
+    }
+}
+
+#[test]
+fn a_producer_is_told_where_it_waits() {
+    let _watchdog = watchdog();
+    let (name, queue) = new_queue("told");
+    let _holds = queue.subscribe(&oldest()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let readiness = Readiness::new().unwrap();
+    fill(&mut producer);
+    let interrupter = producer.interrupter();
+    assert!(readiness.arm(&mut producer).unwrap());
+    interrupter.interrupt();
+    assert!(is_readable_within(&readiness, -1));
+    // A try does not wait.
+    assert_eq!(producer.try_send(b"on").unwrap(), Sent::Full);
+    let told = readiness.arm(&mut producer);
+    assert!(matches!(told, Err(Error::Interrupted { .. })), "{told:?}");
+    assert!(readiness.arm(&mut producer).unwrap(), "it is told once");
+    fs::remove_file(name.path()).unwrap();
+    let told = readiness.arm(&mut producer);
+    assert!(matches!(told, Err(Error::Stale { .. })), "{told:?}");
+}
+
+#[test]
+fn tasks_wait_for_room_and_until_it_is_durable() {
+    const COUNT: u64 = 2_000;
+    let _watchdog = watchdog();
+    let name = Name::new("task-room");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(64 << 10).history(directory.path());
+    let queue = Queue::create(&name, &options.journal(Journal::Written)).unwrap();
+    let journal = queue.journaler().map(Journaler::spawn).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let mut consumer = queue.subscribe(&oldest().on_lag(Lag::Hold)).unwrap();
+    let send = async {
+        let mut readiness = Readiness::new().unwrap();
+        for sequence in 0..COUNT {
+            while producer.try_send(&[0; 1000]).unwrap() == Sent::Full {
+                readiness.ready(&mut producer).await.unwrap();
+            }
+            if sequence % 8 == 7 {
+                while !producer.try_flush().unwrap() {
+                    readiness.ready(&mut producer).await.unwrap();
+                }
+                assert!(queue.durable_sequence().unwrap() > sequence);
+            }
+        }
+        producer.close().unwrap();
+    };
+    let receive = async {
+        let mut readiness = Readiness::new().unwrap();
+        for sequence in 0..COUNT {
+            assert_eq!(next_ready(&mut readiness, &mut consumer).await, Some(sequence));
+        }
+        assert_eq!(next_ready(&mut readiness, &mut consumer).await, None);
+    };
+    block_on_all(vec![Box::pin(send), Box::pin(receive)]);
+    journal.stop().unwrap();
+}
+
 /// How many of this process's threads are a [`Readiness`]'s.
 fn sleepers() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
@@ -546,13 +669,17 @@ fn forks(_: &[&str]) {
     let readiness = Readiness::new().unwrap();
     assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
     assert!(readiness.arm(&mut consumer).unwrap());
+    let mut producer = queue.producer().unwrap();
     // SAFETY: the other threads of a peer wait, or sleep.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let mut own = Queue::open(queue.name()).unwrap().subscribe(&oldest()).unwrap();
-        let is_refused = [readiness.arm(&mut consumer), readiness.arm(&mut own)]
-            .iter()
-            .all(|armed| matches!(armed, Err(Error::Forked { .. })));
+        let armed = [
+            readiness.arm(&mut consumer),
+            readiness.arm(&mut own),
+            Readiness::new().unwrap().arm(&mut producer),
+        ];
+        let is_refused = armed.iter().all(|armed| matches!(armed, Err(Error::Forked { .. })));
         drop(readiness);
         let renewed = Readiness::new().unwrap();
         let is_empty = own.try_receive().unwrap() == Received::Empty;
@@ -565,7 +692,7 @@ fn forks(_: &[&str]) {
     // SAFETY: the status outlives the call.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0, "the child failed");
-    queue.producer().unwrap().send(b"on").unwrap();
+    producer.send(b"on").unwrap();
     assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(0));
 }
 

@@ -15,7 +15,7 @@ const MODULES: [(&str, &str); 29] = [
         "queue",
         "consumer producer info membership registry subscribe history segment error ring wait layout",
     ),
-    ("readiness", "consumer_set consumer sleeper error"),
+    ("readiness", "consumer_set consumer producer sleeper error"),
     ("consumer_set", "consumer reception message sleeper outcome error wait sys"),
     (
         "consumer",
@@ -23,7 +23,7 @@ const MODULES: [(&str, &str); 29] = [
     ),
     (
         "producer",
-        "key registry history membership interrupter segment outcome error ring wait sys sync layout",
+        "key registry history membership interrupter sleeper segment outcome error ring wait sys sync layout",
     ),
     (
         "reception",

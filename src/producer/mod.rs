@@ -17,7 +17,7 @@ use crossbeam_utils::CachePadded;
 use self::claim::Unusual;
 use self::fences::{BY_SLEEPERS, FORKED, Fences};
 use self::rate::Rate;
-use self::room::CLEAR_INTERVAL_MAX;
+use self::room::Want;
 use crate::error::Error;
 use crate::history::{self, Historian};
 use crate::interrupter::{Interrupter, Interruption};
@@ -57,6 +57,8 @@ pub struct Producer {
     /// When to look again whether those who hold the producer live.
     clear_at: Option<Instant>,
     held_since: Option<Instant>,
+    /// Up to where the last wait that gave up was for the stream to be durable, and not for room.
+    unflushed: Option<u64>,
     reserves: u32,
     rate: Rate,
     /// What to make checksums with, in a queue with a journal.
@@ -124,6 +126,7 @@ impl Producer {
             wait: Wait::default(),
             clear_at: None,
             held_since: None,
+            unflushed: None,
             reserves: 0,
             rate,
             check,
@@ -210,7 +213,7 @@ impl Producer {
     /// Sends a message if there is room, else says [`Sent::Full`] at once. In a queue with a history it
     /// may wait for the disk all the same, as every send may: what is about to be overwritten may have
     /// yet to be written there. Of a journal a [`Journaler`](crate::Journaler) has done that before; who
-    /// must not wait had better have one.
+    /// must not wait had better have one. A [`Readiness`](crate::Readiness) tells when to try again.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -419,6 +422,33 @@ impl Producer {
         self.flush_within(Patience::Endless).map(drop)
     }
 
+    /// As [`flush`](Self::flush), but `false` if a journaler has yet to make something durable. It was
+    /// asked to; a [`Readiness`](crate::Readiness) tells when to ask again. Where none lives, this
+    /// writes itself, and so may wait for the disk all the same.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-flush");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-try-flush");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// # let queue = Queue::create("doc-try-flush", &options)?;
+    /// # let mut producer = queue.producer()?;
+    /// producer.send(b"one")?;
+    /// // There is no journaler.
+    /// assert!(producer.try_flush()?);
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-try-flush")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn try_flush(&mut self) -> Result<bool, Error> {
+        self.flush_within(Patience::None)
+    }
+
     /// As [`flush`](Self::flush), but waits up to `time`; `false` if that was over first. What is not
     /// durable by then may be so at any moment after.
     ///
@@ -453,31 +483,34 @@ impl Producer {
             return Err(Error::NoJournal { queue: self.queue_name().into() });
         }
         let end = self.writer.place().position;
-        let is_durable = |producer: &Self| producer.writer.ring().durable() >= end;
-        if !is_durable(self) {
+        if !self.is_durable(end) {
             self.writer.ring().ask_to_flush(end);
             self.call_sleepers(fences);
         }
         let mut pace = Pace::for_message(self.wait, patience.begin());
         loop {
-            if !is_durable(self) {
+            if !self.is_durable(end) {
                 self.write_journal(end)?;
             }
-            if is_durable(self) {
+            if self.is_durable(end) {
+                self.unflushed = None;
                 return Ok(true);
             }
             self.interruption.check(&self.segment)?;
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
-                Next::Sleep(limit) => {
-                    // Who writes the journal may be dead by then.
-                    let limit = limit.min(CLEAR_INTERVAL_MAX);
-                    self.sleep(layout::DATA_EVENT, limit, |producer| !is_durable(producer))?;
+                Next::Sleep(limit) => self.sleep(Want::Durable(end), limit)?,
+                Next::TimedOut => {
+                    self.unflushed = Some(end);
+                    return Ok(false);
                 }
-                Next::TimedOut => return Ok(false),
             }
         }
+    }
+
+    fn is_durable(&self, end: u64) -> bool {
+        self.writer.ring().durable() >= end
     }
 
     /// [Sends](Self::send) a message, and waits until it is durable, for as long as that takes.

@@ -11,18 +11,36 @@ use crate::layout::{self, Word32};
 use crate::membership;
 use crate::registry::{self, Registry};
 use crate::ring::{Shape, SubscriptionIndex, Writer};
+use crate::sleeper::{Errand, Order};
 use crate::sync::{Ordering, fence};
-use crate::wait::{Event, Next, Pace, Patience};
+use crate::wait::{Event, Next, Pace, Patience, Ticket};
 
 /// A producer that is held looks whether those who hold it still live: at the first sign, and again
 /// after as long as it has been held, within these limits.
 const CLEAR_INTERVAL_MIN: Duration = Duration::from_millis(1);
-pub(super) const CLEAR_INTERVAL_MAX: Duration = Duration::from_millis(50);
+const CLEAR_INTERVAL_MAX: Duration = Duration::from_millis(50);
 /// Asking the kernel after many may take long; so many times as long passes until the next time.
 const CLEAR_COST_FACTOR: u32 = 100;
 /// Room for a message is asked for ahead if so many like it fill a sector: the licence, and with it
 /// what readers that are not held for lose, is further on by one.
 const PREPARED_PER_SECTOR: u64 = 16;
+
+/// What a producer waits for.
+#[derive(Clone, Copy)]
+pub(super) enum Want {
+    Room,
+    /// That the journal has the stream up to there.
+    Durable(u64),
+}
+
+impl Want {
+    fn event(self) -> Word32 {
+        match self {
+            Self::Room => layout::ROOM_EVENT,
+            Self::Durable(_) => layout::DATA_EVENT,
+        }
+    }
+}
 
 impl Producer {
     /// Has `reserve` make room, and waits for it as long as the patience lasts; `false` if it
@@ -44,6 +62,7 @@ impl Producer {
             }
             self.held_since.get_or_insert_with(Instant::now);
             if !self.wait_for_room(patience)? {
+                self.unflushed = None;
                 return Ok(false);
             }
         }
@@ -160,31 +179,56 @@ impl Producer {
             match pace.next() {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
-                Next::Sleep(limit) => {
-                    let until_clear = self.clear_at.map(|at| at.duration_since(Instant::now()));
-                    let limit = limit.min(until_clear.unwrap_or(CLEAR_INTERVAL_MIN));
-                    self.sleep(layout::ROOM_EVENT, limit, |producer| !producer.writer.has_room())?;
-                }
+                Next::Sleep(limit) => self.sleep(Want::Room, limit)?,
                 Next::TimedOut => return Ok(false),
             }
         }
     }
 
-    /// Sleeps until the event is called, so long at most, if the last look says so.
-    pub(super) fn sleep(
-        &self,
-        event: Word32,
-        limit: Duration,
-        has_to_wait: impl FnOnce(&Self) -> bool,
-    ) -> Result<(), Error> {
-        let event = Event::new(self.writer.ring().control32(event));
-        let ticket = event.announce();
-        // SeqCst: ROOM; WAKE where it is a journaler that calls.
-        fence(Ordering::SeqCst);
-        if has_to_wait(self) && self.interruption.is_calm() {
-            event.sleep(ticket, limit);
+    /// Sleeps until there may be what it wants, so long at most.
+    pub(super) fn sleep(&self, want: Want, limit: Duration) -> Result<(), Error> {
+        let limit = limit.min(self.sleep_max(want));
+        if let Some(ticket) = self.announce_sleep(want) {
+            Event::new(self.writer.ring().control32(want.event())).sleep(ticket, limit);
         }
         self.look_around()
+    }
+
+    /// Lets another thread sleep until there may be what was last refused: announces that, and says
+    /// what to sleep on. `None` if it may be there.
+    pub(crate) fn order_sleep(&self) -> Result<Option<Order>, Error> {
+        self.check_process()?;
+        self.look_around()?;
+        let want = self.unflushed.map_or(Want::Room, Want::Durable);
+        let Some(ticket) = self.announce_sleep(want) else {
+            self.interruption.check(&self.segment)?;
+            return Ok(None);
+        };
+        let errand = Errand::new(&self.mapping, want.event(), None, ticket);
+        Ok(Some(Order::new(vec![errand], self.sleep_max(want))))
+    }
+
+    /// Announces a sleep on the event of what it wants, and looks for that the last time; `None` if
+    /// there is a reason not to sleep.
+    fn announce_sleep(&self, want: Want) -> Option<Ticket> {
+        let ticket = Event::new(self.writer.ring().control32(want.event())).announce();
+        // SeqCst: ROOM; WAKE where it is a journaler that calls.
+        fence(Ordering::SeqCst);
+        let has_to_wait = match want {
+            Want::Room => !self.writer.has_room(),
+            Want::Durable(end) => !self.is_durable(end),
+        };
+        (has_to_wait && self.interruption.is_calm()).then_some(ticket)
+    }
+
+    /// By then it has to look itself: who holds it, or writes the journal, may be dead.
+    fn sleep_max(&self, want: Want) -> Duration {
+        match want {
+            Want::Room => {
+                self.clear_at.map_or(CLEAR_INTERVAL_MIN, |at| at.duration_since(Instant::now()))
+            }
+            Want::Durable(_) => CLEAR_INTERVAL_MAX,
+        }
     }
 
     /// Ends the membership of those who hold the producer and have died, if it is time to ask the

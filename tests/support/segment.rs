@@ -63,6 +63,19 @@ fn shares(image: &[u8]) -> (usize, usize) {
     (number("control_offset") + number("control_size") - count * size_of_part("Share"), count)
 }
 
+/// Reads a word of 32 bits that all consumers have in common.
+pub(crate) fn control_word(name: &str, word: &str) -> impl Fn() -> u32 + use<> {
+    let path = format!("/dev/shm/ringway.{name}");
+    let control = header_word(&fs::read(&path).expect("a segment"), "control_offset");
+    let place = control + field("Control", word).start as u64;
+    let segment = File::open(path).expect("a segment");
+    move || {
+        let mut bytes = [0; 4];
+        segment.read_exact_at(&mut bytes, place).expect("a word");
+        u32::from_le_bytes(bytes)
+    }
+}
+
 /// How often the owner of a share has shown that it is at work.
 pub(crate) fn progress_of(name: &str, share: usize) -> impl Fn() -> [u8; 4] + use<> {
     let path = format!("/dev/shm/ringway.{name}");
