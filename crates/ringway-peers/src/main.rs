@@ -6,6 +6,7 @@ mod clock;
 mod control;
 mod erased;
 mod job;
+mod markdown;
 mod part;
 mod report;
 mod runner;
@@ -50,6 +51,9 @@ struct Arguments {
     /// Tells which systems there are and which are missing, and measures nothing
     #[arg(long)]
     list: bool,
+    /// Prints tables in Markdown of what earlier runs wrote by --json, and measures nothing
+    #[arg(long, value_name = "FILE,..", value_delimiter = ',', conflicts_with_all = ["quick", "json", "measure", "list"])]
+    markdown: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -77,6 +81,10 @@ fn be_part(job: &str) -> Result<()> {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.markdown.is_empty() {
+        print!("{}", markdown::tables(&arguments.markdown, &arguments.only)?);
+        return Ok(());
+    }
     if cfg!(debug_assertions) {
         eprintln!("note: this is a debug build; its figures mean nothing. Use --release.");
     }

@@ -163,7 +163,7 @@ fn digits(value: f64) -> String {
     }
 }
 
-fn unit(metric: &str) -> &'static str {
+pub(crate) fn unit(metric: &str) -> &'static str {
     match metric {
         _ if metric.ends_with("_per_s") => ", million a second",
         _ if metric.ends_with("_percent") => ", % of a processor",
@@ -203,7 +203,10 @@ fn table(cells: &[Cell], group: (&str, usize, Option<&str>)) -> String {
     let rows = systems.into_iter().map(|(system, kind)| {
         let figures = sizes.iter().map(move |size| {
             let cell = of_group.iter().find(|it| it.size_bytes == *size && it.system == system);
-            cell.map_or_else(|| "-".to_owned(), |cell| figure(cell))
+            cell.map_or_else(
+                || "-".to_owned(),
+                |cell| figure(cell.metric, [cell.median, cell.min, cell.max]),
+            )
         });
         [system.to_owned(), format!("{kind:?}").to_lowercase()].into_iter().chain(figures)
     });
@@ -222,13 +225,19 @@ fn table(cells: &[Cell], group: (&str, usize, Option<&str>)) -> String {
     format!("\n{metric}{}{receivers}{class}\n{}\n", unit(metric), table.trim_fmt())
 }
 
-fn figure(cell: &Cell) -> String {
-    let [median, min, max] =
-        [cell.median, cell.min, cell.max].map(|value| shown(cell.metric, value));
-    if min == max { median } else { format!("{median} ({min}-{max})") }
+/// The median, and the least and the greatest if they look different.
+pub(crate) fn figure(metric: &str, spread: [f64; 3]) -> String {
+    let [median, min, max] = spread.map(|value| shown(metric, value));
+    match (min.split_once(' '), max.split_once(' ')) {
+        _ if min == max => median,
+        (Some((least, unit)), Some((_, same))) if unit == same => {
+            format!("{median} ({least}-{max})")
+        }
+        _ => format!("{median} ({min}-{max})"),
+    }
 }
 
-fn size_name(bytes: usize) -> String {
+pub(crate) fn size_name(bytes: usize) -> String {
     if bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes / 1024) }
 }
 
