@@ -3,6 +3,8 @@
 mod support;
 
 use std::fs;
+#[cfg(feature = "workload")]
+use std::io::ErrorKind;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -244,6 +246,26 @@ fn room_for_the_next_message_is_asked_for_behind_each_however_it_is_sent() {
             assert_eq!(header_word(&image, "licence"), u64::next_multiple_of(next_end, SECTOR));
         }
     }
+}
+
+/// Else it could be written, and removed, under whoever has a message of it.
+#[cfg(feature = "workload")]
+#[test]
+fn a_queues_memory_is_no_board() {
+    use ringway::workload::Board;
+
+    let name = Name::new("no-board");
+    let queue = small(&name);
+    let path = name.path();
+    let memory = path.strip_prefix("/dev/shm/").unwrap();
+    for slashes in ["", "/", "//"] {
+        let board = format!("{slashes}{memory}");
+        for refused in [Board::open(&board), Board::create(&board, 2)] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput, "{board}");
+        }
+    }
+    Board::remove_abandoned(memory, |board| panic!("{board} is a queue's"));
+    assert!(!queue.is_removed());
 }
 
 #[test]

@@ -13,6 +13,9 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Lines of shared memory with a word each, far enough apart to travel alone.
 ///
+/// No board has a name that begins with `ringway.`: those are queues' there, and whoever has a message of
+/// one relies on it that nobody but its producer writes it.
+///
 /// Lines 0 and 1 are for [`ping`](Self::ping): the round trip of one line is the least that two
 /// processors need for a message and its answer, and a bracket around everything timed: if it
 /// changed, the machine did.
@@ -40,6 +43,8 @@ pub struct Board {
 
 /// Where shared memory has its names.
 const DIRECTORY: &str = "/dev/shm";
+/// What queues' names begin with there.
+const QUEUES: &str = "ringway.";
 
 /// Bytes from one word to the next: two cache lines, since some processors fetch pairs.
 const LINE: usize = 128;
@@ -58,7 +63,7 @@ impl Board {
     /// this value is; who has opened it keeps it.
     ///
     /// # Errors
-    /// If the name is taken, or there is no memory.
+    /// If the name is taken, or a queue's, or there is no memory.
     ///
     /// ```
     /// let name = format!("doc-board-create-{}", std::process::id());
@@ -67,6 +72,7 @@ impl Board {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn create(name: &str, lines: usize) -> io::Result<Self> {
+        check_name(name)?;
         let size = lines.max(Self::COUNTS).saturating_mul(LINE);
         loop {
             let board = Self::of(ShmemConf::new().os_id(name).size(size).create(), name)?;
@@ -81,12 +87,13 @@ impl Board {
     /// Opens what another process has made.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or the name is a queue's.
     ///
     /// ```
     /// assert!(ringway::workload::Board::open("doc-no-such-board").is_err());
     /// ```
     pub fn open(name: &str) -> io::Result<Self> {
+        check_name(name)?;
         Self::of(ShmemConf::new().os_id(name).open(), name)
     }
 
@@ -107,7 +114,7 @@ impl Board {
     pub fn remove_abandoned(prefix: &str, mut also: impl FnMut(&str)) {
         let entries = std::fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        for name in names.filter(|name| name.starts_with(prefix)) {
+        for name in names.filter(|name| name.starts_with(prefix) && check_name(name).is_ok()) {
             // Held until it is gone: see `create`.
             if let Ok(Some(_lock)) = lock_named(&name, libc::LOCK_NB) {
                 also(&name);
@@ -205,14 +212,28 @@ impl Board {
     fn word(&self, line: usize) -> &AtomicU64 {
         assert!(line < self.lines, "the board has {} lines, and no line {line}", self.lines);
         let word = self.memory.as_ptr().wrapping_add(line * LINE).cast();
-        // SAFETY: aligned, within the mapping, and everybody uses it atomically.
+        // SAFETY: aligned, within the mapping, and everybody uses it atomically: it is no queue's memory,
+        // where this process may have references to messages.
         unsafe { AtomicU64::from_ptr(word) }
     }
 }
 
+/// Refuses what is a queue's.
+fn check_name(name: &str) -> io::Result<()> {
+    if !within_directory(name).starts_with(QUEUES) {
+        return Ok(());
+    }
+    let what = format!("'{name}' is the name of a queue's memory, and no board can have it");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+}
+
 fn path_of(name: &str) -> PathBuf {
-    // With the slash before it or without, as `shm_open` takes it.
-    Path::new(DIRECTORY).join(name.trim_start_matches('/'))
+    Path::new(DIRECTORY).join(within_directory(name))
+}
+
+/// With the slash before it or without, as `shm_open` takes it.
+fn within_directory(name: &str) -> &str {
+    name.trim_start_matches('/')
 }
 
 /// The lock on a board, which is waited for unless the flags say otherwise; none if somebody else has
