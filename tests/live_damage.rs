@@ -14,7 +14,7 @@ use ringway::{
 };
 use support::segment::{
     CAPACITY, MEMBERS, REGION_ALIGN, SUBSCRIPTIONS, field, header, header_word, new_image,
-    new_queue, punch_hole,
+    new_queue, punch_hole, share_offset,
 };
 use support::{Name, assert_message, watchdog};
 
@@ -535,6 +535,34 @@ fn a_frame_that_changes_within_a_members_batch_is_not_lent_beyond_the_ring() {
     drop(batch);
     let received = member.receive().map(|received| received.map(|message| message.payload().len()));
     assert!(matches!(received, Err(Error::Corrupt { .. })), "{received:?}");
+}
+
+/// Its state counts 63 that were handed out.
+#[test]
+fn frames_that_multiply_within_a_members_share_make_nobody_panic() {
+    let _watchdog = watchdog();
+    let (name, queue) = new_queue("multiplied");
+    let file = OpenOptions::new().write(true).open(name.path()).unwrap();
+    let ring_at = header_word(&new_image(), "ring_offset");
+    let mut producer = queue.producer().unwrap();
+    let mut member = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    producer.send(b"").unwrap();
+    assert_message(member.try_receive(), 0, b"");
+    assert_eq!(member.try_receive().unwrap(), Received::Empty);
+    // All bits above that count will be set when the next share is taken.
+    let (last_generation, owner) = (0x7fe_u64 << 53, 0x7fff_u64 << 38);
+    let state_at = share_offset(&name, 0) + field("Share", "state").start;
+    file.write_all_at(&(last_generation | owner).to_le_bytes(), state_at as u64).unwrap();
+    producer.send(b"").unwrap();
+    producer.send(&[0; 1000]).unwrap();
+    assert_message(member.try_receive(), 1, b"");
+    for sequence in 2..102 {
+        let word = commit_word(sequence, 1, 0, 0);
+        file.write_all_at(&word.to_le_bytes(), ring_at + 8 * sequence).unwrap();
+    }
+    for sequence in 2..102 {
+        assert_message(member.try_receive(), sequence, b"");
+    }
 }
 
 /// A queue whose next frame begins at `position`, with a licence that ends soon or `far` beyond.

@@ -145,10 +145,11 @@ impl State {
         Self(self.0 & !(messages as u64))
     }
 
-    /// The next message was handed out. Callers hand out no more than there are.
+    /// The next message was handed out. Callers hand out no more than there are, unless somebody makes
+    /// more frames of them meanwhile.
     #[inline(always)]
     pub(crate) const fn hand_out(self) -> Self {
-        Self(self.0 + (1 << Self::HANDED_SHIFT))
+        Self(self.0.wrapping_add(1 << Self::HANDED_SHIFT))
     }
 
     #[inline(always)]

@@ -76,12 +76,16 @@ pub(crate) fn control_word(name: &str, word: &str) -> impl Fn() -> u32 + use<> {
     }
 }
 
+/// Where an entry of the share table begins.
+pub(crate) fn share_offset(name: &str, share: usize) -> usize {
+    let image = fs::read(format!("/dev/shm/ringway.{name}")).expect("a segment");
+    shares(&image).0 + share * size_of_part("Share")
+}
+
 /// How often the owner of a share has shown that it is at work.
 pub(crate) fn progress_of(name: &str, share: usize) -> impl Fn() -> [u8; 4] + use<> {
-    let path = format!("/dev/shm/ringway.{name}");
-    let entry = shares(&fs::read(&path).expect("a segment")).0 + share * size_of_part("Share");
-    let place = entry + field("Share", "progress").start;
-    let segment = File::open(path).expect("a segment");
+    let place = share_offset(name, share) + field("Share", "progress").start;
+    let segment = File::open(format!("/dev/shm/ringway.{name}")).expect("a segment");
     move || {
         let mut progress = [0; 4];
         segment.read_exact_at(&mut progress, place as u64).expect("a share");
