@@ -6,6 +6,7 @@
 //! announce on its own word that it sleeps, it has seen all that was called before.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,8 +117,10 @@ impl Sleeper {
     /// Sends it to sleep, whatever it sleeps on now. The descriptor is readable again, and whoever
     /// [polls](Self::poll) is woken, when that sleep has ended.
     pub(crate) fn send(&self, order: Order) {
+        // Not under the lock: a task may end with it, and what ends with that may come here again.
+        let waker = self.bed.state().waker.take();
+        drop(waker);
         let mut state = self.bed.state();
-        state.waker = None;
         if state.order.as_ref().is_some_and(|present| present.serves_as(&order)) {
             return;
         }
@@ -131,11 +134,13 @@ impl Sleeper {
 
     /// Whether the sleep has ended.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        // Before the lock, and so behind it: the one that it replaces.
+        let mut waker = Some(context.waker().clone());
         let mut state = self.bed.state();
         if state.order.is_none() {
             return Poll::Ready(());
         }
-        state.waker = Some(context.waker().clone());
+        mem::swap(&mut state.waker, &mut waker);
         Poll::Pending
     }
 }

@@ -11,16 +11,16 @@ use std::collections::BTreeSet;
 use std::hint::spin_loop;
 use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use std::{fs, thread};
 
 use ringway::{
     AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Journal, Journaler, Lag, Nacked,
-    Producer, Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
+    Observer, Producer, Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
 };
 use support::segment::control_word;
 use support::{
@@ -926,5 +926,52 @@ fn whoever_waits_next_is_told() {
         producer.send(b"here").unwrap();
         assert!(is_readable_within(&readiness, -1));
         assert_message(consumer.try_receive(), sequence, b"here");
+    }
+}
+
+/// A waker whose end comes back: with a task there may end whatever it had.
+struct Returns(fn());
+
+impl Wake for Returns {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Returns {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
+#[test]
+fn a_waker_that_is_not_needed_any_more_may_come_back_with_its_end() {
+    static READINESS: RwLock<Option<Readiness>> = RwLock::new(None);
+    static OBSERVER: Mutex<Option<Observer>> = Mutex::new(None);
+    static RETURNS: AtomicU64 = AtomicU64::new(0);
+
+    let come_back = || {
+        if let (Some(readiness), Some(observer)) =
+            (&*READINESS.read().unwrap(), &mut *OBSERVER.lock().unwrap())
+        {
+            readiness.arm(observer).unwrap();
+            RETURNS.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("returns");
+    let mut consumer = queue.subscribe(&oldest()).unwrap();
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    let mut observer = queue.observe(Start::Newest).unwrap();
+    assert_eq!(observer.try_receive().unwrap(), Received::Empty);
+    *OBSERVER.lock().unwrap() = Some(observer);
+    // Where the sleep is over before, the waker ends elsewhere.
+    while RETURNS.load(Ordering::Relaxed) == 0 {
+        let mut readiness = Readiness::new().unwrap();
+        let waker = Waker::from(Arc::new(Returns(come_back)));
+        let pending = pin!(readiness.ready(&mut consumer)).poll(&mut Context::from_waker(&waker));
+        assert!(pending.is_pending());
+        drop(waker);
+        *READINESS.write().unwrap() = Some(readiness);
+        READINESS.read().unwrap().as_ref().unwrap().arm(&mut consumer).unwrap();
+        *READINESS.write().unwrap() = None;
     }
 }
