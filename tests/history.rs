@@ -1182,6 +1182,26 @@ fn a_file_longer_than_any_is_an_error_at_once() {
     assert!(verified.messages == 10 && verified.damage.is_some(), "{verified:?}");
 }
 
+/// In memory, where a file may be as long as can be said without taking any space.
+#[test]
+fn files_that_are_longer_together_than_can_be_said_are_counted_without_a_panic() {
+    let _alive = watchdog();
+    let name = Name::new("countless");
+    let directory = Directory::in_memory(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    queue.producer().unwrap().send_durable(&[7; 500]).unwrap();
+    let first = files(&directory, "log").remove(0);
+    for base in [8, 16, 24] {
+        let file = fs::File::create(first.with_file_name(format!("{base:020}.log"))).unwrap();
+        file.set_len(u64::MAX / 2).unwrap();
+    }
+    let archive = Archive::open(directory.path()).unwrap();
+    assert_eq!(archive.verify().unwrap().size, u64::MAX);
+    drop(queue.journaler());
+    let pruned = archive.force_prune(0, None).unwrap();
+    assert!(pruned.removed.len() == 3 && pruned.removed_size == u64::MAX, "{pruned:?}");
+}
+
 #[test]
 fn what_has_not_quite_the_name_of_a_file_is_none() {
     let _alive = watchdog();

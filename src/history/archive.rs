@@ -453,7 +453,7 @@ impl Archive {
         let size = files.iter().filter_map(|file| fs::metadata(&file.path).ok());
         let mut verified = Verified {
             files: files.len(),
-            size: size.map(|facts| facts.len()).sum(),
+            size: size.map(|facts| facts.len()).fold(0, u64::saturating_add),
             ..Verified::default()
         };
         let faults = self.count(&mut verified)?;

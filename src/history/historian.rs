@@ -337,7 +337,7 @@ impl Historian {
             let needed =
                 if is_spill { self.ring.lowest_spilling() } else { self.ring.lowest_in_journal() };
             let needed = needed.unwrap_or(u64::MAX);
-            let is_full = self.writer.size() + size > self.keeping.size_max;
+            let is_full = self.writer.size().saturating_add(size) > self.keeping.size_max;
             // Of what was spilled, nothing stays that nobody needs.
             let is_spent = is_spill && needed >= self.log().limit(self.ring.written_from());
             if !is_full && !is_spent && keep_for.is_none() {

@@ -189,7 +189,7 @@ impl Archive {
             };
             if is_kept {
                 pruned.kept.push(file.path);
-                pruned.kept_size += size;
+                pruned.kept_size = pruned.kept_size.saturating_add(size);
             } else if let Err(error) = told.and_then(|()| remove()) {
                 if pruned.removed.is_empty() {
                     return Err(error);
@@ -198,7 +198,7 @@ impl Archive {
                 break;
             } else {
                 pruned.removed.push(file.path);
-                pruned.removed_size += size;
+                pruned.removed_size = pruned.removed_size.saturating_add(size);
             }
             until = end;
         }
@@ -223,7 +223,7 @@ impl Archive {
         }
         let sizes: Result<Vec<_>, _> = files.iter().map(|file| self.size_of(&file.path)).collect();
         let sizes = sizes?;
-        let mut left: u64 = sizes.iter().sum();
+        let mut left = sizes.iter().copied().fold(0, u64::saturating_add);
         let mut excess = Vec::new();
         for ((file, next), size) in files.iter().zip(files.iter().skip(1)).zip(sizes) {
             let is_too_old = age_max.is_some_and(|max| file.age() > Some(max));

@@ -59,7 +59,8 @@ impl LogWriter {
             if found.base > end.position || next.is_some_and(|next| next <= from) {
                 writer.remove(found)?;
             } else if found.base < end.position {
-                writer.size += fs::metadata(&found.path).map_or(0, |facts| facts.len());
+                let size = fs::metadata(&found.path).map_or(0, |facts| facts.len());
+                writer.grow(size);
                 last = Some(found.base);
             }
         }
@@ -126,9 +127,14 @@ impl LogWriter {
         self.file.as_ref().is_none_or(|(_, base)| self.end.position >= self.log.limit(*base))
     }
 
+    /// What somebody has made as long as can be is no more than can be said, however often.
+    fn grow(&mut self, size: u64) {
+        self.size = self.size.saturating_add(size);
+    }
+
     /// Counts the bytes of files that another one has put in front.
     pub(crate) fn count(&mut self, other: &Self) {
-        self.size += other.size;
+        self.grow(other.size);
     }
 
     /// Appends the ring's frames up to `to`, which lies in the lap of the end, or ends it. If that
@@ -153,7 +159,7 @@ impl LogWriter {
             return Err(failure);
         }
         self.file = Some((file, base));
-        self.size += to.position - from.position;
+        self.grow(to.position - from.position);
         self.end = to;
         Ok(())
     }
@@ -279,7 +285,7 @@ impl LogWriter {
             }
             return Err(self.log.failed("append to", &path, error));
         }
-        self.size += HEADER_SIZE;
+        self.grow(HEADER_SIZE);
         (self.has_new_names, self.marked_at) = (true, None);
         Ok((file, base))
     }
@@ -298,7 +304,7 @@ impl LogWriter {
             ));
         }
         file.set_len(due).map_err(failed)?;
-        self.size -= before - due;
+        self.size = self.size.saturating_sub(before - due);
         self.file = Some((file, base));
         Ok(())
     }
