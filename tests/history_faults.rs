@@ -22,8 +22,8 @@ use support::history::{files, payload, receive_until, send_for_ever, send_until}
 use support::namespace::{own_small_disk, own_small_memory};
 use support::segment::{field, header, header_word, member_offset};
 use support::{
-    Directory, Name, Peer, Random, limit_files, number_from, play, say, stop_here, watchdog,
-    watchdog_of,
+    Directory, Name, Peer, Random, limit_files, number_from, play, refuse, say, stop_here,
+    watchdog, watchdog_of,
 };
 
 const CAPACITY: u64 = 64 << 10;
@@ -45,6 +45,7 @@ fn peer() {
         ("send a text", send_a_text),
         ("write a text down", write_a_text_down),
         ("share a text", share_a_text),
+        ("have no thread", have_no_thread),
     ]);
 }
 
@@ -1017,4 +1018,26 @@ fn what_was_synced_survives_whatever_is_lost_behind_it() {
     open.write_all_at(&whole[4080..4096], 4080).unwrap();
     let error = Queue::create(&name, &options).unwrap_err();
     assert!(matches!(error, Error::LogDamaged { .. }), "{error:?}");
+}
+
+fn have_no_thread(_: &[&str]) {
+    let name = Name::new("no-thread");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
+    let journaler = queue.journaler().unwrap();
+    refuse(&[libc::SYS_clone, libc::SYS_clone3], libc::EAGAIN);
+    let journal = journaler.spawn();
+    assert!(journal.is_finished());
+    let said = format!("cannot make a thread for the journal of queue '{}': ", &*name);
+    let error = journal.error().unwrap().to_string();
+    assert!(error.starts_with(&said), "{error}");
+    // Its place is free.
+    drop(queue.journaler().unwrap());
+    assert_eq!(journal.stop().unwrap_err().to_string(), error);
+}
+
+#[test]
+fn a_journal_whose_thread_cannot_be_had_says_so() {
+    let _watchdog = watchdog();
+    Peer::start("have no thread", &[]).finish();
 }

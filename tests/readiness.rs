@@ -24,7 +24,8 @@ use ringway::{
 };
 use support::segment::control_word;
 use support::{
-    Directory, Name, Peer, Random, Watchdog, assert_message, play, say, watchdog, watchdog_of,
+    Directory, Name, Peer, Random, Watchdog, assert_message, play, refuse, say, watchdog,
+    watchdog_of,
 };
 
 #[test]
@@ -768,22 +769,7 @@ fn no_signal_of_the_program_comes_to_our_threads() {
 
 /// As before Linux 5.16.
 fn sleeps_on_one_word(_: &[&str]) {
-    let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let (load, jump_if_equal, end) = (0x20, 0x15, 0x06);
-    let mut filter = [
-        step(load, 0, 0, 0),
-        step(jump_if_equal, 0, 1, u32::try_from(libc::SYS_futex_waitv).unwrap()),
-        step(end, 0, 0, refused),
-        step(end, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
-    // SAFETY: a call without pointers.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the program and its steps outlive the call.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) }, 0);
-
+    refuse(&[libc::SYS_futex_waitv], libc::ENOSYS);
     let (_name, queue) = new_queue("one-word");
     let mut producers = [queue.producer().unwrap()];
     let mut consumer = queue.subscribe(&oldest()).unwrap();

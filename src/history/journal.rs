@@ -301,7 +301,8 @@ impl Journaler {
         Error::file(self.segment.name(), "write the rest of the journal to", directory, source)
     }
 
-    /// [`run_on`](Self::run_on) in a thread of its own, until that is stopped or dropped.
+    /// [`run_on`](Self::run_on) in a thread of its own, until that is stopped or dropped. Where no thread
+    /// is to be had it [has ended](JournalThread::is_finished) at once, by [that](JournalThread::error).
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};
@@ -323,12 +324,20 @@ impl Journaler {
         let state = Arc::new(ThreadState::default());
         let theirs = Arc::clone(&state);
         let _signals = Undisturbed::new();
-        let thread = thread::spawn(move || {
+        let run_on = move || {
             let ended = self.go_on(&theirs.stop, |failing| theirs.note(failing));
             theirs.note(ended.as_ref().err());
             ended
-        });
-        JournalThread { state, thread: Some(thread), witness, segment }
+        };
+        let thread = match thread::Builder::new().name("ringway-journal".into()).spawn(run_on) {
+            Ok(thread) => Some(thread),
+            Err(source) => {
+                let doing = "make a thread for the journal of";
+                state.note(Some(&Error::os(segment.name(), doing, source)));
+                None
+            }
+        };
+        JournalThread { state, thread, witness, segment }
     }
 
     /// Appends what is committed, and has it durable if that is due.
@@ -485,6 +494,10 @@ impl ThreadState {
     fn note(&self, error: Option<&Error>) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error.cloned();
     }
+
+    fn error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl JournalThread {
@@ -559,7 +572,7 @@ impl JournalThread {
         if self.is_child() {
             return Some(self.segment.forked());
         }
-        self.state.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.error()
     }
 
     fn is_child(&self) -> bool {
@@ -573,7 +586,9 @@ impl JournalThread {
             return Ok(Err(self.segment.forked()));
         }
         self.state.stop.store(true, FlagOrdering::Relaxed);
-        self.thread.take().map_or(Ok(Ok(())), JoinHandle::join)
+        let ended = self.thread.take().map(JoinHandle::join);
+        // There was none to be had, or it has ended before.
+        ended.unwrap_or_else(|| Ok(self.state.error().map_or(Ok(()), Err)))
     }
 }
 

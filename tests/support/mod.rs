@@ -36,6 +36,26 @@ pub(crate) fn limit_files(size: u64) -> io::Result<()> {
     users::check(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) })
 }
 
+/// From now on the system refuses these calls of this thread, and of those that it makes.
+#[allow(clippy::cast_possible_truncation, reason = "codes that the fields are made for")]
+pub(crate) fn refuse(calls: &[libc::c_long], errno: libc::c_int) {
+    let step = |code: u32, k, jt| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let mut steps = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    let is_one = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    // Over the calls behind it, and what lets others pass.
+    let jumps = calls.iter().zip((1..=calls.len() as u8).rev());
+    steps.extend(jumps.map(|(call, over)| step(is_one, call.cast_unsigned() as u32, over)));
+    steps.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0));
+    let refused = libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
+    steps.push(step(libc::BPF_RET | libc::BPF_K, refused, 0));
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: a call without pointers.
+    users::check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).unwrap();
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the program and its steps outlive the call.
+    users::check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) }).unwrap();
+}
+
 /// A queue's name that no other test has. The queue goes away with it.
 #[derive(Debug)]
 pub(crate) struct Name(String);
