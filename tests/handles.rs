@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 #[cfg(feature = "workload")]
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -158,6 +159,39 @@ fn a_claim_or_batch_that_is_not_committed_never_happened() {
     producer.send(b"y").unwrap();
     std::mem::forget(consumer.receive_batch(2).unwrap());
     assert_eq!(consumer.receive().unwrap().message().unwrap().payload(), b"y");
+}
+
+/// What a panic takes of a batch is never half of a message.
+#[test]
+fn an_iterator_that_panics_leaves_a_batch_that_can_go_on_or_not() {
+    let _watchdog = watchdog();
+    let name = Name::new("panics");
+    let queue = small(&name);
+    let mut consumer = queue.subscribe(&Subscribe::new()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for round in 0..1_000_u16 {
+        let size = usize::from(37 * round % 1_500);
+        let mut batch = producer.batch();
+        for _ in 0..round % 3 {
+            batch.push(&vec![9; size]).unwrap();
+        }
+        let payloads = (0..5_u8).map(|number| match u16::from(number) {
+            number if number == round % 5 => resume_unwind(Box::new("as it does")),
+            _ => vec![number; size],
+        });
+        catch_unwind(AssertUnwindSafe(|| batch.extend(payloads))).unwrap_err();
+        batch.push(b"and after").unwrap();
+        if round % 4 == 0 {
+            continue;
+        }
+        for sequence in batch.commit().unwrap() {
+            let message = consumer.receive().unwrap().message().unwrap();
+            let payload = message.payload();
+            let is_whole = payload.len() == size && payload.iter().all(|byte| *byte == payload[0]);
+            assert!(message.sequence() == sequence && (is_whole || payload == b"and after"));
+        }
+        assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    }
 }
 
 #[test]
