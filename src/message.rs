@@ -16,7 +16,8 @@ const ALIGNMENT: usize = 8;
 /// A message, lent until the next call on the consumer or observer it came from.
 ///
 /// A [`Hold`](crate::Lag::Hold) consumer's payload is read where the producer wrote it; the
-/// others' is their own copy. Either way it begins at an address that is a multiple of 8.
+/// others' is their own copy. Either way it begins at an address that is a multiple of 8. In a child that
+/// is forked meanwhile the former stays as it is for no longer than in the parent.
 ///
 /// ```
 /// # use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
