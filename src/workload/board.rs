@@ -99,7 +99,7 @@ impl Board {
 
     /// Removes the boards whose names begin so and whose makers were killed; of each `also` is told
     /// first, to remove what went with it. What cannot be removed, another user's for one, is left
-    /// alone.
+    /// alone. Whatever else has such a name in the shared memory is taken for a board, but for queues.
     ///
     /// ```
     /// use ringway::workload::Board;
