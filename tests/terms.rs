@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringway::{
     AckMode, Acked, Error, Journal, Lag, Nacked, Queue, QueueOptions, Reason, Received, Start,
-    Subscribe, SubscriptionInfo,
+    Subscribe, SubscriptionInfo, Wait,
 };
 use support::{Directory, Name, assert_message, watchdog};
 
@@ -140,6 +140,64 @@ fn the_terms_of_an_idle_subscription_change_and_its_place_stays() {
     let letter = letters.next().unwrap().unwrap();
     assert_eq!((letter.sequence, letter.reason), (1, Reason::Unacknowledged));
     assert!(letters.next().is_none());
+}
+
+#[test]
+fn one_that_is_made_in_the_place_of_another_has_nothing_of_it() {
+    let _alive = watchdog();
+    let name = Name::new("in-its-place");
+    let directory = Directory::new(&name);
+    let queue = queue_of(&name);
+    let mut producer = queue.producer().unwrap();
+    let before = options_of((None, None, None), &directory).on_lag(Lag::Skip);
+    let mut worker = queue.subscribe(&before.clone().ack(AckMode::Manual)).unwrap();
+    for payload in [b"a", b"b"] {
+        producer.send(payload).unwrap();
+    }
+    let nacked = worker.receive().unwrap().message().unwrap().nack();
+    assert_eq!(nacked.unwrap(), Nacked::Retry(Duration::ZERO));
+    assert_eq!(worker.receive().unwrap().message().unwrap().reject().unwrap(), Acked::Done);
+    assert_eq!(worker.receive().unwrap().message().unwrap().ack().unwrap(), Acked::Done);
+    for _ in 0..2 * CAPACITY / 4096 {
+        producer.send(&[0; 4096]).unwrap();
+    }
+    assert!(matches!(worker.receive().unwrap(), Received::Missed { .. }));
+    drop(worker);
+    let hour = Duration::from_secs(3_600);
+    let altered = options_of((Some(2), Some(hour), Some(hour)), &directory);
+    queue.alter(&altered.on_lag(Lag::Skip)).unwrap();
+    let counts = |info: &SubscriptionInfo| {
+        [info.delivered, info.redelivered, info.acked, info.dead_letters, info.missed]
+    };
+    let old = info(&queue);
+    assert!(counts(&old).iter().all(|&count| count > 0) && old.left_at.is_some(), "{old:?}");
+
+    queue.unsubscribe("workers").unwrap();
+    queue.declare(&workers().from(Start::Newest)).unwrap();
+    let new = info(&queue);
+    assert_eq!((counts(&new), new.left_at), ([0; 5], None));
+    assert_eq!((terms(&queue), new.lag), ((None, None, None), Lag::Hold));
+}
+
+#[test]
+fn whoever_has_the_place_of_a_member_next_has_nothing_of_it() {
+    let _alive = watchdog();
+    let name = Name::new("next-member");
+    let queue = queue_of(&name);
+    let mut worker = queue.subscribe(&workers().wait(Wait::Park)).unwrap();
+    let sleeps = || queue.info().unwrap().consumers[0].sleeps;
+    while sleeps() == 0 {
+        let received = worker.receive_timeout(Duration::from_millis(1));
+        assert_eq!(received.unwrap(), Received::TimedOut);
+    }
+    drop(worker);
+    let left_at = info(&queue).left_at;
+    let ahead = Subscribe::new().on_lag(Lag::Skip).from(Start::Sequence(1));
+    let ahead = queue.subscribe(&ahead).unwrap_err();
+    assert!(matches!(ahead, Error::SequenceAhead { .. }), "{ahead}");
+    assert_eq!(info(&queue).left_at, left_at, "it has never been the subscription's");
+    let _next = queue.subscribe(&Subscribe::new()).unwrap();
+    assert_eq!(sleeps(), 0);
 }
 
 #[test]
