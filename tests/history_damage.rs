@@ -1,0 +1,85 @@
+//! What is damaged in a journal, or missing from it, or was never a part of it.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+
+use ringway::{Error, Journal, Queue, QueueOptions, Received, Start, Subscribe};
+use support::history::files;
+use support::{Directory, Name, assert_message, watchdog};
+
+const CAPACITY: u64 = 64 << 10;
+
+fn journalled(directory: &Directory, journal: Journal) -> QueueOptions {
+    let options = QueueOptions::new().capacity(CAPACITY).members(8);
+    options.history(directory.path()).journal(journal)
+}
+
+#[test]
+fn who_begins_behind_what_is_damaged_is_not_told_of_it() {
+    const COUNT: u8 = 200;
+    let _alive = watchdog();
+    let name = Name::new("begins-behind");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let payload = |sequence: u8| [sequence; 1000];
+    for sequence in 0..COUNT {
+        producer.send(&payload(sequence)).unwrap();
+    }
+    producer.flush().unwrap();
+    let file = &files(&directory, "log")[0];
+    let mut bytes = fs::read(file).unwrap();
+    for damaged in [19, 20] {
+        let at = bytes.windows(1000).position(|bytes| bytes == payload(damaged)).unwrap();
+        bytes[at] ^= 1;
+    }
+    fs::write(file, bytes).unwrap();
+
+    for start in [Start::Sequence(21), Start::Last(u64::from(COUNT) - 21)] {
+        let mut consumer = queue.subscribe(&Subscribe::new().from(start)).unwrap();
+        for sequence in 21..COUNT {
+            assert_message(consumer.try_receive(), sequence.into(), &payload(sequence));
+        }
+    }
+    // Whoever comes there is, and has had all that lies before.
+    let error = queue.subscribe(&Subscribe::new().from(Start::Sequence(20))).unwrap_err();
+    assert!(matches!(error, Error::LogDamaged { .. }), "{error}");
+    let oldest = Subscribe::new().from(Start::Oldest);
+    for options in [oldest.clone(), oldest.named("workers")] {
+        let mut consumer = queue.subscribe(&options).unwrap();
+        for sequence in 0..19 {
+            assert_message(consumer.try_receive(), sequence.into(), &payload(sequence));
+        }
+        let error = consumer.try_receive().map(Received::message).unwrap_err();
+        assert!(matches!(error, Error::LogDamaged { .. }), "{error}");
+    }
+    queue.seek("workers", Start::Sequence(21)).unwrap();
+    let mut worker = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    for sequence in 21..COUNT {
+        assert_message(worker.try_receive(), sequence.into(), &payload(sequence));
+    }
+}
+
+#[test]
+fn what_is_cut_off_at_one_place_twice_is_kept_both_times() {
+    let _alive = watchdog();
+    let name = Name::new("cut-twice");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    Queue::create(&name, &options).unwrap().producer().unwrap().send_durable(b"whole").unwrap();
+    let file = files(&directory, "log").remove(0);
+    for (times, torn) in [(1, "half of it"), (2, "less")] {
+        Queue::remove(&name).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&file).unwrap();
+        file.write_all(torn.as_bytes()).unwrap();
+        let queue = Queue::create(&name, &options).unwrap();
+        let [cut] = queue.log_cuts() else { panic!("one cut, the {times}. time") };
+        assert_eq!(fs::read_to_string(&cut.kept_in).unwrap(), torn);
+    }
+    let kept = files(&directory, "log").into_iter().filter(|path| *path != file);
+    let mut kept: Vec<_> = kept.map(|path| fs::read_to_string(path).unwrap()).collect();
+    kept.sort();
+    assert_eq!(kept, ["half of it", "less"]);
+}
