@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use ringway::{Archive, AtLimit, Error, Holder, Journal, Lag, Queue};
 use ringway::{QueueOptions, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_until};
-use support::{Directory, Name, Over, watchdog};
+use support::{Directory, Name, Over, assert_message, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -238,6 +238,18 @@ fn at_the_limit_the_producer_waits_or_the_oldest_go() {
             let holders = producer.held_by();
             let [Holder::Consumer { member, .. }] = holders[..] else { panic!("{holders:?}") };
             assert_eq!(member, slow.member());
+            let holds = || queue.info().unwrap().consumers[0].holds_producer;
+            assert!(holds());
+            drop(producer);
+            producer = queue.producer().unwrap();
+            assert!(!holds(), "it has not asked for room");
+            while producer.try_send(&block).unwrap() == Sent::Full {
+                assert!(holds());
+                assert_message(slow.try_receive(), next, &block);
+                next += 1;
+            }
+            sent += 1;
+            assert!(!holds(), "it is behind, but there is room");
         } else {
             let received = slow.try_receive().unwrap();
             let Received::Missed { from: 0, to } = received else { panic!("{received:?}") };
