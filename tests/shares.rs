@@ -347,6 +347,18 @@ fn no_pause_is_longer_than_whoever_has_the_message_next_would_keep_it() {
 }
 
 #[test]
+fn no_pause_is_shorter_than_was_asked_for() {
+    let _watchdog = watchdog();
+    let name = Name::new("shortest");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(1)).unwrap();
+    producer.send(b"refused").unwrap();
+    let nacked = next(&mut one).nack_after(Duration::from_micros(1_001)).unwrap();
+    // Whole milliseconds can be written down for whoever has it next.
+    assert_eq!(nacked, Nacked::Retry(Duration::from_millis(2)));
+}
+
+#[test]
 fn the_last_acknowledgement_of_a_share_makes_room_at_once() {
     let _watchdog = watchdog();
     let name = Name::new("room");
@@ -389,6 +401,42 @@ fn a_dead_letter_that_was_the_last_of_a_share_makes_room_at_once() {
         assert_eq!(rest.try_receive().unwrap(), Received::Empty);
     }
     assert!(matches!(producer.try_send(&[7; 1000]).unwrap(), Sent::Sequence(_)));
+}
+
+#[test]
+fn a_member_that_has_several_shares_at_a_time_gives_them_all_back() {
+    let _watchdog = watchdog();
+    let name = Name::new("given-back");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(3)).unwrap();
+    // More often than there are shares.
+    for _ in 0..100 {
+        let sequences = [(); 3].map(|()| {
+            producer.send(b"work").unwrap();
+            one.try_receive().unwrap().message().expect("a share for it").sequence()
+        });
+        assert_eq!(one.ack_through(sequences[2]).unwrap(), Acked::Done);
+    }
+}
+
+/// A share has half of a hash, and 0 for a message without a key.
+#[test]
+fn a_key_is_a_key_whatever_half_of_its_hash_is() {
+    let _watchdog = watchdog();
+    for hash in [0, 1 << 32, 1, u64::MAX] {
+        let name = Name::new("hashes");
+        let (queue, mut producer) = new_queue(&name);
+        let [mut busy, mut one] =
+            [(), ()].map(|()| queue.subscribe(&workers().keyed().prefetch(1)).unwrap());
+        let mut batch = producer.batch();
+        (0..2).for_each(|_| batch.push_with_key_hash(hash, b"work").unwrap());
+        batch.push(b"no key").unwrap();
+        batch.commit().unwrap();
+        assert_eq!(next(&mut busy).sequence(), 0);
+        assert_eq!(one.try_receive().unwrap(), Received::Empty, "{hash:#x} waits for itself");
+        assert_eq!(busy.ack(0).unwrap(), Acked::Done);
+        assert_eq!(next(&mut one).sequence(), 1);
+    }
 }
 
 #[test]
@@ -452,6 +500,7 @@ fn what_a_member_has_in_hand_is_not_missed() {
     while missed.len() < 2 {
         if let Received::Missed { from, to } = one.try_receive().unwrap() {
             missed.push((from, to));
+            assert!(one.next_sequence() >= 4, "those before are lent, or missed");
         }
     }
     assert_eq!(missed, [(3, 4), (0, 1)]);
@@ -522,6 +571,49 @@ fn the_progress_of_who_is_too_late_is_not_that_of_its_heir() {
         }
     };
     assert_eq!(delivery, 3);
+}
+
+/// Its member goes without having looked for anything since.
+#[test]
+fn what_a_member_had_before_its_lease_was_over_was_delivered() {
+    let _watchdog = watchdog();
+    let name = Name::new("delivered");
+    let (queue, mut producer) = new_queue(&name);
+    let [mut late, mut heir] = [(), ()].map(|()| queue.subscribe(&lessees()).unwrap());
+    producer.send(b"work").unwrap();
+    assert_eq!(next(&mut late).delivery(), 1);
+    let message = next(&mut heir);
+    assert_eq!(late.nack(0).unwrap(), Nacked::Late);
+    assert_eq!((message.delivery(), message.ack().unwrap()), (2, Acked::Done));
+    drop((late, heir));
+    let info = queue.info().unwrap();
+    let counts = &info.subscriptions[0];
+    assert_eq!((counts.delivered, counts.redelivered, counts.acked), (2, 1, 1));
+}
+
+/// It waits in a share of which something else is lent.
+#[test]
+fn what_a_member_refused_comes_again_also_when_its_queue_is_removed_meanwhile() {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let _watchdog = watchdog();
+    let name = Name::new("removed");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(8)).unwrap();
+    for _ in 0..2 {
+        producer.send(b"work").unwrap();
+    }
+    for sequence in 0..2 {
+        assert_eq!(next(&mut one).sequence(), sequence);
+    }
+    assert_eq!(one.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
+    Queue::force_remove(&name).unwrap();
+    let delivery = loop {
+        match one.try_receive().unwrap() {
+            Received::Empty => {}
+            received => break received.message().map(|message| message.delivery()),
+        }
+    };
+    assert_eq!(delivery, Some(2));
 }
 
 fn lessees() -> Subscribe {
