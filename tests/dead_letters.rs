@@ -359,6 +359,36 @@ fn a_directory_that_cannot_be_written_keeps_the_message_alive() {
     assert_eq!(next_of(&mut consumer).sequence(), 1);
 }
 
+/// The letter is the heir's to write, or of whoever comes after that.
+#[test]
+fn a_letter_that_an_heir_cannot_write_is_not_in_the_way_of_what_follows() {
+    let _alive = watchdog();
+    let name = Name::new("in-the-way");
+    let directory = Directory::new(&name);
+    let queue = queue_with(&name, &directory);
+    let letters_directory = directory.file("dead-letters");
+    fs::write(&letters_directory, "no directory").unwrap();
+    let options = workers().deliveries_max(1).prefetch(1);
+    let mut producer = queue.producer().unwrap();
+    (0..3).for_each(|sequence| _ = producer.send(&payload(sequence)).unwrap());
+    let mut dead = queue.subscribe(&options).unwrap();
+    assert_eq!(next_of(&mut dead).sequence(), 0);
+    drop(dead);
+    let mut heir = queue.subscribe(&options).unwrap();
+    let error = heir.receive().map(Received::message).unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "{error}");
+    assert_eq!(next_of(&mut heir).ack().unwrap(), Acked::Done);
+    drop(heir);
+    let mut heir = queue.subscribe(&options).unwrap();
+    let next = next_of(&mut heir);
+    assert_eq!((next.sequence(), next.ack().unwrap()), (2, Acked::Done));
+    // Somebody mends it.
+    fs::remove_file(&letters_directory).unwrap();
+    producer.close().unwrap();
+    assert_eq!(heir.receive().unwrap(), Received::Closed);
+    assert_eq!(letters(&queue).0, BTreeMap::from([(0, 1)]));
+}
+
 #[test]
 fn a_directory_that_went_missing_is_made_again() {
     let _alive = watchdog();
