@@ -12,7 +12,8 @@ use std::iter;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use support::history::{files, payload, receive_until, send_for_ever, send_until}
 use support::namespace::{own_small_disk, own_small_memory};
 use support::segment::{field, header, header_word, member_offset};
 use support::{
-    Directory, Name, Peer, Random, limit_files, number_from, play, refuse, say, stop_here,
+    Directory, Name, Over, Peer, Random, limit_files, number_from, play, refuse, say, stop_here,
     watchdog, watchdog_of,
 };
 
@@ -35,6 +36,7 @@ fn peer() {
         ("keep a journal", keep_a_journal),
         ("run into a limit", run_into_a_limit),
         ("have no space for a while", have_no_space_for_a_while),
+        ("be told twice", be_told_twice),
         ("begin a file without space", begin_a_file_without_space),
         ("have no space at all", have_no_space_at_all),
         ("fall back behind the files", fall_back_behind_the_files),
@@ -329,6 +331,50 @@ fn a_thread_without_space_for_its_journal_says_so_and_goes_on_when_there_is_some
         Peer::start("have no space for a while", &[&name]).finish();
         assert_whole(&directory, 600);
     }
+}
+
+/// Writes the journal, and is without space two times, the first one for more than one try.
+fn be_told_twice(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let journaler = queue.journaler().unwrap();
+    let mut producer = queue.producer().unwrap();
+    let (stop, told) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        let run = || journaler.run_on(&stop, |error| told.lock().unwrap().push(error.clone()));
+        let running = scope.spawn(run);
+        let _over = Over(&stop);
+        let wait_until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        for times in 1..=2 {
+            limit_files(64 << 10).unwrap();
+            let end = producer.next_sequence() + 300;
+            send_until(&mut producer, end);
+            wait_until(&|| told.lock().unwrap().len() == times);
+            if times == 1 {
+                thread::sleep(Duration::from_millis(2_500));
+            }
+            limit_files(libc::RLIM_INFINITY).unwrap();
+            wait_until(&|| queue.durable_sequence().unwrap() == end);
+            let told = told.lock().unwrap();
+            assert_eq!(told.len(), times, "{told:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn who_runs_a_journaler_is_told_once_whenever_something_is_in_its_way() {
+    let _alive = watchdog();
+    let name = Name::new("told");
+    let directory = Directory::new(&name);
+    let options = options(&directory).capacity(1 << 20).journal(Journal::Written);
+    let _queue = Queue::create(&name, &options).unwrap();
+    Peer::start("be told twice", &[&name]).finish();
+    assert_whole(&directory, 600);
 }
 
 #[test]
