@@ -28,6 +28,7 @@ fn peer() {
         ("has no journal thread", has_no_journal_thread),
         ("has no open claim", has_no_open_claim),
         ("has no open batch", has_no_open_batch),
+        ("has nothing more of a batch", has_nothing_more_of_a_batch),
         ("drops all", drops_all),
         ("keeps numbers", keeps_numbers),
         ("dies before its child", dies_before_its_child),
@@ -353,6 +354,25 @@ fn has_no_open_batch(_: &[&str]) {
 #[test]
 fn a_forked_child_has_no_open_batch() {
     play_alone("has no open batch");
+}
+
+fn has_nothing_more_of_a_batch(_: &[&str]) {
+    let (_name, queue) = new_queue("received");
+    let mut producer = queue.producer().unwrap();
+    (0..3).for_each(|_| _ = producer.send(b"work").unwrap());
+    let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    let mut worker = queue.subscribe(&workers).unwrap();
+    let mut batch = worker.receive_batch(3).unwrap().message().unwrap();
+    assert_eq!(batch.next().unwrap().sequence(), 0);
+    let Some(child) = fork() else { end(|| assert!(batch.next().is_none())) };
+    child.finish();
+    assert_eq!(queue.info().unwrap().subscriptions[0].delivered, 1);
+    assert_eq!(batch.map(|message| message.sequence()).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_forked_child_has_nothing_more_of_a_members_batch() {
+    play_alone("has nothing more of a batch");
 }
 
 fn drops_all(_: &[&str]) {
