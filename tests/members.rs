@@ -366,6 +366,33 @@ fn a_share_that_could_not_be_taken_is_there_for_the_next() {
 }
 
 #[test]
+fn acknowledging_all_up_to_a_message_leaves_what_comes_after_it() {
+    let _watchdog = watchdog();
+    for has_acker in [false, true] {
+        let name = Name::new("through");
+        let (queue, mut producer) = queue_of(&name);
+        let options = workers().ack(AckMode::Manual).prefetch(8);
+        let mut one = queue.subscribe(&options).unwrap();
+        let acker = has_acker.then(|| one.acker().unwrap());
+        // Two shares of two messages each.
+        for first in [0, 2] {
+            let mut batch = producer.batch();
+            (0..2).for_each(|_| batch.push(b"work").unwrap());
+            batch.commit().unwrap();
+            assert_eq!([(); 2].map(|()| next(&mut one).sequence()), [first, first + 1]);
+        }
+        let through = |sequence| match &acker {
+            Some(acker) => acker.ack_through(sequence).unwrap(),
+            None => one.ack_through(sequence).unwrap(),
+        };
+        let unacked = || queue.info().unwrap().subscriptions[0].unacked;
+        for (sequence, left) in [(0, 3), (2, 1), (3, 0)] {
+            assert_eq!((through(sequence), unacked()), (Acked::Done, left), "{has_acker}");
+        }
+    }
+}
+
+#[test]
 fn acknowledging_all_is_late_if_some_of_it_is() {
     let _watchdog = watchdog();
     let name = Name::new("ack-through");
