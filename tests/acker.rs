@@ -7,6 +7,9 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Barrier, Mutex};
 use std::thread;
@@ -16,6 +19,7 @@ use ringway::{
     AckMode, Acked, Acker, Consumer, ConsumerSet, Error, Lag, Nacked, Producer, Queue,
     QueueOptions, Received, Sent, Start, Subscribe, SubscriptionInfo, Wait,
 };
+use support::segment::progress_of;
 use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
 
 #[test]
@@ -598,6 +602,91 @@ fn what_a_worker_refuses_goes_to_whoever_is_free() {
         assert_eq!((message.sequence(), message.delivery()), (1, 2));
         assert_eq!(message.ack().unwrap(), Acked::Done);
         assert_eq!(info(&queue).unacked, 0);
+    }
+}
+
+/// Keeps everybody from appending to a file of letters until it is dropped, as a slow disk does.
+fn keep_from_appending(path: &Path) -> File {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let kind = libc::c_short::try_from(libc::F_WRLCK).unwrap();
+    let lock = libc::flock { l_type: kind, l_whence: 0, l_start: 0, l_len: 1, l_pid: 0 };
+    // SAFETY: the lock outlives the call.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    assert_eq!(done, 0);
+    file
+}
+
+/// A member whose messages are dead letters once they are refused, with four of them, of which the
+/// first one is a letter; a part of each, and whether it has shown once more that it is at work.
+fn with_a_letter(name: &Name, directory: &Directory) -> (Queue, Consumer, impl Fn() -> bool) {
+    let options = QueueOptions::new().capacity(LEAST).members(8).history(directory.path());
+    let queue = Queue::create(name, &options).unwrap();
+    send(&mut queue.producer().unwrap(), 4);
+    let options = workers().deliveries_max(1).ack_within(Duration::from_secs(3_600));
+    let mut consumer = queue.subscribe(&options).unwrap();
+    for sequence in 0..4 {
+        assert_eq!(next(&mut consumer), sequence);
+    }
+    assert_eq!(consumer.reject(0).unwrap(), Acked::Done);
+    let progress = progress_of(name, 0);
+    let before = progress();
+    (queue, consumer, move || progress() != before)
+}
+
+#[test]
+fn what_is_being_given_up_is_nobody_elses_to_settle() {
+    let _alive = watchdog();
+    let name = Name::new("being-given-up");
+    let directory = Directory::new(&name);
+    let (queue, consumer, is_begun) = with_a_letter(&name, &directory);
+    let letters = keep_from_appending(&directory.file("dead-letters/workers.letters"));
+    let acker = consumer.acker().unwrap();
+    thread::scope(|scope| {
+        let rejecting = scope.spawn(|| acker.reject(1));
+        while !is_begun() {
+            thread::yield_now();
+        }
+        let (acked, nacked) = (acker.ack(1).unwrap(), acker.nack(1).unwrap());
+        let (rejected, other) = (acker.reject(1).unwrap(), acker.ack(2).unwrap());
+        drop(letters);
+        assert_eq!((acked, nacked, rejected), (Acked::Late, Nacked::Late, Acked::Late));
+        assert_eq!((other, rejecting.join().unwrap().unwrap()), (Acked::Done, Acked::Done));
+    });
+    assert_eq!((info(&queue).acked, info(&queue).dead_letters), (1, 2));
+    assert_eq!(queue.dead_letters("workers").unwrap().count(), 2);
+}
+
+#[test]
+fn a_member_does_not_go_before_what_it_gives_up_is_a_letter() {
+    let _alive = watchdog();
+    for is_rejected in [false, true] {
+        let name = Name::new("not-before");
+        let directory = Directory::new(&name);
+        let (queue, consumer, is_begun) = with_a_letter(&name, &directory);
+        let letters = keep_from_appending(&directory.file("dead-letters/workers.letters"));
+        let acker = consumer.acker().unwrap();
+        thread::scope(|scope| {
+            let refusing = scope.spawn(|| {
+                if is_rejected {
+                    assert_eq!(acker.reject(1).unwrap(), Acked::Done);
+                } else {
+                    assert_eq!(acker.nack(1).unwrap(), Nacked::DeadLetter);
+                }
+            });
+            while !is_begun() {
+                thread::yield_now();
+            }
+            scope.spawn(|| {
+                thread::sleep(A_WHILE);
+                drop(letters);
+            });
+            drop(consumer);
+            assert_eq!(queue.dead_letters("workers").unwrap().count(), 2);
+            refusing.join().unwrap();
+        });
+        let mut heir = queue.subscribe(&workers()).unwrap();
+        assert!((heir.try_receive().unwrap().message()).is_none(), "all were delivered once");
+        assert_eq!(info(&queue).dead_letters, 4);
     }
 }
 
