@@ -30,6 +30,7 @@ fn peer() {
         ("idle", idle),
         ("be the producer", be_the_producer),
         ("stand by", stand_by),
+        ("work", work),
         ("join", join),
         ("read", read),
         ("end in order", end_in_order),
@@ -586,6 +587,35 @@ fn the_places_of_the_dead_are_given_to_others() {
     let joined = [(); 2].map(|()| queue.subscribe(&Subscribe::new()).unwrap());
     refuses();
     drop((joined, last));
+}
+
+#[test]
+fn whoever_clears_up_after_the_dead_leaves_their_places_to_others() {
+    let _alive = watchdog();
+    let name = Name::new("left-places");
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(CAPACITY).members(2)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    let (peer, _) = start_member("idle", &[&name, "hold"]);
+    peer.kill();
+    for _ in 0..2 * CAPACITY / 500 {
+        producer.send(&FILLING).unwrap();
+    }
+    let workers = Subscribe::new().named("workers");
+    let mut worker = queue.subscribe(&workers).unwrap();
+    let (peer, _) = start_member("work", &[&name]);
+    peer.kill();
+    while queue.info().unwrap().consumers.len() > 1 {
+        assert_eq!(worker.try_receive().unwrap(), Received::Empty);
+    }
+    // Both of those who did that live.
+    let _consumer = queue.subscribe(&workers).unwrap();
+}
+
+fn work(arguments: &[&str]) {
+    let workers = Subscribe::new().named("workers");
+    let consumer = Queue::open(arguments[0]).unwrap().subscribe(&workers).unwrap();
+    say(consumer.member());
+    wait_for_the_end();
 }
 
 fn join(arguments: &[&str]) {
