@@ -108,13 +108,18 @@ fn forsake(name: &Name) {
     }
 }
 
+/// As long as the machine has been running for twice.
+fn half_of_the_uptime() -> Duration {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime = uptime.split(' ').next().unwrap().parse().unwrap();
+    Duration::from_secs_f64(uptime).div_f64(2.0)
+}
+
 #[test]
 fn one_that_is_declared_again_has_its_time_again() {
     let _alive = watchdog();
     let (name, queue) = new_queue("again");
-    let uptime = fs::read_to_string("/proc/uptime").unwrap();
-    let uptime = uptime.split(' ').next().unwrap().parse().unwrap();
-    let limit = Duration::from_secs_f64(uptime).div_f64(2.0);
+    let limit = half_of_the_uptime();
     assert!(queue.declare(&workers(limit)).unwrap());
     forsake(&name);
     let is_expired = || queue.info().unwrap().subscriptions[0].expired;
@@ -123,6 +128,22 @@ fn one_that_is_declared_again_has_its_time_again() {
     assert!(!queue.declare(&workers(limit)).unwrap());
     assert!(!is_expired());
     assert!(is_held(&mut queue.producer().unwrap()));
+}
+
+#[test]
+fn one_that_is_altered_or_moved_has_its_time_again() {
+    let _alive = watchdog();
+    let (name, queue) = new_queue("altered");
+    let limit = half_of_the_uptime();
+    assert!(queue.declare(&workers(HOUR + 2 * limit)).unwrap());
+    forsake(&name);
+    queue.alter(&workers(limit)).unwrap();
+    let is_expired = || queue.info().unwrap().subscriptions[0].expired;
+    assert!(!is_expired());
+    forsake(&name);
+    assert!(is_expired());
+    queue.seek("workers", Start::Oldest).unwrap();
+    assert!(!is_expired());
 }
 
 #[test]
