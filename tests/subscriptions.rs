@@ -1007,6 +1007,8 @@ fn a_subscription_without_members_holds_the_producer_which_says_so() {
     let name = Name::new("unattended");
     let queue = queue_of(&name, 64 << 10);
     drop(queue.subscribe(&workers()).unwrap());
+    // Somebody lives who is no member of it.
+    let _other = queue.subscribe(&Subscribe::new().on_lag(Lag::Skip)).unwrap();
     let mut producer = queue.producer().unwrap();
     while producer.try_send(&[0; 1000]).unwrap() != Sent::Full {}
     let sent = producer.send_timeout(&[0; 1000], Duration::from_millis(20)).unwrap();
@@ -1029,7 +1031,9 @@ fn joining_asks_for_what_is_there() {
     let name = Name::new("terms");
     let queue = queue_of(&name, SMALL);
     let lease = Duration::from_secs(5);
-    let first = workers().on_lag(Lag::Skip).ack_within(lease).backoff(lease, 1.5, 2 * lease);
+    // A factor that cannot be written down as it is.
+    let factor = 4.0 / 3.0;
+    let first = workers().on_lag(Lag::Skip).ack_within(lease).backoff(lease, factor, 2 * lease);
     let _first = queue.subscribe(&first).unwrap();
     // What is left out is what is there.
     let _second = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
@@ -1039,6 +1043,7 @@ fn joining_asks_for_what_is_there() {
         workers().keyed(),
         workers().ack_within(2 * lease),
         workers().backoff(lease, 2.0, 2 * lease),
+        workers().backoff(lease, factor, 3 * lease),
         workers().deliveries_max(3).dead_letters("/tmp"),
     ] {
         let error = queue.subscribe(&other).unwrap_err();
