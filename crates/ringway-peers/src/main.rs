@@ -5,6 +5,7 @@ mod cells;
 mod clock;
 mod control;
 mod erased;
+mod interrupt;
 mod job;
 mod markdown;
 mod part;
@@ -17,7 +18,7 @@ mod systems;
 mod transport;
 mod work;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -107,9 +108,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     ensure!(processors.len() >= 2, "two processors are needed, and this process may use one");
     let measurements = wanted(arguments)?;
-    check(&systems, &processors, &mut outcome);
+    if let Some(path) = &arguments.json {
+        // Now, and not when all has been measured: what is there stays until then.
+        let file = File::options().create(true).append(true).open(path);
+        file.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    interrupt::catch()?;
+    check(&systems, &processors, &mut outcome)?;
     for measurement in &measurements {
-        measure(measurement, &systems, &processors, &mut outcome);
+        measure(measurement, &systems, &processors, &mut outcome)?;
     }
     outcome.machine.load_after = report::load();
     println!("{}", report::tables(&outcome.cells));
@@ -167,12 +174,14 @@ fn chosen(only: &[String], outcome: &mut Outcome) -> Result<Vec<Known>> {
 }
 
 /// Fills, drains and fills again every system at every size.
-fn check(systems: &[Known], processors: &[usize], outcome: &mut Outcome) {
+fn check(systems: &[Known], processors: &[usize], outcome: &mut Outcome) -> Result<()> {
     for system in systems.iter().filter(|system| system.facts.kind != Kind::Bare) {
         for size in systems::SIZES.into_iter().filter(|size| *size <= system.facts.size_max) {
             let name = system.facts.name.to_owned();
             eprintln!("checking {name}, {size} B");
-            match runner::run(system, &cells::check_order(size), processors) {
+            let report = runner::run(system, &cells::check_order(size), processors);
+            interrupt::check()?;
+            match report {
                 Ok(report) => outcome.checks.push(Check {
                     system: name,
                     size_bytes: size,
@@ -189,6 +198,7 @@ fn check(systems: &[Known], processors: &[usize], outcome: &mut Outcome) {
             }
         }
     }
+    Ok(())
 }
 
 /// Runs a measurement: all systems in turn, again and again. Who failed is not asked again.
@@ -197,7 +207,7 @@ fn measure(
     systems: &[Known],
     processors: &[usize],
     outcome: &mut Outcome,
-) {
+) -> Result<()> {
     let failed_check = |name: &str, size: usize| {
         let mut failures = outcome.failures.iter();
         failures.any(|it| it.measurement == "check" && it.system == name && it.size_bytes == size)
@@ -214,7 +224,9 @@ fn measure(
             if failure.is_some() {
                 continue;
             }
-            match runner::run(system, order, processors) {
+            let report = runner::run(system, order, processors);
+            interrupt::check()?;
+            match report {
                 Ok(report) => reports.push(report),
                 Err(error) => *failure = Some(format!("{error:#}")),
             }
@@ -232,4 +244,5 @@ fn measure(
             });
         }
     }
+    Ok(())
 }

@@ -3,16 +3,20 @@
 use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use crate::clock;
 use crate::control::{Control, Word};
+use crate::interrupt;
 use crate::job::{Job, Part, Report, Task};
 use crate::part::proportional_memory;
 use crate::systems::Known;
@@ -23,6 +27,9 @@ pub(crate) const PART: &str = "--part";
 
 /// How long a job may take beyond what it measures.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the user wants an end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a stream runs before somebody is killed.
 const BEFORE_KILL: Duration = Duration::from_millis(50);
@@ -113,6 +120,12 @@ fn kill_one(job: &Job, mut crew: Crew) -> Result<Report> {
     }
 }
 
+/// Has the command's process end with this one, however this one ends.
+pub(crate) fn end_with_us(command: &mut Command) -> &mut Command {
+    // SAFETY: what it calls is one system call, which may be between fork and exec.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) }
+}
+
 /// A directory in shared memory for one job.
 struct Place(PathBuf);
 
@@ -152,12 +165,10 @@ impl Crew {
     }
 
     fn start(&mut self, job: &Job) -> Result<()> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(PART)
-            .arg(serde_json::to_string(job)?)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(PART).arg(serde_json::to_string(job)?);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = end_with_us(&mut command).spawn()?;
         let commands = child.stdin.take().context("piped")?;
         let output = BufReader::new(child.stdout.take().context("piped")?);
         let (number, sender) = (self.processes.len(), self.sender.clone());
@@ -181,9 +192,10 @@ impl Crew {
     /// What the next process says that speaks to the runner: libraries may print other lines.
     fn line(&self) -> Result<(&Process, String)> {
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let Ok((number, line)) = self.lines.recv_timeout(left) else {
-                bail!("it did not come to an end in time")
+            interrupt::check()?;
+            let Ok((number, line)) = self.lines.recv_timeout(LOOK_INTERVAL) else {
+                ensure!(Instant::now() < self.deadline, "it did not come to an end in time");
+                continue;
             };
             let process = &self.processes[number];
             match line {

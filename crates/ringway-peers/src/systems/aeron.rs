@@ -2,7 +2,7 @@
 //! driver is a process of its own, pinned nowhere: it moves the limit that senders run up to.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,7 @@ use rusteron_media_driver::bindings::aeron_threading_mode_t;
 use rusteron_media_driver::{AeronDriver, AeronDriverContext};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::server::Server;
 use crate::transport::{
     Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait,
 };
@@ -44,29 +45,15 @@ impl System for AeronIpc {
 
     fn prepare(channels: &[Channel], _: usize) -> Result<Prepared> {
         let directory = driver_directory(&channels[0]);
-        let child = Command::new(std::env::current_exe()?)
-            .arg(DRIVER)
-            .arg(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let driver = Driver(child);
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut driver = Server::start(command.arg(DRIVER).arg(&directory))?;
         let begin = Instant::now();
         while !Path::new(&directory).join("cnc.dat").exists() {
+            driver.ensure_alive()?;
             ensure!(begin.elapsed() < PATIENCE, "the driver does not come up");
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Prepared { pids: vec![driver.0.id()], kept: vec![Box::new(driver)] })
-    }
-}
-
-/// Ends when dropped.
-struct Driver(Child);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Ok(Prepared { pids: vec![driver.pid()], kept: vec![Box::new(driver)] })
     }
 }
 

@@ -20,7 +20,7 @@ mod rabbitmq;
 mod redis;
 #[cfg(feature = "ringfire")]
 mod ringfire;
-#[cfg(any(feature = "redis", feature = "rabbitmq"))]
+#[cfg(any(feature = "aeron", feature = "redis", feature = "rabbitmq"))]
 mod server;
 #[cfg(feature = "shaq")]
 mod shaq;

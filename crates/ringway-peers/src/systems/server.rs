@@ -1,11 +1,10 @@
 //! A server of another program, for as long as it is needed and no longer.
 
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+
+use crate::runner::end_with_us;
 
 /// Ends when it is dropped, or else with this process.
 pub(crate) struct Server(Child);
@@ -13,9 +12,7 @@ pub(crate) struct Server(Child);
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        // SAFETY: what it calls is one system call, which may be between fork and exec.
-        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
-        let child = command.spawn();
+        let child = end_with_us(command).spawn();
         Ok(Self(
             child.with_context(|| format!("cannot start {}", command.get_program().display()))?,
         ))
