@@ -54,8 +54,12 @@ impl Drop for Removed {
     }
 }
 
+/// What the names of all that belongs to a channel begin with. A listener is a socket: its whole
+/// path may have 107 bytes, of which a number of up to 39 digits and an ending are not ours.
 fn prefix(channel: &Channel) -> String {
-    format!("{}_", channel.unique_name().replace(['.', '-'], "_"))
+    let name = channel.unique_name();
+    let name = name.strip_prefix("ringway-").unwrap_or(&name);
+    format!("{}_", name.replace(['.', '-'], "_"))
 }
 
 type Ipc = ipc::Service;
@@ -63,10 +67,9 @@ type Ipc = ipc::Service;
 fn node(channel: &Channel) -> Result<Node<Ipc>> {
     set_log_level(LogLevel::Fatal);
     let wrong = |error| anyhow!("{error:?}");
-    let root = channel.directory.join("iceoryx2");
     let mut config = Config::default();
     config.global.prefix = FileName::new(prefix(channel).as_bytes()).map_err(wrong)?;
-    let root = root.to_str().context("a path of text")?;
+    let root = channel.directory.to_str().context("a path of text")?;
     config.global.set_root_path(&Path::new(root.as_bytes()).map_err(wrong)?);
     Ok(NodeBuilder::new().config(&config).create::<Ipc>()?)
 }
@@ -170,5 +173,30 @@ impl<const W: usize> Receiver<W> for IceoryxReceiver<W> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Delivery;
+
+    #[test]
+    fn a_listener_has_a_name_that_fits_however_long_the_numbers_are() {
+        let directory = std::path::PathBuf::from("/dev/shm/ringway-peers-4194304-99999");
+        fs::create_dir(&directory).unwrap();
+        let channel = Channel {
+            directory: directory.clone(),
+            name: "there".to_owned(),
+            wait: Wait::Blocking,
+            delivery: Delivery::Broadcast,
+            receivers: 1,
+            tries: false,
+        };
+        let removed = Removed(prefix(&channel));
+        let receiver = <Iceoryx2 as Transport<1>>::receiver(&channel).map(drop);
+        drop(removed);
+        fs::remove_dir_all(&directory).unwrap();
+        receiver.unwrap();
     }
 }
