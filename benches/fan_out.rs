@@ -11,7 +11,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::{Peer, Spread, obey, pin};
+use common::{Peer, Spread, look, obey, pin};
 use ringway::{Queue, QueueOptions, Subscribe, Wait};
 
 const SIZES: [usize; 2] = [8, 64];
@@ -91,7 +91,7 @@ fn consume(role: &str) {
         ready();
         for _ in 0..count {
             let message = consumer.receive().expect("receive").message().expect("message");
-            std::hint::black_box(message.payload()[0]);
+            look(message.payload());
         }
     });
 }

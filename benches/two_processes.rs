@@ -16,8 +16,8 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::bare::{Bare, DONE, PING, PONG, RING_SIZE};
-use common::{Peer, Spread, obey, pin};
+use common::bare::{Bare, DONE, LINE, PING, PONG, RING_SIZE};
+use common::{Peer, Spread, look, obey, pin};
 use ringway::{Consumer, Lag, Message, Queue, QueueOptions, Received, Start, Subscribe, Wait};
 
 fn main() {
@@ -254,7 +254,7 @@ impl Bench<'_> {
                 let times = (0..count).map(|_| {
                     let begin = Instant::now();
                     producer.send(&payload).expect("send");
-                    next(&mut consumer);
+                    look(next(&mut consumer).payload());
                     begin.elapsed()
                 });
                 let trip = median_of_blocks(times);
@@ -395,7 +395,7 @@ fn be_peer(name: &str) {
                 let payload = vec![7; number(2) as usize];
                 ready();
                 for _ in 0..number(1) {
-                    next(&mut consumer);
+                    look(next(&mut consumer).payload());
                     producer.send(&payload).expect("send");
                 }
                 Queue::force_remove(&format!("{name}-back")).expect("remove");
@@ -418,7 +418,10 @@ fn be_peer(name: &str) {
                     if copy {
                         buffer[..message.payload().len()].copy_from_slice(message.payload());
                         std::hint::black_box(&mut buffer);
+                    } else if message.payload().len() > LINE {
+                        look(message.payload());
                     } else {
+                        // No line without the beginning of a frame or of a payload.
                         std::hint::black_box(message.payload()[0]);
                     }
                 }

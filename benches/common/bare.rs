@@ -12,7 +12,7 @@ use super::Patience;
 /// Bytes of the ring, as of the queue's: large enough to lag a little, small enough for the
 /// caches.
 pub(crate) const RING_SIZE: usize = 4 << 20;
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 /// Offsets behind the ring: lines of one word each.
 pub(crate) const PING: usize = RING_SIZE;
 pub(crate) const PONG: usize = RING_SIZE + 256;
