@@ -13,11 +13,10 @@ pub(crate) type Message<const W: usize> = [u64; W];
 /// About how much the rings hold, whatever the size of a message: fits the caches.
 pub(crate) const RING_BYTES: usize = 4 << 20;
 
-/// So many slots of that size are a ring: a power of two.
-#[cfg_attr(not(any(feature = "threads", feature = "ringfire")), allow(dead_code))]
+/// So many slots of that size are a ring: the power of two that comes nearest, so that who keeps a
+/// word beside each message has not half a ring.
 pub(crate) const fn slots(slot_size: usize) -> usize {
-    let slots = RING_BYTES / slot_size;
-    if slots < 16 { 16 } else { 1 << slots.ilog2() }
+    1 << (RING_BYTES / 3 * 4 / slot_size).ilog2()
 }
 
 /// What a system promises, and where its two ends live.

@@ -13,7 +13,7 @@ use anyhow::Result;
 use memmap2::MmapRaw;
 
 use crate::transport::{
-    Channel, Facts, Kind, Message, Prepared, RING_BYTES, Receiver, Sender, System, Transport, Wait,
+    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait, slots,
 };
 
 const LINE: usize = 64;
@@ -25,8 +25,7 @@ const fn slot_size(message_size: usize) -> usize {
 }
 
 const fn slot_count(message_size: usize) -> usize {
-    let count = RING_BYTES / slot_size(message_size);
-    1 << count.ilog2()
+    slots(slot_size(message_size))
 }
 
 pub(crate) struct Ceiling;

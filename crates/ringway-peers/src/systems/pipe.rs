@@ -3,11 +3,12 @@
 use std::fs::File;
 
 use anyhow::Result;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::bytes::{Reader, Writer, set_wait};
-use crate::transport::{Channel, Facts, Kind, Prepared, System, Transport, Wait};
+use crate::transport::{Channel, Facts, Kind, Message, Prepared, System, Transport, Wait};
 
 pub(crate) struct Pipe;
 
@@ -34,6 +35,11 @@ impl System for Pipe {
     }
 }
 
+/// What a pipe holds by itself: good for small messages, and one of 64 KiB.
+const USUAL_BYTES: usize = 64 << 10;
+/// So many messages it is to hold at least.
+const MESSAGES: usize = 16;
+
 impl<const W: usize> Transport<W> for Pipe {
     type Sender = Writer;
     type Receiver = Reader<W>;
@@ -41,6 +47,10 @@ impl<const W: usize> Transport<W> for Pipe {
     fn sender(channel: &Channel) -> Result<Writer> {
         let fd = File::options().write(true).open(channel.path())?.into();
         set_wait(&fd, channel.wait)?;
+        if MESSAGES * size_of::<Message<W>>() > USUAL_BYTES {
+            // As much as everybody may ask for; less does no harm.
+            let _ = fcntl(&fd, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        }
         Ok(Writer::new(fd))
     }
 
