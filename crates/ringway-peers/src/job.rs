@@ -73,6 +73,7 @@ impl Job {
             delivery,
             receivers: self.receivers,
             tries: matches!(self.task, Task::Check | Task::ReceiverDies | Task::SenderDies),
+            answered: self.task == Task::RoundTrip,
         }
     }
 

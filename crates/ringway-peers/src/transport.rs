@@ -19,6 +19,9 @@ pub(crate) const fn slots(slot_size: usize) -> usize {
     1 << (RING_BYTES / 3 * 4 / slot_size).ilog2()
 }
 
+/// So many messages a receiver takes in one step at most, where it can say so.
+pub(crate) const TAKEN_MAX: usize = 256;
+
 /// What a system promises, and where its two ends live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +94,9 @@ pub(crate) struct Channel {
     pub(crate) receivers: usize,
     /// The sender will ask whether there is room, instead of waiting for it.
     pub(crate) tries: bool,
+    /// Each message is answered before the next one is sent.
+    #[cfg_attr(not(feature = "shaq"), allow(dead_code))]
+    pub(crate) answered: bool,
 }
 
 impl Channel {

@@ -192,6 +192,7 @@ mod tests {
             delivery: Delivery::Broadcast,
             receivers: 1,
             tries: false,
+            answered: false,
         };
         let removed = Removed(prefix(&channel));
         let receiver = <Iceoryx2 as Transport<1>>::receiver(&channel).map(drop);

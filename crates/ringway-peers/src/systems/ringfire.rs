@@ -12,7 +12,7 @@ use ringfire::{
 };
 
 use crate::transport::{
-    Channel, Facts, Kind, Message, Receiver, Sender, System, Transport, Wait, slots,
+    Channel, Facts, Kind, Message, Receiver, Sender, System, TAKEN_MAX, Transport, Wait, slots,
 };
 
 pub(crate) struct Ringfire;
@@ -51,7 +51,8 @@ impl<const W: usize> Transport<W> for Ringfire {
             if let Ok(inode) = fs::metadata(&path).map(|file| file.ino())
                 && let Ok(consumer) = RingConsumer::builder().start_from_head().attach(&path)
             {
-                let buffer = vec![[0; W]; BATCH];
+                let count = (BUFFER_BYTES / size_of::<Message<W>>()).clamp(1, TAKEN_MAX);
+                let buffer = vec![[0; W]; count];
                 let wait = channel.wait;
                 return Ok(RingfireReceiver {
                     consumer,
@@ -67,8 +68,11 @@ impl<const W: usize> Transport<W> for Ringfire {
     }
 }
 
-/// Messages that are received in one step.
-const BATCH: usize = 64;
+/// Longer messages had better be copied to where they are wanted at once.
+const LONG_WORDS: usize = 32;
+
+/// What received messages are copied to, if they are many: small against the caches.
+const BUFFER_BYTES: usize = 64 << 10;
 
 impl<const W: usize> Sender<W> for RingProducer<Message<W>> {
     #[inline]
@@ -119,6 +123,16 @@ impl<const W: usize> RingfireReceiver<W> {
 impl<const W: usize> Receiver<W> for RingfireReceiver<W> {
     #[inline]
     fn try_receive(&mut self, mut look: impl FnMut(&Message<W>)) -> Result<bool> {
+        if W > LONG_WORDS {
+            // By the other call it is copied more than once.
+            let received = self.consumer.recv_batch(&mut self.buffer[..1]) > 0;
+            if received {
+                look(&self.buffer[0]);
+            } else {
+                self.count_empty()?;
+            }
+            return Ok(received);
+        }
         match self.consumer.recv_status() {
             RecvStatus::Ok(message) => look(&message),
             RecvStatus::Lapped { skipped, .. } => bail!("{skipped} messages lost"),

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::transport::{
     Channel, Delivery, Facts, Kind, Message, Prepared, RING_BYTES, Receiver, Sender, System,
-    Transport, Wait,
+    TAKEN_MAX, Transport, Wait,
 };
 
 pub(crate) struct Ringway;
@@ -127,7 +127,8 @@ impl<const W: usize> Receiver<W> for Consumer {
 
     #[inline]
     fn receive_batch(&mut self, mut look: impl FnMut(&Message<W>)) -> Result<()> {
-        let batch = Consumer::receive_batch(self, 256)?.message().context("no message came")?;
+        let batch =
+            Consumer::receive_batch(self, TAKEN_MAX)?.message().context("no message came")?;
         for message in batch {
             show(message.payload(), &mut look)?;
         }

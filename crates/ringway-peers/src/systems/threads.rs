@@ -9,7 +9,7 @@ use disruptor::{
 use photon_ring::PublishError;
 
 use crate::transport::{
-    Channel, Ends, Facts, Kind, Message, Receiver, Sender, System, Threads, Wait, slots,
+    Channel, Ends, Facts, Kind, Message, Receiver, Sender, System, TAKEN_MAX, Threads, Wait, slots,
 };
 
 const FACTS: Facts = Facts {
@@ -25,9 +25,6 @@ const FACTS: Facts = Facts {
     refuses: true,
     size_max: 64 << 10,
 };
-
-/// Messages that are received in one step.
-const BATCH: usize = 64;
 
 /// One sender, one receiver; chunks.
 pub(crate) struct Rtrb;
@@ -76,7 +73,7 @@ impl<const W: usize> Receiver<W> for rtrb::Consumer<Message<W>> {
         let available = loop {
             match self.slots() {
                 0 => std::hint::spin_loop(),
-                available => break available.min(BATCH),
+                available => break available.min(TAKEN_MAX),
             }
         };
         let chunk = self.read_chunk(available)?;
