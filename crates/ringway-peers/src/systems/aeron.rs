@@ -1,5 +1,8 @@
 //! Aeron over its shared memory, by the C client and the C driver that rusteron brings. The
-//! driver is a process of its own, pinned nowhere: it moves the limit that senders run up to.
+//! driver is a process of its own, pinned nowhere: it moves the limit that senders run up to. Where
+//! there are two processors it has none to itself. So who waits for it lets it have its own, as
+//! Aeron's idle strategies do: a sender that has come to the limit, and a receiver that has polled
+//! for longer than an answer takes.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +19,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::server::Server;
 use crate::transport::{
-    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait,
+    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, TAKEN_MAX, Transport, Wait,
 };
 
 pub(crate) struct AeronIpc;
@@ -86,8 +89,11 @@ fn stream(channel: &Channel) -> i32 {
     if channel.name == "back" { 1002 } else { 1001 }
 }
 
-/// Three terms of 4 MiB: a window of half a term, which is a ring of 2 MiB.
-const URI: &str = "aeron:ipc?term-length=4m";
+/// Three terms of 8 MiB: a window of half a term, which is a ring of 4 MiB.
+const URI: &str = "aeron:ipc?term-length=8m";
+
+/// Polls before a receiver yields: some microseconds.
+const POLLS: u32 = 64;
 
 impl<const W: usize> Transport<W> for AeronIpc {
     type Sender = AeronSender;
@@ -133,6 +139,14 @@ impl<const W: usize> Sender<W> for AeronSender {
             Err(error) => Err(error).context("cannot offer"),
         }
     }
+
+    #[inline]
+    fn send(&mut self, message: &Message<W>) -> Result<()> {
+        while !self.try_send(message)? {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
 }
 
 pub(crate) struct AeronReceiver {
@@ -158,6 +172,21 @@ impl AeronReceiver {
         ensure!(wrong.is_none(), "a message of {wrong:?} bytes");
         Ok(received > 0)
     }
+
+    /// Polls until there is something.
+    #[inline]
+    fn wait<const W: usize>(&self, mut look: impl FnMut(&Message<W>), limit: usize) -> Result<()> {
+        let mut polls = 0_u32;
+        while !self.poll(&mut look, limit)? {
+            polls += 1;
+            if polls.is_multiple_of(POLLS) {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<const W: usize> Receiver<W> for AeronReceiver {
@@ -167,10 +196,12 @@ impl<const W: usize> Receiver<W> for AeronReceiver {
     }
 
     #[inline]
-    fn receive_batch(&mut self, mut look: impl FnMut(&Message<W>)) -> Result<()> {
-        while !self.poll(&mut look, 64)? {
-            std::hint::spin_loop();
-        }
-        Ok(())
+    fn receive(&mut self, look: impl FnMut(&Message<W>)) -> Result<()> {
+        self.wait(look, 1)
+    }
+
+    #[inline]
+    fn receive_batch(&mut self, look: impl FnMut(&Message<W>)) -> Result<()> {
+        self.wait(look, TAKEN_MAX)
     }
 }

@@ -78,6 +78,15 @@ impl<const W: usize> Sender<W> for ZmqSender {
             Err(error) => Err(error.into()),
         }
     }
+
+    #[inline]
+    fn send(&mut self, message: &Message<W>) -> Result<()> {
+        while !self.try_send(message)? {
+            // A thread of its own makes room, which has no other processor.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
 }
 
 pub(crate) struct ZmqReceiver<const W: usize> {
@@ -98,5 +107,13 @@ impl<const W: usize> Receiver<W> for ZmqReceiver<W> {
             Err(Error::EAGAIN | Error::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    #[inline]
+    fn receive(&mut self, mut look: impl FnMut(&Message<W>)) -> Result<()> {
+        while !self.try_receive(&mut look)? {
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 }
