@@ -196,11 +196,12 @@ pub(crate) struct Cell {
     pub(crate) missed: Option<u64>,
 }
 
-/// The middle one, the least and the greatest.
+/// The middle one, or the mean of the middle two; the least and the greatest.
 pub(crate) fn spread(mut values: Vec<f64>) -> Option<[f64; 3]> {
     values.sort_by(f64::total_cmp);
-    let median = *values.get(values.len() / 2)?;
-    Some([median, *values.first()?, *values.last()?])
+    let (min, max) = (*values.first()?, *values.last()?);
+    let median = f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]);
+    Some([median, min, max])
 }
 
 /// The cells that the rounds of one system make: one for each figure and class.
@@ -290,6 +291,13 @@ mod tests {
         );
         assert_eq!(cells[0].bracket_ns, Some(100.0));
         assert_eq!(cells[0].metric, "round_trip_p50_ns");
+    }
+
+    #[test]
+    fn the_median_of_two_is_neither_of_them() {
+        assert_eq!(spread(vec![3.0, 1.0]), Some([2.0, 1.0, 3.0]));
+        assert_eq!(spread(vec![3.0, 1.0, 1.5]), Some([1.5, 1.0, 3.0]));
+        assert_eq!(spread(Vec::new()), None);
     }
 
     #[test]
