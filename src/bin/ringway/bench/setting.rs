@@ -156,9 +156,30 @@ pub fn nanoseconds(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use ringway::workload::MockClock;
+
+    /// Of ends that are kept on these processors.
+    pub fn pinned(pins: &[usize]) -> Setting<'static> {
+        let common = Common {
+            seed: 1,
+            threads: false,
+            pin: Some(Pins(pins.to_vec())),
+            capacity: bytesize::ByteSize::mib(1),
+            fail_if: Vec::new(),
+            report: None,
+            hdr: None,
+            json: false,
+        };
+        Setting {
+            common: Box::leak(common.into()),
+            interrupt: Box::leak(Interrupt::catch().unwrap().into()),
+            machine: Machine::default(),
+            console: Console::new(true),
+            available: pins.to_vec(),
+        }
+    }
 
     /// A clock that takes 20 ns to be read, but once a time slice of somebody else's.
     struct Disturbed(MockClock);

@@ -120,7 +120,7 @@ pub fn one_ways(
         consumers: 1,
         broadcast: false,
         bound: None,
-        sleeps: false,
+        sleeps: setting.is_crowded(2),
         size: cell.size,
         wait: cell.wait,
         duration: length.duration,
@@ -206,6 +206,17 @@ fn mean(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::bench::loads::tests::{outcome, served};
+    use crate::bench::setting::tests::pinned;
+    use std::time::Duration;
+
+    /// It would keep who receives from what it has sent, for a time slice at a time.
+    #[test]
+    fn a_producer_that_shares_its_processor_sleeps_between_messages() {
+        let length = Length { duration: Duration::ZERO, warm_up: Duration::ZERO, runs: 1 };
+        let cells = [Cell { size: 64, wait: Wait::Park }];
+        let sleeps = |pins: &[usize]| one_ways(&pinned(pins), &cells, length, 1.0)[0].sleeps;
+        assert!(sleeps(&[0]) && sleeps(&[0, 0]) && !sleeps(&[0, 1]));
+    }
 
     #[test]
     fn what_loads_one_way_are_not_to_be_relied_on_for_is_told_by_cell() {
