@@ -434,6 +434,8 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench fanout -s 0", "the size of a message cannot be 0: it takes 8 bytes at least"),
         ("bench latency -s 0", "the size of a message cannot be 0: it takes 1 byte at least"),
         ("bench load -d 1ms", "it is from 10ms to 1h"),
+        ("bench throughput -w 2h", "it is from 0s to 1h"),
+        ("bench load --rate 0.001 -w 500y", "it is from 0s to 1h"),
         ("bench load --consumers 0", "0 is not in 1..=256"),
         ("bench load --fail-if speed>1", "there is no number 'speed'"),
         ("bench load --fail-if p95>1us", "there is no number 'p95': there are p50"),

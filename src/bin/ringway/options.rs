@@ -267,15 +267,23 @@ pub fn mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(digits, 8).map_err(|_| "it is octal, as in chmod: 0600, 0660".into())
 }
 
+/// The longest that a run is, and its warm-up.
+const LENGTH_MAX: Duration = Duration::from_secs(3600);
+
 /// How long a run is: from a hundredth of a second to an hour.
 pub fn length(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_millis(10);
-    const MOST: Duration = Duration::from_secs(3600);
     let length = span(text)?;
-    if (LEAST..=MOST).contains(&length) {
+    if (LEAST..=LENGTH_MAX).contains(&length) {
         return Ok(length);
     }
     Err("it is from 10ms to 1h".into())
+}
+
+/// How long its warm-up is: up to an hour.
+pub fn warm_up(text: &str) -> Result<Duration, String> {
+    let length = span(text)?;
+    if length <= LENGTH_MAX { Ok(length) } else { Err("it is from 0s to 1h".into()) }
 }
 
 /// When messages are offered by an end of its own, which reads a trace for itself: a file, by the path
@@ -439,6 +447,8 @@ mod tests {
     fn lengths_pins_and_percentages_have_bounds() {
         assert_eq!(length("10ms"), Ok(Duration::from_millis(10)));
         assert!(length("9ms").is_err() && length("61m").is_err() && length("soon").is_err());
+        assert_eq!((warm_up("0s"), warm_up("1h")), (Ok(Duration::ZERO), Ok(LENGTH_MAX)));
+        assert!(warm_up("61m").is_err() && warm_up("584y").is_err() && warm_up("soon").is_err());
         assert_eq!(pins("3, 1"), Ok(Pins(vec![3, 1])));
         assert_eq!(pins("none"), Ok(Pins(Vec::new())));
         assert!(pins("").is_err() && pins("-1").is_err() && pins("0;1").is_err());

@@ -93,7 +93,7 @@ pub struct Length {
     pub duration: Duration,
     /// How long to run before that, uncounted
     #[arg(short, long, value_name = "TIME", default_value = "100ms")]
-    #[arg(value_parser = options::span)]
+    #[arg(value_parser = options::warm_up)]
     pub warm_up: Duration,
     /// How often to repeat each, interleaved
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
@@ -187,7 +187,7 @@ pub struct Workload {
     pub duration: Duration,
     /// How long to offer messages before that
     #[arg(short, long, value_name = "TIME", default_value = "1s")]
-    #[arg(value_parser = options::span)]
+    #[arg(value_parser = options::warm_up)]
     pub warm_up: Duration,
     /// How often to repeat it, each time by another seed
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
