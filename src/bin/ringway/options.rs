@@ -1,6 +1,7 @@
 //! Values of options, from what people write.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -216,6 +217,17 @@ pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| {
         if is_number(text) { "it is too large" } else { "it is a whole number from 0 on" }.into()
     })
+}
+
+/// A number that counts something, within bounds that an error tells.
+pub fn within<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Copy,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("it is a whole number from {least} to {most}"))
+    }
 }
 
 /// The number of a field.
@@ -454,6 +466,15 @@ mod tests {
         assert!(pins("").is_err() && pins("-1").is_err() && pins("0;1").is_err());
         assert_eq!((percent("5%"), percent("12.5")), (Ok(0.05), Ok(0.125)));
         assert!(percent("-1%").is_err() && percent("NaN").is_err() && percent("").is_err());
+    }
+
+    #[test]
+    fn numbers_within_bounds_are_whole() {
+        let number = within(2_u16, 300);
+        assert_eq!((number("2"), number("300")), (Ok(2), Ok(300)));
+        for bad in ["1", "301", "70000", "-2", "2.5", "", "few"] {
+            assert_eq!(number(bad), Err("it is a whole number from 2 to 300".into()), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `ringway model` takes.
 
-use clap::{Args, value_parser};
+use clap::Args;
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 
 use crate::options;
@@ -41,11 +41,11 @@ pub struct Model {
     pub load: Option<f64>,
     /// How many servers share the messages
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::SERVERS_MAX)))]
+    #[arg(value_parser = options::within(1, Scenario::SERVERS_MAX))]
     pub servers: u32,
     /// How many messages can be there at a time, those in service included
     #[arg(long, value_name = "PLACES")]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
+    #[arg(value_parser = options::within(1, Scenario::PLACES_MAX))]
     pub bound: Option<u32>,
     /// What happens to a message that finds all places taken: it is lost, or waits with the producer
     #[arg(long, value_name = "WHAT", default_value = "reject", requires = "bound")]
@@ -53,7 +53,7 @@ pub struct Model {
     pub when_full: WhenFull,
     /// Give each message one of this many keys; those of one key are served in order, one at a time
     #[arg(long, value_name = "COUNT")]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
+    #[arg(value_parser = options::within(1, Scenario::PLACES_MAX))]
     pub keys: Option<u32>,
     /// Every consumer gets every message, and with --bound the producer waits for the slowest;
     /// simulated
@@ -64,7 +64,7 @@ pub struct Model {
     pub simulate: bool,
     /// How many messages to simulate
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 1_000_000)]
-    #[arg(value_parser = value_parser!(u64).range(Plan::MESSAGES_MIN..=Plan::MESSAGES_MAX))]
+    #[arg(value_parser = options::within(Plan::MESSAGES_MIN, Plan::MESSAGES_MAX))]
     pub messages: u64,
     /// The seed of the simulation's chance
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = options::whole::<u64>)]

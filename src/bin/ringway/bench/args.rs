@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Subcommand, ValueEnum};
 use ringway::Wait;
 use ringway::workload::{Arrival, Scenario, Service, WhenFull};
 
@@ -97,7 +97,7 @@ pub struct Length {
     pub warm_up: Duration,
     /// How often to repeat each, interleaved
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    #[arg(value_parser = options::within::<u16>(1, 1000))]
     pub runs: u16,
 }
 
@@ -109,11 +109,11 @@ pub struct Throughput {
     pub sizes: Vec<ByteSize>,
     /// How many consumers get all messages, a list
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
-    #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
+    #[arg(value_parser = options::within(1, CONSUMERS_MAX))]
     pub consumers: Vec<u16>,
     /// Messages that are sent and received at a time, a list
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
-    #[arg(value_parser = value_parser!(u16).range(1..=4096))]
+    #[arg(value_parser = options::within::<u16>(1, 4096))]
     pub batch: Vec<u16>,
     /// How the ends wait, a list
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "backoff")]
@@ -158,7 +158,7 @@ pub struct Workload {
     pub service: Vec<Service>,
     /// How many consumers share the messages
     #[arg(short, long, value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
+    #[arg(value_parser = options::within(1, CONSUMERS_MAX))]
     pub consumers: u16,
     /// Every consumer gets every message
     #[arg(long)]
@@ -166,7 +166,7 @@ pub struct Workload {
     /// How many messages can be there at a time, those in service included; counted, because the
     /// ring's own bound is in bytes, and is to have room for them
     #[arg(long, value_name = "PLACES")]
-    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(Scenario::PLACES_MAX)))]
+    #[arg(value_parser = options::within(1, Scenario::PLACES_MAX))]
     pub bound: Option<u32>,
     /// What happens to a message that finds all places taken: it is lost, or waits with the producer
     #[arg(long, value_name = "WHAT", requires = "bound", value_parser = options::named::<WhenFull>())]
@@ -191,7 +191,7 @@ pub struct Workload {
     pub warm_up: Duration,
     /// How often to repeat it, each time by another seed
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u16).range(1..=1000))]
+    #[arg(value_parser = options::within::<u16>(1, 1000))]
     pub runs: u16,
 }
 
@@ -248,7 +248,7 @@ pub struct Fanout {
     /// How many consumers, a list [default: 1, 2, 4 and so on while there are processors, 2 at
     /// least]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
-    #[arg(value_parser = value_parser!(u16).range(1..=CONSUMERS_MAX))]
+    #[arg(value_parser = options::within(1, CONSUMERS_MAX))]
     pub consumers: Vec<u16>,
     /// Bytes of a message
     #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = options::size)]
@@ -262,7 +262,7 @@ pub struct Fanout {
     pub common: Common,
 }
 
-const CONSUMERS_MAX: i64 = 256;
+const CONSUMERS_MAX: u16 = 256;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
