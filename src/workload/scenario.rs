@@ -248,7 +248,8 @@ impl Scenario {
 
     /// About how long the queue remembers how it was, in nanoseconds: the longest of the times in which
     /// the birth-death chain forgets, and as much more or less as its times vary (A. R. Odoni, E. Roth,
-    /// 1983). `None` if it grows without end.
+    /// 1983). Servers to spare remember for as long as their service takes, however many they are (E. A.
+    /// van Doorn, 1985). `None` if it grows without end.
     pub(super) fn relaxation_ns(&self) -> Option<f64> {
         let root = self.load().sqrt();
         let apart = (1.0 - root).powi(2);
@@ -259,8 +260,11 @@ impl Scenario {
             _ if self.load() < 1.0 => apart,
             _ => return None,
         };
+        let in_a_service = forgetting * f64::from(self.servers);
+        let in_a_service =
+            if self.load() < 1.0 { in_a_service.min(1.0) } else { in_a_service };
         let variation = f64::midpoint(self.arrival_cv2(), self.service.cv2());
-        Some(variation * self.service.mean_ns() / f64::from(self.servers) / forgetting)
+        Some(variation * self.service.mean_ns() / in_a_service)
     }
 
     /// How many servers would be busy if there were always one free: rate times mean service.

@@ -481,6 +481,21 @@ fn a_run_whose_batches_have_no_time_to_be_unlike_is_short_for_its_load() {
     assert!(!is_short("poisson", "exp:20us", 1.0, bound));
 }
 
+/// As M/M/c with more and more servers at the same load becomes one in which nobody waits, the time
+/// in which it forgets becomes the service and not nothing.
+#[test]
+fn many_servers_remember_what_is_in_service() {
+    let scenario = scenario("poisson", "exp:1ms", 0.5e6, 1000);
+    let rejecting = bounded(&scenario, 1000, WhenFull::Reject);
+    for (services, short) in [(20, true), (40, false)] {
+        let meter = Meter::new(0, 32 * services * 1_000_000, 1000).unwrap();
+        let measured = meter.measured(0.95).unwrap();
+        for scenario in [&scenario, &rejecting] {
+            assert_eq!(measured.is_short_for(scenario), short, "{services} {scenario:?}");
+        }
+    }
+}
+
 #[test]
 fn littles_law_finds_what_is_missing() {
     let scenario = scenario("poisson", "exp:1us", 0.8e6, 1);
