@@ -166,7 +166,7 @@ impl Arrival {
     }
 
     /// The intended times of messages in nanoseconds, from the beginning on, at so many messages
-    /// a second on average. None come at a rate that is not above 0.
+    /// a second on average. None come at a rate that is not above 0, or is infinite.
     ///
     /// ```
     /// use ringway::workload::{Arrival, Random};
@@ -180,7 +180,8 @@ impl Arrival {
     }
 
     pub(super) fn gaps(&self, rate_per_s: f64, mut random: Random) -> Gaps {
-        let mean_ns = if rate_per_s > 0.0 { NS_PER_S / rate_per_s } else { f64::NAN };
+        let is_rate = rate_per_s > 0.0 && rate_per_s.is_finite();
+        let mean_ns = if is_rate { NS_PER_S / rate_per_s } else { f64::NAN };
         let source = match &self.0 {
             Kind::Renewal(shape) => Source::Renewal { mean_ns, sampler: shape.sampler() },
             Kind::OnOff { on, off } => {

@@ -261,8 +261,7 @@ impl Scenario {
             _ => return None,
         };
         let in_a_service = forgetting * f64::from(self.servers);
-        let in_a_service =
-            if self.load() < 1.0 { in_a_service.min(1.0) } else { in_a_service };
+        let in_a_service = if self.load() < 1.0 { in_a_service.min(1.0) } else { in_a_service };
         let variation = f64::midpoint(self.arrival_cv2(), self.service.cv2());
         Some(variation * self.service.mean_ns() / in_a_service)
     }

@@ -351,7 +351,7 @@ fn bursts_far_shorter_than_the_gaps_have_an_end() {
 fn nobody_comes_at_a_rate_that_is_none() {
     for text in ["poisson", "fixed", "erlang:3", "hyper:4", "onoff:10us,10us"] {
         let arrival: Arrival = text.parse().unwrap();
-        for rate in [f64::NAN, -5.0, 0.0] {
+        for rate in [f64::NAN, -5.0, 0.0, f64::INFINITY] {
             assert_eq!(arrival.times(rate, Random::new(SEED, 0)).next(), None, "{text} {rate}");
         }
     }

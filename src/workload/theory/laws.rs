@@ -39,7 +39,7 @@ pub fn erlang_b(servers: u32, offered: f64) -> f64 {
 pub fn erlang_c(servers: u32, offered: f64) -> f64 {
     let blocked = erlang_b(servers, offered);
     let load = offered / f64::from(servers);
-    if load >= 1.0 {
+    if load >= 1.0 && offered.is_finite() {
         return 1.0;
     }
     blocked / (1.0 - load * (1.0 - blocked))
