@@ -134,13 +134,18 @@ fn traces_are_read_with_their_line_numbers() {
         ("# nothing\n", "no gap above 0"),
         ("0\n0\n", "no gap above 0"),
         ("1\n\nsoon\n", "line 3, 'soon', is no gap"),
-        ("1\n-5\n", "-5 ns is not from 0 to 24h"),
-        ("1\nNaN\n", "NaN ns is not from"),
-        ("inf\n", "inf ns is not from"),
-        ("2days\n", "is not from 0 to 24h"),
+        ("1\n-5\n", "line 2, '-5', is no gap"),
+        ("1\nNaN\n", "line 2, 'NaN', is no gap"),
+        ("inf\n", "line 1, 'inf', is no gap"),
+        ("2days\n", "line 1, '2days', is no gap"),
     ] {
         let error = Trace::from_lines("t", lines.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(words), "{lines:?}: {error}");
+    }
+    for (gap_ns, words) in [(-5.0, "-5 ns is not from 0 to 24h"), (f64::NAN, "NaN ns is not from")]
+    {
+        let error = Trace::new("t", vec![1.0, gap_ns]).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
     }
     let tiny = Trace::from_lines("t", "1e-200\n3e-200\n".as_bytes()).unwrap();
     assert!((tiny.cv2() - 0.25).abs() < 1e-12, "as of 1 and 3: {}", tiny.cv2());

@@ -49,7 +49,7 @@ impl Trace {
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     pub fn new(name: &str, gaps_ns: Vec<f64>) -> Result<Self, Error> {
-        if let Some(gap) = gaps_ns.iter().find(|gap| !(0.0..=GAP_MAX_NS).contains(*gap)) {
+        if let Some(gap) = gaps_ns.iter().find(|gap| !is_gap(**gap)) {
             return Err(Error::trace(name, format_args!("a gap of {gap} ns is not from 0 to 24h")));
         }
         let count = number::float(gaps_ns.len() as u64);
@@ -84,7 +84,7 @@ impl Trace {
     /// assert_eq!(
     ///     error.to_string(),
     ///     "trace 'x' cannot be replayed: line 2, '2 parsec', is no gap: it is a number of \
-    ///      nanoseconds, or a time with its unit",
+    ///      nanoseconds, or a time with its unit, from 0 to 24h",
     /// );
     /// ```
     pub fn from_lines(name: &str, lines: impl Read) -> Result<Self, Error> {
@@ -168,10 +168,12 @@ impl fmt::Debug for Trace {
 }
 
 fn gap(text: &str) -> Option<f64> {
-    if let Ok(ns) = text.parse::<f64>() {
-        return Some(ns);
-    }
-    humantime::parse_duration(text).ok().map(number::nanoseconds)
+    let time = || humantime::parse_duration(text).ok().map(number::nanoseconds);
+    text.parse().ok().or_else(time).filter(|ns| is_gap(*ns))
+}
+
+fn is_gap(ns: f64) -> bool {
+    (0.0..=GAP_MAX_NS).contains(&ns)
 }
 
 fn no_gap(name: &str, number: u64, text: &str) -> Error {
@@ -181,7 +183,8 @@ fn no_gap(name: &str, number: u64, text: &str) -> Error {
     Error::trace(
         name,
         format_args!(
-            "line {number}, '{shown}', is no gap: it is a number of nanoseconds, or a time with its unit"
+            "line {number}, '{shown}', is no gap: it is a number of nanoseconds, or a time with its \
+             unit, from 0 to 24h"
         ),
     )
 }
