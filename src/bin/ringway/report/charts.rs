@@ -86,7 +86,7 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
     let all = lines_by_load(points);
     let values = all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y));
     let most = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
-    let most = most.fold(1.0, f64::max).min(10.0);
+    let most = most.fold(1.0, f64::max);
     let range = decades(values)?;
     picture_of_lines(
         "Wait by load",
@@ -146,17 +146,17 @@ fn spectrum(value: &Value) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn percentile_mark(nines: f64) -> String {
+fn percentile_mark(nines: f64, unit: &str) -> String {
     #[allow(clippy::cast_possible_truncation, reason = "there are few nines")]
     let whole = nines.round() as i32;
     if (nines - f64::from(whole)).abs() > 0.01 {
         return String::new();
     }
     match whole {
-        ..=0 => "0 %".into(),
-        1 => "90 %".into(),
-        2 => "99 %".into(),
-        _ => format!("99.{} %", "9".repeat(whole.unsigned_abs() as usize - 2)),
+        ..=0 => format!("0{unit}"),
+        1 => format!("90{unit}"),
+        2 => format!("99{unit}"),
+        _ => format!("99.{}{unit}", "9".repeat(whole.unsigned_abs() as usize - 2)),
     }
 }
 
@@ -168,9 +168,11 @@ fn percentile_chart(title: &str, caption: &str, name: &str, all: Vec<Series>) ->
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 6")]
     let marks = most as usize + 1;
     picture_of_lines(title, caption, &all, |area, look| {
+        // Of six marks there is no room for more.
+        let unit = if look.narrow { "" } else { " %" };
         let x = Axis {
             name: "percentile of the messages",
-            mark: &percentile_mark,
+            mark: &|nines| percentile_mark(nines, unit),
             marks,
             range: (0.0, most),
         };
@@ -535,6 +537,30 @@ mod tests {
         });
         let lines = lines_by_load(&points.iter().collect::<Vec<_>>());
         assert!(lines.len() >= 3 && lines.iter().all(ascends));
+    }
+
+    /// `plotters` draws what is beyond an axis at its end, where it would be taken for another load.
+    #[test]
+    fn the_axis_of_loads_goes_as_far_as_they_do() {
+        let points = [0.5, 20.0].map(|load| {
+            json!({ "load": load, "wait_mean_ns": 1e4, "arrival": "poisson", "service": "exp:20us",
+                "consumers": 1 })
+        });
+        let picture = hockey_stick(&points.iter().collect::<Vec<_>>()).unwrap();
+        for svg in [picture.wide, picture.narrow] {
+            assert!(svg.contains("\n20\n</text>"), "{svg}");
+        }
+        let odd = json!({ "load": 1e300, "wait_mean_ns": 1e4 });
+        assert!(hockey_stick(&[&odd]).is_some());
+    }
+
+    #[test]
+    fn marks_of_percentiles_have_room_in_narrow_windows() {
+        let spectrum = vec![(0.0, 1e3), (5.0, 1e6)];
+        let all = vec![Series::new("wait", 0, Kind::Line, spectrum)];
+        let Picture { wide, narrow, .. } = percentile_chart("", "", "time", all).unwrap();
+        let ends = |svg: &str, mark: &str| svg.contains(&format!("\n{mark}\n</text>"));
+        assert!(ends(&wide, "99.999 %") && ends(&narrow, "99.999"), "{narrow}");
     }
 
     #[test]
