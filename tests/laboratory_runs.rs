@@ -139,7 +139,10 @@ fn every_kind_of_load_is_as_the_schema_says_and_loses_nothing() {
         assert_eq!(consumers.len(), if arguments.contains("broadcast") { 2 } else { 0 });
         assert!(consumers.iter().all(|it| it["received"] == run["sent"]), "{arguments}");
     }
+    let printed = text(&format!("bench load --broadcast --consumers 2 {SHORT}"));
+    assert!(printed.contains("figures    of the consumer whose work takes longest"), "{printed}");
     let printed = text(&format!("bench load --service exp:100us {SHORT} --runs 2"));
+    assert!(!printed.contains("figures    of"), "they share the messages: {printed}");
     for words in ["M/M/1, exact", "asked for", "0 lost", "wait, Wq", "Little's law", "next "] {
         assert!(printed.contains(words), "no {words} in\n{printed}");
     }

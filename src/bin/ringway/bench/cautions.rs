@@ -87,10 +87,10 @@ impl Outcome {
             ));
         }
         if account.measured.messages < FEW {
-            let measured = account.measured.messages;
+            let measured = output::count(account.measured.messages, "message");
             cautions.push(Caution::new(
                 About::FewMessages,
-                format_args!("{measured} messages are few: percentiles end early"),
+                format_args!("no more than {measured} counted: percentiles end early"),
                 "run longer (-d)",
             ));
         }
@@ -137,7 +137,7 @@ impl Outcome {
                 Caution::new(
                     About::ShortRun,
                     "the run was short for its load, so that its intervals hold less often than they say",
-                    "bench load and bench sweep can run longer (-d), or several times (--runs)",
+                    "run longer (-d), or several times (--runs): bench load and bench sweep can",
                 )
             }
             _ => return None,

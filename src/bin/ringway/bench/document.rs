@@ -70,7 +70,10 @@ pub fn machine_warnings(ends: usize, machine: &Machine) -> Vec<Value> {
     }
     if ends > machine.processors {
         warnings.push(warning(
-            format_args!("{ends} ends share {} processors", machine.processors),
+            format_args!(
+                "{ends} ends share {}",
+                output::count(machine.processors as u64, "processor")
+            ),
             "times have the scheduler in them: take fewer consumers, or more processors",
         ));
     }

@@ -161,6 +161,13 @@ fn load(run: &Value) -> String {
             run["out_of_order"],
         ),
     ];
+    if run["broadcast"] == true {
+        facts.push(
+            "figures    of the consumer whose work takes longest on average, of several the first; \
+             all are below"
+                .into(),
+        );
+    }
     facts.push(match run["theory_model"].as_str() {
         Some(model) => {
             let basis = plain(&run["theory_basis"]);
