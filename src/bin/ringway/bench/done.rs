@@ -8,8 +8,8 @@ use ringway::workload::{Record, Timed, write_hdr_log};
 use serde_json::{Map, Value};
 
 use crate::bench::loads::Outcome;
-use crate::bench::setting::nanoseconds;
 use crate::failure::Failure;
+use crate::output::nanoseconds;
 
 pub struct Done {
     pub kind: &'static str,

@@ -14,9 +14,10 @@ use crate::bench::document::{CONFIDENCE, Times, finite, float, half_width_of, ra
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
 use crate::bench::role::{Answer, OfferTask, Role, ServeTask};
-use crate::bench::setting::{Setting, nanoseconds};
+use crate::bench::setting::Setting;
 use crate::failure::Failure;
 use crate::model::number;
+use crate::output::nanoseconds;
 
 /// One load to run.
 #[derive(Clone, Debug)]

@@ -1,7 +1,5 @@
 //! What all runs of a command have in common, checked once.
 
-use std::time::Duration;
-
 use ringway::Wait;
 use ringway::workload::{Clock, Machine, MachineClock, processors};
 use serde_json::{Map, Value};
@@ -13,7 +11,7 @@ use crate::bench::role::Role;
 use crate::bench::stage::{Names, Stage};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::output::Console;
+use crate::output::{Console, nanoseconds};
 
 /// Where and how the ends of runs are started.
 pub struct Setting<'a> {
@@ -149,10 +147,6 @@ fn reading_ns(clock: &impl Clock) -> f64 {
     };
     let rounds = Times::of((0..ROUNDS).map(round).collect());
     float(rounds.percentile_ns(50.0).unwrap_or(0)) / float(READINGS)
-}
-
-pub fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

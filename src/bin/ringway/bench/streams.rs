@@ -7,8 +7,9 @@ use crate::bench::args::Length;
 use crate::bench::document::{float, repeated};
 use crate::bench::done::Done;
 use crate::bench::role::{Answer, Role};
-use crate::bench::setting::{Setting, nanoseconds};
+use crate::bench::setting::Setting;
 use crate::failure::Failure;
+use crate::output::nanoseconds;
 
 /// The sizes if nobody asks for others.
 pub const SIZES: [usize; 6] = [8, 64, 256, 1024, 16 << 10, 64 << 10];

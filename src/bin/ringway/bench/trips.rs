@@ -10,8 +10,9 @@ use crate::bench::document::{Times, float, repeated};
 use crate::bench::done::Done;
 use crate::bench::loads::{self, Case};
 use crate::bench::role::Role;
-use crate::bench::setting::{Setting, clock_cost_ns, nanoseconds};
+use crate::bench::setting::{Setting, clock_cost_ns};
 use crate::failure::Failure;
+use crate::output::nanoseconds;
 
 /// The fewest bytes of a message that goes to and fro.
 pub const SIZE_MIN: usize = 1;
