@@ -159,33 +159,7 @@ pub fn account(
     let servers = u32::try_from(served.len()).unwrap_or(u32::MAX);
     let mut meter = Meter::new(warm_up_ns, window_ns, servers)?;
     let times: Vec<u64> = offer.times().collect();
-    let (mut duplicated, mut out_of_order) = (0, 0);
-    let mut found: Vec<Option<Record>> = vec![None; times.len()];
-    for samples in served {
-        let mut greatest = None;
-        for sample in samples {
-            out_of_order += u64::from(greatest.is_some_and(|greatest| sample.number < greatest));
-            greatest = greatest.max(Some(sample.number));
-            let number = usize::try_from(sample.number).unwrap_or(usize::MAX);
-            let Some((intended_ns, place)) = times.get(number).zip(found.get_mut(number)) else {
-                // Nobody sent it.
-                duplicated += 1;
-                continue;
-            };
-            if place.is_some() {
-                duplicated += 1;
-                continue;
-            }
-            *place = Some(Record {
-                number: sample.number,
-                intended_ns: *intended_ns,
-                start_ns: sample.start_ns.saturating_sub(begin_ns),
-                end_ns: sample.end_ns.saturating_sub(begin_ns),
-                service_ns: sample.service_ns,
-            });
-        }
-    }
-    let records: Vec<Record> = found.into_iter().flatten().collect();
+    let Came { records, duplicated, out_of_order } = came(&times, served, begin_ns);
     for record in &records {
         meter.served(record.intended_ns, record.start_ns, record.end_ns);
     }
@@ -222,6 +196,44 @@ pub fn account(
         in_system_by_events: in_system(&records, warm_up_ns, offer.length_ns),
         records,
     })
+}
+
+/// What came of the messages that were intended for some times.
+struct Came {
+    /// Of each that came, in the order of their numbers.
+    records: Vec<Record>,
+    duplicated: u64,
+    out_of_order: u64,
+}
+
+fn came(times: &[u64], served: &[Vec<Sample>], begin_ns: u64) -> Came {
+    let (mut duplicated, mut out_of_order) = (0, 0);
+    let mut found: Vec<Option<Record>> = vec![None; times.len()];
+    for samples in served {
+        let mut greatest = None;
+        for sample in samples {
+            out_of_order += u64::from(greatest.is_some_and(|greatest| sample.number < greatest));
+            greatest = greatest.max(Some(sample.number));
+            let number = usize::try_from(sample.number).unwrap_or(usize::MAX);
+            let Some((intended_ns, place)) = times.get(number).zip(found.get_mut(number)) else {
+                // Nobody sent it.
+                duplicated += 1;
+                continue;
+            };
+            if place.is_some() {
+                duplicated += 1;
+                continue;
+            }
+            *place = Some(Record {
+                number: sample.number,
+                intended_ns: *intended_ns,
+                start_ns: sample.start_ns.saturating_sub(begin_ns),
+                end_ns: sample.end_ns.saturating_sub(begin_ns),
+                service_ns: sample.service_ns,
+            });
+        }
+    }
+    Came { records: found.into_iter().flatten().collect(), duplicated, out_of_order }
 }
 
 fn held_up_ns(record: &Record) -> u64 {

@@ -161,6 +161,25 @@ fn load(run: &Value) -> String {
             run["out_of_order"],
         ),
     ];
+    facts.extend(beside(run));
+    let runs = run["runs"].as_array().map_or(1, Vec::len);
+    if runs > 1 {
+        facts.push(format!(
+            "runs       {runs}; this is the one of seed {}, whose mean wait is in the middle, and +- is \
+             by all of them",
+            run["run_seed"]
+        ));
+    }
+    let mut parts = vec![facts.join("\n"), figures(run)];
+    parts.extend(percentiles(run));
+    let each = run["each"].as_array().filter(|each| !each.is_empty());
+    parts.extend(each.map(|each| consumers(each)));
+    parts.join("\n\n")
+}
+
+/// What the figures stand beside, and are checked by.
+fn beside(run: &Value) -> Vec<String> {
+    let mut facts = Vec::new();
     if run["broadcast"] == true {
         facts.push(
             "figures    of the consumer whose work takes longest on average, of several the first; \
@@ -183,19 +202,7 @@ fn load(run: &Value) -> String {
          work that came about theory says {}",
         optional(&run["theory_of_measured_wait_mean_ns"], marked(run, "wait_mean_ns", time))
     ));
-    let runs = run["runs"].as_array().map_or(1, Vec::len);
-    if runs > 1 {
-        facts.push(format!(
-            "runs       {runs}; this is the one of seed {}, whose mean wait is in the middle, and +- is \
-             by all of them",
-            run["run_seed"]
-        ));
-    }
-    let mut parts = vec![facts.join("\n"), figures(run)];
-    parts.extend(percentiles(run));
-    let each = run["each"].as_array().filter(|each| !each.is_empty());
-    parts.extend(each.map(|each| consumers(each)));
-    parts.join("\n\n")
+    facts
 }
 
 fn figures(run: &Value) -> String {

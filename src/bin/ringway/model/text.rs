@@ -38,16 +38,12 @@ pub fn shared(shared: &Shared) -> String {
 }
 
 pub fn broadcast(broadcasted: &Broadcasted) -> String {
-    let Broadcasted {
-        arrival,
-        consumers,
-        broadcast,
-        places,
-        predictions,
-        simulated,
-        seed,
-        messages,
-    } = broadcasted;
+    format!("{}\n\n{}", lines(&broadcast_facts(broadcasted)), consumers_table(broadcasted))
+}
+
+fn broadcast_facts(broadcasted: &Broadcasted) -> Vec<Fact> {
+    let Broadcasted { arrival, broadcast, places, predictions, simulated, seed, messages, .. } =
+        broadcasted;
     let ring = places.map_or("without an end".into(), |places| format!("of {places} places"));
     let arrivals = format!("{arrival}, {} a second", number(broadcast.rate_per_s()));
     let held = format!(
@@ -73,7 +69,11 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         let heaviest = simulated.consumers.iter().min_by_key(|it| it.finite_moments());
         facts.extend(heaviest.and_then(moments_warning));
     }
-    let mut text = lines(&facts);
+    facts
+}
+
+fn consumers_table(broadcasted: &Broadcasted) -> String {
+    let Broadcasted { consumers, predictions, simulated, .. } = broadcasted;
     let mut header = vec!["CONSUMER", "SERVICE", "UTILISATION", "W", "+-", "WQ", "+-"];
     if predictions.is_some() {
         header = vec!["CONSUMER", "SERVICE", "MODEL", "UTILISATION"];
@@ -106,11 +106,9 @@ pub fn broadcast(broadcasted: &Broadcasted) -> String {
         row.extend(percentiles.map(|it| optional_time(measured.sojourn_percentile_ns(it))));
         row
     });
-    text += "\n\n";
     let words = ["CONSUMER", "SERVICE", "MODEL"];
     let numbers: Vec<_> = header.iter().copied().filter(|it| !words.contains(it)).collect();
-    text += &output::table(&header, &numbers, rows);
-    text
+    output::table(&header, &numbers, rows)
 }
 
 /// What theory makes of consumers that a ring couples, or of each by itself.
