@@ -493,6 +493,8 @@ fn what_cannot_be_run_is_usage_and_named() {
         (format!("report {} -o /dev/null", broken.path()), 1, "is no run: EOF"),
         ("report /no/such/run.json".into(), 1, "cannot read /no/such/run.json"),
         (format!("report {} -o /no/such/page", other.path()), 1, "cannot write /no/such/page"),
+        (format!("report {0} {1} -o {1}", other.path(), stream.path()), 2, "stream.json is a run"),
+        ("bench load --report one-file --hdr one-file".into(), 2, "are the same file"),
         ("bench load -d 1h --rate 1 --hdr /no/such/log".into(), 1, "cannot write /no/such/log"),
         ("bench throughput --hdr /dev/null".into(), 2, "no times for --hdr"),
     ] {

@@ -102,6 +102,15 @@ pub fn probe(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether two paths lead to one file, so that what is written to the one is gone from the other.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(found), Ok(same)) => found == same && found.is_file(),
+        (Err(_), Err(_)) => one == other,
+        _ => false,
+    }
+}
+
 /// A table without lines; the columns named in `numbers` are set to the right.
 pub fn table(
     header: &[&str],

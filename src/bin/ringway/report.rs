@@ -13,9 +13,15 @@ use serde_json::Value;
 use crate::bench::args::Report;
 use crate::bench::document::SCHEMA_VERSION;
 use crate::failure::{Ending, Failure};
-use crate::output::Console;
+use crate::output::{self, Console};
 
 pub fn run(report: &Report, console: Console) -> Result<Ending, Failure> {
+    if let Some(run) = report.runs.iter().find(|run| output::is_same_file(run, &report.output)) {
+        return Err(Failure::Usage(format!(
+            "{} is a run, which the page would take the place of: give another file with -o",
+            run.display()
+        )));
+    }
     let runs = report.runs.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     write(&report.output, &runs)?;
     console.note(format_args!("wrote {}", report.output.display()));

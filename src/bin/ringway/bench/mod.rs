@@ -49,6 +49,11 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
         Some(BenchCommand::Fanout(it)) => &it.common,
     };
     check_limits(bench, common)?;
+    if let (Some(report), Some(log)) = (&common.report, &common.hdr)
+        && output::is_same_file(report, log)
+    {
+        return Err(Failure::Usage("--report and --hdr are the same file".into()));
+    }
     let interrupt = Interrupt::catch()?;
     let setting = Setting::new(common, &interrupt, console)?;
     // What cannot be written is to be known before anything is measured.
