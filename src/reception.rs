@@ -222,7 +222,8 @@ impl Reception {
             // A place of its own: in a shared one the short way would store words that the caller
             // loads as vectors, and no processor forwards two stores to one load.
             let mut received = Ok(Received::Empty);
-            if self.receive_patiently(&mut patience, &mut received) {
+            // SAFETY: as the caller promises.
+            if unsafe { self.receive_patiently(&mut patience, &mut received) } {
                 return received;
             }
             // SAFETY: as the caller promises.
@@ -245,28 +246,35 @@ impl Reception {
             Reader::Held(reader) => {
                 reader.release();
                 let span = reader.try_next()?;
-                Some(lend(reader.track().run().base(), span, reader.track().run()))
+                let run = reader.track().run();
+                // SAFETY: as the caller promises.
+                Some(unsafe { lend(run.base(), span, run) })
             }
             Reader::Copied(reader) => {
                 reader.release();
                 let span = reader.try_next(&mut self.buffer)?;
-                Some(lend(self.buffer.base(), span, reader.track().run()))
+                // SAFETY: as the caller promises.
+                Some(unsafe { lend(self.buffer.base(), span, reader.track().run()) })
             }
             Reader::Shared(reader) => {
                 let span = reader.try_next(&mut self.buffer)?;
                 let sequence = reader.run().sequence() - 1;
                 let is_copy = reader.work().copies();
                 let handed = Handed { span, sequence, delivery: 1, is_copy };
-                Some(lend_shared(reader, &self.buffer, handed))
+                // SAFETY: as the caller promises.
+                Some(unsafe { lend_shared(reader, &self.buffer, handed) })
             }
         }
     }
 
     /// The long way: all that the short way does not do. `false` if it is the short way's turn, which
     /// takes what is there now sooner than this one could hand it over.
+    ///
+    /// # Safety
+    /// As of [`Self::receive_unbound`].
     #[cold]
     #[inline(never)]
-    fn receive_patiently(
+    unsafe fn receive_patiently(
         &mut self,
         patience: &mut Patience,
         received: &mut Result<Received<Message<'_>>, Error>,
@@ -274,16 +282,18 @@ impl Reception {
         let Some(found) = self.receive_slowly(patience).transpose() else { return false };
         let past = self.past.as_ref().filter(|past| past.is_entered());
         *received = found.map(|found| {
-            found.map(|handed| match (&*self.reader, past) {
-                (reader, Some(past)) => lend(past.base(), handed.span, reader.run()),
-                (Reader::Held(reader), None) => {
-                    let run = reader.track().run();
-                    lend(run.base(), handed.span, run)
-                }
-                (Reader::Copied(reader), None) => {
-                    lend(self.buffer.base(), handed.span, reader.track().run())
-                }
-                (Reader::Shared(reader), None) => lend_shared(reader, &self.buffer, handed),
+            found.map(|handed| {
+                let base = match (&*self.reader, past) {
+                    (_, Some(past)) => past.base(),
+                    (Reader::Held(reader), None) => reader.track().run().base(),
+                    (Reader::Copied(_), None) => self.buffer.base(),
+                    (Reader::Shared(reader), None) => {
+                        // SAFETY: as the caller promises.
+                        return unsafe { lend_shared(reader, &self.buffer, handed) };
+                    }
+                };
+                // SAFETY: as the caller promises.
+                unsafe { lend(base, handed.span, self.reader.run()) }
             })
         });
         true
@@ -786,21 +796,27 @@ impl Reader {
 }
 
 /// The message that a run has just passed; the span counts from `base`.
+///
+/// # Safety
+/// As of [`Reception::receive_unbound`].
 #[inline(always)]
-fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
+unsafe fn lend<'a>(base: *const u8, span: Span, run: &Run) -> Message<'a> {
     // SAFETY: a held reader's span is of a frame that the writer leaves alone until the cursor
     // moves, a copying reader's lies in its own buffer. Either changes by the next receive, before
-    // which the message's lifetime ends: see `Reception::receive_unbound`.
+    // which the message's lifetime ends, as the caller promises.
     unsafe { Message::at(base, span, run.sequence().wrapping_sub(1)) }
 }
 
 /// The message that a member was just handed.
+///
+/// # Safety
+/// As of [`Reception::receive_unbound`].
 #[inline(always)]
-fn lend_shared<'a>(reader: &SharedReader, buffer: &Buffer, handed: Handed) -> Message<'a> {
+unsafe fn lend_shared<'a>(reader: &SharedReader, buffer: &Buffer, handed: Handed) -> Message<'a> {
     let work = reader.work();
     let base = if handed.is_copy { buffer.base() } else { reader.run().base() };
     // SAFETY: a payload in the ring is of a share that holds the writer until it is retired, settled or
     // not, and is this member's as long as it lives; else it lies in the buffer. Both, and the work,
-    // change by the next receive: see `Reception::receive_unbound`.
+    // change by the next receive, before which the message's lifetime ends, as the caller promises.
     unsafe { Message::of_member(base, handed, work) }
 }
