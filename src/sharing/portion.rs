@@ -367,7 +367,6 @@ fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> V
             continue;
         }
         let unsettled = if other == index { u32::MAX } else { theirs.load_state().unsettled() };
-        let unsettled = unsettled & (u32::MAX >> (32 - earlier.count));
         let their_keys = theirs.keys(earlier.count);
         for (number, &key) in keys.iter().enumerate().filter(|(_, key)| **key != 0) {
             let before = if other == index { &their_keys[..number] } else { &their_keys[..] };
