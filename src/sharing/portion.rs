@@ -433,23 +433,44 @@ mod tests {
     use crate::layout::{Geometry, Tables};
     use crate::region::Region;
 
-    #[test]
-    fn what_waits_of_what_a_share_was_before_does_not_count_for_what_is_new() {
+    /// Has a test do something with a ring.
+    fn with_ring(test: impl FnOnce(&Ring)) {
         let geometry = Geometry::tiny(1024, Tables { members: 4, subscriptions: 2, shares: 12 });
         let mut memory = [Geometry::header_size(), geometry.control_size(), 1024]
             .map(|size| vec![0_u64; size / 8]);
         let [header, control, frames] = memory.each_mut().map(|words| {
-            // SAFETY: the test keeps the memory, and leaves its vectors as long as they are.
+            // SAFETY: this keeps the memory while the test has the ring, and leaves its vectors as long as
+            // they are.
             unsafe { Region::new(words.as_mut_ptr().cast(), words.len() * 8) }
         });
-        let ring = Ring::new(header, control, frames, geometry);
-        let owner = ring.member_indexes().next().unwrap();
-        let index = ring.allot(owner, ring.subscription_indexes().next().unwrap()).unwrap();
-        let mut portion = Portion::allotted(&ring, index);
-        // It was stopped for long, and has lost the share to whoever is done with it by now.
-        ring.share(index).waiting().store(0b01, Ordering::Relaxed);
-        let extent = Extent { count: 2, end: 32, ..Extent::default() };
-        portion.fill(&ring, extent, State::of_word(0b11), false);
-        assert_eq!((portion.waiting(), portion.in_work()), (0, 0b11));
+        test(&Ring::new(header, control, frames, geometry));
+    }
+
+    #[test]
+    fn what_waits_of_what_a_share_was_before_does_not_count_for_what_is_new() {
+        with_ring(|ring| {
+            let owner = ring.member_indexes().next().unwrap();
+            let index = ring.allot(owner, ring.subscription_indexes().next().unwrap()).unwrap();
+            let mut portion = Portion::allotted(ring, index);
+            // It was stopped for long, and has lost the share to whoever is done with it by now.
+            ring.share(index).waiting().store(0b01, Ordering::Relaxed);
+            let extent = Extent { count: 2, end: 32, ..Extent::default() };
+            portion.fill(ring, extent, State::of_word(0b11), false);
+            assert_eq!((portion.waiting(), portion.in_work()), (0, 0b11));
+        });
+    }
+
+    /// Its owner was stopped before its turn, or somebody else was faster.
+    #[test]
+    fn a_share_that_has_taken_nothing_yet_is_not_to_be_taken_over() {
+        with_ring(|ring| {
+            let owner = ring.member_indexes().next().unwrap();
+            let subscription = ring.subscription_indexes().next().unwrap();
+            let index = ring.allot(owner, subscription).unwrap();
+            let share = ring.share(index);
+            share.store_state(State::of_word(share.load_state().word() | 0b11));
+            let subscription = ring.subscription(subscription).unwrap();
+            assert!(Sight::of(ring, index, &subscription, Instant::now()).is_none());
+        });
     }
 }
