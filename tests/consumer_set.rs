@@ -3,16 +3,17 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::hint::spin_loop;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, ConsumerSet, Error, Lag, Nacked, Queue, QueueOptions, Received, Start,
+    AckMode, Acked, ConsumerSet, Error, Journal, Lag, Nacked, Queue, QueueOptions, Received, Start,
     Subscribe, Wait,
 };
-use support::{Name, Random, watchdog, watchdog_of};
+use support::{Directory, Name, Random, watchdog, watchdog_of};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -246,6 +247,10 @@ fn the_end_of_each_queue_is_told_once_and_again_if_it_had_gone_on() {
     second.close().unwrap();
     assert_eq!(ends(&mut set), Some(1));
     assert_eq!(ends(&mut set), None);
+    assert!(set.has_ended());
+    queues[1].producer().unwrap().send(b"and more").unwrap();
+    assert_eq!(next(&mut set), (1, 1));
+    assert!(!set.has_ended(), "one has gone on");
     assert_eq!(ends(&mut ConsumerSet::new()), None);
 }
 
@@ -374,6 +379,35 @@ fn more_consumers_than_the_system_can_wait_for_at_once_are_served_too() {
 }
 
 /// A set gives an option, which may be dropped in silence: an error went unseen.
+/// The first one cannot write down how far its subscription has come.
+#[test]
+fn all_of_a_set_are_closed_and_the_first_error_is_told() {
+    let _watchdog = watchdog();
+    let names = ["close-1", "close-2"].map(Name::new);
+    let directories = names.each_ref().map(Directory::new);
+    let queues = [0, 1].map(|at| {
+        let options = QueueOptions::new().capacity(CAPACITY).members(8);
+        let options = options.history(directories[at].path()).journal(Journal::Written);
+        let queue = Queue::create(&names[at], &options).unwrap();
+        queue.producer().unwrap().send(b"work").unwrap();
+        queue
+    });
+    let workers = oldest().named("workers");
+    let consumers = queues.each_ref().map(|queue| queue.subscribe(&workers).unwrap());
+    let mut set = ConsumerSet::from_iter(consumers);
+    assert_eq!([next(&mut set), next(&mut set)], [(0, 0), (1, 0)]);
+    let checkpoints = directories[0].file("subscriptions");
+    fs::rename(&checkpoints, directories[0].file("elsewhere")).unwrap();
+    fs::write(&checkpoints, "in the way").unwrap();
+    let error = set.close().unwrap_err();
+    let Error::File { path, .. } = &error else { panic!("{error}") };
+    assert!(path.starts_with(&checkpoints), "{error}");
+    for queue in &queues {
+        let info = queue.info().unwrap();
+        assert_eq!((info.subscriptions[0].acked, info.consumers.len()), (1, 0));
+    }
+}
+
 #[test]
 fn what_a_set_receives_is_not_to_be_dropped_in_silence() {
     let mut empty = ConsumerSet::new();
