@@ -40,15 +40,16 @@ fn sizes_beyond_all_bounds_are_refused_by_every_way_to_send() {
             refused(producer.claim(size).unwrap_err());
             refused(producer.try_claim(size).unwrap_err());
         }
-        let large = vec![0; limit + 1];
-        assert!(matches!(producer.send(&large), Err(Error::MessageTooLarge { .. })));
-        assert!(matches!(producer.try_send(&large), Err(Error::MessageTooLarge { .. })));
-        let mut batch = producer.batch();
-        assert!(matches!(batch.push(&large), Err(Error::MessageTooLarge { .. })));
-        assert!(matches!(batch.try_push(&large), Err(Error::MessageTooLarge { .. })));
-        assert!(matches!(batch.extend([&large]), Err(Error::MessageTooLarge { .. })));
-        drop(batch);
-        producer.send(&large[..limit]).unwrap();
+        let larger = vec![0; 8 * limit];
+        for large in [&larger[..=limit], &larger[..]] {
+            assert!(matches!(producer.send(large), Err(Error::MessageTooLarge { .. })));
+            assert!(matches!(producer.try_send(large), Err(Error::MessageTooLarge { .. })));
+            let mut batch = producer.batch();
+            assert!(matches!(batch.push(large), Err(Error::MessageTooLarge { .. })));
+            assert!(matches!(batch.try_push(large), Err(Error::MessageTooLarge { .. })));
+            assert!(matches!(batch.extend([large]), Err(Error::MessageTooLarge { .. })));
+        }
+        producer.send(&larger[..limit]).unwrap();
     }
     assert_eq!(producer.next_sequence(), 2);
 }
