@@ -347,6 +347,39 @@ fn no_pause_is_longer_than_whoever_has_the_message_next_would_keep_it() {
 }
 
 #[test]
+fn a_pause_is_over_with_the_share_that_it_was_in() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let _watchdog = watchdog();
+    let name = Name::new("over");
+    let (queue, mut producer) = new_queue(&name);
+    producer.send(b"work").unwrap();
+    let mut one = queue.subscribe(&workers()).unwrap();
+    assert_eq!(next(&mut one).nack_after(HOUR).unwrap(), Nacked::Retry(HOUR));
+    drop(one);
+    // What is taken from there on is in another share, which has the same place.
+    queue.seek("workers", Start::Oldest).unwrap();
+    for delivery in 1..=2 {
+        let mut one = queue.subscribe(&workers()).unwrap();
+        let message = one.try_receive().unwrap().message().expect("it waits for nobody");
+        assert_eq!(message.delivery(), delivery);
+    }
+}
+
+#[test]
+fn deliveries_are_counted_as_far_as_they_can_be_and_never_from_the_beginning() {
+    let _watchdog = watchdog();
+    let name = Name::new("counted");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers()).unwrap();
+    producer.send(b"work").unwrap();
+    for delivery in 1..600 {
+        let message = next(&mut one);
+        assert_eq!(message.delivery(), delivery.min(256));
+        assert_eq!(message.nack().unwrap(), Nacked::Retry(Duration::ZERO));
+    }
+}
+
+#[test]
 fn no_pause_is_shorter_than_was_asked_for() {
     let _watchdog = watchdog();
     let name = Name::new("shortest");
@@ -436,6 +469,22 @@ fn a_key_is_a_key_whatever_half_of_its_hash_is() {
         assert_eq!(one.try_receive().unwrap(), Received::Empty, "{hash:#x} waits for itself");
         assert_eq!(busy.ack(0).unwrap(), Acked::Done);
         assert_eq!(next(&mut one).sequence(), 1);
+    }
+}
+
+#[test]
+fn no_message_waits_for_its_key_in_another_subscription() {
+    let _watchdog = watchdog();
+    let name = Name::new("own-keys");
+    let (queue, mut producer) = new_queue(&name);
+    let options = workers().keyed().prefetch(1);
+    let [mut busy, mut one] =
+        ["workers", "others"].map(|of| queue.subscribe(&options.clone().named(of)).unwrap());
+    (0..2).for_each(|_| send_of(&mut producer, b"a"));
+    assert_eq!(next(&mut busy).sequence(), 0);
+    for sequence in 0..2 {
+        let message = one.try_receive().unwrap().message().expect("it waits for nobody");
+        assert_eq!((message.sequence(), message.ack().unwrap()), (sequence, Acked::Done));
     }
 }
 
