@@ -389,6 +389,26 @@ fn a_letter_that_an_heir_cannot_write_is_not_in_the_way_of_what_follows() {
     assert_eq!(letters(&queue).0, BTreeMap::from([(0, 1)]));
 }
 
+/// Without a journal a queue that is made anew begins with the first sequence again.
+#[test]
+fn a_letter_of_an_earlier_queue_is_not_taken_for_that_of_a_message_of_the_same_sequence() {
+    let _alive = watchdog();
+    let name = Name::new("earlier");
+    let directory = Directory::new(&name);
+    for count in 1..=2 {
+        let queue = queue_with(&name, &directory);
+        queue.producer().unwrap().send(&payload(0)).unwrap();
+        let mut dead = queue.subscribe(&workers()).unwrap();
+        assert_eq!(next_of(&mut dead).sequence(), 0);
+        drop(dead);
+        let mut heir = queue.subscribe(&workers()).unwrap();
+        assert_eq!(heir.try_receive().unwrap(), Received::Empty);
+        assert_eq!(letters(&queue).0, BTreeMap::from([(0, count)]));
+        drop(heir);
+        Queue::remove(&name).unwrap();
+    }
+}
+
 #[test]
 fn a_directory_that_went_missing_is_made_again() {
     let _alive = watchdog();
