@@ -1,19 +1,23 @@
-//! What is damaged in a journal, or missing from it, or was never a part of it.
+//! What is damaged in a history, or missing from it, or was never a part of it.
 
 mod support;
 
 use std::fs;
 use std::io::Write;
+use std::time::SystemTime;
 
-use ringway::{Error, Journal, Queue, QueueOptions, Received, Start, Subscribe};
+use ringway::{Error, Journal, Lag, Queue, QueueOptions, Received, Start, Subscribe};
 use support::history::files;
 use support::{Directory, Name, assert_message, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
+fn options(directory: &Directory) -> QueueOptions {
+    QueueOptions::new().capacity(CAPACITY).members(8).history(directory.path())
+}
+
 fn journalled(directory: &Directory, journal: Journal) -> QueueOptions {
-    let options = QueueOptions::new().capacity(CAPACITY).members(8);
-    options.history(directory.path()).journal(journal)
+    options(directory).journal(journal)
 }
 
 #[test]
@@ -62,6 +66,33 @@ fn who_begins_behind_what_is_damaged_is_not_told_of_it() {
     }
 }
 
+/// A disk may not be mounted, or somebody has renamed a directory.
+#[test]
+fn who_begins_in_files_that_are_not_there_is_told_so_and_has_missed_nothing() {
+    let _alive = watchdog();
+    let name = Name::new("not-there");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..200 {
+        producer.send(&[7; 1000]).unwrap();
+    }
+    producer.flush().unwrap();
+    let (log, elsewhere) = (directory.file("log"), directory.file("elsewhere"));
+    fs::rename(&log, &elsewhere).unwrap();
+    let starts =
+        [Start::Oldest, Start::Sequence(5), Start::Last(190), Start::Time(SystemTime::UNIX_EPOCH)];
+    for start in starts {
+        let error = queue.subscribe(&Subscribe::new().from(start)).unwrap_err();
+        assert!(matches!(&error, Error::File { path, .. } if *path == log), "{start:?}: {error}");
+    }
+    fs::rename(&elsewhere, &log).unwrap();
+    for (start, first) in starts.into_iter().zip([0, 5, 10, 0]) {
+        let mut consumer = queue.subscribe(&Subscribe::new().from(start)).unwrap();
+        assert_message(consumer.try_receive(), first, &[7; 1000]);
+    }
+}
+
 #[test]
 fn what_is_cut_off_at_one_place_twice_is_kept_both_times() {
     let _alive = watchdog();
@@ -82,4 +113,27 @@ fn what_is_cut_off_at_one_place_twice_is_kept_both_times() {
     let mut kept: Vec<_> = kept.map(|path| fs::read_to_string(path).unwrap()).collect();
     kept.sort();
     assert_eq!(kept, ["half of it", "less"]);
+}
+
+#[test]
+fn what_an_earlier_queue_has_left_in_files_is_not_taken_for_what_a_later_one_has_there() {
+    let _alive = watchdog();
+    let name = Name::new("left-over");
+    let directory = Directory::new(&name);
+    let spilling = Subscribe::new().from(Start::Oldest).on_lag(Lag::Spill);
+    // One file and another one, and then less than one.
+    for (round, count, files_left) in [(1, 20_000, 2), (2, 500, 1)] {
+        let payload = [round; 1000];
+        let queue = Queue::create(&name, &options(&directory)).unwrap();
+        let mut slow = queue.subscribe(&spilling).unwrap();
+        let mut producer = queue.producer().unwrap();
+        for sequence in 0..count {
+            assert_eq!(producer.send(&payload).unwrap(), sequence);
+        }
+        assert_eq!(files(&directory, "spill").len(), files_left);
+        for sequence in 0..count / 2 {
+            assert_message(slow.try_receive(), sequence, &payload);
+        }
+        Queue::force_remove(&name).unwrap();
+    }
 }
