@@ -327,6 +327,23 @@ fn a_queue_that_is_gone_is_named_and_keeps_nobody_from_theirs() {
     }
 }
 
+/// Nobody calls then: it is found out by a look around.
+#[test]
+fn a_queue_whose_name_was_taken_away_without_a_word_is_found_to_be_gone() {
+    let _watchdog = watchdog();
+    for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
+        let names = ["stays", "unlinked"].map(Name::new);
+        let queues = names.each_ref().map(queue_of);
+        let consumers = queues.each_ref().map(|queue| queue.subscribe(&oldest()).unwrap());
+        let mut set = ConsumerSet::from_iter(consumers);
+        set.set_wait(wait);
+        fs::remove_file(names[1].path()).unwrap();
+        let (number, received) = set.receive().expect("all are open, as far as they know");
+        let error = received.unwrap_err();
+        assert!(number == 1 && matches!(error, Error::Stale { .. }), "{number}: {error}");
+    }
+}
+
 #[test]
 fn members_in_a_set_are_members_like_all_others() {
     const PAUSE: Duration = Duration::from_millis(5);
