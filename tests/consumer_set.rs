@@ -13,7 +13,7 @@ use ringway::{
     AckMode, Acked, ConsumerSet, Error, Journal, Lag, Nacked, Queue, QueueOptions, Received, Start,
     Subscribe, Wait,
 };
-use support::{Directory, Name, Random, watchdog, watchdog_of};
+use support::{Calls, Directory, Name, Random, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
 
@@ -174,14 +174,15 @@ fn a_full_member_is_woken_neither_by_what_others_leave_nor_by_messages() {
 
 #[test]
 fn a_queue_that_goes_on_calls_again() {
-    // Whoever is not called by it looks ten times a second.
-    let _watchdog = watchdog_of(Duration::from_secs(30));
+    const TIMES: u64 = 1_000;
+    let _watchdog = watchdog();
     let (ends, open) = (Name::new("goes-on"), Name::new("open"));
     let queues = [queue_of(&ends), queue_of(&open)];
     let mut set: ConsumerSet =
         queues.iter().map(|queue| queue.subscribe(&oldest()).unwrap()).collect();
     set.set_wait(Wait::Park);
-    for sequence in 0..1_000 {
+    let mut calls = Calls::in_rounds(TIMES);
+    for sequence in 0..TIMES {
         thread::scope(|scope| {
             scope.spawn(|| {
                 // When it sleeps.
@@ -190,7 +191,7 @@ fn a_queue_that_goes_on_calls_again() {
                 producer.send(b"more").unwrap();
                 producer.close().unwrap();
             });
-            assert_eq!(next(&mut set), (0, sequence));
+            assert_eq!(calls.round(|| next(&mut set)), (0, sequence));
             assert_eq!(self::ends(&mut set), Some(0));
         });
     }
@@ -256,9 +257,8 @@ fn the_end_of_each_queue_is_told_once_and_again_if_it_had_gone_on() {
 
 #[test]
 fn who_sleeps_on_several_queues_is_called_by_each_of_them() {
-    const COUNT: usize = 4_000;
-    // Whoever is called by one of them only is late by a tenth of a second 1,300 times.
-    let _watchdog = watchdog_of(Duration::from_secs(60));
+    const COUNT: u64 = 4_000;
+    let _watchdog = watchdog();
     let names = ["calls-0", "calls-1", "calls-2"].map(Name::new);
     let queues = names.each_ref().map(queue_of);
     let mut producers = queues.each_ref().map(|queue| queue.producer().unwrap());
@@ -280,9 +280,11 @@ fn who_sleeps_on_several_queues_is_called_by_each_of_them() {
         }
         producers
     });
+    // Whoever is called by one of them only is late in two rounds of three.
+    let mut calls = Calls::in_rounds(COUNT);
     for _ in 0..COUNT {
         ask.send(()).unwrap();
-        let (number, received) = set.receive().expect("all are open");
+        let (number, received) = calls.round(|| set.receive()).expect("all are open");
         let message = received.unwrap().message().expect("a message");
         assert_eq!(message.payload(), number.to_le_bytes());
     }

@@ -23,10 +23,7 @@ use ringway::{
     Observer, Producer, Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
 };
 use support::segment::control_word;
-use support::{
-    Directory, Name, Peer, Random, Watchdog, assert_message, play, refuse, say, watchdog,
-    watchdog_of,
-};
+use support::{Calls, Directory, Name, Peer, Random, assert_message, play, refuse, say, watchdog};
 
 #[test]
 fn peer() {
@@ -41,12 +38,8 @@ fn peer() {
     ]);
 }
 
-/// Waits that something is to end; by time alone they would last 200 s.
+/// Waits that something is to end.
 const ROUNDS: u64 = 2_000;
-
-fn watchdog_of_rounds() -> Watchdog {
-    watchdog_of(Duration::from_secs(100))
-}
 
 fn new_queue(purpose: &str) -> (Name, Queue) {
     let name = Name::new(purpose);
@@ -247,7 +240,7 @@ fn it_serves_one_consumer_after_the_other() {
 
 #[test]
 fn an_end_of_the_stream_is_told() {
-    let _watchdog = watchdog_of_rounds();
+    let _watchdog = watchdog();
     let (_name, queue) = new_queue("close");
     let mut consumer = queue.subscribe(&oldest()).unwrap();
     let readiness = Readiness::new().unwrap();
@@ -258,10 +251,12 @@ fn an_end_of_the_stream_is_told() {
                 Producer::close(producer).unwrap();
             }
         });
+        let mut calls = Calls::in_rounds(ROUNDS);
         for _ in 0..ROUNDS {
             // The last one may not be quite gone.
             begin.send(queue.producer_timeout(Duration::MAX).unwrap()).unwrap();
-            assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Closed);
+            let told = calls.round(|| next(&readiness, &mut consumer));
+            assert_eq!(told.unwrap(), Received::Closed);
             assert!(!readiness.arm(&mut consumer).unwrap());
         }
         drop(begin);
@@ -271,14 +266,15 @@ fn an_end_of_the_stream_is_told() {
 #[test]
 fn a_removal_is_told() {
     const REMOVALS: u64 = 1_000;
-    let _watchdog = watchdog_of(Duration::from_secs(80));
+    let _watchdog = watchdog();
     let readiness = Readiness::new().unwrap();
+    let mut calls = Calls::in_rounds(REMOVALS);
     for _ in 0..REMOVALS {
         let (name, queue) = new_queue("removal");
         let mut consumer = queue.subscribe(&oldest()).unwrap();
         thread::scope(|scope| {
             scope.spawn(move || drop(name));
-            let told = next(&readiness, &mut consumer);
+            let told = calls.round(|| next(&readiness, &mut consumer));
             assert!(matches!(told, Err(Error::Stale { .. })), "{told:?}");
         });
     }
@@ -313,7 +309,7 @@ fn a_removal_without_a_word_is_found_out() {
 
 #[test]
 fn an_interruption_is_told() {
-    let _watchdog = watchdog_of_rounds();
+    let _watchdog = watchdog();
     let (_name, queue) = new_queue("interrupted");
     let readiness = Readiness::new().unwrap();
     for options in [oldest(), workers()] {
@@ -322,9 +318,10 @@ fn an_interruption_is_told() {
         let (begin, begun) = channel::<()>();
         thread::scope(|scope| {
             scope.spawn(move || begun.into_iter().for_each(|()| interrupter.interrupt()));
+            let mut calls = Calls::in_rounds(ROUNDS);
             for _ in 0..ROUNDS {
                 begin.send(()).unwrap();
-                let told = next(&readiness, &mut consumer);
+                let told = calls.round(|| next(&readiness, &mut consumer));
                 assert!(matches!(told, Err(Error::Interrupted { .. })), "{told:?}");
             }
             drop(begin);
@@ -334,7 +331,7 @@ fn an_interruption_is_told() {
 
 #[test]
 fn what_an_acker_settles_is_told_to_who_has_as_much_as_it_may_have() {
-    let _watchdog = watchdog_of_rounds();
+    let _watchdog = watchdog();
     let (_name, queue) = new_queue("acker");
     let mut producer = queue.producer().unwrap();
     let mut consumer = queue.subscribe(&workers().prefetch(1)).unwrap();
@@ -348,8 +345,10 @@ fn what_an_acker_settles_is_told_to_who_has_as_much_as_it_may_have() {
             }
         });
         producer.send(b"the first").unwrap();
+        let mut calls = Calls::in_rounds(ROUNDS);
         for sequence in 0..ROUNDS {
-            assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(sequence));
+            let told = calls.round(|| next(&readiness, &mut consumer));
+            assert_eq!(told.unwrap(), Received::Message(sequence));
             producer.send(b"one more").unwrap();
             assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
             tasks.send(sequence).unwrap();
@@ -384,13 +383,15 @@ fn a_member_of_a_set_that_may_have_more_by_now_needs_no_wait() {
 #[test]
 fn a_pause_that_is_over_is_told() {
     const PAUSE: Duration = Duration::from_millis(1);
-    let _watchdog = watchdog_of(Duration::from_secs(60));
+    let _watchdog = watchdog();
     let (_name, queue) = new_queue("pause");
     queue.producer().unwrap().send(b"again").unwrap();
     let mut consumer = queue.subscribe(&workers()).unwrap();
     let readiness = Readiness::new().unwrap();
+    let mut calls = Calls::in_rounds(1_000);
     for _ in 0..1_000 {
-        assert_eq!(next(&readiness, &mut consumer).unwrap(), Received::Message(0));
+        let told = calls.round(|| next(&readiness, &mut consumer));
+        assert_eq!(told.unwrap(), Received::Message(0));
         assert_eq!(consumer.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
     }
 }
@@ -398,7 +399,7 @@ fn a_pause_that_is_over_is_told() {
 #[test]
 fn a_pause_that_began_after_the_last_look_is_told() {
     const PAUSE: Duration = Duration::from_millis(1);
-    let _watchdog = watchdog_of(Duration::from_secs(60));
+    let _watchdog = watchdog();
     let (_name, queue) = new_queue("later-pause");
     let mut producer = queue.producer().unwrap();
     producer.send(b"again").unwrap();
@@ -408,33 +409,39 @@ fn a_pause_that_began_after_the_last_look_is_told() {
     assert_message(consumer.try_receive(), 0, b"again");
     assert_message(consumer.try_receive(), 1, b"in hand");
     assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    let mut calls = Calls::in_rounds(1_000);
     for _ in 0..1_000 {
         assert_eq!(consumer.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
-        loop {
-            wait_for(&readiness, &mut consumer);
-            if consumer.try_receive().unwrap().message().is_some() {
-                break;
+        calls.round(|| {
+            loop {
+                wait_for(&readiness, &mut consumer);
+                if consumer.try_receive().unwrap().message().is_some() {
+                    break;
+                }
             }
-        }
+        });
     }
 }
 
 #[test]
 fn a_pause_that_another_began_just_after_the_last_look_is_told() {
     const PAUSE: Duration = Duration::from_millis(2);
-    let _watchdog = watchdog_of(Duration::from_secs(60));
+    let _watchdog = watchdog();
     let (_name, queue) = new_queue("others-pause");
     queue.producer().unwrap().send(b"again").unwrap();
     let [mut one, mut other] = [(), ()].map(|()| queue.subscribe(&workers()).unwrap());
     let readiness = Readiness::new().unwrap();
     assert_message(one.try_receive(), 0, b"again");
+    let mut calls = Calls::in_rounds(1_000);
     for _ in 0..1_000 {
         // It has seen all there is, and looks again too soon to do so again.
         assert_eq!(other.try_receive().unwrap(), Received::Empty);
         assert_eq!(one.nack_after(0, PAUSE).unwrap(), Nacked::Retry(PAUSE));
-        while other.try_receive().unwrap().message().is_none() {
-            wait_for(&readiness, &mut other);
-        }
+        calls.round(|| {
+            while other.try_receive().unwrap().message().is_none() {
+                wait_for(&readiness, &mut other);
+            }
+        });
         std::mem::swap(&mut one, &mut other);
     }
 }
@@ -513,7 +520,7 @@ fn fill(producer: &mut Producer) -> u64 {
 
 #[test]
 fn a_producer_is_called_whenever_there_is_room() {
-    let _watchdog = watchdog_of_rounds();
+    let _watchdog = watchdog();
     let (name, queue) = new_queue("room");
     let room_event = control_word(&name, "room_event");
     let mut consumer = queue.subscribe(&oldest()).unwrap();
@@ -521,6 +528,7 @@ fn a_producer_is_called_whenever_there_is_room() {
     let readiness = Readiness::new().unwrap();
     assert!(!readiness.arm(&mut producer).unwrap(), "nothing has been refused");
     let mut held = 0;
+    let mut calls = Calls::in_rounds(ROUNDS);
     for _ in 0..ROUNDS {
         held += fill(&mut producer);
         assert!(producer.held_for().is_some());
@@ -532,7 +540,7 @@ fn a_producer_is_called_whenever_there_is_room() {
         }
         assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
         assert_ne!(room_event(), armed, "nobody called");
-        assert!(is_readable_within(&readiness, -1));
+        assert!(calls.round(|| is_readable_within(&readiness, -1)));
         assert!(!readiness.arm(&mut producer).unwrap(), "there is room");
         assert!(matches!(producer.try_send(b"on").unwrap(), Sent::Sequence(_)));
         held = 1;

@@ -22,7 +22,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringway::{Error, Holder, Message, Producer, Queue, Received};
 
@@ -161,6 +161,27 @@ pub(crate) fn watchdog_of(patience: Duration) -> Watchdog {
         }
     });
     Watchdog(alive)
+}
+
+/// Rounds in each of which somebody who sleeps is to be called. Who is not called wakes up all the same
+/// after a tenth of a second; so long a round may take on a busy machine too, but not one in eight.
+pub(crate) struct Calls {
+    late: u64,
+    late_max: u64,
+}
+
+impl Calls {
+    pub(crate) fn in_rounds(count: u64) -> Self {
+        Self { late: 0, late_max: count / 8 }
+    }
+
+    pub(crate) fn round<T>(&mut self, play: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let outcome = play();
+        self.late += u64::from(begin.elapsed() >= Duration::from_millis(100));
+        assert!(self.late <= self.late_max, "nobody calls");
+        outcome
+    }
 }
 
 const ROLE: &str = "RINGWAY_TEST_ROLE";
