@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::time::SystemTime;
 
-use ringway::{Error, Journal, Lag, Queue, QueueOptions, Received, Start, Subscribe};
+use ringway::{Archive, Error, Journal, Lag, Queue, QueueOptions, Received, Start, Subscribe};
 use support::history::files;
 use support::{Directory, Name, assert_message, watchdog};
 
@@ -91,6 +91,24 @@ fn who_begins_in_files_that_are_not_there_is_told_so_and_has_missed_nothing() {
         let mut consumer = queue.subscribe(&Subscribe::new().from(start)).unwrap();
         assert_message(consumer.try_receive(), first, &[7; 1000]);
     }
+}
+
+/// Somebody died making a file, which says nothing yet.
+#[test]
+fn the_last_file_that_has_a_message_is_not_pruned_for_one_that_was_just_begun() {
+    let _alive = watchdog();
+    let name = Name::new("just-begun");
+    let directory = Directory::new(&name);
+    let options = journalled(&directory, Journal::Written);
+    let send = || Queue::create(&name, &options).unwrap().producer().unwrap().send_durable(b"one");
+    assert_eq!(send().unwrap(), 0);
+    Queue::remove(&name).unwrap();
+    fs::write(directory.file(format!("log/{:020}.log", 16 << 20)), "").unwrap();
+    let archive = Archive::open(directory.path()).unwrap();
+    for pruned in [archive.prune(0, None), archive.force_prune(0, None)] {
+        assert!(pruned.unwrap().removed.is_empty());
+    }
+    assert_eq!(send().unwrap(), 1);
 }
 
 #[test]
