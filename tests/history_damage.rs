@@ -196,6 +196,25 @@ fn the_last_file_that_has_a_message_is_not_pruned_for_one_that_was_just_begun() 
     assert_eq!(send().unwrap(), 1);
 }
 
+/// Somebody has put it there, from a backup say.
+#[test]
+fn a_checkpoint_of_another_history_is_not_taken_for_one_of_this() {
+    let _alive = watchdog();
+    let names = ["of-this", "of-another"].map(Name::new);
+    let directories = names.each_ref().map(Directory::new);
+    let options = directories.each_ref().map(|directory| journalled(directory, Journal::Written));
+    for (name, options) in names.iter().zip(&options) {
+        let queue = Queue::create(name, options).unwrap();
+        queue.declare(&Subscribe::new().named("workers")).unwrap();
+        Queue::remove(name).unwrap();
+    }
+    let [this, another] =
+        directories.each_ref().map(|it| it.file("subscriptions/workers.checkpoint"));
+    fs::copy(&another, &this).unwrap();
+    let error = Queue::create(&names[0], &options[0]).unwrap_err();
+    assert!(matches!(&error, Error::LogDamaged { path, .. } if *path == this), "{error}");
+}
+
 #[test]
 fn what_is_cut_off_at_one_place_twice_is_kept_both_times() {
     let _alive = watchdog();
