@@ -756,6 +756,29 @@ fn a_sequence_that_was_not_durable_may_be_anothers_after_a_restart() {
 }
 
 #[test]
+fn who_holds_and_begins_in_the_files_holds_nobody_before_it_is_in_the_ring() {
+    let _alive = watchdog();
+    let name = Name::new("holds-later");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+    let mut producer = queue.producer().unwrap();
+    send_until(&mut producer, 300);
+    let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest)).unwrap();
+    for sequence in 300..600 {
+        assert_eq!(producer.try_send(&payload(sequence)).unwrap(), Sent::Sequence(sequence));
+    }
+    receive_until(&mut consumer, 600);
+    // Now it is.
+    assert_eq!(consumer.try_receive().unwrap(), Received::Empty);
+    let mut end = 600;
+    while producer.try_send(&payload(end)).unwrap() != Sent::Full {
+        end += 1;
+        assert!(end < 900, "nobody holds the producer");
+    }
+    receive_until(&mut consumer, end);
+}
+
+#[test]
 fn who_spills_and_begins_in_the_files_misses_nothing() {
     let _alive = watchdog();
     let name = Name::new("begins-behind");
