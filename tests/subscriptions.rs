@@ -580,13 +580,14 @@ fn what_is_missed_is_not_taken_for_acknowledged_nor_off_it() {
     }
     (0..10).for_each(|sequence| check(&next_of(&mut consumer, sequence)));
     // The rest of the share is overwritten.
-    for sequence in 32..4_000 {
+    for sequence in 32..8_000 {
         producer.send(&payload(sequence)).unwrap();
     }
     let mut missed = 0;
     while let Received::Missed { from, to } = consumer.receive().unwrap() {
         missed += to - from;
     }
+    assert!(missed > 22, "{missed}");
     let counts = info(&queue, "workers");
     assert_eq!((counts.delivered, counts.acked, counts.missed), (11, 10, missed));
 }
