@@ -668,7 +668,10 @@ fn a_time_leads_to_the_first_message_since() {
         let mut observer = queue.observe(Start::Time(time)).unwrap();
         let message = observer.receive().unwrap().message().unwrap();
         assert_eq!(message.sequence(), sequence);
-        assert!(message.time().unwrap() >= time);
+        let sent_at = message.time().unwrap();
+        assert!(sent_at >= time);
+        let mut observer = queue.observe(Start::Time(sent_at)).unwrap();
+        assert_eq!(observer.receive().unwrap().message().unwrap().sequence(), sequence);
     }
     let mut observer = queue.observe(Start::Time(SystemTime::now())).unwrap();
     assert_eq!(observer.try_receive().unwrap(), Received::Empty);
