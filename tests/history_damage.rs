@@ -178,6 +178,16 @@ fn pruning_goes_by_size_and_by_age_whichever_is_too_much() {
         let archive = Archive::open(directory.path()).unwrap();
         assert!(archive.prune(1 << 30, Some(hour)).unwrap().removed.is_empty());
         assert_eq!(archive.prune(size_max, age_max).unwrap().removed.len(), 2);
+        // Whoever asks for what is gone is told so, and nobody else.
+        let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();
+        for start in [Start::Oldest, Start::Last(3), Start::Sequence(0)] {
+            let mut consumer = queue.subscribe(&Subscribe::new().from(start)).unwrap();
+            if start == Start::Sequence(0) {
+                let received = consumer.try_receive().unwrap();
+                assert_eq!(received, Received::Missed { from: 0, to: 2 });
+            }
+            assert_message(consumer.try_receive(), 2, b"old");
+        }
     }
 }
 
