@@ -99,10 +99,17 @@ fn whoever_is_in_nobodys_way_keeps_its_place_however_long() {
     assert_eq!(queue.remove_expired().unwrap(), ["skips"]);
 }
 
+const TIMES: [&str; 3] = ["created_at", "left_at", "idle_since"];
+
 /// Has the subscription in the first entry be without a member since the machine was started.
 fn forsake(name: &Name) {
+    forsake_by(name, &TIMES);
+}
+
+/// The same, by these times alone.
+fn forsake_by(name: &Name, times: &[&str]) {
     let segment = OpenOptions::new().write(true).open(name.path()).unwrap();
-    for time in ["created_at", "left_at", "idle_since"] {
+    for time in times {
         let place = subscription_offset(name, 0) + field("Subscription", time).start;
         segment.write_all_at(&[0; 8], place as u64).unwrap();
     }
@@ -144,6 +151,23 @@ fn one_that_is_altered_or_moved_has_its_time_again() {
     assert!(is_expired());
     queue.seek("workers", Start::Oldest).unwrap();
     assert!(!is_expired());
+}
+
+/// One clock may be set, and the other may be a container's own.
+#[test]
+fn one_has_expired_if_all_times_say_so_and_not_before() {
+    let _alive = watchdog();
+    for recent in TIMES {
+        let (name, queue) = new_queue("times");
+        let workers = workers(half_of_the_uptime());
+        drop(queue.subscribe(&workers).unwrap());
+        let others: Vec<_> = TIMES.into_iter().filter(|time| *time != recent).collect();
+        forsake_by(&name, &others);
+        let is_expired = || queue.info().unwrap().subscriptions[0].expired;
+        assert!(!is_expired(), "{recent}");
+        forsake_by(&name, &[recent]);
+        assert!(is_expired());
+    }
 }
 
 #[test]
