@@ -213,6 +213,17 @@ fn a_producer_of_a_removed_queue_finds_out_with_room_to_spare() {
 }
 
 #[test]
+fn a_producer_finds_out_that_its_queues_name_was_taken_away_without_a_word() {
+    let _watchdog = watchdog();
+    let name = Name::new("unlinked");
+    let mut producer = small(&name).producer().unwrap();
+    producer.send(&[1; 1000]).unwrap();
+    fs::remove_file(name.path()).unwrap();
+    let error = (0..20_000).find_map(|_| producer.send(&[1; 1000]).err());
+    assert!(matches!(error, Some(Error::Stale { .. })), "{error:?}");
+}
+
+#[test]
 fn a_removal_that_is_refused_changes_nothing() {
     let _watchdog = watchdog();
     let name = Name::new("refused");
