@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use ringway::{
     Consumer, ConsumerSet, Error, JournalThread, Journaler, Lag, Message, Observer, Producer,
@@ -221,6 +222,19 @@ fn a_producer_finds_out_that_its_queues_name_was_taken_away_without_a_word() {
     fs::remove_file(name.path()).unwrap();
     let error = (0..20_000).find_map(|_| producer.send(&[1; 1000]).err());
     assert!(matches!(error, Some(Error::Stale { .. })), "{error:?}");
+}
+
+#[test]
+fn who_receives_for_no_time_at_all_finds_out_that_its_queue_is_gone() {
+    let _watchdog = watchdog();
+    for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
+        let name = Name::new("no-time");
+        let mut consumer = small(&name).subscribe(&Subscribe::new().wait(wait)).unwrap();
+        assert_eq!(consumer.receive_timeout(Duration::ZERO).unwrap(), Received::TimedOut);
+        Queue::force_remove(&name).unwrap();
+        let error = (0..100).find_map(|_| consumer.receive_timeout(Duration::ZERO).err());
+        assert!(matches!(error, Some(Error::Stale { .. })), "{wait:?}: {error:?}");
+    }
 }
 
 #[test]
