@@ -80,8 +80,12 @@ impl QueueOptions {
         }
     }
 
-    /// Bytes of the ring: a power of two from 64 KiB to 2 GiB. The largest message is an eighth
-    /// of it.
+    /// Bytes of the ring: a power of two from 64 KiB to 2 GiB, 16 MiB until set. The largest message is
+    /// an eighth of it.
+    ///
+    /// About half of what the processors' last cache holds is good for streams between neighbours. Where
+    /// producer and consumers share no cache a ring that is larger than theirs can be several times as
+    /// fast (perf-notes.md, "How large a ring is good for a stream").
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().capacity(64 << 20);
