@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use ringway::{Archive, AtLimit, Error, Journal, Lag, Queue};
 use ringway::{QueueOptions, Received, Start, Subscribe};
-use support::history::{files, payload, receive_until, send_until};
+use support::history::{files, payload, receive_until, send_until, write_files};
 use support::{Directory, Name, assert_message, watchdog};
 
 const CAPACITY: u64 = 64 << 10;
@@ -279,18 +279,10 @@ fn what_is_missing_between_files_is_told_exactly() {
     let name = Name::new("between");
     let directory = Directory::new(&name);
     let options = journalled(&directory, Journal::Written);
-    let mut queue = Queue::create(&name, &options).unwrap();
-    let mut time = SystemTime::now();
-    for end in [100, 200, 300] {
-        time = SystemTime::now();
-        let mut producer = queue.producer().unwrap();
-        send_until(&mut producer, end);
-        producer.flush().unwrap();
-        drop(producer);
-        // The next one begins a file of its own.
-        Queue::remove(&name).unwrap();
-        queue = Queue::create(&name, &options).unwrap();
-    }
+    write_files(&name, &options, &[100, 200]);
+    let time = SystemTime::now();
+    write_files(&name, &options, &[300]);
+    let queue = Queue::create(&name, &options).unwrap();
     fs::remove_file(&files(&directory, "log")[1]).unwrap();
     let verified = Archive::open(directory.path()).unwrap().verify().unwrap();
     assert!(!verified.is_whole() && verified.damage.is_none(), "{verified:?}");
@@ -382,14 +374,7 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
     let name = Name::new("repaired");
     let directory = Directory::new(&name);
     let options = journalled(&directory, Journal::Written);
-    for end in [100, 200, 300] {
-        let queue = Queue::create(&name, &options).unwrap();
-        let mut producer = queue.producer().unwrap();
-        send_until(&mut producer, end);
-        producer.flush().unwrap();
-        drop(producer);
-        Queue::remove(&name).unwrap();
-    }
+    write_files(&name, &options, &[100, 200, 300]);
     // One byte of a message in the middle of the first file, the header of the second one, and the end
     // of the third.
     let files = files(&directory, "log");
@@ -649,15 +634,7 @@ fn what_is_no_part_of_a_journal_is_not_taken_for_it() {
     let name = Name::new("sectors");
     let directory = Directory::new(&name);
     let options = journalled(&directory, Journal::Written);
-    // Two files: the queue was made anew between.
-    for end in [MESSAGES / 2, MESSAGES] {
-        let queue = Queue::create(&name, &options).unwrap();
-        let mut producer = queue.producer().unwrap();
-        send_until(&mut producer, end);
-        producer.flush().unwrap();
-        drop(producer);
-        Queue::remove(&name).unwrap();
-    }
+    write_files(&name, &options, &[MESSAGES / 2, MESSAGES]);
     let [first, second] = &files(&directory, "log")[..] else { panic!("two files") };
     let [first_whole, second_whole] = [first, second].map(|file| fs::read(file).unwrap());
     assert_eq!(read_whole(&directory, "whole"), MESSAGES);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Lag, Queue, QueueOptions};
 use ringway::{Producer, Received, Sent, Start, Subscribe};
-use support::history::{files, payload, receive_until, send_for_ever, send_until};
+use support::history::{files, payload, receive_until, send_for_ever, send_until, write_files};
 use support::namespace::{own_small_disk, own_small_memory};
 use support::segment::{field, header, header_word, member_offset};
 use support::{
@@ -976,14 +976,7 @@ fn a_file_that_was_just_begun_when_power_went_is_no_damage() {
     let name = Name::new("begun");
     let directory = Directory::new(&name);
     let options = options(&directory).journal(Journal::SyncedAlways);
-    for end in [20, 40] {
-        let queue = Queue::create(&name, &options).unwrap();
-        let mut producer = queue.producer().unwrap();
-        send_until(&mut producer, end);
-        producer.flush().unwrap();
-        drop(producer);
-        Queue::remove(&name).unwrap();
-    }
+    write_files(&name, &options, &[20, 40]);
     let begun = files(&directory, "log").remove(1);
     let header = fs::read(&begun).unwrap()[..4096].to_vec();
     for _ in 0..kills() * 5 {

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ringway::{Consumer, Producer, Queue, Received};
+use ringway::{Consumer, Producer, Queue, QueueOptions, Received};
 
-use super::{Directory, say};
+use super::{Directory, Name, say};
 
 /// What lies in one of the directories of a history, in the order of the names.
 pub(crate) fn files(history: &Directory, kind: &str) -> Vec<PathBuf> {
@@ -29,6 +29,18 @@ pub(crate) fn send_until(producer: &mut Producer, end: u64) {
 }
 
 /// Receives the messages up to `end`, each whole and in its turn.
+/// Makes a journal of a file for each end, by queues that are removed again.
+pub(crate) fn write_files(name: &Name, options: &QueueOptions, ends: &[u64]) {
+    for &end in ends {
+        let queue = Queue::create(name, options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, end);
+        producer.flush().unwrap();
+        drop(producer);
+        Queue::remove(name).unwrap();
+    }
+}
+
 pub(crate) fn receive_until(consumer: &mut Consumer, end: u64) {
     while consumer.next_sequence() < end {
         let next = consumer.next_sequence();
