@@ -14,8 +14,8 @@ use crate::sleeper::{Order, Sleeper};
 /// and `io_uring`, beside sockets and timers, and for tasks of an async runtime.
 ///
 /// It has a thread that does nothing but sleep: on what [`arm`](Self::arm) was told last, one
-/// [`Consumer`], [`Observer`], [`ConsumerSet`] or [`Producer`] at a time. Sends and receives cost what they did,
-/// and nobody is called who is not armed.
+/// [`Consumer`], [`Observer`], [`ConsumerSet`] or [`Producer`] at a time. Sends and receives cost what
+/// they did, and nobody is called who is not armed.
 ///
 /// ```
 /// use ringway::{Queue, QueueOptions, Readiness, Received, Start, Subscribe};
@@ -92,8 +92,9 @@ impl Readiness {
     /// queue's removal, an [`Interrupter`](crate::Interrupter), an [`Acker`](crate::Acker) that
     /// settles something for a member that has as much as it may have, a lease or a pause that is
     /// over. So do 0.1 s without any of that: the receive that follows looks whether the queue is
-    /// still there. A producer has to look after 50 ms whether who holds it lives. For an observer, which nobody calls, for a set of more than 127 consumers, and
-    /// before Linux 5.16, it is a millisecond instead.
+    /// still there. For an observer, which nobody calls, for a set of more than 127 consumers, and
+    /// before Linux 5.16, it is a millisecond instead; for a producer, which has to look whether who
+    /// holds it lives, 1 to 50.
     ///
     /// As a receive does, it gives back what was lent. Only the last call that said `true`
     /// counts: what the descriptor was armed for before is forgotten, but for the same consumer it
@@ -129,8 +130,8 @@ impl Readiness {
     }
 
     /// Waits, as a task of any async runtime, until there may be something to receive, or room to send:
-    /// to be called when a receive has found nothing, or a send no room, and followed by one. The thread wakes the task; the runtime
-    /// need not know the descriptor.
+    /// to be called when a receive has found nothing, or a send no room, and followed by one. The thread
+    /// wakes the task; the runtime need not know the descriptor.
     ///
     /// A future that is dropped loses nothing.
     ///
