@@ -19,6 +19,7 @@ mod transport;
 mod work;
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -83,8 +84,8 @@ fn be_part(job: &str) -> Result<()> {
 
 fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.markdown.is_empty() {
-        print!("{}", markdown::tables(&arguments.markdown, &arguments.only)?);
-        return Ok(());
+        let tables = markdown::tables(&arguments.markdown, &arguments.only)?;
+        return Ok(io::stdout().write_all(tables.as_bytes())?);
     }
     if cfg!(debug_assertions) {
         eprintln!("note: this is a debug build; its figures mean nothing. Use --release.");

@@ -77,6 +77,7 @@ pub(crate) fn tables(files: &[PathBuf], only: &[String]) -> Result<String> {
             write!(text, "\n{class}\n\n| | {} |\n|---{line}|\n{rows}", heads.join(" | "))?;
         }
     }
+    ensure!(!text.is_empty(), "no run has figures of 'ringway' that a table is made of");
     Ok(text)
 }
 
@@ -189,6 +190,8 @@ mod tests {
         let text = tables(&files, &[]).unwrap();
         let some = tables(&files, &["ringway".into(), "rtrb".into()]).unwrap();
         let unknown = tables(&files, &["zmq".into()]).unwrap_err();
+        fs::write(&files[0], r#"{ "versions": {}, "cells": [] }"#).unwrap();
+        let empty = tables(&files[..1], &[]).unwrap_err();
         fs::write(&files[0], "{").unwrap();
         let damaged = tables(&files, &[]).unwrap_err();
         fs::remove_dir_all(&directory).unwrap();
@@ -199,6 +202,7 @@ mod tests {
             | stream of 64 B, million a second † | 7.00 (7.00-8.00) |  |  |\n";
         assert_eq!(text, format!("{near}{far}"));
         assert!(some.contains("| 300 (300-301) | 400 (400-401) |\n"), "{some}");
+        assert!(empty.to_string().contains("no run has figures of 'ringway'"), "{empty}");
         assert_eq!(unknown.to_string(), "no run has figures of 'zmq'");
         assert!(format!("{damaged:#}").contains("0.json is not what --json has written"));
     }

@@ -48,31 +48,28 @@ fn what_is_missing_is_named() {
     }
 }
 
+/// What the program says when it fails.
+fn errors_of(arguments: &[&str]) -> String {
+    let program = Command::new(env!("CARGO_BIN_EXE_ringway-peers")).args(arguments).output();
+    let output = program.expect("the program starts");
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).expect("text")
+}
+
 #[test]
 fn a_choice_of_nothing_is_an_error_that_names_what_there_is() {
     for (arguments, wrong, right) in [
         (["--only", "carrier-pigeon"], "'carrier-pigeon'", "posix-mq"),
         (["--measure", "patience"], "'patience'", "round trip, busy"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_ringway-peers"))
-            .args(arguments)
-            .output()
-            .expect("the program starts");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success());
+        let errors = errors_of(&arguments);
         assert!(errors.contains(wrong) && errors.contains(right), "{errors}");
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
-    let arguments = ["--only", "pipe", "--json", "/no/such/directory/peers.json"];
-    let output = Command::new(env!("CARGO_BIN_EXE_ringway-peers"))
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success());
+    let errors = errors_of(&["--only", "pipe", "--json", "/no/such/directory/peers.json"]);
     assert!(errors.contains("cannot write") && !errors.contains("checking"), "{errors}");
 }
 
