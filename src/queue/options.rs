@@ -83,9 +83,9 @@ impl QueueOptions {
     /// Bytes of the ring: a power of two from 64 KiB to 2 GiB, 16 MiB until set. The largest message is
     /// an eighth of it.
     ///
-    /// About half of what the processors' last cache holds is good for streams between neighbours. Where
-    /// producer and consumers share no cache a ring that is larger than theirs can be several times as
-    /// fast (perf-notes.md, "How large a ring is good for a stream").
+    /// 16 MiB are good for streams between processors that share a cache. Where they share none, a
+    /// ring that is larger than the consumers' last cache can be several times as fast as one within it
+    /// (perf-notes.md, "How large a ring is good for a stream").
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().capacity(64 << 20);
