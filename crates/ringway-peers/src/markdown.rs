@@ -109,27 +109,28 @@ fn with_version(runs: &[Run], system: &str) -> String {
 impl Figure {
     /// A row, if any run has ringway's figure.
     fn row(&self, runs: &[Run], systems: &[String], class: &str, size: usize) -> Option<String> {
-        let is_meant = |cell: &Found| {
-            // What has no class is slow enough to be the same near and far.
-            (&*cell.metric, cell.consumers, cell.size_bytes) == (self.metric, self.consumers, size)
-                && cell.class.as_deref().unwrap_or("near") == class
-        };
-        let of = |run: &'_ Run, system: &str| {
-            run.cells.iter().position(|cell| is_meant(cell) && cell.system == system)
-        };
         let (run, mark, own) = runs
             .iter()
             .zip(MARKS)
-            .find_map(|(run, mark)| Some((run, mark, &run.cells[of(run, "ringway")?])))?;
+            .find_map(|(run, mark)| Some((run, mark, self.of(run, "ringway", class, size)?)))?;
         let name = self.name.replace("{size}", &size_name(size));
         let figures = systems.iter().map(|system| {
-            let Some(at) = of(run, system) else { return String::new() };
-            let cell = &run.cells[at];
+            let Some(cell) = self.of(run, system, class, size) else { return String::new() };
             let text = figure(self.metric, [cell.median, cell.min, cell.max]);
             if self.is_ahead(cell, own) { format!("**{text}**") } else { text }
         });
         let figures: Vec<_> = figures.collect();
         Some(format!("| {name}{}{mark} | {} |\n", unit(self.metric), figures.join(" | ")))
+    }
+
+    fn of<'a>(&self, run: &'a Run, system: &str, class: &str, size: usize) -> Option<&'a Found> {
+        run.cells.iter().find(|cell| {
+            let figure = (&*cell.metric, cell.consumers, cell.size_bytes);
+            cell.system == system
+                && figure == (self.metric, self.consumers, size)
+                // What has no class is slow enough to be the same near and far.
+                && cell.class.as_deref().unwrap_or("near") == class
+        })
     }
 
     /// Whether somebody who delivers reliably, and to another process, is better.
