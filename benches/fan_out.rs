@@ -11,7 +11,8 @@ mod common;
 
 use std::time::Instant;
 
-use common::{Peer, Spread, look, obey, pin};
+use common::{Peer, Spread, obey, pin};
+use ringway::workload::read_lines;
 use ringway::{Queue, QueueOptions, Subscribe, Wait};
 
 const SIZES: [usize; 2] = [8, 64];
@@ -91,7 +92,7 @@ fn consume(role: &str) {
         ready();
         for _ in 0..count {
             let message = consumer.receive().expect("receive").message().expect("message");
-            look(message.payload());
+            read_lines(message.payload());
         }
     });
 }

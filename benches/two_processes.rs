@@ -16,8 +16,9 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::bare::{Bare, DONE, LINE, PING, PONG, RING_SIZE};
-use common::{Peer, Spread, look, obey, pin};
+use common::bare::{Bare, DONE, PING, PONG, RING_SIZE};
+use common::{Peer, Spread, obey, pin};
+use ringway::workload::read_lines;
 use ringway::{Consumer, Lag, Message, Queue, QueueOptions, Received, Start, Subscribe, Wait};
 
 fn main() {
@@ -254,7 +255,7 @@ impl Bench<'_> {
                 let times = (0..count).map(|_| {
                     let begin = Instant::now();
                     producer.send(&payload).expect("send");
-                    look(next(&mut consumer).payload());
+                    read_lines(next(&mut consumer).payload());
                     begin.elapsed()
                 });
                 let trip = median_of_blocks(times);
@@ -395,7 +396,7 @@ fn be_peer(name: &str) {
                 let payload = vec![7; number(2) as usize];
                 ready();
                 for _ in 0..number(1) {
-                    look(next(&mut consumer).payload());
+                    read_lines(next(&mut consumer).payload());
                     producer.send(&payload).expect("send");
                 }
                 Queue::force_remove(&format!("{name}-back")).expect("remove");
@@ -418,11 +419,8 @@ fn be_peer(name: &str) {
                     if copy {
                         buffer[..message.payload().len()].copy_from_slice(message.payload());
                         std::hint::black_box(&mut buffer);
-                    } else if message.payload().len() > LINE {
-                        look(message.payload());
                     } else {
-                        // No line without the beginning of a frame or of a payload.
-                        std::hint::black_box(message.payload()[0]);
+                        read_lines(message.payload());
                     }
                 }
             }
@@ -434,7 +432,7 @@ fn be_peer(name: &str) {
                     let received = consumer.receive_batch(256).expect("receive");
                     let batch = received.message().expect("batch");
                     for message in batch {
-                        std::hint::black_box(message.payload()[0]);
+                        read_lines(message.payload());
                         left -= 1;
                     }
                 }
@@ -446,7 +444,7 @@ fn be_peer(name: &str) {
                 loop {
                     match consumer.receive().expect("receive") {
                         Received::Message(message) => {
-                            std::hint::black_box(message.payload()[0]);
+                            read_lines(message.payload());
                         }
                         Received::Closed => break,
                         _ => {}

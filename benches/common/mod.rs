@@ -4,7 +4,6 @@
 
 pub(crate) mod bare;
 
-use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,14 +11,6 @@ use std::time::{Duration, Instant};
 /// Keeps the calling thread on one processor, where there are so many.
 pub(crate) fn pin(processor: usize) {
     let _ = ringway::workload::pin(processor);
-}
-
-/// Reads a byte of each line of a payload, so that all of it has to come to this processor.
-#[inline(always)]
-pub(crate) fn look(payload: &[u8]) {
-    for byte in payload.iter().step_by(bare::LINE).chain(payload.last()) {
-        black_box(*byte);
-    }
 }
 
 /// The other process: this program once more, in another role.

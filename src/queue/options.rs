@@ -83,9 +83,10 @@ impl QueueOptions {
     /// Bytes of the ring: a power of two from 64 KiB to 2 GiB, 16 MiB until set. The largest message is
     /// an eighth of it.
     ///
-    /// 16 MiB are good for streams between processors that share a cache. Where they share none, a
-    /// ring that is larger than the consumers' last cache can be several times as fast as one within it
-    /// (perf-notes.md, "How large a ring is good for a stream").
+    /// Between processors that share a cache, rings of up to half of it are good for streams, and longer
+    /// messages are slower in larger ones. Where they share none, a ring of twice the consumers' last
+    /// cache was seen to be four to seven times as fast as a small one, and one of eight times that
+    /// cache eight to thirteen times (perf-notes.md, "How large a ring is good for a stream").
     ///
     /// ```
     /// let options = ringway::QueueOptions::new().capacity(64 << 20);

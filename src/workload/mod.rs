@@ -87,4 +87,4 @@ pub use self::streaming::{
 };
 pub use self::theory::{Basis, Prediction, predict};
 pub use self::trace::Trace;
-pub use self::transport::{ReceivingEnd, SendingEnd, Taken, check};
+pub use self::transport::{ReceivingEnd, SendingEnd, Taken, check, read_lines};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::workload::{Clock, ReceivingEnd, SendingEnd, Taken};
+use crate::workload::{Clock, ReceivingEnd, SendingEnd, Taken, read_lines};
 
 /// Messages between two looks at the clock, which takes as long as several sends.
 const BETWEEN_LOOKS: u64 = 256;
@@ -108,7 +108,7 @@ pub fn send_stream<S: SendingEnd>(
 }
 
 /// Receives what [`send_stream`] sends until the transport is closed, up to so many messages at a
-/// time, and checks their numbers. What comes before the clock shows `from_ns` is a warm-up: the
+/// time, [reads](read_lines) them and checks their numbers. What comes before the clock shows `from_ns` is a warm-up: the
 /// time that counts begins within a few hundred messages after that, or at once if it is past.
 ///
 /// ```
@@ -184,8 +184,10 @@ fn warm_up<R: ReceivingEnd>(
     Ok(all)
 }
 
+/// The number of a message, all of whose payload is read.
 #[inline]
 fn number_of(payload: &[u8]) -> u64 {
+    read_lines(payload);
     payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
 }
 
@@ -251,8 +253,8 @@ impl LeftOut {
 
 /// Sends a message of so many bytes there and awaits its like from the other side, again and again,
 /// once at least, until the clock shows `until_ns`; how long each took that began when it showed
-/// `from_ns` or later, in nanoseconds. It waits for ever for an answer that does not come, unless
-/// the transport is closed.
+/// `from_ns` or later, in nanoseconds. Whoever gets one [reads](read_lines) it. It waits for ever
+/// for an answer that does not come, unless the transport is closed.
 ///
 /// ```
 /// use ringway::workload::{Clock, MachineClock, answer_round_trips, round_trips};
@@ -288,7 +290,7 @@ pub fn round_trips<S: SendingEnd, R: ReceivingEnd>(
     loop {
         there.send(&payload)?;
         loop {
-            match back.receive(1, LOOK, |_| {})? {
+            match back.receive(1, LOOK, read_lines)? {
                 Taken::Messages(_) => break,
                 Taken::Closed => return Ok(times),
                 Taken::Nothing | Taken::Missed(_) => {}
@@ -335,7 +337,10 @@ pub fn answer_round_trips<S: SendingEnd, R: ReceivingEnd>(
     let mut payload = Vec::new();
     loop {
         let mut size = 0;
-        let taken = there.receive(1, LOOK, |question| size = question.len())?;
+        let taken = there.receive(1, LOOK, |question| {
+            read_lines(question);
+            size = question.len();
+        })?;
         match taken {
             Taken::Messages(_) => {
                 payload.resize(size, 7);

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::hint::black_box;
 use std::time::Duration;
 
 use crate::{Consumer, Producer, Received, Sent};
@@ -86,6 +87,23 @@ pub trait ReceivingEnd {
     ) -> Result<Taken, Self::Error>;
 }
 
+/// Reads a byte of each cache line of a payload, as whoever uses it does: only then all of it has
+/// come to this processor. Lines that a reader leaves alone are another load: each stays with the
+/// producer, and those between them come to this side and have to be taken back.
+///
+/// ```
+/// ringway::workload::read_lines(&[7; 1000]);
+/// ```
+#[inline]
+pub fn read_lines(payload: &[u8]) {
+    const LINE: usize = 64;
+    for line in payload.chunks(LINE) {
+        black_box(line[0]);
+    }
+    // In a line more where the payload does not begin with one.
+    black_box(payload.last().copied());
+}
+
 /// What came of receiving.
 ///
 /// ```
@@ -146,35 +164,42 @@ impl ReceivingEnd for Consumer {
         limit: Duration,
         mut take: impl FnMut(&[u8]),
     ) -> Result<Taken, Self::Error> {
+        let is_look = limit.is_zero();
         if count_max > 1 {
-            let received = if limit.is_zero() {
+            let received = if is_look {
                 self.try_receive_batch(count_max)?
             } else {
                 self.receive_batch_timeout(count_max, limit)?
             };
-            return Ok(taken(received, |batch| {
-                batch.into_iter().fold(0, |count, message| {
-                    take(message.payload());
-                    count + 1
-                })
-            }));
+            return Ok(match received {
+                Received::Message(batch) => {
+                    let mut count = 0;
+                    for message in batch {
+                        take(message.payload());
+                        count += 1;
+                    }
+                    Taken::Messages(count)
+                }
+                other => taken(&other),
+            });
         }
-        let received =
-            if limit.is_zero() { self.try_receive()? } else { self.receive_timeout(limit)? };
-        Ok(taken(received, |message| {
-            take(message.payload());
-            1
-        }))
+        let received = if is_look { self.try_receive()? } else { self.receive_timeout(limit)? };
+        Ok(match received {
+            Received::Message(message) => {
+                take(message.payload());
+                Taken::Messages(1)
+            }
+            other => taken(&other),
+        })
     }
 }
 
-#[inline]
-fn taken<M>(received: Received<M>, take: impl FnOnce(M) -> usize) -> Taken {
+/// What came of a receive that brought no message.
+fn taken<M>(received: &Received<M>) -> Taken {
     match received {
-        Received::Message(message) => Taken::Messages(take(message)),
         Received::Missed { from, to } => Taken::Missed(to - from),
         Received::Closed => Taken::Closed,
-        Received::Empty | Received::TimedOut => Taken::Nothing,
+        Received::Message(_) | Received::Empty | Received::TimedOut => Taken::Nothing,
     }
 }
 

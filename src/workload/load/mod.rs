@@ -17,7 +17,7 @@ use crate::workload::simulation::{ARRIVALS, SERVICES};
 use crate::workload::streaming::LOOK;
 use crate::workload::{
     Arrival, Bound, Clock, Error, Random, ReceivingEnd, Schedule, SendingEnd, Service,
-    ServiceTimes, Taken, WhenFull,
+    ServiceTimes, Taken, WhenFull, read_lines,
 };
 
 /// What a message carries at its beginning: its number, its intended time, and how long to work on
@@ -384,6 +384,7 @@ pub fn serve<R: ReceivingEnd>(
     loop {
         let Served { samples, foreign, .. } = &mut served;
         let taken = end.receive(1, LOOK, |payload| {
+            read_lines(payload);
             let start_ns = clock.now_ns();
             let Some(stamp) = Stamp::read(payload) else {
                 *foreign += 1;

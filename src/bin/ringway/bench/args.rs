@@ -17,6 +17,7 @@ use crate::{model, options};
 #[command(after_help = "\
 Without a command it measures this machine: the bare line, throughput by size, round trips,
 one-way latency and a sweep of the load, in less than a minute, and draws a report.
+Whoever receives a message reads a byte of each line of it.
 
 Examples:
   ringway bench
