@@ -152,7 +152,7 @@ impl Consumer {
     /// # Queue::force_remove("doc-receive")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self) -> Result<Received<Message<'_>>, Error> {
         self.reception.receive(Patience::Endless)
     }
@@ -174,7 +174,7 @@ impl Consumer {
     /// # Queue::force_remove("doc-try-receive")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Received<Message<'_>>, Error> {
         self.reception.receive(Patience::None)
     }
@@ -195,7 +195,7 @@ impl Consumer {
     /// # Queue::force_remove("doc-receive-timeout")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn receive_timeout(&mut self, time: Duration) -> Result<Received<Message<'_>>, Error> {
         self.reception.receive(Patience::Lasting(time))
     }

@@ -211,26 +211,12 @@ impl Reception {
         &mut self,
         patience: Patience,
     ) -> Result<Received<Message<'a>>, Error> {
-        // Before the loop, and not only within: else what the long way needs is made ready for each
-        // message.
         // SAFETY: as the caller promises.
         if let Some(message) = unsafe { self.receive_now() } {
             return Ok(Received::Message(message));
         }
-        let mut patience = patience;
-        loop {
-            // A place of its own: in a shared one the short way would store words that the caller
-            // loads as vectors, and no processor forwards two stores to one load.
-            let mut received = Ok(Received::Empty);
-            // SAFETY: as the caller promises.
-            if unsafe { self.receive_patiently(&mut patience, &mut received) } {
-                return received;
-            }
-            // SAFETY: as the caller promises.
-            if let Some(message) = unsafe { self.receive_now() } {
-                return Ok(Received::Message(message));
-            }
-        }
+        // SAFETY: as the caller promises.
+        unsafe { self.receive_patiently(patience) }
     }
 
     /// The short way: lends the next message if it is there, and nothing about it is unusual.
@@ -267,38 +253,49 @@ impl Reception {
         }
     }
 
-    /// The long way: all that the short way does not do. `false` if it is the short way's turn, which
-    /// takes what is there now sooner than this one could hand it over.
+    /// The long way: all that the short way does not do. A call, so that the short way is little
+    /// wherever somebody receives.
     ///
     /// # Safety
     /// As of [`Self::receive_unbound`].
-    #[cold]
     #[inline(never)]
-    unsafe fn receive_patiently(
+    unsafe fn receive_patiently<'a>(
         &mut self,
-        patience: &mut Patience,
-        received: &mut Result<Received<Message<'_>>, Error>,
-    ) -> bool {
-        let Some(found) = self.receive_slowly(patience).transpose() else { return false };
-        let past = self.past.as_ref().filter(|past| past.is_entered());
-        *received = found.map(|found| {
-            found.map(|handed| {
-                let base = match (&*self.reader, past) {
-                    (_, Some(past)) => past.base(),
-                    (Reader::Held(reader), None) => reader.track().run().base(),
-                    (Reader::Copied(_), None) => self.buffer.base(),
-                    (Reader::Shared(reader), None) => {
-                        // SAFETY: as the caller promises.
-                        return unsafe { lend_shared(reader, &self.buffer, handed) };
-                    }
-                };
+        mut patience: Patience,
+    ) -> Result<Received<Message<'a>>, Error> {
+        loop {
+            if let Some(found) = self.receive_slowly(&mut patience)? {
                 // SAFETY: as the caller promises.
-                unsafe { lend(base, handed.span, self.reader.run()) }
-            })
-        });
-        true
+                return Ok(found.map(|handed| unsafe { self.lend_found(handed) }));
+            }
+            // SAFETY: as the caller promises.
+            if let Some(message) = unsafe { self.receive_now() } {
+                return Ok(Received::Message(message));
+            }
+        }
     }
 
+    /// The message that the long way found, wherever that was.
+    ///
+    /// # Safety
+    /// As of [`Self::receive_unbound`].
+    unsafe fn lend_found<'a>(&self, handed: Handed) -> Message<'a> {
+        let past = self.past.as_ref().filter(|past| past.is_entered());
+        let base = match (&*self.reader, past) {
+            (_, Some(past)) => past.base(),
+            (Reader::Held(reader), None) => reader.track().run().base(),
+            (Reader::Copied(_), None) => self.buffer.base(),
+            (Reader::Shared(reader), None) => {
+                // SAFETY: as the caller promises.
+                return unsafe { lend_shared(reader, &self.buffer, handed) };
+            }
+        };
+        // SAFETY: as the caller promises.
+        unsafe { lend(base, handed.span, self.reader.run()) }
+    }
+
+    /// Nothing if it is the short way's turn, which takes what is there now sooner than this one could
+    /// hand it over.
     fn receive_slowly(
         &mut self,
         patience: &mut Patience,
