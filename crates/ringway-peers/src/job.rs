@@ -55,6 +55,8 @@ pub(crate) struct Job {
     pub(crate) size: usize,
     pub(crate) wait: Wait,
     pub(crate) receivers: usize,
+    /// About how much the rings hold.
+    pub(crate) ring_bytes: usize,
     /// For how long to measure.
     pub(crate) duration_ns: u64,
     pub(crate) directory: PathBuf,
@@ -72,6 +74,7 @@ impl Job {
             wait: self.wait,
             delivery,
             receivers: self.receivers,
+            ring_bytes: self.ring_bytes,
             tries: matches!(self.task, Task::Check | Task::ReceiverDies | Task::SenderDies),
             answered: self.task == Task::RoundTrip,
         }

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
+use bytesize::ByteSize;
 use clap::Parser;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -31,8 +32,10 @@ use nix::unistd::Pid;
 use cells::{Measurement, measurements};
 use job::Job;
 use report::{Check, Failure, Missing, Outcome};
+use runner::Setting;
+
 use systems::Known;
-use transport::Kind;
+use transport::{Kind, RING_BYTES_MIN};
 
 /// Measures ringway and its peers side by side: round trips, streams, wake-ups, memory, crashes.
 #[derive(Debug, Parser)]
@@ -50,11 +53,14 @@ struct Arguments {
     /// Only measurements whose title contains this, such as 'round trip'
     #[arg(long, value_name = "TEXT")]
     measure: Option<String>,
+    /// About how much the rings hold: a power of two from 4 MiB, which fits the caches, to 1 GiB
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = ring_bytes)]
+    ring: usize,
     /// Tells which systems there are and which are missing, and measures nothing
     #[arg(long)]
     list: bool,
     /// Prints tables in Markdown of what earlier runs wrote by --json, and measures nothing
-    #[arg(long, value_name = "FILE,..", value_delimiter = ',', conflicts_with_all = ["quick", "json", "measure", "list"])]
+    #[arg(long, value_name = "FILE,..", value_delimiter = ',', conflicts_with_all = ["quick", "json", "measure", "ring", "list"])]
     markdown: Vec<PathBuf>,
 }
 
@@ -90,8 +96,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     if cfg!(debug_assertions) {
         eprintln!("note: this is a debug build; its figures mean nothing. Use --release.");
     }
-    let processors = processors()?;
-    let mut outcome = Outcome::new(arguments.quick, processors.len());
+    let setting = Setting { processors: processors()?, ring_bytes: arguments.ring };
+    let mut outcome = Outcome::new(arguments.quick, &setting);
     let systems = chosen(&arguments.only, &mut outcome)?;
     for system in &systems {
         let package = system.facts.package.and_then(report::version);
@@ -107,7 +113,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     }
-    ensure!(processors.len() >= 2, "two processors are needed, and this process may use one");
+    ensure!(
+        setting.processors.len() >= 2,
+        "two processors are needed, and this process may use one"
+    );
     let measurements = wanted(arguments)?;
     if let Some(path) = &arguments.json {
         // Now, and not when all has been measured: what is there stays until then.
@@ -115,9 +124,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         file.with_context(|| format!("cannot write {}", path.display()))?;
     }
     interrupt::catch()?;
-    check(&systems, &processors, &mut outcome)?;
+    check(&systems, &setting, &mut outcome)?;
     for measurement in &measurements {
-        measure(measurement, &systems, &processors, &mut outcome)?;
+        measure(measurement, &systems, &setting, &mut outcome)?;
     }
     outcome.machine.load_after = report::load();
     println!("{}", report::tables(&outcome.cells));
@@ -143,6 +152,17 @@ fn wanted(arguments: &Arguments) -> Result<Vec<Measurement>> {
         bail!("no measurement's title contains '{text}'; there are: {}", titles.join("; "));
     }
     Ok(measurements)
+}
+
+fn ring_bytes(text: &str) -> Result<usize, String> {
+    const MAX: usize = 1 << 30;
+    let bytes = text.parse::<ByteSize>().map(|size| usize::try_from(size.as_u64()));
+    match bytes {
+        Ok(Ok(bytes)) if bytes.is_power_of_two() && (RING_BYTES_MIN..=MAX).contains(&bytes) => {
+            Ok(bytes)
+        }
+        _ => Err("it is a power of two from 4MiB to 1GiB".to_owned()),
+    }
 }
 
 /// The processors that this process may use.
@@ -175,12 +195,12 @@ fn chosen(only: &[String], outcome: &mut Outcome) -> Result<Vec<Known>> {
 }
 
 /// Fills, drains and fills again every system at every size.
-fn check(systems: &[Known], processors: &[usize], outcome: &mut Outcome) -> Result<()> {
+fn check(systems: &[Known], setting: &Setting, outcome: &mut Outcome) -> Result<()> {
     for system in systems.iter().filter(|system| system.facts.kind != Kind::Bare) {
         for size in systems::SIZES.into_iter().filter(|size| *size <= system.facts.size_max) {
             let name = system.facts.name.to_owned();
             eprintln!("checking {name}, {size} B");
-            let report = runner::run(system, &cells::check_order(size), processors);
+            let report = runner::run(system, &cells::check_order(size), setting);
             interrupt::check()?;
             match report {
                 Ok(report) => outcome.checks.push(Check {
@@ -206,7 +226,7 @@ fn check(systems: &[Known], processors: &[usize], outcome: &mut Outcome) -> Resu
 fn measure(
     measurement: &Measurement,
     systems: &[Known],
-    processors: &[usize],
+    setting: &Setting,
     outcome: &mut Outcome,
 ) -> Result<()> {
     let failed_check = |name: &str, size: usize| {
@@ -225,7 +245,7 @@ fn measure(
             if failure.is_some() {
                 continue;
             }
-            let report = runner::run(system, order, processors);
+            let report = runner::run(system, order, setting);
             interrupt::check()?;
             match report {
                 Ok(report) => reports.push(report),

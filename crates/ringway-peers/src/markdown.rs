@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::report::{figure, size_name, unit};
 use crate::systems::SIZES;
-use crate::transport::Kind;
+use crate::transport::{Kind, RING_BYTES_MIN};
 
 /// What the rows of each run but the first are marked with.
 const MARKS: [&str; 4] = ["", " †", " ‡", " §"];
@@ -37,8 +37,15 @@ struct Figure {
 /// Of the JSON of a run, what tables are made of.
 #[derive(Deserialize)]
 struct Run {
+    /// Those that do not say so had the smallest.
+    #[serde(default = "ring_bytes_min")]
+    ring_bytes: usize,
     versions: BTreeMap<String, String>,
     cells: Vec<Found>,
+}
+
+fn ring_bytes_min() -> usize {
+    RING_BYTES_MIN
 }
 
 #[derive(Deserialize)]
@@ -59,6 +66,11 @@ struct Found {
 pub(crate) fn tables(files: &[PathBuf], only: &[String]) -> Result<String> {
     ensure!(files.len() <= MARKS.len(), "{} runs are more than {}", files.len(), MARKS.len());
     let runs = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+    for (file, run) in files.iter().zip(&runs) {
+        let (ring, first) = (size_name(run.ring_bytes), size_name(runs[0].ring_bytes));
+        let (file, other) = (file.display(), files[0].display());
+        ensure!(ring == first, "{file} has rings of {ring}, and {other} of {first}");
+    }
     let cells = || runs.iter().flat_map(|run| &run.cells);
     for system in only {
         ensure!(cells().any(|cell| cell.system == *system), "no run has figures of '{system}'");
@@ -191,6 +203,8 @@ mod tests {
         let text = tables(&files, &[]).unwrap();
         let some = tables(&files, &["ringway".into(), "rtrb".into()]).unwrap();
         let unknown = tables(&files, &["zmq".into()]).unwrap_err();
+        fs::write(&files[1], r#"{ "ring_bytes": 67108864, "versions": {}, "cells": [] }"#).unwrap();
+        let mixed = tables(&files, &[]).unwrap_err();
         fs::write(&files[0], r#"{ "versions": {}, "cells": [] }"#).unwrap();
         let empty = tables(&files[..1], &[]).unwrap_err();
         fs::write(&files[0], "{").unwrap();
@@ -205,6 +219,9 @@ mod tests {
         assert!(some.contains("| 300 (300-301) | 400 (400-401) |\n"), "{some}");
         assert!(empty.to_string().contains("no run has figures of 'ringway'"), "{empty}");
         assert_eq!(unknown.to_string(), "no run has figures of 'zmq'");
+        let mixed = mixed.to_string();
+        assert!(mixed.contains("1.json has rings of 65536 KiB, and"), "{mixed}");
+        assert!(mixed.ends_with("0.json of 4096 KiB"), "{mixed}");
         assert!(format!("{damaged:#}").contains("0.json is not what --json has written"));
     }
 }

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::cells::Cell;
+use crate::runner::Setting;
 use crate::transport::Kind;
 
 /// Of the JSON. A new name keeps it, a changed or a missing one raises it.
@@ -24,6 +25,8 @@ pub(crate) struct Outcome {
     pub(crate) date: String,
     pub(crate) commit: Option<String>,
     pub(crate) quick: bool,
+    /// About how much the rings held.
+    pub(crate) ring_bytes: usize,
     pub(crate) machine: Machine,
     /// Of each system: its package's, or what it is part of.
     pub(crate) versions: BTreeMap<String, String>,
@@ -72,7 +75,7 @@ pub(crate) struct Failure {
 
 impl Outcome {
     /// Nothing measured yet, by this program, here and now.
-    pub(crate) fn new(quick: bool, processors: usize) -> Self {
+    pub(crate) fn new(quick: bool, setting: &Setting) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             kind: "peers",
@@ -81,9 +84,10 @@ impl Outcome {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             commit: commit(),
             quick,
+            ring_bytes: setting.ring_bytes,
             machine: Machine {
                 processor: processor(),
-                processors,
+                processors: setting.processors.len(),
                 kernel: read("/proc/sys/kernel/osrelease"),
                 load_before: load(),
                 load_after: None,
@@ -269,7 +273,8 @@ mod tests {
 
     #[test]
     fn the_json_is_as_the_schema_says() {
-        let mut outcome = Outcome::new(true, 2);
+        let mut outcome =
+            Outcome::new(true, &Setting { processors: vec![0, 1], ring_bytes: 4 << 20 });
         outcome.cells = some_cells();
         outcome.versions.insert("ringway".into(), version("ringway").unwrap().into());
         outcome.checks.push(Check {

@@ -44,8 +44,15 @@ pub(crate) struct Order {
     pub(crate) duration: Duration,
 }
 
+/// What all jobs of a run have in common.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) processors: Vec<usize>,
+    pub(crate) ring_bytes: usize,
+}
+
 /// Runs a job, and puts together what its processes report.
-pub(crate) fn run(known: &Known, order: &Order, processors: &[usize]) -> Result<Report> {
+pub(crate) fn run(known: &Known, order: &Order, setting: &Setting) -> Result<Report> {
     let place = Place::new()?;
     Control::create(&place.0)?;
     let job = Job {
@@ -55,9 +62,10 @@ pub(crate) fn run(known: &Known, order: &Order, processors: &[usize]) -> Result<
         size: order.size,
         wait: order.wait,
         receivers: order.receivers,
+        ring_bytes: setting.ring_bytes,
         duration_ns: u64::try_from(order.duration.as_nanos())?,
         directory: place.0.clone(),
-        processors: processors.to_vec(),
+        processors: setting.processors.clone(),
     };
     // Dropped before the place is: what it removes may lie there.
     let prepared = (known.prepare)(&job.channels(), job.size)?;

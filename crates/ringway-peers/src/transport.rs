@@ -10,14 +10,8 @@ use serde::{Deserialize, Serialize};
 /// it. The first word is a sequence number or a time, and a mark at times.
 pub(crate) type Message<const W: usize> = [u64; W];
 
-/// About how much the rings hold, whatever the size of a message: fits the caches.
-pub(crate) const RING_BYTES: usize = 4 << 20;
-
-/// So many slots of that size are a ring: the power of two that comes nearest, so that who keeps a
-/// word beside each message has not half a ring.
-pub(crate) const fn slots(slot_size: usize) -> usize {
-    1 << (RING_BYTES / 3 * 4 / slot_size).ilog2()
-}
+/// The smallest ring: it has to hold a batch of the longest messages, or twice that.
+pub(crate) const RING_BYTES_MIN: usize = 4 << 20;
 
 /// So many messages a receiver takes in one step at most, where it can say so.
 pub(crate) const TAKEN_MAX: usize = 256;
@@ -94,6 +88,8 @@ pub(crate) struct Channel {
     pub(crate) receivers: usize,
     /// The sender will ask whether there is room, instead of waiting for it.
     pub(crate) tries: bool,
+    /// About how much its ring holds, whatever the size of a message.
+    pub(crate) ring_bytes: usize,
     /// Each message is answered before the next one is sent.
     #[cfg_attr(not(feature = "shaq"), allow(dead_code))]
     pub(crate) answered: bool,
@@ -103,6 +99,12 @@ impl Channel {
     /// The channel's file.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.join(&self.name)
+    }
+
+    /// So many slots of that size are its ring: the power of two that comes nearest, so that who keeps
+    /// a word beside each message has not half a ring.
+    pub(crate) fn slots(&self, slot_size: usize) -> usize {
+        1 << (self.ring_bytes / 3 * 4 / slot_size).ilog2()
     }
 
     /// A name like no other on this machine: letters, digits, dots and dashes.

@@ -24,9 +24,8 @@ const WAKE_PERIOD_NS: u64 = 2_000_000;
 /// Refusing for so long is being full: some systems make room a little later.
 const FULL_AFTER_NS: u64 = 50_000_000;
 
-/// How much a check fills in at most.
-const FILL_BYTES_MAX: usize = 16 << 20;
-const FILL_MAX: usize = 1 << 20;
+/// How many times what a ring holds a check fills in at most.
+const FILL_RINGS_MAX: usize = 4;
 
 /// What a part of a job works with, whatever its ends are.
 pub(crate) struct Stage<'a> {
@@ -347,7 +346,7 @@ impl Stage<'_> {
     /// Fills until there is no room, and sends again when there is.
     pub(crate) fn fill<const W: usize>(&self, sender: &mut impl Sender<W>) -> Result<Report> {
         let fill_max = if self.refuses || self.kind == Kind::Lossy {
-            FILL_MAX.min(FILL_BYTES_MAX / size_of::<Message<W>>())
+            FILL_RINGS_MAX * self.job.ring_bytes / size_of::<Message<W>>()
         } else {
             // Who cannot refuse would wait for ever.
             2

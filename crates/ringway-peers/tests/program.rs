@@ -26,8 +26,10 @@ fn program(arguments: &[&str]) -> String {
 #[test]
 fn systems_take_refuse_and_deliver_as_they_promise() {
     // Whatever is measured, the checks come first; this takes no time.
-    let text = program(&["--only", SYSTEMS, "--measure", "memory", "--quick"]);
-    assert!(!text.contains("failed"), "{text}");
+    for ring in ["4MiB", "16MiB"] {
+        let text = program(&["--only", SYSTEMS, "--measure", "memory", "--quick", "--ring", ring]);
+        assert!(!text.contains("failed"), "{text}");
+    }
 }
 
 #[test]
@@ -57,10 +59,12 @@ fn errors_of(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_choice_of_nothing_is_an_error_that_names_what_there_is() {
+fn a_wrong_choice_is_an_error_that_names_what_there_is() {
     for (arguments, wrong, right) in [
         (["--only", "carrier-pigeon"], "'carrier-pigeon'", "posix-mq"),
         (["--measure", "patience"], "'patience'", "round trip, busy"),
+        (["--ring", "5MiB"], "'5MiB'", "a power of two from 4MiB to 1GiB"),
+        (["--ring", "2MiB"], "'2MiB'", "a power of two from 4MiB to 1GiB"),
     ] {
         let errors = errors_of(&arguments);
         assert!(errors.contains(wrong) && errors.contains(right), "{errors}");

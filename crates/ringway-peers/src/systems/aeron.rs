@@ -4,6 +4,7 @@
 //! Aeron's idle strategies do: a sender that has come to the limit, and a receiver that has polled
 //! for longer than an answer takes.
 
+use std::ffi::CString;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -89,8 +90,10 @@ fn stream(channel: &Channel) -> i32 {
     if channel.name == "back" { 1002 } else { 1001 }
 }
 
-/// Three terms of 8 MiB: a window of half a term, which is a ring of 4 MiB.
-const URI: &str = "aeron:ipc?term-length=8m";
+/// Three terms, half of one being the window, which is as much as a ring.
+fn uri(channel: &Channel) -> CString {
+    format!("aeron:ipc?term-length={}", 2 * channel.ring_bytes).into_c_string()
+}
 
 /// Polls before a receiver yields: some microseconds.
 const POLLS: u32 = 64;
@@ -101,7 +104,7 @@ impl<const W: usize> Transport<W> for AeronIpc {
 
     fn sender(channel: &Channel) -> Result<AeronSender> {
         let aeron = client(channel)?;
-        let uri = URI.into_c_string();
+        let uri = uri(channel);
         let publication = aeron.add_exclusive_publication(&uri, stream(channel), PATIENCE)?;
         let begin = Instant::now();
         while !publication.is_connected() {
@@ -113,7 +116,7 @@ impl<const W: usize> Transport<W> for AeronIpc {
 
     fn receiver(channel: &Channel) -> Result<AeronReceiver> {
         let aeron = client(channel)?;
-        let uri = URI.into_c_string();
+        let uri = uri(channel);
         let subscription = aeron.add_subscription(
             &uri,
             stream(channel),

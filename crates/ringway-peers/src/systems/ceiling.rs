@@ -13,7 +13,7 @@ use anyhow::Result;
 use memmap2::MmapRaw;
 
 use crate::transport::{
-    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait, slots,
+    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait,
 };
 
 const LINE: usize = 64;
@@ -22,10 +22,6 @@ const WRITING: u64 = u64::MAX;
 
 const fn slot_size(message_size: usize) -> usize {
     (8 + message_size).next_multiple_of(LINE)
-}
-
-const fn slot_count(message_size: usize) -> usize {
-    slots(slot_size(message_size))
 }
 
 pub(crate) struct Ceiling;
@@ -48,7 +44,8 @@ impl System for Ceiling {
     fn prepare(channels: &[Channel], size: usize) -> Result<Prepared> {
         for channel in channels {
             let file = File::create_new(channel.path())?;
-            file.set_len((slot_size(size) * slot_count(size)) as u64)?;
+            let slot = slot_size(size);
+            file.set_len((slot * channel.slots(slot)) as u64)?;
         }
         Ok(Prepared::default())
     }
@@ -61,7 +58,7 @@ impl<const W: usize> Transport<W> for Ceiling {
     fn sender(channel: &Channel) -> Result<CeilingSender<W>> {
         let slots = Slots::open(channel)?;
         // A successor goes on behind what lies there.
-        let newest = (0..Slots::<W>::COUNT as u64).map(|index| slots.sequence(index));
+        let newest = (0..slots.count as u64).map(|index| slots.sequence(index));
         let next =
             newest.map(|word| word.load(Ordering::Acquire)).filter(|it| *it != WRITING).max();
         Ok(CeilingSender { slots, next: next.unwrap_or(0) + 1 })
@@ -75,22 +72,23 @@ impl<const W: usize> Transport<W> for Ceiling {
 
 struct Slots<const W: usize> {
     memory: MmapRaw,
+    count: usize,
     size: PhantomData<Message<W>>,
 }
 
 impl<const W: usize> Slots<W> {
     const SIZE: usize = slot_size(size_of::<Message<W>>());
-    const COUNT: usize = slot_count(size_of::<Message<W>>());
 
     fn open(channel: &Channel) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(channel.path())?;
-        Ok(Self { memory: MmapRaw::map_raw(&file)?, size: PhantomData })
+        let count = channel.slots(Self::SIZE);
+        Ok(Self { memory: MmapRaw::map_raw(&file)?, count, size: PhantomData })
     }
 
     #[inline]
     fn place(&self, sequence: u64) -> *mut u8 {
         #[allow(clippy::cast_possible_truncation, reason = "cut to the ring right away")]
-        let index = sequence as usize & (Self::COUNT - 1);
+        let index = sequence as usize & (self.count - 1);
         self.memory.as_mut_ptr().wrapping_add(index * Self::SIZE)
     }
 

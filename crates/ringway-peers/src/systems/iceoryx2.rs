@@ -11,7 +11,7 @@ use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 
 use crate::transport::{
-    Channel, Facts, Kind, Message, Prepared, RING_BYTES, Receiver, Sender, System, Transport, Wait,
+    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait,
 };
 
 pub(crate) struct Iceoryx2;
@@ -78,6 +78,7 @@ fn node(channel: &Channel) -> Result<Node<Ipc>> {
 const PLACES: usize = 4;
 
 fn service<const W: usize>(
+    channel: &Channel,
     node: &Node<Ipc>,
 ) -> Result<iceoryx2::service::port_factory::publish_subscribe::PortFactory<Ipc, Message<W>, ()>> {
     Ok(node
@@ -85,7 +86,7 @@ fn service<const W: usize>(
         .publish_subscribe::<Message<W>>()
         .enable_safe_overflow(false)
         .history_size(0)
-        .subscriber_max_buffer_size((RING_BYTES / size_of::<Message<W>>()).clamp(16, 4096))
+        .subscriber_max_buffer_size((channel.ring_bytes / size_of::<Message<W>>()).clamp(16, 4096))
         .max_publishers(PLACES)
         .max_subscribers(PLACES)
         .max_nodes(2 * PLACES)
@@ -102,7 +103,7 @@ impl<const W: usize> Transport<W> for Iceoryx2 {
 
     fn sender(channel: &Channel) -> Result<IceoryxSender<W>> {
         let node = node(channel)?;
-        let publisher = service::<W>(&node)?
+        let publisher = service::<W>(channel, &node)?
             .publisher_builder()
             .backpressure_strategy(if channel.tries {
                 BackpressureStrategy::DiscardData
@@ -119,7 +120,7 @@ impl<const W: usize> Transport<W> for Iceoryx2 {
 
     fn receiver(channel: &Channel) -> Result<IceoryxReceiver<W>> {
         let node = node(channel)?;
-        let subscriber = service::<W>(&node)?.subscriber_builder().create()?;
+        let subscriber = service::<W>(channel, &node)?.subscriber_builder().create()?;
         let listener = match channel.wait {
             Wait::Busy => None,
             Wait::Blocking => Some(event(&node)?.listener_builder().create()?),
@@ -191,6 +192,7 @@ mod tests {
             wait: Wait::Blocking,
             delivery: Delivery::Broadcast,
             receivers: 1,
+            ring_bytes: 4 << 20,
             tries: false,
             answered: false,
         };

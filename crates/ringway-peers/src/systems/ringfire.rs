@@ -12,7 +12,7 @@ use ringfire::{
 };
 
 use crate::transport::{
-    Channel, Facts, Kind, Message, Receiver, Sender, System, TAKEN_MAX, Transport, Wait, slots,
+    Channel, Facts, Kind, Message, Receiver, Sender, System, TAKEN_MAX, Transport, Wait,
 };
 
 pub(crate) struct Ringfire;
@@ -38,7 +38,7 @@ impl<const W: usize> Transport<W> for Ringfire {
     type Receiver = RingfireReceiver<W>;
 
     fn sender(channel: &Channel) -> Result<Self::Sender> {
-        let count = slots(8 + size_of::<Message<W>>());
+        let count = channel.slots(8 + size_of::<Message<W>>());
         let builder =
             RingProducerBuilder::new(count as u64).flow_control(FlowControl::LosslessBackpressure);
         Ok(builder.build(channel.path())?)

@@ -5,7 +5,7 @@ use ringway::{Consumer, Producer, Queue, QueueOptions, Received, Start, Subscrib
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::transport::{
-    Channel, Delivery, Facts, Kind, Message, Prepared, RING_BYTES, Receiver, Sender, System,
+    Channel, Delivery, Facts, Kind, Message, Prepared, RING_BYTES_MIN, Receiver, Sender, System,
     TAKEN_MAX, Transport, Wait,
 };
 
@@ -27,9 +27,9 @@ impl System for Ringway {
     };
 
     fn prepare(channels: &[Channel], _: usize) -> Result<Prepared> {
-        let options = QueueOptions::new().capacity(RING_BYTES as u64);
         let mut prepared = Prepared::default();
         for channel in channels {
+            let options = QueueOptions::new().capacity(channel.ring_bytes as u64);
             let name = channel.unique_name();
             Queue::create(&name, &options)?;
             prepared.kept.push(Box::new(Removed(name)));
@@ -76,6 +76,9 @@ fn wait(channel: &Channel) -> ringway::Wait {
     }
 }
 
+/// A batch has a quarter of the ring at most: of the smallest ring, headers and all.
+const BATCH_BYTES_MAX: usize = RING_BYTES_MIN / 8;
+
 impl<const W: usize> Sender<W> for Producer {
     #[inline]
     fn try_send(&mut self, message: &Message<W>) -> Result<bool> {
@@ -90,8 +93,7 @@ impl<const W: usize> Sender<W> for Producer {
 
     #[inline]
     fn send_batch(&mut self, messages: &[Message<W>]) -> Result<()> {
-        // A batch has a quarter of the ring at most.
-        let count_max = (RING_BYTES / 8 / size_of::<Message<W>>()).max(1);
+        let count_max = (BATCH_BYTES_MAX / size_of::<Message<W>>()).max(1);
         for messages in messages.chunks(count_max) {
             let mut batch = self.batch();
             batch.extend(messages.iter().map(IntoBytes::as_bytes))?;

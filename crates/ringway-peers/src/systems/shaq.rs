@@ -13,8 +13,7 @@ use shaq::error::WaitError;
 use shaq::{broadcast, mpmc, spsc};
 
 use crate::transport::{
-    Channel, Delivery, Facts, Kind, Message, RING_BYTES, Receiver, Sender, System, TAKEN_MAX,
-    Transport, Wait, slots,
+    Channel, Delivery, Facts, Kind, Message, Receiver, Sender, System, TAKEN_MAX, Transport, Wait,
 };
 
 pub(crate) struct Shaq;
@@ -35,8 +34,8 @@ impl System for Shaq {
     };
 }
 
-/// The ring, and what stands before it.
-const FILE_SIZE: usize = RING_BYTES + (64 << 10);
+/// What stands before the ring in its file.
+const HEAD_BYTES: usize = 64 << 10;
 
 /// Messages that are received in one step.
 const BATCH: NonZeroUsize = NonZeroUsize::new(TAKEN_MAX).unwrap();
@@ -76,19 +75,20 @@ impl<const W: usize> Transport<W> for Shaq {
             Err(error) => return Err(error.into()),
         };
         let id = ProducerId::new(1);
+        let file_size = channel.ring_bytes + HEAD_BYTES;
         // SAFETY: the file is made by the first sender alone, which nobody finds before it is
         // renamed; later senders come when the one before is dead. Messages are plain words.
         #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one of them, for one reason")]
         let sender = unsafe {
             match (flavour(channel), new) {
-                (Flavour::One, true) => ShaqSender::One(spsc::Producer::create(&file, FILE_SIZE)?),
+                (Flavour::One, true) => ShaqSender::One(spsc::Producer::create(&file, file_size)?),
                 (Flavour::One, false) => ShaqSender::One(spsc::Producer::join(&file)?),
                 (Flavour::Shared, true) => {
-                    ShaqSender::Shared(mpmc::Producer::create(&file, FILE_SIZE)?)
+                    ShaqSender::Shared(mpmc::Producer::create(&file, file_size)?)
                 }
                 (Flavour::Shared, false) => ShaqSender::Shared(mpmc::Producer::join(&file)?),
                 (Flavour::Broadcast, true) => {
-                    let capacity = slots(size_of::<Message<W>>());
+                    let capacity = channel.slots(size_of::<Message<W>>());
                     let config = BroadcastConfig {
                         capacity,
                         producer_slots: 1,

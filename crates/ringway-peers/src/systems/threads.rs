@@ -9,7 +9,8 @@ use disruptor::{
 use photon_ring::PublishError;
 
 use crate::transport::{
-    Channel, Ends, Facts, Kind, Message, Receiver, Sender, System, TAKEN_MAX, Threads, Wait, slots,
+    Channel, Ends, Facts, Kind, Message, RING_BYTES_MIN, Receiver, Sender, System, TAKEN_MAX,
+    Threads, Wait,
 };
 
 const FACTS: Facts = Facts {
@@ -39,7 +40,7 @@ impl<const W: usize> Threads<W> for Rtrb {
 
     fn ends(channel: &Channel) -> Result<Ends<Self::Sender, Self::Receiver>> {
         ensure!(channel.receivers == 1, "one receiver only");
-        let (sender, receiver) = rtrb::RingBuffer::new(slots(size_of::<Message<W>>()));
+        let (sender, receiver) = rtrb::RingBuffer::new(channel.slots(size_of::<Message<W>>()));
         Ok((sender, vec![receiver]))
     }
 }
@@ -102,7 +103,7 @@ impl<const W: usize> Threads<W> for Crossbeam {
     type Receiver = CrossbeamEnd<crossbeam_channel::Receiver<Message<W>>>;
 
     fn ends(channel: &Channel) -> Result<Ends<Self::Sender, Self::Receiver>> {
-        let (sender, receiver) = crossbeam_channel::bounded(slots(size_of::<Message<W>>()));
+        let (sender, receiver) = crossbeam_channel::bounded(channel.slots(size_of::<Message<W>>()));
         let receivers = (0..channel.receivers)
             .map(|_| CrossbeamEnd { end: receiver.clone(), wait: channel.wait })
             .collect();
@@ -173,7 +174,7 @@ impl<const W: usize> Threads<W> for Disruptor {
     type Receiver = EventPoller<Message<W>, SingleProducerBarrier>;
 
     fn ends(channel: &Channel) -> Result<Ends<Self::Sender, Self::Receiver>> {
-        let size = slots(size_of::<Message<W>>());
+        let size = channel.slots(size_of::<Message<W>>());
         let (one, builder) = build_single_producer(size, || [0; W], BusySpin).new_event_poller();
         match channel.receivers {
             1 => Ok((DisruptorSender::ToOne(builder.build()), vec![one])),
@@ -213,7 +214,7 @@ impl<const W: usize> Sender<W> for DisruptorSender<W> {
     #[inline]
     fn send_batch(&mut self, messages: &[Message<W>]) -> Result<()> {
         // A ring of large messages holds fewer than a batch.
-        for messages in messages.chunks(slots(size_of::<Message<W>>()) / 2) {
+        for messages in messages.chunks(RING_BYTES_MIN / 2 / size_of::<Message<W>>()) {
             match self {
                 Self::ToOne(producer) => producer.batch_publish(messages.len(), |slots| {
                     slots.zip(messages).for_each(|(slot, message)| *slot = *message);
@@ -267,7 +268,7 @@ impl<const W: usize> Threads<W> for Photon {
 
     fn ends(channel: &Channel) -> Result<Ends<Self::Sender, Self::Receiver>> {
         let (sender, receivers) =
-            photon_ring::channel_bounded(slots(8 + size_of::<Message<W>>()), 0);
+            photon_ring::channel_bounded(channel.slots(8 + size_of::<Message<W>>()), 0);
         let receivers = (0..channel.receivers).map(|_| receivers.subscribe()).collect();
         Ok((sender, receivers))
     }

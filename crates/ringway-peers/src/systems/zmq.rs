@@ -4,9 +4,7 @@ use anyhow::{Result, ensure};
 use zerocopy::IntoBytes;
 use zmq::{Context, DONTWAIT, Error, POLLOUT, Socket};
 
-use crate::transport::{
-    Channel, Facts, Kind, Message, RING_BYTES, Receiver, Sender, System, Transport, Wait,
-};
+use crate::transport::{Channel, Facts, Kind, Message, Receiver, Sender, System, Transport, Wait};
 
 pub(crate) struct Zmq;
 
@@ -27,10 +25,10 @@ impl System for Zmq {
     };
 }
 
-fn socket<const W: usize>(kind: zmq::SocketType) -> Result<Socket> {
+fn socket<const W: usize>(channel: &Channel, kind: zmq::SocketType) -> Result<Socket> {
     let socket = Context::new().socket(kind)?;
     // On each side as much as half a ring, and no more than is usual.
-    let messages = i32::try_from((RING_BYTES / 2 / size_of::<Message<W>>()).min(1000))?;
+    let messages = i32::try_from((channel.ring_bytes / 2 / size_of::<Message<W>>()).min(1000))?;
     socket.set_sndhwm(messages)?;
     socket.set_rcvhwm(messages)?;
     socket.set_linger(0)?;
@@ -50,7 +48,7 @@ impl<const W: usize> Transport<W> for Zmq {
     type Receiver = ZmqReceiver<W>;
 
     fn sender(channel: &Channel) -> Result<ZmqSender> {
-        let socket = socket::<W>(zmq::PUSH)?;
+        let socket = socket::<W>(channel, zmq::PUSH)?;
         socket.bind(&endpoint(channel))?;
         // There is room once somebody is connected.
         socket.poll(POLLOUT, -1)?;
@@ -58,7 +56,7 @@ impl<const W: usize> Transport<W> for Zmq {
     }
 
     fn receiver(channel: &Channel) -> Result<ZmqReceiver<W>> {
-        let socket = socket::<W>(zmq::PULL)?;
+        let socket = socket::<W>(channel, zmq::PULL)?;
         socket.connect(&endpoint(channel))?;
         Ok(ZmqReceiver { socket, flags: flags(channel), message: Box::new([0; W]) })
     }
