@@ -58,7 +58,7 @@ impl<const W: usize> Transport<W> for Ceiling {
     fn sender(channel: &Channel) -> Result<CeilingSender<W>> {
         let slots = Slots::open(channel)?;
         // A successor goes on behind what lies there.
-        let newest = (0..slots.count as u64).map(|index| slots.sequence(index));
+        let newest = (0..=slots.mask as u64).map(|index| slots.slot(index).0);
         let next =
             newest.map(|word| word.load(Ordering::Acquire)).filter(|it| *it != WRITING).max();
         Ok(CeilingSender { slots, next: next.unwrap_or(0) + 1 })
@@ -72,7 +72,8 @@ impl<const W: usize> Transport<W> for Ceiling {
 
 struct Slots<const W: usize> {
     memory: MmapRaw,
-    count: usize,
+    /// One less than how many there are.
+    mask: usize,
     size: PhantomData<Message<W>>,
 }
 
@@ -81,26 +82,19 @@ impl<const W: usize> Slots<W> {
 
     fn open(channel: &Channel) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(channel.path())?;
-        let count = channel.slots(Self::SIZE);
-        Ok(Self { memory: MmapRaw::map_raw(&file)?, count, size: PhantomData })
+        let mask = channel.slots(Self::SIZE) - 1;
+        Ok(Self { memory: MmapRaw::map_raw(&file)?, mask, size: PhantomData })
     }
 
+    /// A slot's sequence, and where its message lies.
     #[inline]
-    fn place(&self, sequence: u64) -> *mut u8 {
+    fn slot(&self, sequence: u64) -> (&AtomicU64, *mut Message<W>) {
         #[allow(clippy::cast_possible_truncation, reason = "cut to the ring right away")]
-        let index = sequence as usize & (self.count - 1);
-        self.memory.as_mut_ptr().wrapping_add(index * Self::SIZE)
-    }
-
-    #[inline]
-    fn sequence(&self, sequence: u64) -> &AtomicU64 {
+        let index = sequence as usize & self.mask;
+        let place = self.memory.as_mut_ptr().wrapping_add(index * Self::SIZE);
         // SAFETY: slots begin at lines of the mapping, and all use the word atomically.
-        unsafe { AtomicU64::from_ptr(self.place(sequence).cast()) }
-    }
-
-    #[inline]
-    fn payload(&self, sequence: u64) -> *mut Message<W> {
-        self.place(sequence).wrapping_add(8).cast()
+        let word = unsafe { AtomicU64::from_ptr(place.cast()) };
+        (word, place.wrapping_add(8).cast())
     }
 }
 
@@ -112,12 +106,12 @@ pub(crate) struct CeilingSender<const W: usize> {
 impl<const W: usize> Sender<W> for CeilingSender<W> {
     #[inline]
     fn try_send(&mut self, message: &Message<W>) -> Result<bool> {
-        let word = self.slots.sequence(self.next);
+        let (word, payload) = self.slots.slot(self.next);
         word.store(WRITING, Ordering::Relaxed);
         fence(Ordering::Release);
         // SAFETY: within the slot, and only this process writes it. Readers that race it drop
         // what they have copied.
-        unsafe { self.slots.payload(self.next).write(*message) };
+        unsafe { payload.write(*message) };
         word.store(self.next, Ordering::Release);
         self.next += 1;
         Ok(true)
@@ -132,7 +126,7 @@ pub(crate) struct CeilingReceiver<const W: usize> {
 impl<const W: usize> Receiver<W> for CeilingReceiver<W> {
     #[inline]
     fn try_receive(&mut self, mut look: impl FnMut(&Message<W>)) -> Result<bool> {
-        let word = self.slots.sequence(self.next);
+        let (word, payload) = self.slots.slot(self.next);
         let before = word.load(Ordering::Acquire);
         if before < self.next || before == WRITING {
             return Ok(false);
@@ -140,7 +134,7 @@ impl<const W: usize> Receiver<W> for CeilingReceiver<W> {
         let mut copy = MaybeUninit::<Message<W>>::uninit();
         // SAFETY: within the slot. What a writer does to it meanwhile shows in the sequence
         // below, and then the copy is dropped: words have no values that are not allowed.
-        unsafe { copy.as_mut_ptr().copy_from_nonoverlapping(self.slots.payload(self.next), 1) };
+        unsafe { copy.as_mut_ptr().copy_from_nonoverlapping(payload, 1) };
         fence(Ordering::Acquire);
         if word.load(Ordering::Relaxed) != before {
             return Ok(false);
