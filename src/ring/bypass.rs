@@ -9,7 +9,8 @@ use std::time::Instant;
 
 /// What goes past the caches comes to pass in any order, so that a fence has to stand behind it, and
 /// who reads it waits for the memory. It has to pay for what is written up to one fence: now and then
-/// that goes to the caches by the clock, and if it is slow the next past them, by the clock too.
+/// a stretch goes to the caches by the clock, and if that is slow the next past them, by the clock too.
+/// A stretch, since the first lines in another manner than before take longer than those that follow.
 #[derive(Debug)]
 pub(super) struct Bypass {
     /// Whether what is written next goes past the caches.
@@ -18,9 +19,14 @@ pub(super) struct Bypass {
     is_due: bool,
     /// Whether that paid when it was found out last.
     paid: bool,
-    /// Bytes a nanosecond of the last one to the caches, if it was slow and the next is to be compared
-    /// with it.
+    /// Bytes a nanosecond of the last stretch to the caches, if it was slow and the next is to be
+    /// compared with it.
     slow: Option<f64>,
+    /// Bytes that make a stretch, behind a quarter of that, or what was timed first, in the same manner.
+    stretch: u64,
+    seen: u64,
+    timed: u64,
+    timed_ns: u128,
     /// After how many steps one is due, the next time and each time.
     left: u32,
     interval: u32,
@@ -40,13 +46,17 @@ impl Bypass {
     /// A model check has no caches, and has to find the same each time.
     const IS_POSSIBLE: bool = cfg!(all(target_arch = "x86_64", not(loom)));
 
-    pub(super) fn new() -> Self {
+    pub(super) fn new(stretch: u64) -> Self {
         let interval = *Self::INTERVALS.start();
         Self {
             is_on: false,
             is_due: false,
             paid: false,
             slow: None,
+            stretch,
+            seen: 0,
+            timed: 0,
+            timed_ns: 0,
             left: interval,
             interval,
             small: 0,
@@ -56,7 +66,7 @@ impl Bypass {
     /// One that never asks.
     #[cfg(test)]
     pub(super) fn always(is_on: bool) -> Self {
-        Self { is_on, left: u32::MAX, ..Self::new() }
+        Self { is_on, left: u32::MAX, ..Self::new(0) }
     }
 
     /// Comes a step nearer to the next time. There is about one a sector.
@@ -87,8 +97,23 @@ impl Bypass {
     /// What follows from how long so many bytes took.
     pub(super) fn learn(&mut self, begun: Instant, size: u64) {
         self.keep();
-        #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-        self.judge(size as f64 / begun.elapsed().as_nanos() as f64);
+        self.add(size, begun.elapsed().as_nanos());
+    }
+
+    fn add(&mut self, size: u64, ns: u128) {
+        let before = self.seen;
+        self.seen += size;
+        if before == 0 || before < self.stretch / 4 {
+            return;
+        }
+        self.timed += size;
+        self.timed_ns += ns;
+        if self.timed >= self.stretch {
+            #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+            let rate = self.timed as f64 / self.timed_ns as f64;
+            (self.seen, self.timed, self.timed_ns) = (0, 0, 0);
+            self.judge(rate);
+        }
     }
 
     /// Something was not timed, and large enough.
@@ -116,7 +141,7 @@ impl Bypass {
         let (min, max) = Self::INTERVALS.into_inner();
         let interval = if pays == self.paid { max.min(self.interval * 2) } else { min };
         let (is_on, paid, left) = (pays, pays, interval);
-        *self = Self { is_on, paid, left, interval, ..Self::new() };
+        *self = Self { is_on, paid, left, interval, ..Self::new(self.stretch) };
     }
 }
 
@@ -128,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_caches_are_gone_past_while_that_is_faster() {
-        let mut bypass = Bypass::new();
+        let mut bypass = Bypass::new(0);
         let mut after = |rates: &[f64]| {
             for &rate in rates {
                 bypass.judge(rate);
@@ -147,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_stays_the_same_is_asked_for_less_often() {
-        let mut bypass = Bypass::new();
+        let mut bypass = Bypass::new(0);
         let mut asked_after = |rates: &[f64]| {
             let mut count = 0;
             while bypass.begin().is_none() {
@@ -165,9 +190,32 @@ mod tests {
         assert_eq!([(); 3].map(|()| asked_after(&[FAST])), [32, 8, 16]);
     }
 
+    /// What was slow because it was the first in its manner would turn a fast stream round.
+    #[test]
+    fn a_stretch_is_judged_and_not_how_it_begins() {
+        for (stretch, [first, rest]) in [(64, [2, 8]), (0, [1, 1])] {
+            let mut bypass = Bypass::new(stretch);
+            (0..8).for_each(|_| bypass.step());
+            for _ in 0..first {
+                bypass.add(8, 1000);
+            }
+            for _ in 0..rest {
+                assert!(bypass.begin().is_some() && !bypass.is_on);
+                bypass.add(8, 1);
+            }
+            assert!(bypass.begin().is_none() && !bypass.is_on, "it is fast");
+            (0..16).for_each(|_| bypass.step());
+            for ns in [8, 1] {
+                assert!(bypass.begin().is_some());
+                (0..first + rest).for_each(|_| bypass.add(8, ns));
+            }
+            assert!(bypass.begin().is_none() && bypass.is_on, "slow, and fast past the caches");
+        }
+    }
+
     #[test]
     fn what_came_to_nothing_is_not_learnt_from() {
-        let mut bypass = Bypass::new();
+        let mut bypass = Bypass::new(0);
         (0..8).for_each(|_| bypass.step());
         assert!(bypass.begin().is_some());
         bypass.judge(1.0);
@@ -179,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_always_too_small_goes_to_the_caches_and_is_not_timed() {
-        let mut bypass = Bypass::new();
+        let mut bypass = Bypass::new(0);
         (0..8).for_each(|_| bypass.step());
         bypass.judge(1.0);
         bypass.judge(2.0);

@@ -127,8 +127,8 @@ impl Writer {
             needs: Needs::default(),
             keeps: Keeps::Nothing,
             left_alone: 0,
-            long: Bypass::new(),
-            batches: Bypass::new(),
+            long: Bypass::new(0),
+            batches: Bypass::new(Staging::STRETCH),
         })
     }
 
@@ -634,6 +634,8 @@ pub(crate) struct Staging {
 impl Staging {
     /// Bytes from which on many together may go past the caches.
     const LARGE: u64 = 1024;
+    /// Bytes by which it is found out whether they do.
+    const STRETCH: u64 = 64 << 10;
 
     /// Where the next message will begin, and its sequence.
     pub(crate) fn place(&self) -> Place {
