@@ -108,8 +108,9 @@ pub fn send_stream<S: SendingEnd>(
 }
 
 /// Receives what [`send_stream`] sends until the transport is closed, up to so many messages at a
-/// time, [reads](read_lines) them and checks their numbers. What comes before the clock shows `from_ns` is a warm-up: the
-/// time that counts begins within a few hundred messages after that, or at once if it is past.
+/// time, [reads](read_lines) them and checks their numbers. What comes before the clock shows
+/// `from_ns` is a warm-up: the time that counts begins within a few hundred messages after that, or at
+/// once if it is past.
 ///
 /// ```
 /// use ringway::workload::{MockClock, receive_stream};

@@ -98,7 +98,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let setting = Setting { processors: processors()?, ring_bytes: arguments.ring };
     let mut outcome = Outcome::new(arguments.quick, &setting);
-    let systems = chosen(&arguments.only, &mut outcome)?;
+    let systems = chosen(&arguments.only, &setting, &mut outcome)?;
     for system in &systems {
         let package = system.facts.package.and_then(report::version);
         let version = package.map_or_else(|| "the kernel's or our own".to_owned(), str::to_owned);
@@ -172,7 +172,7 @@ fn processors() -> Result<Vec<usize>> {
 }
 
 /// The systems that take part; the others are noted as missing.
-fn chosen(only: &[String], outcome: &mut Outcome) -> Result<Vec<Known>> {
+fn chosen(only: &[String], setting: &Setting, outcome: &mut Outcome) -> Result<Vec<Known>> {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
     let absent = systems::absent();
     for name in only {
@@ -186,7 +186,7 @@ fn chosen(only: &[String], outcome: &mut Outcome) -> Result<Vec<Known>> {
         .extend(missing.map(|it| Missing { system: it.name.to_owned(), why: it.why.to_owned() }));
     let mut chosen = Vec::new();
     for known in systems::all().into_iter().filter(|it| wanted(it.facts.name)) {
-        match (known.missing)() {
+        match (known.missing)(setting.ring_bytes) {
             None => chosen.push(known),
             Some(why) => outcome.missing.push(Missing { system: known.facts.name.to_owned(), why }),
         }

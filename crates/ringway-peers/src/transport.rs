@@ -10,8 +10,14 @@ use serde::{Deserialize, Serialize};
 /// it. The first word is a sequence number or a time, and a mark at times.
 pub(crate) type Message<const W: usize> = [u64; W];
 
-/// The smallest ring: it has to hold a batch of the longest messages, or twice that.
+/// The smallest ring. Whose batches have to fit into a ring cuts them to fit into this one.
 pub(crate) const RING_BYTES_MIN: usize = 4 << 20;
+
+/// So many slots of that size are a ring: the power of two that comes nearest, so that who keeps a
+/// word beside each message has not half a ring.
+pub(crate) const fn slots(ring_bytes: usize, slot_size: usize) -> usize {
+    1 << (ring_bytes / 3 * 4 / slot_size).ilog2()
+}
 
 /// So many messages a receiver takes in one step at most, where it can say so.
 pub(crate) const TAKEN_MAX: usize = 256;
@@ -101,10 +107,9 @@ impl Channel {
         self.directory.join(&self.name)
     }
 
-    /// So many slots of that size are its ring: the power of two that comes nearest, so that who keeps
-    /// a word beside each message has not half a ring.
+    /// So many slots of that size are its ring.
     pub(crate) fn slots(&self, slot_size: usize) -> usize {
-        1 << (self.ring_bytes / 3 * 4 / slot_size).ilog2()
+        slots(self.ring_bytes, slot_size)
     }
 
     /// A name like no other on this machine: letters, digits, dots and dashes.
@@ -134,8 +139,9 @@ pub(crate) trait System {
         Ok(Prepared::default())
     }
 
-    /// Why it cannot run on this machine, and what to install, if so.
-    fn missing() -> Option<String> {
+    /// Why it cannot run on this machine, or with such rings, and what to do about it, if so.
+    fn missing(ring_bytes: usize) -> Option<String> {
+        let _ = ring_bytes;
         None
     }
 }

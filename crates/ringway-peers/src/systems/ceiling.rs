@@ -13,7 +13,8 @@ use anyhow::Result;
 use memmap2::MmapRaw;
 
 use crate::transport::{
-    Channel, Facts, Kind, Message, Prepared, Receiver, Sender, System, Transport, Wait,
+    Channel, Facts, Kind, Message, Prepared, RING_BYTES_MIN, Receiver, Sender, System, Transport,
+    Wait, slots,
 };
 
 const LINE: usize = 64;
@@ -22,6 +23,10 @@ const WRITING: u64 = u64::MAX;
 
 const fn slot_size(message_size: usize) -> usize {
     (8 + message_size).next_multiple_of(LINE)
+}
+
+const fn slot_count(message_size: usize) -> usize {
+    slots(RING_BYTES_MIN, slot_size(message_size))
 }
 
 pub(crate) struct Ceiling;
@@ -41,11 +46,16 @@ impl System for Ceiling {
         size_max: 64 << 10,
     };
 
+    /// The number of slots is a constant, as it is in the fast rings of this kind: as a field it takes a
+    /// third of the speed.
+    fn missing(ring_bytes: usize) -> Option<String> {
+        (ring_bytes != RING_BYTES_MIN).then(|| "it has rings of 4 MiB and no others".to_owned())
+    }
+
     fn prepare(channels: &[Channel], size: usize) -> Result<Prepared> {
         for channel in channels {
             let file = File::create_new(channel.path())?;
-            let slot = slot_size(size);
-            file.set_len((slot * channel.slots(slot)) as u64)?;
+            file.set_len((slot_size(size) * slot_count(size)) as u64)?;
         }
         Ok(Prepared::default())
     }
@@ -58,7 +68,7 @@ impl<const W: usize> Transport<W> for Ceiling {
     fn sender(channel: &Channel) -> Result<CeilingSender<W>> {
         let slots = Slots::open(channel)?;
         // A successor goes on behind what lies there.
-        let newest = (0..=slots.mask as u64).map(|index| slots.slot(index).0);
+        let newest = (0..Slots::<W>::COUNT as u64).map(|index| slots.sequence(index));
         let next =
             newest.map(|word| word.load(Ordering::Acquire)).filter(|it| *it != WRITING).max();
         Ok(CeilingSender { slots, next: next.unwrap_or(0) + 1 })
@@ -72,29 +82,34 @@ impl<const W: usize> Transport<W> for Ceiling {
 
 struct Slots<const W: usize> {
     memory: MmapRaw,
-    /// One less than how many there are.
-    mask: usize,
     size: PhantomData<Message<W>>,
 }
 
 impl<const W: usize> Slots<W> {
     const SIZE: usize = slot_size(size_of::<Message<W>>());
+    const COUNT: usize = slot_count(size_of::<Message<W>>());
 
     fn open(channel: &Channel) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(channel.path())?;
-        let mask = channel.slots(Self::SIZE) - 1;
-        Ok(Self { memory: MmapRaw::map_raw(&file)?, mask, size: PhantomData })
+        Ok(Self { memory: MmapRaw::map_raw(&file)?, size: PhantomData })
     }
 
-    /// A slot's sequence, and where its message lies.
     #[inline]
-    fn slot(&self, sequence: u64) -> (&AtomicU64, *mut Message<W>) {
+    fn place(&self, sequence: u64) -> *mut u8 {
         #[allow(clippy::cast_possible_truncation, reason = "cut to the ring right away")]
-        let index = sequence as usize & self.mask;
-        let place = self.memory.as_mut_ptr().wrapping_add(index * Self::SIZE);
+        let index = sequence as usize & (Self::COUNT - 1);
+        self.memory.as_mut_ptr().wrapping_add(index * Self::SIZE)
+    }
+
+    #[inline]
+    fn sequence(&self, sequence: u64) -> &AtomicU64 {
         // SAFETY: slots begin at lines of the mapping, and all use the word atomically.
-        let word = unsafe { AtomicU64::from_ptr(place.cast()) };
-        (word, place.wrapping_add(8).cast())
+        unsafe { AtomicU64::from_ptr(self.place(sequence).cast()) }
+    }
+
+    #[inline]
+    fn payload(&self, sequence: u64) -> *mut Message<W> {
+        self.place(sequence).wrapping_add(8).cast()
     }
 }
 
@@ -106,12 +121,12 @@ pub(crate) struct CeilingSender<const W: usize> {
 impl<const W: usize> Sender<W> for CeilingSender<W> {
     #[inline]
     fn try_send(&mut self, message: &Message<W>) -> Result<bool> {
-        let (word, payload) = self.slots.slot(self.next);
+        let word = self.slots.sequence(self.next);
         word.store(WRITING, Ordering::Relaxed);
         fence(Ordering::Release);
         // SAFETY: within the slot, and only this process writes it. Readers that race it drop
         // what they have copied.
-        unsafe { payload.write(*message) };
+        unsafe { self.slots.payload(self.next).write(*message) };
         word.store(self.next, Ordering::Release);
         self.next += 1;
         Ok(true)
@@ -126,7 +141,7 @@ pub(crate) struct CeilingReceiver<const W: usize> {
 impl<const W: usize> Receiver<W> for CeilingReceiver<W> {
     #[inline]
     fn try_receive(&mut self, mut look: impl FnMut(&Message<W>)) -> Result<bool> {
-        let (word, payload) = self.slots.slot(self.next);
+        let word = self.slots.sequence(self.next);
         let before = word.load(Ordering::Acquire);
         if before < self.next || before == WRITING {
             return Ok(false);
@@ -134,7 +149,7 @@ impl<const W: usize> Receiver<W> for CeilingReceiver<W> {
         let mut copy = MaybeUninit::<Message<W>>::uninit();
         // SAFETY: within the slot. What a writer does to it meanwhile shows in the sequence
         // below, and then the copy is dropped: words have no values that are not allowed.
-        unsafe { copy.as_mut_ptr().copy_from_nonoverlapping(payload, 1) };
+        unsafe { copy.as_mut_ptr().copy_from_nonoverlapping(self.slots.payload(self.next), 1) };
         fence(Ordering::Acquire);
         if word.load(Ordering::Relaxed) != before {
             return Ok(false);

@@ -32,7 +32,7 @@ impl System for MessageQueue {
         size_max: 8 << 10,
     };
 
-    fn missing() -> Option<String> {
+    fn missing(_: usize) -> Option<String> {
         let there = Path::new("/proc/sys/fs/mqueue").exists();
         (!there).then(|| "this kernel has no POSIX message queues".to_owned())
     }

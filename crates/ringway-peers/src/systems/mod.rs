@@ -46,7 +46,7 @@ pub(crate) struct Known {
     pub(crate) prepare: fn(&[Channel], usize) -> Result<Prepared>,
     pub(crate) run: fn(&Job) -> Result<Report>,
     /// Why it cannot run here, if so. Asked of those that are to run, since it may take a while.
-    pub(crate) missing: fn() -> Option<String>,
+    pub(crate) missing: fn(usize) -> Option<String>,
 }
 
 /// One that is not, and what would change that.

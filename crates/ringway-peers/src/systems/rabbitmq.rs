@@ -54,7 +54,7 @@ impl System for RabbitMq {
         size_max: 64 << 10,
     };
 
-    fn missing() -> Option<String> {
+    fn missing(_: usize) -> Option<String> {
         if let Ok(address) = std::env::var(ADDRESS) {
             let error = open(&address).err()?;
             return Some(format!("no RabbitMQ answers where {ADDRESS} says: {error:#}"));

@@ -44,7 +44,7 @@ impl System for RedisStreams {
         size_max: 64 << 10,
     };
 
-    fn missing() -> Option<String> {
+    fn missing(_: usize) -> Option<String> {
         let found = Command::new(SERVER).arg("--version").stdout(Stdio::null()).status().is_ok();
         (!found).then(|| "there is no redis-server (Debian: redis-server)".to_owned())
     }
