@@ -152,6 +152,8 @@ impl Consumer {
     /// # Queue::force_remove("doc-receive")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
+    // Wherever somebody receives, and so the two below: as a call it takes more than twice as long
+    // (perf-notes.md, "Receiving, in line and called").
     #[inline(always)]
     pub fn receive(&mut self) -> Result<Received<Message<'_>>, Error> {
         self.reception.receive(Patience::Endless)
