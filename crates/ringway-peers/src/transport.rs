@@ -108,6 +108,10 @@ impl Channel {
     }
 
     /// So many slots of that size are its ring.
+    #[cfg_attr(
+        not(any(feature = "ringfire", feature = "shaq", feature = "threads")),
+        allow(dead_code)
+    )]
     pub(crate) fn slots(&self, slot_size: usize) -> usize {
         slots(self.ring_bytes, slot_size)
     }
