@@ -2,8 +2,8 @@
 //!
 //! To the caches each line has to come that the readers' processors had last, and past them none. Of a
 //! distant processor's lines that takes several times as long, of a near one's a fraction, and nothing
-//! tells which it is but the time that it takes (perf-notes.md, "Long messages, past the caches" and
-//! "Batches past the caches").
+//! tells which it is but the time that it takes (perf-notes.md, "Long messages, past the caches", "Batches
+//! past the caches" and "Batches past the caches, judged by a stretch").
 
 use std::time::Instant;
 
