@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::drawing::{Picture, Row, rows};
 use crate::model::{number, time};
+use crate::output::bytes;
 
 /// What is drawn, in this order, and what it is called.
 const METRICS: [(&str, &str); 11] = [
@@ -57,8 +58,10 @@ pub fn facts(run: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let machine = &run["machine"];
     let load = |name: &str| machine[name].as_f64().map_or("unknown".into(), number);
+    let rings = run["ring_bytes"].as_u64();
+    let rings = rings.map_or_else(String::new, |size| format!(" Rings of {}.", bytes(size)));
     format!(
-        "{}, {} processors; Linux {}; load average {} before and {} after. {}, commit {}.",
+        "{}, {} processors; Linux {}; load average {} before and {} after.{rings} {}, commit {}.",
         text(&machine["processor"]),
         machine["processors"],
         text(&machine["kernel"]),
@@ -182,4 +185,23 @@ fn of_measurement(title: &str, metric: &str, cells: &[&Cell<'_>]) -> Option<Pict
          {better}. * between threads of one process. ~ loses what its receiver is too slow for."
     );
     rows(title, caption, &names, &series, &|value| figure(metric, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn facts_say_how_large_the_rings_were_if_the_run_does() {
+        let mut run = json!({
+            "machine": { "processor": "P", "processors": 2, "kernel": "6.18", "load_before": 0.5 },
+            "date": "2026-11-30T19:06:42Z", "commit": "87e171e",
+        });
+        let before = "P, 2 processors; Linux 6.18; load average 0.5 before and unknown after.";
+        let after = "2026-11-30T19:06:42Z, commit 87e171e.";
+        assert_eq!(facts(&run), format!("{before} {after}"));
+        run["ring_bytes"] = json!(64 << 20);
+        assert_eq!(facts(&run), format!("{before} Rings of 64 MiB. {after}"));
+    }
 }
