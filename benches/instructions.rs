@@ -96,7 +96,9 @@ fn counted(work: &str, size: usize, count: u64) -> Fallible<u64> {
 fn run(work: &str, size: usize, count: u64) -> Fallible<()> {
     let (_, act, _) = WORKS.iter().find(|(name, ..)| *name == work).ok_or("no such work")?;
     let name = format!("instructions-{}", process::id());
-    let queue = Queue::create(&name, &QueueOptions::new().capacity(4 << 20))?;
+    // So large that none of what is counted is a trial of another way for batches: within valgrind
+    // each way is slow.
+    let queue = Queue::create(&name, &QueueOptions::new().capacity(32 << 20))?;
     let result = act(&queue, &vec![7; size], count);
     Queue::force_remove(&name)?;
     Ok(result?)

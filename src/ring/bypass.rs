@@ -5,7 +5,7 @@
 //! tells which it is but the time that it takes (perf-notes.md, "Long messages, past the caches", "Batches
 //! past the caches" and "Batches past the caches, judged by a stretch").
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What goes past the caches comes to pass in any order, so that a fence has to stand behind it, and
 /// who reads it waits for the memory. It has to pay for what is written up to one fence: now and then
@@ -26,7 +26,7 @@ pub(super) struct Bypass {
     stretch: u64,
     seen: u64,
     timed: u64,
-    timed_ns: u128,
+    timed_for: Duration,
     /// After how many steps one is due, the next time and each time.
     left: u32,
     interval: u32,
@@ -56,7 +56,7 @@ impl Bypass {
             stretch,
             seen: 0,
             timed: 0,
-            timed_ns: 0,
+            timed_for: Duration::ZERO,
             left: interval,
             interval,
             small: 0,
@@ -97,21 +97,21 @@ impl Bypass {
     /// What follows from how long so many bytes took.
     pub(super) fn learn(&mut self, begun: Instant, size: u64) {
         self.keep();
-        self.add(size, begun.elapsed().as_nanos());
+        self.add(size, begun.elapsed());
     }
 
-    fn add(&mut self, size: u64, ns: u128) {
+    fn add(&mut self, size: u64, time: Duration) {
         let before = self.seen;
         self.seen += size;
         if before == 0 || before < self.stretch / 4 {
             return;
         }
         self.timed += size;
-        self.timed_ns += ns;
+        self.timed_for += time;
         if self.timed >= self.stretch {
             #[allow(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-            let rate = self.timed as f64 / self.timed_ns as f64;
-            (self.seen, self.timed, self.timed_ns) = (0, 0, 0);
+            let rate = self.timed as f64 / self.timed_for.as_nanos() as f64;
+            (self.seen, self.timed, self.timed_for) = (0, 0, Duration::ZERO);
             self.judge(rate);
         }
     }
@@ -147,7 +147,7 @@ impl Bypass {
 
 #[cfg(all(test, target_arch = "x86_64", not(loom)))]
 mod tests {
-    use super::Bypass;
+    use super::{Bypass, Duration};
 
     const FAST: f64 = 2.0 * Bypass::SLOW;
 
@@ -197,17 +197,17 @@ mod tests {
             let mut bypass = Bypass::new(stretch);
             (0..8).for_each(|_| bypass.step());
             for _ in 0..first {
-                bypass.add(8, 1000);
+                bypass.add(8, Duration::from_micros(1));
             }
             for _ in 0..rest {
                 assert!(bypass.begin().is_some() && !bypass.is_on);
-                bypass.add(8, 1);
+                bypass.add(8, Duration::from_nanos(1));
             }
             assert!(bypass.begin().is_none() && !bypass.is_on, "it is fast");
             (0..16).for_each(|_| bypass.step());
             for ns in [8, 1] {
                 assert!(bypass.begin().is_some());
-                (0..first + rest).for_each(|_| bypass.add(8, ns));
+                (0..first + rest).for_each(|_| bypass.add(8, Duration::from_nanos(ns)));
             }
             assert!(bypass.begin().is_none() && bypass.is_on, "slow, and fast past the caches");
         }
