@@ -254,7 +254,8 @@ impl Reception {
     }
 
     /// The long way: all that the short way does not do. A call, so that the short way is little
-    /// wherever somebody receives.
+    /// wherever somebody receives; and not a cold one, which the compiler would make small and slow:
+    /// each share of a member begins here (perf-notes.md, "Receiving, in line and called").
     ///
     /// # Safety
     /// As of [`Self::receive_unbound`].

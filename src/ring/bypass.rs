@@ -22,8 +22,10 @@ pub(super) struct Bypass {
     /// Bytes a nanosecond of the last stretch to the caches, if it was slow and the next is to be
     /// compared with it.
     slow: Option<f64>,
-    /// Bytes that make a stretch, behind a quarter of that, or what was timed first, in the same manner.
+    /// Bytes that make a stretch; what comes before them in the same manner, a quarter of that and the
+    /// first of all at least, does not count.
     stretch: u64,
+    /// Bytes in this manner so far; those of them that count, and the time that they took.
     seen: u64,
     timed: u64,
     timed_for: Duration,
