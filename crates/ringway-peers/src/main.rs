@@ -138,6 +138,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         text.push('\n');
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let failures = outcome.failures.len();
+    ensure!(failures == 0, "{failures} of the checks and measurements failed, as said above");
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 //! not built in is named.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -52,8 +54,11 @@ fn what_is_missing_is_named() {
 
 /// What the program says when it fails.
 fn errors_of(arguments: &[&str]) -> String {
-    let program = Command::new(env!("CARGO_BIN_EXE_ringway-peers")).args(arguments).output();
-    let output = program.expect("the program starts");
+    errors_by(Command::new(env!("CARGO_BIN_EXE_ringway-peers")).args(arguments))
+}
+
+fn errors_by(program: &mut Command) -> String {
+    let output = program.output().expect("the program starts");
     assert!(!output.status.success());
     String::from_utf8(output.stderr).expect("text")
 }
@@ -75,6 +80,17 @@ fn a_wrong_choice_is_an_error_that_names_what_there_is() {
 fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
     let errors = errors_of(&["--only", "pipe", "--json", "/no/such/directory/peers.json"]);
     assert!(errors.contains("cannot write") && !errors.contains("checking"), "{errors}");
+}
+
+#[test]
+fn what_could_not_be_measured_is_an_error_when_all_else_has_been() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ringway-peers"));
+    program.args(["--only", "pipe,posix-mq", "--measure", "memory", "--quick"]);
+    let no_queues = || setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0).map_err(Into::into);
+    // SAFETY: one system call.
+    unsafe { program.pre_exec(no_queues) };
+    let errors = errors_by(&mut program);
+    assert!(errors.contains("\nmemory and files") && errors.contains("error: 4 of"), "{errors}");
 }
 
 #[test]
