@@ -170,7 +170,8 @@ pub(crate) fn fence_past_caches() {
     x86_64::fence_past_caches();
 }
 
-/// Finds out what the processor can do. Until it is called, copies do without.
+/// Finds out what the processor can do, for copies of more than a line. Until it is called, they do
+/// without.
 #[cfg(not(loom))]
 pub(crate) fn prepare() {
     #[cfg(target_arch = "x86_64")]
@@ -193,7 +194,7 @@ mod x86_64 {
     /// Whether string instructions are fast.
     pub(super) static HAS_STRINGS: AtomicBool = AtomicBool::new(false);
 
-    /// Asks what has to be known and no more: each `cpuid` takes 4 us on a virtual machine, and the
+    /// Asks what has to be known and no more: each `cpuid` takes 4 to 10 us on a virtual machine, and the
     /// standard library needs seven for all that it knows.
     #[allow(unused_unsafe, reason = "newer compilers know that everybody has `cpuid`")]
     pub(super) fn prepare() {

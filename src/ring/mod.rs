@@ -201,8 +201,6 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new(header: Region, control: Region, frames: Region, geometry: Geometry) -> Self {
-        #[cfg(not(loom))]
-        crate::copy::prepare();
         assert!(header.size() >= Geometry::header_size());
         assert!(control.size() >= geometry.control_size());
         assert!(frames.size() as u64 == geometry.capacity());

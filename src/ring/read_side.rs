@@ -518,6 +518,8 @@ impl Buffer {
 
     #[cold]
     fn grow(&mut self, words: usize) {
+        #[cfg(not(loom))]
+        crate::copy::prepare();
         self.words.resize(words.next_power_of_two(), 0);
     }
 }

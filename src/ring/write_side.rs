@@ -265,7 +265,11 @@ impl Writer {
     }
 
     /// Whether messages come as fast as the processor can write them; `false` until this is called.
+    /// Only then do copies know the processor, too: to ask takes as long as a thousand of them, and no
+    /// first message waits for that.
     pub(crate) fn set_stream(&mut self, is_stream: bool) {
+        #[cfg(not(loom))]
+        copy::prepare();
         self.left_alone = if is_stream { *FETCHED.start() } else { 0 };
     }
 

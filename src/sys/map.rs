@@ -106,15 +106,15 @@ pub(crate) fn try_huge_pages(file: &File, range: Range<u64>) {
     }
 }
 
-/// A hole in the address space that begins where a huge page can, for as long as this lives. Into
-/// it the kernel puts the next mapping of the size: it takes the highest hole that is large enough,
-/// and there the room was that this one was cut from. Should another one come in between, huge
-/// pages are mapped piece by piece.
+/// A hole in the address space whose end is where a mapping of some size ends that begins where a huge
+/// page can, for as long as this lives. Into that end the kernel puts the next mapping of the size: it
+/// takes the highest hole that is large enough, and there the room was that this one was cut from. Should
+/// another one come in between, huge pages are mapped piece by piece.
 pub(crate) struct Hole {
     base: *mut libc::c_void,
-    size: usize,
-    room: *mut libc::c_void,
-    room_size: usize,
+    /// What stands behind the hole.
+    stop: *mut libc::c_void,
+    stop_size: usize,
 }
 
 impl Hole {
@@ -127,23 +127,20 @@ impl Hole {
         if room == libc::MAP_FAILED {
             return None;
         }
-        let base = room.wrapping_byte_add(room.cast::<u8>().align_offset(HUGE_PAGE));
-        // SAFETY: the middle of the room, which nobody else knows.
-        unsafe { libc::munmap(base, size) };
-        Some(Self { base, size, room, room_size })
+        let before = room.cast::<u8>().align_offset(HUGE_PAGE);
+        let (base, hole_size) = (room.wrapping_byte_add(before), before + size);
+        // SAFETY: the beginning of the room, which nobody else knows.
+        unsafe { libc::munmap(room, hole_size) };
+        let stop = room.wrapping_byte_add(hole_size);
+        Some(Self { base, stop, stop_size: room_size - hole_size })
     }
 }
 
 impl Drop for Hole {
     fn drop(&mut self) {
-        let before = self.base.addr() - self.room.addr();
-        let behind = self.base.wrapping_byte_add(self.size);
-        let after = self.room_size - before - self.size;
-        for (margin, size) in [(self.room, before), (behind, after)] {
-            if size > 0 {
-                // SAFETY: what is left of the room.
-                unsafe { libc::munmap(margin, size) };
-            }
+        if self.stop_size > 0 {
+            // SAFETY: what is left of the room.
+            unsafe { libc::munmap(self.stop, self.stop_size) };
         }
     }
 }
@@ -191,7 +188,7 @@ mod tests {
         assert!(Hole::new(usize::MAX - 65535).is_none());
         let hole = Hole::new(SIZE).unwrap();
         assert!(hole.base.addr().is_multiple_of(HUGE_PAGE));
-        assert!(hole.room <= hole.base);
-        assert!(hole.base.addr() + SIZE <= hole.room.addr() + hole.room_size);
+        assert_eq!(hole.base.addr() + SIZE, hole.stop.addr());
+        assert!(hole.stop_size <= HUGE_PAGE);
     }
 }
