@@ -76,8 +76,9 @@ fn wait(channel: &Channel) -> ringway::Wait {
     }
 }
 
-/// A batch has a quarter of the ring at most: of the smallest ring, headers and all.
-const BATCH_BYTES_MAX: usize = RING_BYTES_MIN / 8;
+/// A batch has a quarter of the ring at most: of the smallest ring, with a header for each message.
+const BATCH_BYTES_MAX: usize = RING_BYTES_MIN / 4;
+const HEADER_BYTES: usize = 8;
 
 impl<const W: usize> Sender<W> for Producer {
     #[inline]
@@ -93,7 +94,7 @@ impl<const W: usize> Sender<W> for Producer {
 
     #[inline]
     fn send_batch(&mut self, messages: &[Message<W>]) -> Result<()> {
-        let count_max = (BATCH_BYTES_MAX / size_of::<Message<W>>()).max(1);
+        let count_max = BATCH_BYTES_MAX / (size_of::<Message<W>>() + HEADER_BYTES);
         for messages in messages.chunks(count_max) {
             let mut batch = self.batch();
             batch.extend(messages.iter().map(IntoBytes::as_bytes))?;
