@@ -265,8 +265,8 @@ impl Writer {
     }
 
     /// Whether messages come as fast as the processor can write them; `false` until this is called.
-    /// Only then do copies know the processor, too: to ask takes as long as a thousand of them, and no
-    /// first message waits for that.
+    /// Copies ask no sooner what the processor can do: that takes as long as a thousand of them, and no
+    /// first message waits for it.
     pub(crate) fn set_stream(&mut self, is_stream: bool) {
         #[cfg(not(loom))]
         copy::prepare();

@@ -106,10 +106,10 @@ pub(crate) fn try_huge_pages(file: &File, range: Range<u64>) {
     }
 }
 
-/// A hole in the address space whose end is where a mapping of some size ends that begins where a huge
-/// page can, for as long as this lives. Into that end the kernel puts the next mapping of the size: it
-/// takes the highest hole that is large enough, and there the room was that this one was cut from. Should
-/// another one come in between, huge pages are mapped piece by piece.
+/// A hole in the address space, for as long as this lives, at whose end there is room for a mapping of
+/// some size that begins where a huge page can. There the kernel puts the next one of the size: at the end
+/// of the highest hole that is large enough, which is where the room was that this one was cut from.
+/// Should another one come in between, huge pages are mapped piece by piece.
 pub(crate) struct Hole {
     base: *mut libc::c_void,
     /// What stands behind the hole.
