@@ -202,7 +202,10 @@ impl Producer {
     /// # Queue::force_remove("doc-send")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    #[inline]
+    // Wherever somebody sends, and so the three below: what a call saves of the registers are stores,
+    // which stand in the processor's queue behind those to the ring (perf-notes.md, "Sending, in line
+    // and called").
+    #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<u64, Error> {
         match self.send_now(Extensions::NONE, payload) {
             Some(sequence) => Ok(sequence),
@@ -232,7 +235,7 @@ impl Producer {
     /// # Queue::force_remove("doc-try-send")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<Sent, Error> {
         let sent = self.send_within(Extensions::NONE, payload, Patience::None)?;
         Ok(sent.map_or(Sent::Full, Sent::Sequence))
@@ -253,6 +256,7 @@ impl Producer {
     /// # Queue::force_remove("doc-send-timeout")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
+    #[inline(always)]
     pub fn send_timeout(&mut self, payload: &[u8], time: Duration) -> Result<Sent, Error> {
         let sent = self.send_within(Extensions::NONE, payload, Patience::Lasting(time))?;
         Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
@@ -274,7 +278,7 @@ impl Producer {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[cfg(feature = "zerocopy")]
-    #[inline]
+    #[inline(always)]
     pub fn send_value<T>(&mut self, value: &T) -> Result<u64, Error>
     where
         T: zerocopy::IntoBytes + zerocopy::Immutable + ?Sized,
@@ -726,7 +730,7 @@ impl Producer {
         Ok(sent.expect("endless patience does not end"))
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_within(
         &mut self,
         extensions: Extensions,

@@ -124,12 +124,13 @@ pub enum Taken {
 impl SendingEnd for Producer {
     type Error = crate::Error;
 
-    #[inline]
+    // As what it calls.
+    #[inline(always)]
     fn send(&mut self, payload: &[u8]) -> Result<(), Self::Error> {
         Producer::send(self, payload).map(drop)
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_send(&mut self, payload: &[u8]) -> Result<bool, Self::Error> {
         Ok(matches!(Producer::try_send(self, payload)?, Sent::Sequence(_)))
     }
