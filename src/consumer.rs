@@ -63,6 +63,7 @@ impl Drop for Consumer {
 impl Consumer {
     pub(crate) fn join(segment: &Arc<Segment>, options: &Subscribe) -> Result<Self, Error> {
         options.check(segment)?;
+        options.check_letters(segment, options.terms.deliveries_max)?;
         let interruption = Interruption::new(segment)?;
         let access = if options.write_protected { Access::Control } else { Access::Consume };
         let mapping = Arc::new(segment.map_prefaulted(access)?);
@@ -73,8 +74,10 @@ impl Consumer {
         let mut past = None;
         let reader = if let Some(name) = &options.name {
             let registry = Registry::lock(segment, ring)?;
-            let found = registry.find_or_make(name, &options.clone().from(start))?;
-            ring.join_named(index, found.subscription.index(), found.terms.lag);
+            let found = registry.find_or_make(name, start, options)?;
+            // The limit may be what others asked for.
+            options.check_letters(segment, found.terms.deliveries_max)?;
+            ring.join_named(index, found.subscription.index(), found.lag);
             // Nobody moves or removes the subscription from here on.
             drop(registry);
             Reader::Shared(Box::new(SharedReader::new(segment, &mapping, index, found, options)?))

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 use crate::history::Journal;
 use crate::layout::{self, Keeping, Word64, subscription as word, time};
-use crate::registry::{Terms, is_expired};
+use crate::registry::is_expired;
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
 use crate::segment::{Access, Segment};
-use crate::subscribe::Backoff;
 use crate::sync::{Ordering, load_acquire};
+use crate::terms::Terms;
 
 /// All that a segment tells, as [`Queue::info`](crate::Queue::info) found it.
 ///
@@ -163,15 +163,9 @@ pub struct SubscriptionInfo {
     pub lag: Lag,
     /// Whether messages of one key keep their order.
     pub keyed: bool,
-    /// How often a message is delivered before it is a dead letter, if there is a limit.
-    pub deliveries_max: Option<u32>,
-    /// How long messages that were refused wait for their next delivery, if they do.
-    pub backoff: Option<Backoff>,
-    /// How long a member may have messages without a sign of progress, if there is a limit.
-    pub ack_within: Option<Duration>,
-    /// How long it has to be without a member until whose way it is in may remove it, if it may be.
-    pub expires_after: Option<Duration>,
-    /// Whether it has been. Not before members that died are found to be dead: by whose way they are
+    /// What its members go by.
+    pub terms: Terms,
+    /// Whether it has been without a member for as long as it [may](Terms::expires_after). Not before members that died are found to be dead: by whose way they are
     /// in, or by [`Queue::clear_dead`](crate::Queue::clear_dead).
     pub expired: bool,
     /// When it was made.
@@ -373,7 +367,7 @@ impl SubscriptionInfo {
         end: Place,
         holding: Holding,
     ) -> Self {
-        let terms = Terms::of(subscription);
+        let lag = subscription.lag().unwrap_or_default();
         // The head before the shares: what is in neither has been acknowledged meanwhile.
         // Acquire: HEAD.
         let head_position = load_acquire(subscription.head_position());
@@ -418,16 +412,13 @@ impl SubscriptionInfo {
         let (delivered, acked) =
             uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
         let display = |word| subscription.word64(word).load(Ordering::Relaxed);
-        let has_all = terms.lag != Lag::Skip || head_position >= holding.floor;
+        let has_all = lag != Lag::Skip || head_position >= holding.floor;
         let lag_bytes = end.position.saturating_sub(first.position);
         Self {
             name: subscription.name(),
-            lag: terms.lag,
-            keyed: terms.keyed,
-            deliveries_max: terms.deliveries_max,
-            backoff: Some(terms.backoff).filter(|backoff| !backoff.max.is_zero()),
-            ack_within: terms.ack_within,
-            expires_after: terms.expires_after,
+            lag,
+            keyed: subscription.is_keyed(),
+            terms: Terms::of(subscription),
             expired: members.is_empty() && is_expired(subscription),
             created_at: time::moment(display(word::CREATED_AT)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
@@ -440,7 +431,7 @@ impl SubscriptionInfo {
                 .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
             lag_bytes,
             lag_time: age_from(ring, first.position, end),
-            holds_producer: holding.is_by(terms.lag, held_from),
+            holds_producer: holding.is_by(lag, held_from),
             delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
             redelivered: count(word::REDELIVERED, layout::REDELIVERED),
             acked: count(word::ACKED, layout::ACKED).wrapping_add(acked),

@@ -123,6 +123,8 @@ mod sleeper;
 mod subscribe;
 mod sync;
 mod sys;
+#[cfg(not(loom))]
+mod terms;
 mod wait;
 #[cfg(all(feature = "workload", not(loom)))]
 pub mod workload;
@@ -147,7 +149,8 @@ pub use self::{
     queue::{AtLimit, Queue, QueueOptions},
     readiness::{Awaited, Readiness},
     ring::{Lag, Start},
-    subscribe::{AckMode, Backoff, Subscribe},
+    subscribe::{AckMode, Subscribe},
+    terms::{Backoff, Terms},
     wait::Wait,
 };
 

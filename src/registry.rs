@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::history::{Checkpoints, Past};
-use crate::layout::subscription::{self as word, Alterable, FREE, IN_USE, MOVING, UNFINISHED};
-use crate::layout::{SUBSCRIPTION_NAME_SIZE, time};
+use crate::layout::SUBSCRIPTION_NAME_SIZE;
+use crate::layout::subscription::{self as word, FREE, IN_USE, MOVING, UNFINISHED};
 use crate::membership;
 use crate::ring::{Begin, Lag, MemberIndex, Place, Ring, Start, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
-use crate::subscribe::{Backoff, Subscribe};
-use crate::sync::{Ordering, load_acquire32};
+use crate::subscribe::Subscribe;
+use crate::sync::Ordering;
 use crate::sys::process;
+use crate::terms::{Terms, differs};
 
 /// The subscription table, while nobody else changes it.
 #[derive(Debug)]
@@ -23,27 +24,38 @@ pub(crate) struct Registry<'a> {
     lock: Lock,
 }
 
-/// What belongs to all members of a subscription.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Terms {
-    pub(crate) lag: Lag,
-    pub(crate) keyed: bool,
-    pub(crate) deliveries_max: Option<u32>,
-    pub(crate) backoff: Backoff,
-    pub(crate) ack_within: Option<Duration>,
-    pub(crate) expires_after: Option<Duration>,
-}
-
 /// A subscription that a consumer can join.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) subscription: Subscription,
+    pub(crate) lag: Lag,
+    pub(crate) keyed: bool,
     pub(crate) terms: Terms,
     /// Whether it had to be made.
     pub(crate) is_new: bool,
     /// The messages that it was to begin with, first and one more than the last, if it had to be made
     /// and those are gone.
     pub(crate) missed: Option<(u64, u64)>,
+}
+
+impl Found {
+    fn of(subscription: Subscription) -> Self {
+        Self {
+            lag: subscription.lag().unwrap_or_default(),
+            keyed: subscription.is_keyed(),
+            terms: Terms::of(&subscription),
+            is_new: false,
+            missed: None,
+            subscription,
+        }
+    }
+
+    /// What is asked for that the subscription is not.
+    fn difference(&self, options: &Subscribe) -> Option<Box<str>> {
+        differs("its lag policy", Some(self.lag), options.lag, Lag::to_string)
+            .or_else(|| differs("keyed", Some(self.keyed), options.keyed, bool::to_string))
+            .or_else(|| self.terms.difference(&options.terms))
+    }
 }
 
 impl<'a> Registry<'a> {
@@ -76,28 +88,34 @@ impl<'a> Registry<'a> {
         Ok(is_locked.then_some(Self { segment, ring, lock }))
     }
 
-    /// Finds the subscription that the options name, or makes it.
-    pub(crate) fn find_or_make(&self, name: &str, options: &Subscribe) -> Result<Found, Error> {
+    /// Finds the subscription of that name, if it is what the options ask for, or makes it, to begin at
+    /// `start`.
+    pub(crate) fn find_or_make(
+        &self,
+        name: &str,
+        start: Start,
+        options: &Subscribe,
+    ) -> Result<Found, Error> {
         if let Some(subscription) = self.find(name)? {
-            let terms = Terms::of(&subscription);
-            if let Some(what) = terms.difference(options) {
-                return Err(self.differs(name, what));
+            let found = Found::of(subscription);
+            if let Some(what) = found.difference(options) {
+                let (queue, subscription) = (self.segment.name().into(), name.into());
+                return Err(Error::SubscriptionDiffers { queue, subscription, what });
             }
-            // The limit may be another's; the letters may be this member's.
-            let limit = terms.deliveries_max;
-            Subscribe { deliveries_max: limit, ..options.clone() }.check(self.segment)?;
             // Whoever declares it relies on its being there, and may have come late.
-            note_idle(&subscription);
-            return Ok(Found { subscription, terms, is_new: false, missed: None });
+            note_idle(&found.subscription);
+            return Ok(found);
         }
         let subscription = self.free_entry(name)?;
+        // Where everything is on disk anyway nobody has to be held.
         let is_journal = self.segment.identity().keeping.journal.is_some();
-        let terms = Terms::asked_for(options, is_journal);
+        let lag = options.lag.unwrap_or(if is_journal { Lag::Spill } else { Lag::Hold });
+        let keyed = options.keyed.unwrap_or(false);
         subscription.word32(word::STATE).store(UNFINISHED, Ordering::Relaxed);
         write_name(&subscription, name);
-        terms.write_fixed(&subscription);
-        subscription.word32(word::TERMS).store(0, Ordering::Relaxed);
-        terms.write_alterable(&subscription, &word::ALTERABLE[0]);
+        subscription.word32(word::LAG).store(lag.code(), Ordering::Relaxed);
+        subscription.word32(word::KEYED).store(keyed.into(), Ordering::Relaxed);
+        options.terms.found(&subscription);
         subscription.word64(word::CREATED_AT).store(process::time_of_day(), Ordering::Relaxed);
         note_idle(&subscription);
         for count in [
@@ -110,14 +128,14 @@ impl<'a> Registry<'a> {
         ] {
             subscription.word64(count).store(0, Ordering::Relaxed);
         }
-        let placed = self.place_head(&subscription, terms.lag, options.start, None);
+        let placed = self.place_head(&subscription, lag, start, None);
         let made = placed.and_then(|begin| self.note(&subscription).map(|()| begin));
         match made {
             Ok(begin) => {
                 // Release: whoever finds it finished finds all of it.
                 subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
                 let missed = begin.missed_from.map(|from| (from, begin.place.sequence));
-                Ok(Found { subscription, terms, is_new: true, missed })
+                Ok(Found { is_new: true, missed, ..Found::of(subscription) })
             }
             Err(error) => {
                 // If that cannot be done now either, whoever wants the name next does it.
@@ -132,7 +150,7 @@ impl<'a> Registry<'a> {
         let subscription = self.find_idle(name)?;
         let in_ring = self.ring.begin(start).map_err(|error| self.segment.start_error(error))?;
         // Only then: what has left the ring by now is in the files.
-        let in_files = self.begin_in_files(Terms::of(&subscription).lag, start)?;
+        let in_files = self.begin_in_files(subscription.lag().unwrap_or_default(), start)?;
         let begin = in_files.unwrap_or(in_ring);
         let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
         // What keeps its checkpoint from being written is told before anything has changed. One that is
@@ -147,36 +165,22 @@ impl<'a> Registry<'a> {
         self.finish_moving(&subscription)
     }
 
-    /// Gives a subscription without members other terms, as far as that is possible. Whoever dies over
-    /// it leaves the old ones or the new ones: one word says which of two sets counts.
-    pub(crate) fn alter(&self, name: &str, options: &Subscribe) -> Result<(), Error> {
+    /// Changes the terms of a subscription without members, and returns what they are now.
+    pub(crate) fn alter(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Terms),
+    ) -> Result<Terms, Error> {
         let subscription = self.find_idle(name)?;
-        let old = Terms::of(&subscription);
-        if let Some(what) = old.fixed_difference(options) {
-            return Err(self.differs(name, what));
+        let mut terms = Terms::of(&subscription);
+        change(&mut terms);
+        if let Some(what) = terms.fault() {
+            return Err(Error::InvalidOption { queue: self.segment.name().into(), what });
         }
-        let Terms { lag, keyed, .. } = old;
-        let terms = Terms { lag, keyed, ..Terms::asked_for(options, false) };
-        let in_use = alterable_in_use(&subscription);
-        let choose = |set: usize| {
-            let code = u32::from(set == 1);
-            // Release: whoever finds them in use finds all of them.
-            subscription.word32(word::TERMS).store(code, Ordering::Release);
-        };
-        terms.write_alterable(&subscription, &word::ALTERABLE[1 - in_use]);
         note_idle(&subscription);
-        choose(1 - in_use);
         // What is not on disk would not be there after a restart.
-        self.note(&subscription).inspect_err(|_| {
-            choose(in_use);
-            // Perhaps it was written, and only not synced.
-            let _ = self.note(&subscription);
-        })
-    }
-
-    fn differs(&self, name: &str, what: Box<str>) -> Error {
-        let (queue, subscription) = (self.segment.name().into(), name.into());
-        Error::SubscriptionDiffers { queue, subscription, what }
+        terms.replace(&subscription, || self.note(&subscription))?;
+        Ok(Terms::of(&subscription))
     }
 
     /// Removes a subscription without members.
@@ -286,7 +290,7 @@ impl<'a> Registry<'a> {
 
     fn finish_moving(&self, subscription: &Subscription) -> Result<(), Error> {
         let sequence = subscription.word64(word::MOVES_TO).load(Ordering::Relaxed);
-        let lag = Terms::of(subscription).lag;
+        let lag = subscription.lag().unwrap_or_default();
         // A damaged one needs nothing that could be found.
         let needed = self.ring.settled(subscription).ok().map(|(place, _)| place);
         self.place_head(subscription, lag, Start::Sequence(sequence), needed)?;
@@ -379,111 +383,6 @@ impl<'a> Registry<'a> {
     }
 }
 
-impl Terms {
-    fn asked_for(options: &Subscribe, is_journal: bool) -> Self {
-        // Where everything is on disk anyway nobody has to be held.
-        let lag = if is_journal { Lag::Spill } else { Lag::Hold };
-        let at_once = Backoff { first: Duration::ZERO, factor: 1.0, max: Duration::ZERO };
-        Self {
-            lag: options.lag.unwrap_or(lag),
-            keyed: options.keyed.unwrap_or(false),
-            deliveries_max: options.deliveries_max,
-            backoff: options.backoff.unwrap_or(at_once),
-            ack_within: options.ack_within,
-            expires_after: options.expires_after,
-        }
-    }
-
-    pub(crate) fn of(subscription: &Subscription) -> Self {
-        let nanoseconds =
-            |word| Duration::from_nanos(subscription.word64(word).load(Ordering::Relaxed));
-        let number = |word| subscription.word32(word).load(Ordering::Relaxed);
-        let time = |word| Some(nanoseconds(word)).filter(|time| !time.is_zero());
-        let set = &word::ALTERABLE[alterable_in_use(subscription)];
-        Self {
-            lag: subscription.lag().unwrap_or_default(),
-            keyed: number(word::KEYED) == 1,
-            deliveries_max: Some(number(set.deliveries_max)).filter(|&count| count > 0),
-            backoff: Backoff {
-                first: nanoseconds(set.backoff_first),
-                factor: f64::from(number(set.backoff_factor)) / 1e3,
-                max: nanoseconds(set.backoff_max),
-            },
-            ack_within: time(set.ack_within),
-            expires_after: time(set.expires_after),
-        }
-    }
-
-    fn write_fixed(&self, subscription: &Subscription) {
-        subscription.word32(word::LAG).store(self.lag.code(), Ordering::Relaxed);
-        subscription.word32(word::KEYED).store(self.keyed.into(), Ordering::Relaxed);
-    }
-
-    fn write_alterable(&self, subscription: &Subscription, set: &Alterable) {
-        let nanoseconds = |word, time: Duration| {
-            subscription.word64(word).store(time::nanoseconds(time), Ordering::Relaxed);
-        };
-        let number = |word, value: u32| {
-            subscription.word32(word).store(value, Ordering::Relaxed);
-        };
-        number(set.deliveries_max, self.deliveries_max.unwrap_or(0));
-        nanoseconds(set.backoff_first, self.backoff.first);
-        nanoseconds(set.backoff_max, self.backoff.max);
-        number(set.backoff_factor, thousandths(self.backoff.factor));
-        nanoseconds(set.ack_within, self.ack_within.unwrap_or_default());
-        nanoseconds(set.expires_after, self.expires_after.unwrap_or_default());
-    }
-
-    /// What is asked for that the subscription does not have and cannot be given.
-    fn fixed_difference(&self, options: &Subscribe) -> Option<Box<str>> {
-        if let Some(lag) = options.lag.filter(|&lag| lag != self.lag) {
-            return Some(differs("its lag policy", &self.lag.to_string(), &lag.to_string()));
-        }
-        if let Some(keyed) = options.keyed.filter(|&keyed| keyed != self.keyed) {
-            return Some(differs("keyed", &self.keyed.to_string(), &keyed.to_string()));
-        }
-        None
-    }
-
-    /// What a member asks for that the subscription does not have.
-    fn difference(&self, options: &Subscribe) -> Option<Box<str>> {
-        let fixed = self.fixed_difference(options);
-        if fixed.is_some() {
-            return fixed;
-        }
-        let deliveries_max = options.deliveries_max;
-        if deliveries_max.is_some() && deliveries_max != self.deliveries_max {
-            let text = |count: Option<u32>| {
-                count.map_or("without limit".to_owned(), |count| count.to_string())
-            };
-            let (ours, theirs) = (text(self.deliveries_max), text(deliveries_max));
-            return Some(differs("its limit of deliveries", &ours, &theirs));
-        }
-        let same = |asked: Backoff| {
-            let Backoff { first, factor, max } = self.backoff;
-            asked.first == first
-                && asked.max == max
-                && thousandths(asked.factor) == thousandths(factor)
-        };
-        if let Some(backoff) = options.backoff.filter(|&backoff| !same(backoff)) {
-            let text = |Backoff { first, factor, max }| match max {
-                Duration::ZERO => "none".to_owned(),
-                _ => format!("{first:?} by {factor} to {max:?}"),
-            };
-            return Some(differs("its backoff", &text(self.backoff), &text(backoff)));
-        }
-        let time = |what, ours: Option<Duration>, theirs: Option<Duration>| {
-            let text = |time: Option<Duration>| {
-                time.map_or("without limit".to_owned(), |time| format!("{time:?}"))
-            };
-            let is_other = theirs.is_some() && theirs != ours;
-            is_other.then(|| differs(what, &text(ours), &text(theirs)))
-        };
-        time("its time to acknowledge", self.ack_within, options.ack_within)
-            .or_else(|| time("its time to expire", self.expires_after, options.expires_after))
-    }
-}
-
 /// Whether one of these subscriptions may have [expired](Registry::remove_expired), or be nobody's: as
 /// far as can be seen without asking the kernel who lives.
 pub(crate) fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
@@ -519,21 +418,6 @@ fn note_idle(subscription: &Subscription) {
 /// The members of a subscription, the dead that nobody has found yet included.
 fn members_of(ring: &Ring, index: SubscriptionIndex) -> impl Iterator<Item = MemberIndex> + '_ {
     ring.active_members().filter(move |&member| ring.member(member).subscription() == Some(index))
-}
-
-fn differs(what: &str, ours: &str, theirs: &str) -> Box<str> {
-    format!("{what} is {ours} there, {theirs} was asked for").into()
-}
-
-/// Which of both sets of terms counts.
-fn alterable_in_use(subscription: &Subscription) -> usize {
-    // Acquire: with all that was written before it was chosen.
-    usize::from(load_acquire32(subscription.word32(word::TERMS)) == 1)
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "options are checked")]
-fn thousandths(factor: f64) -> u32 {
-    (factor * 1e3).round() as u32
 }
 
 /// Refuses names that no subscription can have.

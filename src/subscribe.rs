@@ -6,14 +6,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::ring::{Lag, Start};
 use crate::segment::Segment;
+use crate::terms::{Backoff, Terms};
 use crate::wait::Wait;
 
 const PREFETCH_MAX: u32 = 1024;
-const DELIVERIES_MAX: u32 = 250;
-const TIME_MIN: Duration = Duration::from_nanos(1);
-/// About 31 years.
-const TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
-const FACTOR_MAX: f64 = 1000.0;
 
 /// What a consumer asks for when it joins a queue.
 ///
@@ -47,10 +43,7 @@ pub struct Subscribe {
     pub(crate) ack: AckMode,
     pub(crate) prefetch: Prefetch,
     pub(crate) keyed: Option<bool>,
-    pub(crate) deliveries_max: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) ack_within: Option<Duration>,
-    pub(crate) expires_after: Option<Duration>,
+    pub(crate) terms: Terms,
     pub(crate) dead_letters: Option<PathBuf>,
     pub(crate) durable_only: bool,
     pub(crate) write_protected: bool,
@@ -86,33 +79,6 @@ impl Default for Prefetch {
     fn default() -> Self {
         Self(32)
     }
-}
-
-/// How long messages that were refused wait before they are delivered again, as
-/// [`Subscribe::backoff`] asked for it and [`SubscriptionInfo`](crate::SubscriptionInfo) shows it.
-///
-/// ```
-/// use ringway::{Queue, QueueOptions, Subscribe};
-/// use std::time::Duration;
-///
-/// # let _ = Queue::force_remove("doc-backoff-of");
-/// # let queue = Queue::create("doc-backoff-of", &QueueOptions::new())?;
-/// let (first, max) = (Duration::from_millis(10), Duration::from_secs(1));
-/// queue.declare(&Subscribe::new().named("workers").backoff(first, 1.5, max))?;
-/// let backoff = queue.info()?.subscriptions[0].backoff.unwrap();
-/// assert_eq!((backoff.first, backoff.factor, backoff.max), (first, 1.5, max));
-/// # Queue::force_remove("doc-backoff-of")?;
-/// # Ok::<(), ringway::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Backoff {
-    /// After the first delivery.
-    pub first: Duration,
-    /// How many times as long each pause is as the one before; kept to the thousandth.
-    pub factor: f64,
-    /// But no longer than this.
-    pub max: Duration,
 }
 
 impl Subscribe {
@@ -258,7 +224,7 @@ impl Subscribe {
     /// let options = ringway::Subscribe::new().named("workers").deliveries_max(5);
     /// ```
     pub fn deliveries_max(self, count: u32) -> Self {
-        Self { deliveries_max: Some(count), ..self }
+        self.with(|terms| terms.deliveries_max = Some(count))
     }
 
     /// How long a message that was refused ([`Message::nack`](crate::Message::nack)) waits before
@@ -278,7 +244,7 @@ impl Subscribe {
     /// let options = workers.backoff(Duration::from_millis(10), 2.0, Duration::from_secs(1));
     /// ```
     pub fn backoff(self, first: Duration, factor: f64, max: Duration) -> Self {
-        Self { backoff: Some(Backoff { first, factor, max }), ..self }
+        self.with(|terms| terms.backoff = Some(Backoff::new(first, factor, max)))
     }
 
     /// Passes what a member took at a time, up to 32 messages that follow each other, on to others
@@ -311,7 +277,7 @@ impl Subscribe {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn ack_within(self, time: Duration) -> Self {
-        Self { ack_within: Some(time), ..self }
+        self.with(|terms| terms.ack_within = Some(time))
     }
 
     /// Has the subscription removed when it is in somebody's way and has had no member for this long: by
@@ -344,7 +310,30 @@ impl Subscribe {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn expires_after(self, time: Duration) -> Self {
-        Self { expires_after: Some(time), ..self }
+        self.with(|terms| terms.expires_after = Some(time))
+    }
+
+    /// The four before this at once, for who has them from elsewhere: what these leave out is not asked
+    /// for. *Of the subscription.*
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// # let _ = Queue::force_remove("doc-terms");
+    /// # let queue = Queue::create("doc-terms", &QueueOptions::new())?;
+    /// queue.declare(&Subscribe::new().named("workers").deliveries_max(5))?;
+    /// // Another one like it.
+    /// let terms = queue.info()?.subscription("workers").unwrap().terms;
+    /// queue.declare(&Subscribe::new().named("auditors").terms(terms))?;
+    /// # Queue::force_remove("doc-terms")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn terms(self, terms: Terms) -> Self {
+        Self { terms, ..self }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {
+        change(&mut self.terms);
+        self
     }
 
     /// Where this member puts dead letters; the queue's history directory until set.
@@ -384,13 +373,6 @@ impl Subscribe {
         Self { write_protected: true, ..self }
     }
 
-    /// The same, for a subscription alone: each member says for itself where dead letters go, if the
-    /// queue has no place for them.
-    pub(crate) fn for_no_member(&self) -> Self {
-        let dead_letters = self.dead_letters.clone().or(Some(PathBuf::new()));
-        Self { dead_letters, ..self.clone() }
-    }
-
     /// Whether all of it can be had.
     pub(crate) fn check(&self, segment: &Segment) -> Result<(), Error> {
         if self.durable_only && segment.identity().keeping.journal.is_none() {
@@ -400,6 +382,19 @@ impl Subscribe {
             None => Ok(()),
             Some(what) => Err(Error::InvalidOption { queue: segment.name().into(), what }),
         }
+    }
+
+    /// Whether a member has a place for dead letters, if its subscription's limit makes any.
+    pub(crate) fn check_letters(
+        &self,
+        segment: &Segment,
+        deliveries_max: Option<u32>,
+    ) -> Result<(), Error> {
+        if deliveries_max.is_none() || self.dead_letters.is_some() || segment.history().is_some() {
+            return Ok(());
+        }
+        let what = "a limit of deliveries needs a place for dead letters: the queue has no history directory, and this member names none; make the queue with one (`ringway create --history DIR`), or have members name a directory (`ringway sub --dead-letters DIR`)".into();
+        Err(Error::InvalidOption { queue: segment.name().into(), what })
     }
 
     fn fault(&self, has_history: bool) -> Option<Box<str>> {
@@ -413,7 +408,6 @@ impl Subscribe {
                 "what a consumer that spills has not read goes to a history directory, and the queue has none; make it with one (`ringway create --history DIR`)".into(),
             );
         }
-        let within = |time: Duration| (TIME_MIN..=TIME_MAX).contains(&time);
         let Prefetch(prefetch) = self.prefetch;
         if self.name.is_none() && self.wants_shares() {
             return Some(
@@ -423,40 +417,7 @@ impl Subscribe {
         if !(1..=PREFETCH_MAX).contains(&prefetch) {
             return Some(format!("a prefetch of {prefetch} is outside 1 to {PREFETCH_MAX}").into());
         }
-        if let Some(count) = self.deliveries_max {
-            if !(1..=DELIVERIES_MAX).contains(&count) {
-                let what = format!("{count} deliveries are outside 1 to {DELIVERIES_MAX}");
-                return Some(what.into());
-            }
-            if self.dead_letters.is_none() && !has_history {
-                return Some(
-                    "a limit of deliveries needs a place for dead letters: the queue has no history directory, and this member names none; make the queue with one (`ringway create --history DIR`), or have members name a directory (`ringway sub --dead-letters DIR`)".into(),
-                );
-            }
-        }
-        if let Some(Backoff { first, factor, max }) = self.backoff
-            && !(within(first)
-                && within(max)
-                && first <= max
-                && (1.0..=FACTOR_MAX).contains(&factor))
-        {
-            return Some(
-                format!(
-                    "a backoff of {first:?} by {factor} to {max:?} does not go from a time up: the first is {TIME_MIN:?} at least, the longest no less than that and {TIME_MAX:?} at most, the factor 1 to {FACTOR_MAX}"
-                )
-                .into(),
-            );
-        }
-        if let Some(time) = self.ack_within.filter(|&time| !within(time)) {
-            let what =
-                format!("{time:?} to acknowledge within are outside {TIME_MIN:?} to {TIME_MAX:?}");
-            return Some(what.into());
-        }
-        if let Some(time) = self.expires_after.filter(|&time| !within(time)) {
-            let what = format!("{time:?} to expire after are outside {TIME_MIN:?} to {TIME_MAX:?}");
-            return Some(what.into());
-        }
-        None
+        self.terms.fault()
     }
 
     fn wants_shares(&self) -> bool {

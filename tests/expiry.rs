@@ -69,9 +69,9 @@ fn a_producer_goes_on_when_who_holds_it_has_expired() {
     assert!(is_held(&mut producer), "it has not been for so long");
     assert_eq!(queue.remove_expired().unwrap(), [""; 0]);
 
-    queue.alter(&workers(AT_ONCE)).unwrap();
+    queue.alter("workers", |terms| terms.expires_after = Some(AT_ONCE)).unwrap();
     let info = &queue.info().unwrap().subscriptions[0];
-    assert_eq!((info.expires_after, info.expired), (Some(AT_ONCE), true));
+    assert_eq!((info.terms.expires_after, info.expired), (Some(AT_ONCE), true));
     go_on(&mut producer);
     assert!(names(&queue).is_empty());
     assert_eq!(queue.info().unwrap().subscriptions_expired, 1);
@@ -144,7 +144,7 @@ fn one_that_is_altered_or_moved_has_its_time_again() {
     let limit = half_of_the_uptime();
     assert!(queue.declare(&workers(HOUR + 2 * limit)).unwrap());
     forsake(&name);
-    queue.alter(&workers(limit)).unwrap();
+    queue.alter("workers", |terms| terms.expires_after = Some(limit)).unwrap();
     let is_expired = || queue.info().unwrap().subscriptions[0].expired;
     assert!(!is_expired());
     forsake(&name);
@@ -248,7 +248,7 @@ fn who_has_expired_no_longer_keeps_files_for_which_there_is_no_space() {
     assert!(queue.declare(&spills).unwrap());
     let sent = (0..100_000).take_while(|_| producer.try_send(&PAYLOAD).unwrap() != Sent::Full);
     assert!((1_000..100_000).contains(&sent.count()));
-    queue.alter(&spills.expires_after(AT_ONCE)).unwrap();
+    queue.alter("workers", |terms| terms.expires_after = Some(AT_ONCE)).unwrap();
     go_on(&mut producer);
     assert!(names(&queue).is_empty());
 }
@@ -270,7 +270,7 @@ fn of_a_journalled_queue_an_expired_one_is_not_there_again_and_a_restart_begins_
     Queue::force_remove(&name).unwrap();
     let queue = Queue::create(&name, &options).unwrap();
     assert_eq!(names(&queue), ["restarted", "workers"]);
-    let restarted = queue.info().unwrap().subscriptions[0].expires_after;
+    let restarted = queue.info().unwrap().subscriptions[0].terms.expires_after;
     assert_eq!(restarted, Some(LITTLE));
     assert!(queue.remove_expired().unwrap().contains(&"workers".to_owned()));
     Queue::force_remove(&name).unwrap();

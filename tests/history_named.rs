@@ -989,9 +989,10 @@ fn no_bit_of_a_checkpoint_can_flip_unnoticed() {
         let subscriptions = queue.info().unwrap().subscriptions;
         Queue::force_remove(&name).unwrap();
         let [workers] = subscriptions.as_slice() else { return None };
-        let terms = (workers.name.as_str(), workers.lag, workers.keyed, workers.deliveries_max);
+        let terms =
+            (workers.name.as_str(), workers.lag, workers.keyed, workers.terms.deliveries_max);
         assert_eq!(terms, ("workers", Lag::Spill, false, Some(7)), "at {at}");
-        let rest = (workers.backoff, workers.ack_within, workers.expires_after);
+        let rest = (workers.terms.backoff, workers.terms.ack_within, workers.terms.expires_after);
         assert_eq!(rest, (None, None, None), "at {at}");
         Some(workers.head_sequence)
     };

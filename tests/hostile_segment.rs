@@ -560,7 +560,7 @@ fn stranger_reads(arguments: &[&str]) {
         assert_error!(queue.producer_timeout(Duration::MAX), Error::PermissionDenied { .. });
         let named = Subscribe::new().named("workers");
         assert_error!(queue.declare(&named), Error::PermissionDenied { .. });
-        assert_error!(queue.alter(&named), Error::PermissionDenied { .. });
+        assert_error!(queue.alter("workers", |_| ()), Error::PermissionDenied { .. });
         assert!(queue.producer_is_alive());
         assert_error!(queue.clear_dead(), Error::PermissionDenied { .. });
         assert_error!(Queue::remove(arguments[0]), Error::PermissionDenied { .. });

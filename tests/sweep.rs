@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Consumer, Error, Message, Nacked, Observer, Producer, Queue, Received, Sent,
-    Start, Subscribe,
+    AckMode, Acked, Backoff, Consumer, Error, Message, Nacked, Observer, Producer, Queue, Received,
+    Sent, Start, Subscribe, Terms,
 };
 use support::segment::{MEMBERS, SUBSCRIPTIONS, assert_no_share_in_use, new_queue};
 use support::trace::{Copy, Estate, Swept, Traced, followed, some_to_sweep, sweep};
@@ -277,7 +277,7 @@ fn terms(what: &str, directory: &str) -> Option<Subscribe> {
         "receive next leased" | "ack leased" => Some(plain.ack_within(Duration::from_secs(3_600))),
         "bury" => Some(plain.deliveries_max(1)),
         "expire" => Some(plain.expires_after(Duration::from_nanos(1))),
-        "alter" => Some(altered(&plain, ALTERED[0])),
+        "alter" => Some(plain.terms(altered(ALTERED[0]))),
         _ => Some(plain),
     }
 }
@@ -286,22 +286,22 @@ fn terms(what: &str, directory: &str) -> Option<Subscribe> {
 /// milliseconds of its first pause, and of its lease and its expiry.
 const ALTERED: [(u32, u64, u64); 2] = [(200, 1, 3_600_000), (100, 2, 7_200_000)];
 
-fn altered(plain: &Subscribe, (limit, pause, lease): (u32, u64, u64)) -> Subscribe {
+fn altered((limit, pause, lease): (u32, u64, u64)) -> Terms {
     let [pause, lease] = [pause, lease].map(Duration::from_millis);
-    let plain = plain.clone().deliveries_max(limit).backoff(pause, 1.0, pause);
-    plain.ack_within(lease).expires_after(lease)
+    let mut terms = Terms::default();
+    terms.deliveries_max = Some(limit);
+    terms.backoff = Some(Backoff::new(pause, 1.0, pause));
+    terms.ack_within = Some(lease);
+    terms.expires_after = Some(lease);
+    terms
 }
 
 /// Whether the terms are the new ones; else they are the old ones.
 fn is_altered(queue: &Queue) -> bool {
-    let info = &queue.info().unwrap().subscriptions[0];
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap();
-    let pause = info.backoff.map(|backoff| milliseconds(backoff.first));
-    let found =
-        (info.deliveries_max.unwrap(), pause.unwrap(), milliseconds(info.ack_within.unwrap()));
-    assert!(ALTERED.contains(&found), "{found:?}");
-    assert_eq!(info.expires_after, info.ack_within);
-    found == ALTERED[1]
+    let terms = queue.info().unwrap().subscriptions[0].terms;
+    let possible = ALTERED.map(altered);
+    assert!(possible.contains(&terms), "{terms:?}");
+    terms == possible[1]
 }
 
 fn take(consumer: &mut Consumer, (sequence, payload): &(u64, Vec<u8>)) {
@@ -369,8 +369,8 @@ fn share(arguments: &[&str]) {
         "expire" => followed(|| assert_eq!(queue.remove_expired().unwrap(), ["workers"])),
         "move" => followed(|| queue.seek("workers", Start::Sequence(3)).unwrap()),
         "alter" => {
-            let options = altered(&workers(directory), ALTERED[1]);
-            followed(|| queue.alter(&options).unwrap())
+            let new = altered(ALTERED[1]);
+            followed(|| queue.alter("workers", |terms| *terms = new).map(drop).unwrap())
         }
         "join alone" => followed(|| std::mem::forget(alone())),
         "receive alone" => {

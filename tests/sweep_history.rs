@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ringway::{
     AckMode, Acked, Archive, Consumer, DeadLetter, Journal, Lag, Message, Nacked, Producer, Queue,
-    QueueOptions, Received, Start, Subscribe,
+    QueueOptions, Received, Start, Subscribe, Terms,
 };
 use support::trace::{Copy, Estate, Traced, followed, is_all_to_be_swept, some_to_sweep, sweep};
 use support::{Directory, Name, Random, mix, play, watchdog_of};
@@ -147,8 +147,10 @@ fn keep(arguments: &[&str]) {
             followed(|| drop(consumer))
         }
         "alter" => {
-            let options = workers().ack_within(LEASE).deliveries_max(LIMIT);
-            followed(|| queue.alter(&options).unwrap())
+            let alter = |terms: &mut Terms| {
+                (terms.ack_within, terms.deliveries_max) = (Some(LEASE), Some(LIMIT));
+            };
+            followed(|| queue.alter("workers", alter).map(drop).unwrap())
         }
         "move" => followed(|| queue.seek("workers", Start::Sequence(2)).unwrap()),
         other => panic!("{other}"),
@@ -194,7 +196,7 @@ fn assert_whole(directory: &Directory, end: u64) {
 /// Whether the subscription has other terms than it had when it was made: all of them, or none.
 fn is_altered(queue: &Queue) -> bool {
     queue.info().unwrap().subscriptions.first().is_some_and(|info| {
-        let found = (info.ack_within, info.deliveries_max);
+        let found = (info.terms.ack_within, info.terms.deliveries_max);
         assert!([(None, None), (Some(LEASE), Some(LIMIT))].contains(&found), "{found:?}");
         found.0.is_some()
     })

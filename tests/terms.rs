@@ -6,8 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Error, Journal, Lag, Nacked, Queue, QueueOptions, Reason, Received, Start,
-    Subscribe, SubscriptionInfo, Wait,
+    AckMode, Acked, Backoff, Error, Journal, Lag, Nacked, Queue, QueueOptions, Reason, Received,
+    Start, Subscribe, SubscriptionInfo, Terms, Wait,
 };
 use support::{Directory, Name, assert_message, watchdog};
 
@@ -65,31 +65,31 @@ fn what_cannot_be_declared_is_refused_and_leaves_nothing() {
     assert!(matches!(differs, Error::SubscriptionDiffers { .. }));
 }
 
-/// A limit, a first pause, and a lease.
-type Terms = (Option<u32>, Option<Duration>, Option<Duration>);
-
 fn info(queue: &Queue) -> SubscriptionInfo {
     let info = queue.info().unwrap();
     info.subscriptions.into_iter().find(|of| of.name == "workers").expect("the subscription")
 }
 
 fn terms(queue: &Queue) -> Terms {
-    let info = info(queue);
-    (info.deliveries_max, info.backoff.map(|backoff| backoff.first), info.ack_within)
+    info(queue).terms
 }
 
-fn options_of((limit, pause, lease): Terms, directory: &Directory) -> Subscribe {
-    let mut options = workers().dead_letters(directory.path());
-    if let Some(limit) = limit {
-        options = options.deliveries_max(limit);
-    }
-    if let Some(pause) = pause {
-        options = options.backoff(pause, 1.5, 2 * pause);
-    }
-    if let Some(lease) = lease {
-        options = options.ack_within(lease);
-    }
-    options
+/// A limit, a first pause, and a lease.
+fn terms_of(limit: Option<u32>, pause: Option<Duration>, lease: Option<Duration>) -> Terms {
+    let mut terms = Terms::default();
+    terms.deliveries_max = limit;
+    terms.backoff = pause.map(|pause| Backoff::new(pause, 1.5, 2 * pause));
+    terms.ack_within = lease;
+    terms
+}
+
+fn workers_of(terms: Terms, directory: &Directory) -> Subscribe {
+    workers().terms(terms).dead_letters(directory.path())
+}
+
+/// Gives it these terms, whatever it had.
+fn give(queue: &Queue, new: Terms) -> Result<Terms, Error> {
+    queue.alter("workers", |terms| *terms = new)
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn the_terms_of_an_idle_subscription_change_and_its_place_stays() {
     let acked = worker.receive().unwrap().message().unwrap().ack();
     assert_eq!(acked.unwrap(), Acked::Done);
     assert_message(worker.receive(), 1, b"b");
-    let in_use = queue.alter(&workers()).unwrap_err();
+    let in_use = queue.alter("workers", |_| panic!("it has a member")).unwrap_err();
     assert!(matches!(in_use, Error::SubscriptionInUse { members: 1, .. }), "{in_use}");
     drop(worker);
 
@@ -120,13 +120,14 @@ fn the_terms_of_an_idle_subscription_change_and_its_place_stays() {
         (None, None, None),
         (Some(2), None, Some(hour)),
     ] {
-        let options = options_of(new, &directory);
-        queue.alter(&options).unwrap();
+        let (limit, pause, lease) = new;
+        let new = terms_of(limit, pause, lease);
+        assert_eq!(give(&queue, new).unwrap(), new);
         assert_eq!(terms(&queue), new);
-        // Once more comes to the same.
-        queue.alter(&options).unwrap();
+        // What is not changed stays.
+        assert_eq!(queue.alter("workers", |_| ()).unwrap(), new);
         assert_eq!(terms(&queue), new);
-        assert!(!queue.declare(&options).unwrap());
+        assert!(!queue.declare(&workers_of(new, &directory)).unwrap());
         assert_eq!((info(&queue).lag_messages, info(&queue).unacked), (Some(2), 2));
     }
     // They are what members go by: the second delivery is the last one.
@@ -149,7 +150,7 @@ fn one_that_is_made_in_the_place_of_another_has_nothing_of_it() {
     let directory = Directory::new(&name);
     let queue = queue_of(&name);
     let mut producer = queue.producer().unwrap();
-    let before = options_of((None, None, None), &directory).on_lag(Lag::Skip);
+    let before = workers_of(Terms::default(), &directory).on_lag(Lag::Skip);
     let mut worker = queue.subscribe(&before.clone().ack(AckMode::Manual)).unwrap();
     for payload in [b"a", b"b"] {
         producer.send(payload).unwrap();
@@ -164,8 +165,8 @@ fn one_that_is_made_in_the_place_of_another_has_nothing_of_it() {
     assert!(matches!(worker.receive().unwrap(), Received::Missed { .. }));
     drop(worker);
     let hour = Duration::from_secs(3_600);
-    let altered = options_of((Some(2), Some(hour), Some(hour)), &directory);
-    queue.alter(&altered.on_lag(Lag::Skip)).unwrap();
+    give(&queue, terms_of(Some(2), Some(hour), Some(hour))).unwrap();
+    assert_eq!(info(&queue).lag, Lag::Skip);
     let counts = |info: &SubscriptionInfo| {
         [info.delivered, info.redelivered, info.acked, info.dead_letters, info.missed]
     };
@@ -176,7 +177,7 @@ fn one_that_is_made_in_the_place_of_another_has_nothing_of_it() {
     queue.declare(&workers().from(Start::Newest)).unwrap();
     let new = info(&queue);
     assert_eq!((counts(&new), new.left_at), ([0; 5], None));
-    assert_eq!((terms(&queue), new.lag), ((None, None, None), Lag::Hold));
+    assert_eq!((terms(&queue), new.lag), (Terms::default(), Lag::Hold));
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn a_limit_that_is_set_later_counts_deliveries_from_before() {
     let name = Name::new("altered-limit");
     let directory = Directory::new(&name);
     let queue = queue_of(&name);
-    let plain = options_of((None, None, None), &directory).ack(AckMode::Manual);
+    let plain = workers_of(Terms::default(), &directory).ack(AckMode::Manual);
     let mut worker = queue.subscribe(&plain).unwrap();
     queue.producer().unwrap().send(b"a").unwrap();
     for delivery in 1..=3 {
@@ -215,9 +216,8 @@ fn a_limit_that_is_set_later_counts_deliveries_from_before() {
         assert_eq!(message.nack().unwrap(), Nacked::Retry(Duration::ZERO));
     }
     drop(worker);
-    let limited = options_of((Some(2), None, None), &directory);
-    queue.alter(&limited).unwrap();
-    let mut worker = queue.subscribe(&limited).unwrap();
+    let limited = give(&queue, terms_of(Some(2), None, None)).unwrap();
+    let mut worker = queue.subscribe(&workers_of(limited, &directory)).unwrap();
     assert_eq!(worker.receive_timeout(Duration::from_millis(20)).unwrap(), Received::TimedOut);
     assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 1);
 }
@@ -228,26 +228,64 @@ fn what_cannot_be_altered_is_refused_and_changes_nothing() {
     let name = Name::new("not-altered");
     let directory = Directory::new(&name);
     let queue = queue_of(&name);
-    let missing = queue.alter(&workers()).unwrap_err();
+    let missing = give(&queue, Terms::default()).unwrap_err();
     assert!(matches!(missing, Error::NoSuchSubscription { .. }), "{missing}");
     let minute = Duration::from_secs(60);
-    let made = (Some(5), Some(minute), Some(minute));
-    queue.declare(&options_of(made, &directory)).unwrap();
-    for (other, word) in [(workers().on_lag(Lag::Skip), "lag policy"), (workers().keyed(), "keyed")]
-    {
-        let error = queue.alter(&other).unwrap_err();
+    let made = terms_of(Some(5), Some(minute), Some(minute));
+    queue.declare(&workers_of(made, &directory)).unwrap();
+    let falling = Some(Backoff::new(minute, 1.0, minute / 2));
+    let bad: [&dyn Fn(&mut Terms); 5] = [
+        &|terms| terms.deliveries_max = Some(0),
+        &|terms| terms.deliveries_max = Some(251),
+        &|terms| terms.backoff = falling,
+        &|terms| terms.ack_within = Some(Duration::ZERO),
+        &|terms| terms.expires_after = Some(Duration::MAX),
+    ];
+    for change in bad {
+        let error = queue.alter("workers", change).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+        assert_eq!(terms(&queue), made);
+    }
+    // Those who ask for what it is not are told what, and how it can be had.
+    for (other, word) in [
+        (workers().on_lag(Lag::Skip), "lag policy is hold there, skip was asked for"),
+        (workers().keyed(), "keyed is false there, true was asked for"),
+        (workers().deliveries_max(6), "limit of deliveries is 5 there, 6 was asked for"),
+        (workers().backoff(minute, 1.0, minute), "60s by 1.5 to 120s there, 60s by 1 to 60s was"),
+        (workers().ack_within(2 * minute), "time to acknowledge is 60s there, 120s was asked for"),
+        (workers().expires_after(minute), "time to expire is none there, 60s was asked for"),
+    ] {
+        let error = queue.subscribe(&other.dead_letters(directory.path())).unwrap_err();
         assert!(matches!(error, Error::SubscriptionDiffers { .. }), "{error}");
         assert!(error.to_string().contains(word), "{error}");
+        assert!(error.to_string().contains("`Queue::alter`"), "{error}");
     }
-    for bad in [Subscribe::new(), workers().deliveries_max(0), workers().ack_within(Duration::ZERO)]
-    {
-        let error = queue.alter(&bad).unwrap_err();
-        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
-    }
-    assert_eq!(terms(&queue), made);
-    // Those who ask for what it is not are told how it can be had.
-    let error = queue.subscribe(&workers().ack_within(2 * minute)).unwrap_err();
-    assert!(error.to_string().contains("`Queue::alter`"), "{error}");
+}
+
+#[test]
+fn of_many_who_alter_a_subscription_at_once_nobody_undoes_what_another_did() {
+    let _alive = watchdog();
+    let name = Name::new("altered-at-once");
+    let queue = queue_of(&name);
+    let minute = Duration::from_secs(60);
+    let plain = workers().deliveries_max(1).ack_within(minute);
+    queue.declare(&plain).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let queue = Queue::open(&name).unwrap();
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let one_more = |terms: &mut Terms| *terms.deliveries_max.as_mut().unwrap() += 1;
+                    queue.alter("workers", one_more).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(terms(&queue), terms_of(Some(201), None, Some(minute)));
+    // Whoever fails over it keeps nobody from it, and changes nothing.
+    let fails = || queue.alter("workers", |_| panic!("on purpose"));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(fails)).unwrap_err();
+    assert_eq!(queue.alter("workers", |_| ()).unwrap(), terms(&queue));
 }
 
 /// A queue with a synced journal, workers and a message.
@@ -267,8 +305,8 @@ fn altered_terms_are_there_again_after_a_restart_or_were_never_altered() {
     let directory = Directory::new(&name);
     let (options, queue) = journalled(&name, &directory);
     let minute = Duration::from_secs(60);
-    let new = (Some(5), Some(minute), Some(2 * minute));
-    queue.alter(&options_of(new, &directory)).unwrap();
+    let new = terms_of(Some(5), Some(minute), Some(2 * minute));
+    give(&queue, new).unwrap();
     Queue::force_remove(&name).unwrap();
     let queue = Queue::create(&name, &options).unwrap();
     assert_eq!((terms(&queue), info(&queue).head_sequence), (new, 0));
@@ -277,12 +315,12 @@ fn altered_terms_are_there_again_after_a_restart_or_were_never_altered() {
     let checkpoints = directory.file("subscriptions");
     fs::rename(&checkpoints, directory.file("elsewhere")).unwrap();
     fs::write(&checkpoints, "in the way").unwrap();
-    let error = queue.alter(&workers()).unwrap_err();
+    let error = give(&queue, Terms::default()).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error}");
     assert_eq!(terms(&queue), new);
     fs::remove_file(&checkpoints).unwrap();
-    queue.alter(&workers()).unwrap();
-    assert_eq!(terms(&queue), (None, None, None));
+    give(&queue, Terms::default()).unwrap();
+    assert_eq!(terms(&queue), Terms::default());
     assert_message(queue.subscribe(&workers()).unwrap().receive(), 0, b"a");
 }
 
@@ -296,14 +334,13 @@ fn altered_terms_are_not_undone_by_a_later_checkpoint_that_is_torn() {
     let (options, queue) = journalled(&name, &directory);
     queue.producer().unwrap().send_durable(b"b").unwrap();
     let minute = Duration::from_secs(60);
-    let new = (Some(5), Some(minute), Some(2 * minute));
-    let altered = options_of(new, &directory);
-    queue.alter(&altered).unwrap();
+    let new = terms_of(Some(5), Some(minute), Some(2 * minute));
+    give(&queue, new).unwrap();
     let checkpoint = directory.file("subscriptions/workers.checkpoint");
     let synced = fs::read(&checkpoint).unwrap();
     // Members that leave overwrite both pages, and do not wait for the disk.
     for payload in [b"a", b"b"] {
-        let mut worker = queue.subscribe(&altered).unwrap();
+        let mut worker = queue.subscribe(&workers_of(new, &directory)).unwrap();
         let message = worker.receive().unwrap().message().unwrap();
         assert_eq!((message.payload(), message.ack().unwrap()), (&payload[..], Acked::Done));
     }

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The library's modules from the top to the bottom, and what each uses of those below it.
-const MODULES: [(&str, &str); 29] = [
+const MODULES: [(&str, &str); 30] = [
     // On the public interface, as a program is, and on shared words.
     ("workload", "sync"),
     ("names", "queue subscribe history ring wait"),
     (
         "queue",
-        "consumer producer info membership registry subscribe history segment error ring wait layout",
+        "consumer producer info membership registry subscribe history segment terms error ring wait layout",
     ),
     ("readiness", "consumer_set consumer producer sleeper error"),
     ("consumer_set", "consumer reception message sleeper outcome error wait sys"),
@@ -33,16 +33,17 @@ const MODULES: [(&str, &str); 29] = [
     ("acker", "sharing outcome error"),
     (
         "sharing",
-        "membership registry subscribe history segment outcome error ring wait sys sync layout",
+        "membership registry subscribe history segment terms outcome error ring wait sys sync layout",
     ),
-    ("info", "registry subscribe history segment error ring sync layout"),
-    ("registry", "membership subscribe history segment error ring sync sys layout"),
+    ("info", "registry history segment terms error ring sync layout"),
+    ("registry", "membership subscribe history segment terms error ring sync sys layout"),
     ("history", "membership segment error ring wait sys sync layout"),
     ("membership", "segment error ring wait sys sync layout"),
     ("interrupter", "segment error wait sys sync layout"),
     ("sleeper", "segment ring wait sys sync layout"),
     ("key", ""),
-    ("subscribe", "segment error ring wait"),
+    ("subscribe", "segment terms error ring wait"),
+    ("terms", "ring sync layout"),
     ("segment", "error ring region wait sys sync layout"),
     ("outcome", ""),
     ("error", ""),

@@ -459,9 +459,9 @@ pub(crate) mod subscription {
     pub(crate) const MOVES_TO: Word64 = Word64(offset_of!(Subscription, moves_to));
     pub(crate) const IDLE_SINCE: Word64 = Word64(offset_of!(Subscription, idle_since));
 
-    /// The terms that can be altered.
+    /// The words of a subscription's terms.
     #[derive(Debug)]
-    pub(crate) struct Alterable {
+    pub(crate) struct TermWords {
         pub(crate) deliveries_max: Word32,
         pub(crate) backoff_first: Word64,
         pub(crate) backoff_max: Word64,
@@ -471,8 +471,8 @@ pub(crate) mod subscription {
     }
 
     /// Both sets of them, of which one counts.
-    pub(crate) const ALTERABLE: [Alterable; 2] = [
-        Alterable {
+    pub(crate) const TERM_WORDS: [TermWords; 2] = [
+        TermWords {
             deliveries_max: Word32(offset_of!(Subscription, deliveries_max)),
             backoff_first: Word64(offset_of!(Subscription, backoff_first)),
             backoff_max: Word64(offset_of!(Subscription, backoff_max)),
@@ -480,7 +480,7 @@ pub(crate) mod subscription {
             ack_within: Word64(offset_of!(Subscription, ack_within)),
             expires_after: Word64(offset_of!(Subscription, expires_after)),
         },
-        Alterable {
+        TermWords {
             deliveries_max: Word32(offset_of!(Subscription, other_deliveries_max)),
             backoff_first: Word64(offset_of!(Subscription, other_backoff_first)),
             backoff_max: Word64(offset_of!(Subscription, other_backoff_max)),

@@ -20,6 +20,7 @@ use crate::registry::Registry;
 use crate::ring::Start;
 use crate::segment::{Access, Owner, Segment};
 use crate::subscribe::Subscribe;
+use crate::terms::Terms;
 use crate::wait::Wait;
 
 /// An open queue. It hands out the ends; it is neither, and holds nobody up.
@@ -457,13 +458,12 @@ impl Queue {
     /// ```
     pub fn declare(&self, options: &Subscribe) -> Result<bool, Error> {
         let name = self.name_in(options)?;
-        let options = &options.for_no_member();
         options.check(&self.segment)?;
         let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
         let start = history::resolve(&self.segment, &ring, options.start)?;
         let registry = Registry::lock(&self.segment, &ring)?;
-        let found = registry.find_or_make(name, &options.clone().from(start))?;
+        let found = registry.find_or_make(name, start, options)?;
         // One that somebody left half made on the way may have held the producer.
         membership::announce_room(&ring);
         Ok(found.is_new)
@@ -587,49 +587,41 @@ impl Queue {
         Registry::lock(&self.segment, &ring)?.remove_expired(ring.active_subscriptions())
     }
 
-    /// Gives a named subscription without members other terms: its
-    /// [limit of deliveries](Subscribe::deliveries_max), its [backoff](Subscribe::backoff), the time
-    /// [to acknowledge within](Subscribe::ack_within), and when it
-    /// [expires](Subscribe::expires_after). They become what the options say; what the options
-    /// leave out is as in a subscription that is made with them: without limit, at once, without time.
-    /// Its place in the queue stays, and so does what its members left undone: a message that was
-    /// delivered as often as is allowed now becomes a dead letter when it is its turn.
+    /// Changes the [terms](Terms) of a named subscription without members: `change` gets those that it
+    /// has, while nobody else changes any, and leaves those that it is to have, which are returned. Its
+    /// place in the queue stays, and so does what its members left undone: a message that was delivered
+    /// as often as is allowed now becomes a dead letter when it is its turn.
     ///
     /// Neither the [lag policy](Subscribe::on_lag) nor whether it is [keyed](Subscribe::keyed) can be
-    /// changed; options that leave those out keep them. Where it [begins](Subscribe::from), and what is
-    /// said of a member, has no part in this. It waits for others, ten seconds at most, as
-    /// [`subscribe`](Self::subscribe) does.
+    /// changed. It waits for others, ten seconds at most, as [`subscribe`](Self::subscribe) does; others
+    /// wait while `change` runs, which is to touch no subscription of the queue itself.
     ///
     /// # Errors
-    /// As [`unsubscribe`](Self::unsubscribe); [`Error::SubscriptionDiffers`] if that cannot be changed;
-    /// [`Error::InvalidOption`], also if the options have no name; [`Error::NoJournal`] if they want what is
-    /// durable alone and there is none; [`Error::File`] if the queue has a journal and the terms cannot be
-    /// written there: then they are what they were.
+    /// As [`unsubscribe`](Self::unsubscribe); [`Error::InvalidOption`] if no subscription can have such
+    /// terms; [`Error::File`] if the queue has a journal and the terms cannot be written there: then they
+    /// are what they were.
     ///
     /// ```
-    /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
     /// use std::time::Duration;
     ///
     /// # let _ = Queue::force_remove("doc-alter");
     /// # let queue = Queue::create("doc-alter", &QueueOptions::new())?;
-    /// let workers = Subscribe::new().named("workers").from(Start::Oldest);
-    /// queue.declare(&workers)?;
-    /// queue.producer()?.send(b"a task")?;
-    /// let patient = workers.ack_within(Duration::from_secs(60));
-    /// queue.alter(&patient)?;
-    /// let mut worker = queue.subscribe(&patient)?;
-    /// assert_eq!(worker.receive()?.message().unwrap().payload(), b"a task");
-    /// # drop(worker);
+    /// let second = Duration::from_secs(1);
+    /// queue.declare(&Subscribe::new().named("workers").ack_within(second))?;
+    /// let terms = queue.alter("workers", |terms| terms.expires_after = Some(600 * second))?;
+    /// assert_eq!((terms.ack_within, terms.expires_after), (Some(second), Some(600 * second)));
     /// # Queue::force_remove("doc-alter")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn alter(&self, options: &Subscribe) -> Result<(), Error> {
-        let name = self.name_in(options)?;
-        let options = &options.for_no_member();
-        options.check(&self.segment)?;
+    pub fn alter(
+        &self,
+        subscription: &str,
+        change: impl FnOnce(&mut Terms),
+    ) -> Result<Terms, Error> {
         let mapping = self.segment.map(Access::Control)?;
         let ring = mapping.ring();
-        Registry::lock(&self.segment, &ring)?.alter(name, options)
+        Registry::lock(&self.segment, &ring)?.alter(subscription, change)
     }
 
     /// Removes a named subscription: its place in the queue, and what its members left undone. Its

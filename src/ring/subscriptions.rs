@@ -260,6 +260,12 @@ impl Subscription {
         Lag::from_code(self.word32(word::LAG).load(Ordering::Relaxed))
     }
 
+    /// Whether messages of one key go to one member at a time.
+    #[cfg(not(loom))]
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.word32(word::KEYED).load(Ordering::Relaxed) == 1
+    }
+
     /// Moves the head as the share of a turn says, and ends the turn, unless that has been done.
     fn end_turn(&self, turn: Turn, step: &Step) {
         let replace = |word: &AtomicU64, from: u64, to: u64| {

@@ -16,13 +16,13 @@ use crate::error::Error;
 use crate::history::{Backlog, DeadLetterFile, Fetched, Letter, Reason};
 use crate::layout::{self, Word64};
 use crate::membership::{announce_messages, announce_room};
-use crate::registry::Terms;
 use crate::ring::{
     Buffer, Lag, Member, MemberIndex, PAUSE_MAX, Ring, ShareIndex, Span, State, Subscription,
 };
 use crate::segment::{Lock, Mapping, Segment};
 use crate::subscribe::AckMode;
 use crate::sync::{AtomicU32, Ordering, fence};
+use crate::terms::{Backoff, Terms};
 use crate::wait::Event;
 
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     pub(super) subscription: Subscription,
     /// The subscription's.
     pub(super) name: Box<str>,
+    pub(super) lag: Lag,
+    pub(super) keyed: bool,
     pub(super) terms: Terms,
     pub(super) mode: AckMode,
     pub(super) prefetch: u32,
@@ -207,7 +209,7 @@ impl Desk {
     /// member, may not wait for this one.
     #[inline(always)]
     pub(super) fn copies(&self) -> bool {
-        self.has_lease() || self.terms.lag != Lag::Hold
+        self.has_lease() || self.lag != Lag::Hold
     }
 
     /// Lets those who watch a share see that its member is at work; `false` if they have taken it
@@ -242,7 +244,7 @@ impl Desk {
     /// Whether the beginning of a share is not in the ring any more, but to be had all the same.
     pub(super) fn has_left(&self, portion: &Portion) -> bool {
         let begin = portion.extent().begin.position;
-        self.backlog.is_some() && self.ring.has_left(Some(self.terms.lag), begin)
+        self.backlog.is_some() && self.ring.has_left(Some(self.lag), begin)
     }
 
     /// [`Self::find`]; nothing if that failed because the share has passed on to another member
@@ -280,7 +282,7 @@ impl Desk {
             if let Some(span) = span.and_then(|span| self.lend(portion, span, buffer)) {
                 return Ok(Whereabouts::Message { span, is_copy: self.copies() });
             }
-            if self.terms.lag == Lag::Skip {
+            if self.lag == Lag::Skip {
                 return Ok(Whereabouts::Gone { to: self.gone_below(portion, number) });
             }
         }
@@ -317,7 +319,7 @@ impl Desk {
         }
         let copy = buffer.copy(&self.ring, span);
         let position = portion.position_of(span, &self.ring);
-        let gone = match self.terms.lag {
+        let gone = match self.lag {
             // Unless another member has had it, which comes out when the state is changed.
             Lag::Hold => false,
             Lag::Skip => self.ring.is_below_floor(position),
@@ -444,7 +446,7 @@ impl Desk {
 
     /// Calls those who may have waited for the key of what was settled.
     pub(super) fn announce_settled(&self) {
-        if self.terms.keyed {
+        if self.keyed {
             announce_messages(&self.ring);
         }
     }
@@ -482,10 +484,12 @@ impl Desk {
     }
 
     pub(super) fn pause_after(&self, deliveries: u32) -> Duration {
-        let backoff = self.terms.backoff;
+        let Some(Backoff { first, factor, max }) = self.terms.backoff else {
+            return Duration::ZERO;
+        };
         let times = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
-        let pause = backoff.first.as_secs_f64() * backoff.factor.powi(times);
+        let pause = first.as_secs_f64() * factor.powi(times);
         // What cannot be written down would be shorter for whoever has the message next.
-        Duration::try_from_secs_f64(pause).unwrap_or(backoff.max).min(backoff.max).min(PAUSE_MAX)
+        Duration::try_from_secs_f64(pause).unwrap_or(max).min(max).min(PAUSE_MAX)
     }
 }

@@ -80,7 +80,7 @@ impl SharedReader {
         options: &Subscribe,
     ) -> Result<Self, Error> {
         let ring = mapping.ring();
-        let Found { subscription, terms, missed, .. } = found;
+        let Found { subscription, lag, keyed, terms, missed, .. } = found;
         let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
         let name = options.name.as_deref().unwrap_or_default();
         let directory = options.dead_letters.as_deref().or_else(|| segment.history());
@@ -89,8 +89,8 @@ impl SharedReader {
         };
         let is_plain = options.ack == AckMode::Auto
             && terms.ack_within.is_none()
-            && terms.lag == Lag::Hold
-            && !terms.keyed;
+            && lag == Lag::Hold
+            && !keyed;
         let desk = Desk {
             segment: Arc::clone(segment),
             lock: segment.lock_file()?,
@@ -99,7 +99,7 @@ impl SharedReader {
             mode: options.ack,
             prefetch: options.prefetch.0,
             dead_letters: directory.map(file),
-            backlog: Backlog::of(segment, &ring, terms.lag).map(Mutex::new),
+            backlog: Backlog::of(segment, &ring, lag).map(Mutex::new),
             shown: Mutex::default(),
             letters: RwLock::default(),
             opened: Mutex::default(),
@@ -108,6 +108,8 @@ impl SharedReader {
             ring,
             subscription,
             name: name.into(),
+            lag,
+            keyed,
             terms,
             _mapping: Arc::clone(mapping),
         };
@@ -344,7 +346,7 @@ impl SharedReader {
         self.lap = extent.begin.position - self.run.offset() as u64;
         let size = (extent.end - extent.begin.position) as usize;
         self.known_until = extent.shape.map_or(0, |_| self.run.offset() + size);
-        let (ring, keyed) = (&work.desk.ring, work.desk.terms.keyed);
+        let (ring, keyed) = (&work.desk.ring, work.desk.keyed);
         if let Some(portion) = portion::sole(&mut portion) {
             portion.fill(ring, extent, state, keyed);
         } else {

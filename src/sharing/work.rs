@@ -184,7 +184,7 @@ impl Work {
         let done = desk.replace(portion, state.settle(before).hand_out());
         if done {
             portion.set_lent(portion.lent() & !before | bit(state.handed()));
-            if desk.terms.keyed && before != 0 {
+            if desk.keyed && before != 0 {
                 announce_messages(&desk.ring);
             }
         }
@@ -200,7 +200,7 @@ impl Work {
     #[inline(always)]
     pub(super) fn take(&self, index: ShareIndex, count_max: u32) -> Result<Take, Error> {
         let desk = &*self.desk;
-        let take = desk.ring.take(&desk.subscription, index, count_max, desk.terms.keyed);
+        let take = desk.ring.take(&desk.subscription, index, count_max, desk.keyed);
         let take = take.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
         if let Take::Behind(head) = take {
             return self.take_behind(head, index, count_max);
@@ -223,7 +223,7 @@ impl Work {
             if let Some(take) = self.try_take_behind(head, index, count_max)? {
                 return Ok(take);
             }
-            let take = desk.ring.take(&desk.subscription, index, count_max, desk.terms.keyed);
+            let take = desk.ring.take(&desk.subscription, index, count_max, desk.keyed);
             match take.map_err(|corrupt| desk.segment.corrupt(corrupt))? {
                 Take::Behind(moved) => head = moved,
                 take => return Ok(take),
@@ -247,7 +247,7 @@ impl Work {
             let Place { position, sequence: found } = head.place;
             return Err(corrupt(Corrupt { position, found }));
         };
-        let keyed = desk.terms.keyed;
+        let keyed = desk.keyed;
         Ok(match backlog.survey(head.place, count_max)? {
             Stretch::InFiles(extent, keys) => {
                 let keys = keyed.then_some(&keys);
@@ -542,7 +542,7 @@ impl Work {
     /// Takes a share over, unless it has changed since it was seen.
     fn inherit(&mut self, sight: &Sight) -> Result<Option<Arc<Portion>>, Error> {
         let desk = &*self.desk;
-        let portion = Portion::inherited(&desk.ring, sight, desk.index, desk.terms.keyed);
+        let portion = Portion::inherited(&desk.ring, sight, desk.index, desk.keyed);
         let portion = portion.map_err(|corrupt| desk.segment.corrupt(corrupt))?;
         let Some(portion) = portion else { return Ok(None) };
         for number in bits(portion.waiting()) {

@@ -14,14 +14,14 @@ use clap::{
     ArgGroup, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
 use clap_complete::Shell;
-use ringway::{AtLimit, Journal, Lag, Start, Wait};
+use ringway::{AtLimit, Backoff, Journal, Lag, Start, Wait};
 
 pub use self::letters::{
     DeadLetterAction, DeadLetters, DropLetters, LettersOf, ListLetters, SendAgain, SomeLetters,
 };
 pub use self::model::Model;
 use crate::bench::args::{Bench, Compare, Doctor, Report};
-use crate::options::{self, Backoff, Beginning, Delimiter, Mark, Speed, Term};
+use crate::options::{self, Beginning, Delimiter, Mark, Speed, Term};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -529,25 +529,8 @@ pub struct Member {
     /// Hand messages of one key to one member at a time, in order
     #[arg(long, requires = "subscription")]
     pub keyed: bool,
-    /// Make a message a dead letter after this many deliveries without an acknowledgement, 1 to 250; or
-    /// none. This and the next three: none is as if it were not given
-    #[arg(long = "max-deliveries", value_name = "NUMBER", requires = "subscription")]
-    #[arg(value_parser = options::or_none(options::whole::<u32>))]
-    pub deliveries_max: Option<Term<u32>>,
-    /// Pause before a refused message is delivered again: the first pause, the factor from each
-    /// to the next, and the longest; 100ms:2:1m where only the first is given; or none
-    #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]", requires = "subscription")]
-    #[arg(value_parser = options::or_none(options::backoff))]
-    pub backoff: Option<Term<Backoff>>,
-    /// Pass messages on to others if a member shows no progress for this long; or none
-    #[arg(long, value_name = "TIME", requires = "subscription")]
-    #[arg(value_parser = options::or_none(options::span))]
-    pub ack_within: Option<Term<Duration>>,
-    /// Remove the subscription when it is in somebody's way, the producer's say, and has had no member
-    /// for this long; or none
-    #[arg(long, value_name = "TIME", requires = "subscription")]
-    #[arg(value_parser = options::or_none(options::span))]
-    pub expires_after: Option<Term<Duration>>,
+    #[command(flatten)]
+    pub terms: Terms,
     /// Where dead letters go, if not to the queue's history
     #[arg(long, value_name = "DIRECTORY", requires = "subscription")]
     pub dead_letters: Option<PathBuf>,
@@ -629,21 +612,26 @@ pub struct Alter {
     pub json: bool,
 }
 
-/// The terms of a named subscription that can be altered.
+/// The terms of a named subscription. `none` takes one away where it is altered, and asks for nothing
+/// elsewhere.
 #[derive(Debug, Args)]
+#[group(requires = "subscription")]
 pub struct Terms {
     /// Make a message a dead letter after this many deliveries without an acknowledgement, 1 to 250; or
-    /// none: no limit
-    #[arg(long = "max-deliveries", value_name = "NUMBER", value_parser = options::or_none(options::whole::<u32>))]
+    /// none
+    #[arg(long = "max-deliveries", value_name = "NUMBER")]
+    #[arg(value_parser = options::or_none(options::whole::<u32>))]
     pub deliveries_max: Option<Term<u32>>,
-    /// Pause before a refused message is delivered again; as for `ringway sub`, or none
+    /// Pause before a refused message is delivered again: the first pause, the factor from each
+    /// to the next, and the longest; 100ms:2:1m where only the first is given; or none
     #[arg(long, value_name = "FIRST[:FACTOR[:MAX]]")]
     #[arg(value_parser = options::or_none(options::backoff))]
     pub backoff: Option<Term<Backoff>>,
     /// Pass messages on to others if a member shows no progress for this long; or none
     #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
     pub ack_within: Option<Term<Duration>>,
-    /// Remove it when it is in somebody's way and has had no member for this long; or none
+    /// Remove the subscription when it is in somebody's way, the producer's say, and has had no member
+    /// for this long; or none
     #[arg(long, value_name = "TIME", value_parser = options::or_none(options::time))]
     pub expires_after: Option<Term<Duration>>,
 }

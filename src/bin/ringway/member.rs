@@ -14,7 +14,6 @@ use crate::args::{Ack, Member, Sub};
 use crate::dialogue::Dialogue;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, is_abandoned};
-use crate::options::{Backoff, Term};
 use crate::output::{self, Console};
 use crate::sink::{Sink, key_hash};
 use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
@@ -24,21 +23,10 @@ const PREFETCH: u32 = 32;
 
 /// Makes a consumer that was asked for a member.
 pub fn options(options: Subscribe, name: &str, member: &Member) -> Subscribe {
-    let mut options = options.named(name).prefetch(prefetch(member)).ack(AckMode::Manual);
+    let options = options.named(name).prefetch(prefetch(member)).ack(AckMode::Manual);
+    let mut options = options.terms(member.terms.asked());
     if member.keyed {
         options = options.keyed();
-    }
-    if let Some(Term(Some(count))) = member.deliveries_max {
-        options = options.deliveries_max(count);
-    }
-    if let Some(Term(Some(Backoff { first, factor, max }))) = member.backoff {
-        options = options.backoff(first, factor, max);
-    }
-    if let Some(Term(Some(time))) = member.ack_within {
-        options = options.ack_within(time);
-    }
-    if let Some(Term(Some(time))) = member.expires_after {
-        options = options.expires_after(time);
     }
     if let Some(directory) = &member.dead_letters {
         options = options.dead_letters(directory);
@@ -180,7 +168,7 @@ impl<'a> Executor<'a> {
         let back = format!("message {sequence}{of} went back");
         let Ok(info) = queue.info() else { return back };
         let Some(found) = info.subscription(subscription) else { return back };
-        let what = match found.deliveries_max {
+        let what = match found.terms.deliveries_max {
             Some(most) if delivery >= most => format!(
                 "that was delivery {delivery} of {most} of message {sequence}{of}: the next member makes it a dead letter (`ringway alter {} {subscription} --max-deliveries NUMBER` allows more, while no member lives)",
                 queue.name()

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytesize::ByteSize;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use ringway::workload::{Arrival, Error};
-use ringway::{Journal, Start, UnknownName};
+use ringway::{Backoff, Journal, Start, UnknownName};
 
 use crate::bench::args::Pins;
 
@@ -63,14 +63,6 @@ pub fn command() -> impl TypedValueParser<Value = OsString> {
     })
 }
 
-/// Pauses between deliveries.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Backoff {
-    pub first: Duration,
-    pub factor: f64,
-    pub max: Duration,
-}
-
 pub fn backoff(text: &str) -> Result<Backoff, String> {
     const FACTOR: f64 = 2.0;
     const MAX: Duration = Duration::from_secs(60);
@@ -81,15 +73,13 @@ pub fn backoff(text: &str) -> Result<Backoff, String> {
     match parts[..] {
         [first] => {
             let first = time(first)?;
-            Ok(Backoff { first, factor: FACTOR, max: first.max(MAX) })
+            Ok(Backoff::new(first, FACTOR, first.max(MAX)))
         }
         [first, by] => {
             let first = time(first)?;
-            Ok(Backoff { first, factor: factor(by)?, max: first.max(MAX) })
+            Ok(Backoff::new(first, factor(by)?, first.max(MAX)))
         }
-        [first, by, max] => {
-            Ok(Backoff { first: time(first)?, factor: factor(by)?, max: time(max)? })
-        }
+        [first, by, max] => Ok(Backoff::new(time(first)?, factor(by)?, time(max)?)),
         _ => Err("it is FIRST, FIRST:FACTOR or FIRST:FACTOR:MAX, such as 100ms:2:1m".into()),
     }
 }
@@ -374,7 +364,7 @@ mod tests {
     fn backoffs_have_up_to_three_parts() {
         let of = |first, factor, max| {
             let (first, max) = (Duration::from_millis(first), Duration::from_millis(max));
-            Ok(Backoff { first, factor, max })
+            Ok(Backoff::new(first, factor, max))
         };
         assert_eq!(backoff("100ms"), of(100, 2.0, 60_000));
         assert_eq!(backoff("2m"), of(120_000, 2.0, 120_000));

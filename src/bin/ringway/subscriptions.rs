@@ -107,18 +107,19 @@ pub fn as_json(info: &Info) -> Value {
 }
 
 pub fn one_as_json(subscription: &SubscriptionInfo) -> Value {
+    let terms = subscription.terms;
     json!({
         "name": subscription.name,
         "lag": subscription.lag.to_string(),
         "keyed": subscription.keyed,
-        "deliveries_max": subscription.deliveries_max,
-        "backoff": subscription.backoff.map(|backoff| json!({
+        "deliveries_max": terms.deliveries_max,
+        "backoff": terms.backoff.map(|backoff| json!({
             "first_ns": output::nanoseconds(backoff.first),
             "factor": backoff.factor,
             "max_ns": output::nanoseconds(backoff.max),
         })),
-        "ack_within_ns": subscription.ack_within.map(output::nanoseconds),
-        "expires_after_ns": subscription.expires_after.map(output::nanoseconds),
+        "ack_within_ns": terms.ack_within.map(output::nanoseconds),
+        "expires_after_ns": terms.expires_after.map(output::nanoseconds),
         "expired": subscription.expired,
         "created_at": time(subscription.created_at),
         "members_alive": subscription.members_alive,

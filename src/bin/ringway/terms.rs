@@ -1,18 +1,18 @@
 //! `ringway declare` and `ringway alter`: what belongs to a named subscription.
 
-use ringway::{Error, Queue, Subscribe, SubscriptionInfo};
+use ringway::{Queue, Subscribe, SubscriptionInfo};
 
 use crate::args::{Alter, Declare, Terms};
 use crate::failure::{Ending, Failure};
 use crate::info::open;
-use crate::options::{Backoff, Term};
+use crate::options::Term;
 use crate::output::{self, Console};
 use crate::seek::note_gone;
 use crate::subscriptions::one_as_json;
 
 pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Declare { name, subscription, from, lag, keyed, terms, json } = declare;
-    let mut options = Subscribe::new().named(subscription).from(*from);
+    let mut options = Subscribe::new().named(subscription).from(*from).terms(terms.asked());
     if let Some(lag) = *lag {
         options = options.on_lag(lag);
     }
@@ -20,7 +20,7 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
         options = options.keyed();
     }
     let queue = open(name, owner)?;
-    let is_new = queue.declare(&terms.put_on(options, None))?;
+    let is_new = queue.declare(&options)?;
     let what = if is_new { "is made" } else { "is there already" };
     console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
     if let Some(found) = queue.info()?.subscription(subscription) {
@@ -38,28 +38,26 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
 }
 
 pub fn alter(alter: &Alter, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
-    let Alter { name, subscription, terms, json, .. } = alter;
+    let Alter { name, subscription, terms: change, json } = alter;
     let queue = open(name, owner)?;
-    let before = queue.info()?;
-    let no_such = || Error::NoSuchSubscription {
-        queue: name.as_str().into(),
-        subscription: subscription.as_str().into(),
-    };
-    let found = before.subscription(subscription).ok_or_else(no_such)?;
-    queue.alter(&terms.put_on(Subscribe::new().named(subscription), Some(found)))?;
+    queue.alter(subscription, |terms| change.apply(terms))?;
     let after = queue.info()?;
-    let found = after.subscription(subscription).ok_or_else(no_such)?;
+    // Who removed it meanwhile did so knowing what it had become.
+    let Some(found) = after.subscription(subscription) else { return Ok(Ending::Done) };
     if *json {
         output::json(&one_as_json(found))?;
     }
-    console.note(format_args!("subscription '{subscription}' of queue '{name}': {}", text(found)));
+    console.note(format_args!(
+        "subscription '{subscription}' of queue '{name}': {}",
+        text(&found.terms)
+    ));
     note_no_place(&queue, found, console);
     Ok(Ending::Done)
 }
 
 /// Says what members have to do who would be refused, for want of a place for dead letters.
 fn note_no_place(queue: &Queue, found: &SubscriptionInfo, console: Console) {
-    if found.deliveries_max.is_some() && queue.history().is_none() {
+    if found.terms.deliveries_max.is_some() && queue.history().is_none() {
         let name = queue.name();
         console.note(format_args!(
             "queue '{name}' has no history directory for dead letters: each member of '{}' has to name a place (`ringway sub --dead-letters DIR`), or is refused",
@@ -68,13 +66,13 @@ fn note_no_place(queue: &Queue, found: &SubscriptionInfo, console: Console) {
     }
 }
 
-fn text(found: &SubscriptionInfo) -> String {
-    let deliveries = match found.deliveries_max {
+fn text(terms: &ringway::Terms) -> String {
+    let deliveries = match terms.deliveries_max {
         Some(1) => "1 delivery at most".into(),
         Some(count) => format!("{count} deliveries at most"),
         None => "no limit of deliveries".into(),
     };
-    let backoff = match found.backoff {
+    let backoff = match terms.backoff {
         Some(pauses) => format!(
             "pauses of {}, each {} times the one before, {} at most",
             output::duration(pauses.first),
@@ -83,11 +81,11 @@ fn text(found: &SubscriptionInfo) -> String {
         ),
         None => "no pauses".into(),
     };
-    let lease = match found.ack_within {
+    let lease = match terms.ack_within {
         Some(time) => format!("passed on after {} without progress", output::duration(time)),
         None => "no lease".into(),
     };
-    let expiry = match found.expires_after {
+    let expiry = match terms.expires_after {
         Some(time) => format!("removed after {} without a member", output::duration(time)),
         None => "never removed by itself".into(),
     };
@@ -95,26 +93,23 @@ fn text(found: &SubscriptionInfo) -> String {
 }
 
 impl Terms {
-    /// Asks for these terms, and where nothing is said, for what there is.
-    fn put_on(&self, mut options: Subscribe, there: Option<&SubscriptionInfo>) -> Subscribe {
-        fn chosen<T: Copy>(said: Option<Term<T>>, there: Option<T>) -> Option<T> {
-            said.map_or(there, |Term(term)| term)
+    /// What is asked for; where nothing is said, nothing is.
+    pub fn asked(&self) -> ringway::Terms {
+        let mut terms = ringway::Terms::default();
+        self.apply(&mut terms);
+        terms
+    }
+
+    /// Changes what is said.
+    fn apply(&self, terms: &mut ringway::Terms) {
+        fn set<T: Copy>(term: &mut Option<T>, said: Option<Term<T>>) {
+            if let Some(Term(said)) = said {
+                *term = said;
+            }
         }
-        let deliveries_max = there.and_then(|it| it.deliveries_max);
-        if let Some(count) = chosen(self.deliveries_max, deliveries_max) {
-            options = options.deliveries_max(count);
-        }
-        let backoff = there.and_then(|it| it.backoff);
-        let backoff = backoff.map(|it| Backoff { first: it.first, factor: it.factor, max: it.max });
-        if let Some(Backoff { first, factor, max }) = chosen(self.backoff, backoff) {
-            options = options.backoff(first, factor, max);
-        }
-        if let Some(time) = chosen(self.ack_within, there.and_then(|it| it.ack_within)) {
-            options = options.ack_within(time);
-        }
-        if let Some(time) = chosen(self.expires_after, there.and_then(|it| it.expires_after)) {
-            options = options.expires_after(time);
-        }
-        options
+        set(&mut terms.deliveries_max, self.deliveries_max);
+        set(&mut terms.backoff, self.backoff);
+        set(&mut terms.ack_within, self.ack_within);
+        set(&mut terms.expires_after, self.expires_after);
     }
 }
