@@ -35,7 +35,8 @@ impl Ring {
     /// The position below which bytes may be overwritten already, which is what counts for those who
     /// have the files to go to. The licence is ahead of it while somebody objects.
     pub(crate) fn granted_floor(&self) -> u64 {
-        self.floor(self.header64(layout::GRANTED).load(Ordering::Relaxed))
+        // Acquire: KEEP. Who looks for it in the files after this finds there what was granted.
+        self.floor(load_acquire(self.header64(layout::GRANTED)))
     }
 
     /// That no more is granted than was ever asked for. Who spills waits for the files to have what is

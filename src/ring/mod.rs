@@ -116,7 +116,9 @@
 //! **KEEP** (release store, acquire load). The historian copies frames from the ring to the files and
 //! then says up to where. The writer that finds that may overwrite them: the historian's loads are
 //! behind it. A reader that finds it finds the frames in the files. The position never goes back;
-//! one that is stale is too low, and costs a look.
+//! one that is stale is too low, and costs a look. The writer looks at it before it raises the licence
+//! (release) and before it grants that (behind its fence). So a reader that finds either (acquire) and
+//! then looks how far the files have come finds all that may be overwritten by then.
 //!
 //! **PASS** (release store or compare-and-swap, acquire load or compare-and-swap). Who owns a share
 //! and what is settled is one word. Where nobody may take a share from a living owner, the owner

@@ -430,8 +430,8 @@ impl Writer {
         }
         if self.ring.licence().load(Ordering::Relaxed) < self.wanted {
             crash_point();
-            // Relaxed: LICENCE and JOIN order it by the fence.
-            self.ring.licence().store(self.wanted, Ordering::Relaxed);
+            // Release: KEEP. LICENCE and JOIN order it by the fence.
+            self.ring.licence().store(self.wanted, Ordering::Release);
         }
         // SeqCst: JOIN. It is also LICENCE's release fence.
         fence(Ordering::SeqCst);
