@@ -18,6 +18,10 @@ use crate::layout::{self, COUNT_MAX, SHARE_COUNT_MAX, share as word};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
 
+/// How often a share that other members are faster to take is tried for again. Of many who take small
+/// shares at once one may be the slower a hundred times and more, which is no sign that there is none.
+pub(crate) const TURNS_MAX: u32 = 10_000;
+
 /// The number of an entry in the share table of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShareIndex(u32);
@@ -283,7 +287,7 @@ impl Ring {
         count_max: u32,
         keyed: bool,
     ) -> Result<Take, Corrupt> {
-        for _ in 0..super::ATTEMPTS_MAX {
+        for _ in 0..TURNS_MAX {
             let head = self.head(subscription)?;
             if self.has_left(subscription.lag(), head.place.position) {
                 if subscription.is_still(head.turn) {

@@ -10,7 +10,9 @@ use crate::error::Error;
 use crate::history::{Checkpoints, Reason, Stretch};
 use crate::layout;
 use crate::membership::{self, announce_messages, announce_room};
-use crate::ring::{Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, Take};
+use crate::ring::{
+    Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, TURNS_MAX, Take,
+};
 use crate::subscribe::AckMode;
 use crate::sync::{Ordering, fence};
 use crate::sys::process;
@@ -23,9 +25,6 @@ const LOOKS_PER_TICK: u32 = 3;
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// And, while it has nothing to do, how often at what they do.
 const SIGHT_INTERVAL: Duration = Duration::from_millis(1);
-/// How often a share far behind that others are faster to take is tried for again. Each time they have
-/// taken another one, as they may a hundred times while this one reads from a file what they have read.
-const TURNS_MAX: u32 = 10_000;
 /// How long until a message whose dead letter could not be written is tried again.
 const LETTER_RETRY: Duration = Duration::from_secs(1);
 
