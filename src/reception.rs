@@ -478,6 +478,8 @@ impl Reception {
                     } else if let Some(index) = past.holder() {
                         // Lost the race of JOIN: the files have more by now.
                         ring.join(index, Lag::Skip, place.position);
+                        // A producer that found it in the way meanwhile has room.
+                        announce_room(&ring);
                         lost += 1;
                         if lost > LOOKS_AGAIN_MAX {
                             return Ok(Some(Read::Empty));
@@ -491,6 +493,8 @@ impl Reception {
                         Some(index) => {
                             let join = |place: Place| ring.join(index, Lag::Hold, place.position);
                             let begin = ring.begin_holding(Start::Oldest, join);
+                            // As above: it may have been in the way further back.
+                            announce_room(&ring);
                             begin.map_err(|error| self.segment.start_error(error))?.place
                         }
                     };
