@@ -53,8 +53,7 @@ impl Membership {
             return Err(Error::MembersFull { queue: segment.name().into(), limit: members });
         };
         if ring.is_active(index) {
-            // A dead one's. What is corrupt about its shares is reported by who meets it.
-            let _ = end(&ring, index);
+            end_of_dead(&ring, index);
         }
         introduce(&ring, index);
         Ok(Self { ring, index, lock })
@@ -104,7 +103,7 @@ pub(crate) fn clear_dead(
         // Whoever has the lock of a line in use, and is not its owner, has outlived its owner.
         if lock.try_member(index)? {
             if ring.is_active(index) {
-                let _ = end(ring, index);
+                end_of_dead(ring, index);
                 cleared += 1;
             }
             lock.give_up_member(index)?;
@@ -133,6 +132,16 @@ pub(crate) fn count_living<M: Iterator<Item = MemberIndex>>(
         }
     }
     Ok(u32::try_from(living).unwrap_or(u32::MAX))
+}
+
+/// Ends the membership of one who has died.
+fn end_of_dead(ring: &Ring, index: MemberIndex) {
+    // What is corrupt about its shares is reported by who meets it.
+    let _ = end(ring, index);
+    // It may have said that it calls those who sleep, so that nobody else did, and died before it could.
+    for event in [layout::DATA_EVENT, layout::ROOM_EVENT] {
+        Event::new(ring.control32(event)).call_anyway();
+    }
 }
 
 /// Ends a membership: what it left of shares is for others from now on, and what it counted is

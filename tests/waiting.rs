@@ -2,11 +2,13 @@
 //! that do not exist.
 
 #![allow(clippy::print_stderr, reason = "measurements are for whoever reads the test's output")]
+#![allow(clippy::disallowed_types, reason = "tests run without loom")]
 
 mod support;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -520,6 +522,97 @@ fn one_send_calls_all_who_are_parked() {
     }
     producer.close().unwrap();
     peers.into_iter().for_each(Peer::finish);
+}
+
+/// Whoever is killed between the word of a call and the call itself leaves others asleep whom nobody
+/// else calls: by the word that has been done. The place of this one is a dead member's.
+#[test]
+fn whoever_ends_a_dead_member_makes_the_call_that_it_may_have_died_over() {
+    let _alive = watchdog();
+    let name = Name::new("half-a-call");
+    let queue = small(&name);
+    for field in ["data_event", "room_event"] {
+        let mut peer = Peer::start("park", &[&name]);
+        peer.hear();
+        peer.kill();
+        let word = MappedWord::of(&name, field);
+        let asleep = word.load() | 1;
+        word.store(asleep);
+        thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let word = &word;
+            scope.spawn(move || {
+                // SAFETY: a call that cannot fail.
+                tell.send(unsafe { libc::gettid() }).unwrap();
+                word.sleep_while(asleep);
+            });
+            let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap());
+            let sleeper = Watched(File::open(stat).unwrap());
+            while !sleeper.is_asleep() {
+                thread::yield_now();
+            }
+            word.store(asleep.wrapping_add(1));
+            assert_eq!(queue.clear_dead().unwrap(), 1);
+        });
+    }
+}
+
+/// A word of the control region, where it can be slept on.
+struct MappedWord {
+    map: *mut libc::c_void,
+    offset: usize,
+}
+
+// SAFETY: the word is an atomic one, and the mapping stays until it is dropped.
+unsafe impl Sync for MappedWord {}
+
+impl MappedWord {
+    const SIZE: usize = 4096;
+
+    fn of(queue: &str, field: &str) -> Self {
+        let control = View::of(queue).control;
+        let found = layout::fields().find(|f| f.part == "Control" && f.name == field).unwrap();
+        let path = format!("/dev/shm/ringway.{queue}");
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let (access, begin) = (libc::PROT_READ | libc::PROT_WRITE, i64::try_from(control).unwrap());
+        let (null, shared) = (std::ptr::null_mut(), libc::MAP_SHARED);
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+        // SAFETY: a new mapping, wherever there is room for one.
+        let map = unsafe { libc::mmap(null, Self::SIZE, access, shared, descriptor, begin) };
+        assert_ne!(map, libc::MAP_FAILED);
+        Self { map, offset: found.offset }
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        assert!(self.offset + 4 <= Self::SIZE);
+        // SAFETY: it lies within the mapping.
+        let word = unsafe { self.map.byte_add(self.offset) };
+        // SAFETY: everybody uses it as an atomic word, as long as it is mapped.
+        unsafe { AtomicU32::from_ptr(word.cast()) }
+    }
+
+    fn load(&self) -> u32 {
+        self.word().load(Ordering::SeqCst)
+    }
+
+    fn store(&self, value: u32) {
+        self.word().store(value, Ordering::SeqCst);
+    }
+
+    /// Until it is called, if the word is this one.
+    fn sleep_while(&self, value: u32) {
+        let no_limit = std::ptr::null::<libc::timespec>();
+        let word = std::ptr::from_ref(self.word());
+        // SAFETY: the word is there, and no limit is given.
+        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, value, no_limit) };
+    }
+}
+
+impl Drop for MappedWord {
+    fn drop(&mut self) {
+        // SAFETY: nobody has it any more.
+        unsafe { libc::munmap(self.map, Self::SIZE) };
+    }
 }
 
 fn park_and_look_on(arguments: &[&str]) {
