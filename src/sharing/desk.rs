@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::portion::{Portion, Sight, bits};
+use super::portion::{Portion, Sight, bit, bits};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetterFile, Fetched, Letter, Reason};
 use crate::layout::{self, Word64};
@@ -151,6 +151,17 @@ pub(super) enum Whereabouts {
     Gone {
         to: u64,
     },
+}
+
+/// What came of burying a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Burial {
+    /// It is a dead letter, and settled.
+    Done,
+    /// It is gone, as all are below a sequence.
+    Gone { to: u64 },
+    /// Another member has taken the share away.
+    Late,
 }
 
 /// Messages that were settled as missed.
@@ -330,7 +341,7 @@ impl Desk {
 
     /// Writes the dead letter of a message, if that is there; nothing if the share has passed on to
     /// another member.
-    pub(super) fn write_letter(
+    fn write_letter(
         &self,
         portion: &Portion,
         number: u32,
@@ -442,6 +453,61 @@ impl Desk {
         self.count(layout::MISSED, count as u64);
         self.announce_settled();
         (count > 0).then_some(Missed { from, to })
+    }
+
+    /// Looks for a message, or writes its letter, which may take as long as the disk does. Others go on
+    /// meanwhile: the lock is let go for it, and had again by `hold`. Nothing comes of it if another
+    /// member has taken the share away.
+    pub(super) fn while_busy<Held>(
+        &self,
+        portion: &Portion,
+        number: u32,
+        held: Held,
+        hold: impl FnOnce() -> Held,
+        work: impl FnOnce() -> Result<Option<Whereabouts>, Error>,
+    ) -> (Held, Result<Option<Whereabouts>, Error>) {
+        // First: what others have by now is not to be given up here.
+        if portion.is_lost() || !self.show_progress(portion) {
+            return (held, Ok(None));
+        }
+        // Nobody leaves the share to others meanwhile.
+        portion.set_busy(number, true);
+        drop(held);
+        let found = work();
+        let held = hold();
+        portion.set_busy(number, false);
+        (held, found)
+    }
+
+    /// Has a message become a dead letter, whose share may be another member's by now. The lock is let
+    /// go [meanwhile](Self::while_busy).
+    pub(super) fn bury<Held>(
+        &self,
+        portion: &Portion,
+        number: u32,
+        reason: Reason,
+        held: Held,
+        hold: impl FnOnce() -> Held,
+    ) -> (Held, Result<Burial, Error>) {
+        let write = || self.write_letter(portion, number, reason);
+        let (held, written) = self.while_busy(portion, number, held, hold, write);
+        let burial = match written {
+            Ok(Some(Whereabouts::Message { .. })) => {
+                let settled = self.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                Ok(if settled { Burial::Done } else { Burial::Late })
+            }
+            Ok(Some(Whereabouts::Gone { to })) => Ok(Burial::Gone { to }),
+            Ok(None) => Ok(Burial::Late),
+            // What is wrong with a message that others have by now is for them to tell.
+            Err(_) if !self.show_progress(portion) => Ok(Burial::Late),
+            Err(error) => Err(error),
+        };
+        (held, burial)
+    }
+
+    /// Shows where a message was lent from.
+    pub(super) fn show_lent(&self, shown: &mut Shown, portion: &Portion) {
+        shown.lent_from = (!self.copies()).then(|| portion.index());
     }
 
     /// Calls those who may have waited for the key of what was settled.

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Work;
-use super::desk::{Desk, Shown, Whereabouts};
+use super::desk::{Burial, Desk, Shown};
 use super::portion::{Portion, bit};
 use crate::error::Error;
 use crate::history::Reason;
@@ -141,7 +141,11 @@ impl<'a> Settler<'a> {
 
     fn begin(self) -> Result<Settling<'a>, Error> {
         self.desk.check_own()?;
-        Ok(Settling { shown: self.desk.shown(), _relief: Relief(self.desk) })
+        Ok(self.hold())
+    }
+
+    fn hold(self) -> Settling<'a> {
+        Settling { shown: self.desk.shown(), _relief: Relief(self.desk) }
     }
 
     /// Keeps the member from giving up its place, for one who may write a dead letter.
@@ -174,43 +178,23 @@ impl<'a> Settler<'a> {
         if acked { Acked::Done } else { Acked::Late }
     }
 
-    /// Has a message that is lent become a dead letter. That takes as long as the disk does: others
-    /// go on meanwhile.
+    /// Has a message that is lent become a dead letter.
     fn give_up(
         self,
         settling: Settling<'_>,
         portion: &Portion,
         number: u32,
     ) -> Result<Acked, Error> {
-        if !self.desk.show_progress(portion) {
-            return Ok(Acked::Late);
-        }
-        portion.set_busy(number, true);
-        drop(settling);
-        let written = self.desk.write_letter(portion, number, Reason::Refused);
-        let settling = self.begin()?;
-        portion.set_busy(number, false);
-        let written = match written {
-            // What is wrong with a message that others have by now is for them to tell.
-            Err(_) if !self.desk.show_progress(portion) => None,
-            written => written?,
-        };
+        let hold = || self.hold();
+        let (settling, burial) = self.desk.bury(portion, number, Reason::Refused, settling, hold);
+        let burial = burial?;
         portion.set_lent(portion.lent() & !bit(number));
-        let is_buried = match written {
-            Some(Whereabouts::Message { .. }) => {
-                self.desk.settle_as(layout::DEAD_LETTERS, portion, bit(number))
-            }
-            Some(Whereabouts::Gone { .. }) => {
-                if self.work.is_none() {
-                    // Only the receiver can tell what is missed, and it may sleep.
-                    announce_messages(&self.desk.ring);
-                }
-                false
-            }
-            None => false,
-        };
+        if matches!(burial, Burial::Gone { .. }) && self.work.is_none() {
+            // Only the receiver can tell what is missed, and it may sleep.
+            announce_messages(&self.desk.ring);
+        }
         self.pass_on(&settling, portion);
-        Ok(if is_buried { Acked::Done } else { Acked::Late })
+        Ok(if matches!(burial, Burial::Done) { Acked::Done } else { Acked::Late })
     }
 
     /// Does at once what the receiver does else when it looks after the share: lets go of it when all

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::Handed;
-use super::desk::{Desk, DeskPart, Missed, Shown, Whereabouts};
+use super::desk::{Burial, Desk, DeskPart, Missed, Shown, Whereabouts};
 use super::portion::{Portion, Sight, bit, bits};
 use crate::error::Error;
 use crate::history::{Checkpoints, Reason, Stretch};
@@ -170,7 +170,7 @@ impl Work {
         let mut shown = self.desk.shown();
         let done = self.hand_out(portion);
         if done {
-            self.show_lent(&mut shown, portion);
+            self.desk.show_lent(&mut shown, portion);
         }
         done
     }
@@ -188,11 +188,6 @@ impl Work {
             }
         }
         done
-    }
-
-    /// Shows where a message was lent from.
-    pub(super) fn show_lent(&self, shown: &mut Shown, portion: &Portion) {
-        shown.lent_from = (!self.copies()).then(|| portion.index());
     }
 
     /// Takes a share from the head, wherever that is.
@@ -382,108 +377,9 @@ impl Work {
 
     /// Hands out a message of what is left of shares, if there is one whose time has come.
     pub(super) fn pick(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
-        let mut due_at = self.due_at;
-        let picked = self
-            .left
-            .iter()
-            .find_map(|portion| self.pick_of(portion, &mut due_at, buffer).transpose());
-        self.due_at = due_at;
-        picked.transpose()
-    }
-
-    /// [`Self::pick`], of one share.
-    fn pick_from(
-        &mut self,
-        portion: &Portion,
-        buffer: &mut Buffer,
-    ) -> Result<Option<Read<Handed>>, Error> {
-        let mut due_at = self.due_at;
-        let picked = self.pick_of(portion, &mut due_at, buffer);
-        self.due_at = due_at;
-        picked
-    }
-
-    pub(super) fn pick_of(
-        &self,
-        portion: &Portion,
-        due_at: &mut Option<Instant>,
-        buffer: &mut Buffer,
-    ) -> Result<Option<Read<Handed>>, Error> {
-        let desk = &*self.desk;
-        let candidates = {
-            let _shown = self.hold();
-            portion.state().unsettled() & !portion.lent()
-        };
-        for number in portion.in_order_of_waiting(candidates) {
-            if portion.is_lost() {
-                break;
-            }
-            if let Some(at) = portion.waits_until(number) {
-                note_due(due_at, at);
-                continue;
-            }
-            if portion.is_blocked(number, &desk.ring) {
-                continue;
-            }
-            {
-                let _shown = self.hold();
-                // First: what others have by now is not to be given up here.
-                if portion.is_lost() || !desk.show_progress(portion) {
-                    break;
-                }
-                // Nobody leaves the share to others meanwhile.
-                portion.set_busy(number, true);
-            }
-            let is_last = desk.is_last_delivery(portion.deliveries(number));
-            let found = if is_last {
-                desk.write_letter(portion, number, Reason::Unacknowledged)
-            } else {
-                desk.find_own(portion, number, buffer)
-            };
-            let mut shown = self.hold();
-            portion.set_busy(number, false);
-            let found = match found {
-                Err(_) if is_last && !desk.show_progress(portion) => break,
-                Err(error) if is_last => {
-                    let _ = portion.set_pause(number, Some(LETTER_RETRY));
-                    portion.retry_at(number, Instant::now() + LETTER_RETRY);
-                    return Err(error);
-                }
-                found => found?,
-            };
-            let (span, is_copy) = match found {
-                Some(Whereabouts::Message { .. }) if is_last => {
-                    let settled = desk.settle_as(layout::DEAD_LETTERS, portion, bit(number));
-                    if settled && portion.state().unsettled() == 0 {
-                        // There may be another message to hand out before it is put aside.
-                        desk.retire(portion);
-                    }
-                    continue;
-                }
-                Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
-                Some(Whereabouts::Gone { to }) => {
-                    return Ok(desk.miss(portion, number, to).map(Read::from));
-                }
-                None => break,
-            };
-            if !desk.show_progress(portion) {
-                break;
-            }
-            portion.hand_out_again(number);
-            // Behind the count: else others might have had the message as new since, and it be handed out.
-            if !desk.show_progress(portion) {
-                break;
-            }
-            if let Some(shown) = &mut shown {
-                self.show_lent(shown, portion);
-            }
-            let delivery = portion.deliveries(number);
-            desk.count(layout::DELIVERED, 1);
-            desk.count(layout::REDELIVERED, u64::from(delivery > 1));
-            let sequence = portion.extent().begin.sequence + u64::from(number);
-            return Ok(Some(Read::Message(Handed { span, sequence, delivery, is_copy })));
-        }
-        Ok(None)
+        let Self { desk, left, due_at, .. } = self;
+        let mut picked = left.iter().map(|portion| pick_of(desk, portion, due_at, buffer));
+        picked.find_map(Result::transpose).transpose()
     }
 
     /// Looks after what other members left, and hands out a message of that. Each look takes lines
@@ -516,7 +412,7 @@ impl Work {
                 self.seen.retain(|seen| seen.index != sight.index);
             }
             let Some(portion) = inherited? else { continue };
-            found = self.pick_from(&portion, buffer)?;
+            found = pick_of(&self.desk, &portion, &mut self.due_at, buffer)?;
             if found.is_some() {
                 break;
             }
@@ -661,6 +557,85 @@ pub(super) fn keep(left: &mut Vec<Arc<Portion>>, portion: Arc<Portion>) {
     let position = portion.extent().begin.position;
     let place = left.partition_point(|other| other.extent().begin.position < position);
     left.insert(place, portion);
+}
+
+/// [`Work::pick`], of one share; `due_at` comes to be when there will be something to do for it, if that
+/// is earlier.
+fn pick_of(
+    desk: &Arc<Desk>,
+    portion: &Portion,
+    due_at: &mut Option<Instant>,
+    buffer: &mut Buffer,
+) -> Result<Option<Read<Handed>>, Error> {
+    let candidates = {
+        let _held = hold(desk);
+        portion.state().unsettled() & !portion.lent()
+    };
+    for number in portion.in_order_of_waiting(candidates) {
+        if portion.is_lost() {
+            break;
+        }
+        if let Some(at) = portion.waits_until(number) {
+            note_due(due_at, at);
+            continue;
+        }
+        if portion.is_blocked(number, &desk.ring) {
+            continue;
+        }
+        if !desk.is_last_delivery(portion.deliveries(number)) {
+            return deliver_again(desk, portion, number, buffer);
+        }
+        let hold = || hold(desk);
+        let (_held, burial) = desk.bury(portion, number, Reason::Unacknowledged, hold(), hold);
+        match burial {
+            // There may be another message to hand out before it is put aside.
+            Ok(Burial::Done) if portion.state().unsettled() == 0 => desk.retire(portion),
+            Ok(Burial::Done) => {}
+            Ok(Burial::Gone { to }) => return Ok(desk.miss(portion, number, to).map(Read::from)),
+            Ok(Burial::Late) => break,
+            Err(error) => {
+                let _ = portion.set_pause(number, Some(LETTER_RETRY));
+                portion.retry_at(number, Instant::now() + LETTER_RETRY);
+                return Err(error);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Hands out a message that was had before, or whose turn has come, or tells that it was missed; nothing
+/// if another member has taken the share away.
+fn deliver_again(
+    desk: &Arc<Desk>,
+    portion: &Portion,
+    number: u32,
+    buffer: &mut Buffer,
+) -> Result<Option<Read<Handed>>, Error> {
+    let (hold, find) = (|| hold(desk), || desk.find_own(portion, number, buffer));
+    let (mut held, found) = desk.while_busy(portion, number, hold(), hold, find);
+    let (span, is_copy) = match found? {
+        Some(Whereabouts::Message { span, is_copy }) => (span, is_copy),
+        Some(Whereabouts::Gone { to }) => {
+            return Ok(desk.miss(portion, number, to).map(Read::from));
+        }
+        None => return Ok(None),
+    };
+    if !desk.show_progress(portion) {
+        return Ok(None);
+    }
+    portion.hand_out_again(number);
+    // Behind the count: else others might have had the message as new since, and it be handed out.
+    if !desk.show_progress(portion) {
+        return Ok(None);
+    }
+    if let Some(shown) = &mut held {
+        desk.show_lent(shown, portion);
+    }
+    let delivery = portion.deliveries(number);
+    desk.count(layout::DELIVERED, 1);
+    desk.count(layout::REDELIVERED, u64::from(delivery > 1));
+    let sequence = portion.extent().begin.sequence + u64::from(number);
+    Ok(Some(Read::Message(Handed { span, sequence, delivery, is_copy })))
 }
 
 impl From<Missed> for Read<Handed> {
