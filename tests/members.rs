@@ -440,6 +440,28 @@ fn a_message_that_is_rejected_is_a_dead_letter_at_once_if_there_is_a_place() {
     assert_eq!((counts.dead_letters, counts.acked), (1, 0));
 }
 
+/// Whoever rejects a message may die when its letter is written and the message is not settled yet.
+#[test]
+fn what_was_had_before_and_is_a_dead_letter_does_not_become_another_one() {
+    let _watchdog = watchdog();
+    let name = Name::new("rejected-again");
+    let (queue, mut producer) = queue_of(&name);
+    let directory = Directory::new(&name);
+    let options = workers().ack(AckMode::Manual).dead_letters(directory.path());
+    let mut worker = queue.subscribe(&options).unwrap();
+    producer.send(b"nonsense").unwrap();
+    assert_eq!(next(&mut worker).reject().unwrap(), Acked::Done);
+    drop(worker);
+    // As if it were not settled.
+    queue.seek("workers", Start::Oldest).unwrap();
+    let mut worker = queue.subscribe(&options).unwrap();
+    assert_eq!(next(&mut worker).nack().unwrap(), Nacked::Retry(Duration::ZERO));
+    let message = next(&mut worker);
+    assert_eq!((message.delivery(), message.reject().unwrap()), (2, Acked::Done));
+    assert_eq!(worker.try_receive().unwrap(), Received::Empty);
+    assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 1);
+}
+
 #[test]
 fn dead_letters_need_a_place_whoever_set_the_limit() {
     let _watchdog = watchdog();

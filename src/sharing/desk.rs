@@ -360,7 +360,8 @@ impl Desk {
         };
         if let Some(file) = &self.dead_letters {
             // Whoever had it before may have died between the letter and the settling.
-            let is_there = reason != Reason::Refused && file.has_on_disk(letter.sequence)?;
+            let had_before = reason != Reason::Refused || letter.deliveries > 1;
+            let is_there = had_before && file.has_on_disk(letter.sequence)?;
             // What was copied when others were done with it may be anything. And from here on there is the
             // time of a lease to write it.
             if !self.is_still_own(portion) {
