@@ -203,6 +203,30 @@ fn what_is_refused_again_and_again_keeps_nothing_of_its_own_share_waiting() {
     assert_eq!(had, [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
 }
 
+/// Its share is the member's alone as long as that has another message of it in hand.
+#[test]
+fn what_is_refused_beside_one_in_hand_keeps_nothing_new_waiting() {
+    let _watchdog = watchdog();
+    let name = Name::new("in-hand");
+    let (queue, mut producer) = new_queue(&name);
+    let mut one = queue.subscribe(&workers().prefetch(3)).unwrap();
+    for _ in 0..20 {
+        producer.send(b"work").unwrap();
+    }
+    assert_eq!(next(&mut one).sequence(), 0);
+    let mut new = BTreeSet::new();
+    for _ in 0..60 {
+        let message = next(&mut one);
+        if message.sequence() == 1 {
+            assert_eq!(message.nack().unwrap(), Nacked::Retry(Duration::ZERO));
+        } else {
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+            new.insert(message.sequence());
+        }
+    }
+    assert_eq!(new, (2..20).collect());
+}
+
 #[test]
 fn what_is_refused_comes_again_before_many_others_do() {
     let _watchdog = watchdog();

@@ -130,7 +130,9 @@ impl SharedReader {
             tick: Duration::ZERO,
             looks_left: 0,
             has_inherited: false,
+            picked: 0,
             due_at: None,
+            letters_until: None,
         };
         Ok(Self { run, lap: 0, known_until: 0, reached: Reached::NotHead, work })
     }
@@ -228,6 +230,7 @@ impl SharedReader {
             return Ok(Read::Missed { from, to });
         }
         work.due_at = None;
+        work.letters_until = None;
         if let Some(read) = self.look_at_current(buffer)? {
             return Ok(read.map(Some));
         }
@@ -235,7 +238,8 @@ impl SharedReader {
             self.reached = Reached::Full;
             return Ok(Read::Empty);
         }
-        if let Some(read) = self.work.pick(buffer)? {
+        let is_first = self.work.is_for_what_is_left();
+        if is_first && let Some(read) = self.work.pick(buffer)? {
             return Ok(read.map(Some));
         }
         if !has_looked
@@ -254,6 +258,9 @@ impl SharedReader {
         match read {
             // Nothing better to do.
             nothing @ (Read::Empty | Read::Closed { .. }) => {
+                if !is_first && let Some(read) = self.work.pick(buffer)? {
+                    return Ok(read.map(Some));
+                }
                 let (work, is_closed) = (&mut self.work, matches!(nothing, Read::Closed { .. }));
                 let is_barred = self.reached == Reached::Barred;
                 if let Some(read) = work.look_at_others(is_closed || is_barred, buffer)? {
@@ -342,6 +349,7 @@ impl SharedReader {
         };
         self.reached = Reached::NotHead;
         work.has_inherited = false;
+        work.picked = 0;
         self.run = work.desk.ring.run_of(&extent);
         self.lap = extent.begin.position - self.run.offset() as u64;
         let size = (extent.end - extent.begin.position) as usize;

@@ -27,6 +27,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const SIGHT_INTERVAL: Duration = Duration::from_millis(1);
 /// How long until a message whose dead letter could not be written is tried again.
 const LETTER_RETRY: Duration = Duration::from_secs(1);
+/// For how long one receive goes on writing dead letters, of which there may be as many as messages that
+/// somebody had.
+const LETTERS_TIME: Duration = Duration::from_millis(20);
 
 /// What a member has taken and not settled, as its receiver has it. Its messages refer to it while
 /// they are lent, from whatever thread; but for a batch that goes on, and for ackers, all else happens
@@ -59,8 +62,12 @@ pub(crate) struct Work {
     pub(super) looks_left: u32,
     /// Whether the last share was not taken from the head.
     pub(super) has_inherited: bool,
+    /// How many messages of what is left were handed out since a share was taken, from wherever.
+    pub(super) picked: u32,
     /// When there will be something to do without a message from the producer.
     pub(super) due_at: Option<Instant>,
+    /// Until when this look may write dead letters, once it has written one.
+    pub(super) letters_until: Option<Instant>,
 }
 
 impl Drop for Work {
@@ -377,9 +384,21 @@ impl Work {
 
     /// Hands out a message of what is left of shares, if there is one whose time has come.
     pub(super) fn pick(&mut self, buffer: &mut Buffer) -> Result<Option<Read<Handed>>, Error> {
-        let Self { desk, left, due_at, .. } = self;
-        let mut picked = left.iter().map(|portion| pick_of(desk, portion, due_at, buffer));
-        picked.find_map(Result::transpose).transpose()
+        let Self { desk, left, due_at, letters_until, .. } = self;
+        let mut all =
+            left.iter().map(|portion| pick_of(desk, portion, due_at, letters_until, buffer));
+        let picked = all.find_map(Result::transpose).transpose()?;
+        self.picked += u32::from(picked.is_some());
+        Ok(picked)
+    }
+
+    /// Whether what is left of shares comes before what others left and the head: until each message of
+    /// it has been handed out once. One that is refused again and again keeps nothing else waiting.
+    pub(super) fn is_for_what_is_left(&self) -> bool {
+        self.picked == 0 || {
+            let left = |portion: &Arc<Portion>| portion.state().unsettled() & !portion.lent();
+            self.picked < self.left.iter().map(|portion| left(portion).count_ones()).sum()
+        }
     }
 
     /// Looks after what other members left, and hands out a message of that. Each look takes lines
@@ -412,7 +431,8 @@ impl Work {
                 self.seen.retain(|seen| seen.index != sight.index);
             }
             let Some(portion) = inherited? else { continue };
-            found = pick_of(&self.desk, &portion, &mut self.due_at, buffer)?;
+            let Self { desk, due_at, letters_until, .. } = self;
+            found = pick_of(desk, &portion, due_at, letters_until, buffer)?;
             if found.is_some() {
                 break;
             }
@@ -450,6 +470,7 @@ impl Work {
         }
         self.keep(Arc::clone(&portion));
         self.has_inherited = true;
+        self.picked = 0;
         Ok(Some(portion))
     }
 
@@ -560,11 +581,12 @@ pub(super) fn keep(left: &mut Vec<Arc<Portion>>, portion: Arc<Portion>) {
 }
 
 /// [`Work::pick`], of one share; `due_at` comes to be when there will be something to do for it, if that
-/// is earlier.
+/// is earlier, and `letters_until` how long to write dead letters, if there is one.
 fn pick_of(
     desk: &Arc<Desk>,
     portion: &Portion,
     due_at: &mut Option<Instant>,
+    letters_until: &mut Option<Instant>,
     buffer: &mut Buffer,
 ) -> Result<Option<Read<Handed>>, Error> {
     let candidates = {
@@ -584,6 +606,12 @@ fn pick_of(
         }
         if !desk.is_last_delivery(portion.deliveries(number)) {
             return deliver_again(desk, portion, number, buffer);
+        }
+        let now = Instant::now();
+        if now > *letters_until.get_or_insert(now + LETTERS_TIME) {
+            // The caller's time may be over, or somebody interrupts it.
+            note_due(due_at, now);
+            break;
         }
         let hold = || hold(desk);
         let (_held, burial) = desk.bury(portion, number, Reason::Unacknowledged, hold(), hold);
