@@ -584,7 +584,6 @@ impl Geometry {
     }
 
     /// Whether a ring can have so many bytes.
-    #[cfg(not(loom))]
     pub(crate) fn is_capacity(bytes: u64) -> bool {
         (CAPACITY_MIN..=CAPACITY_MAX).contains(&bytes) && bytes.is_power_of_two()
     }

@@ -89,7 +89,6 @@ impl Extensions {
     pub(crate) const NONE: Self = Self { key: None, time: None, check: None };
 
     /// Whether there are none.
-    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.key.is_none() && self.time.is_none() && self.check.is_none()

@@ -211,7 +211,6 @@ impl Ring {
     }
 
     /// Has the sector index tell when its entries were recorded.
-    #[cfg(not(loom))]
     pub(crate) fn with_clock(self, clock: fn() -> u64) -> Self {
         Self { clock, ..self }
     }
@@ -267,7 +266,6 @@ impl Ring {
     }
 
     /// How many subscriptions were removed because they had had no member for too long.
-    #[cfg(not(loom))]
     pub(crate) fn expired(&self) -> &AtomicU64 {
         // SAFETY: as in `control32`.
         unsafe { self.control.u64_at(layout::EXPIRED.0) }

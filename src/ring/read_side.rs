@@ -4,12 +4,12 @@
 //! [`CopyReader`] copies first and checks afterwards that what it copied was still there. Both
 //! follow the frames along a [`Track`].
 
+use core::ops::Range;
+
 use super::frame::{self, Frame, HEADER_SIZE, Place};
 use super::run::{Run, Span};
 use super::{Begin, Corrupt, Member, MemberIndex, Ring};
 use crate::sync::{Ordering, fence};
-#[cfg(not(loom))]
-use std::ops::Range;
 
 /// What a look at the ring came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,6 @@ impl HeldReader {
     }
 
     /// A reader that sees what is durable, and no more.
-    #[cfg(not(loom))]
     pub(crate) fn durable_only(mut self, only: bool) -> Self {
         self.track.durable_only = only;
         self
@@ -106,7 +105,6 @@ impl HeldReader {
     }
 
     /// Goes elsewhere: to a boundary that the caller holds.
-    #[cfg(not(loom))]
     pub(crate) fn move_to(&mut self, place: Place) {
         self.track.move_to(place);
         self.release_at = self.track.ring.sector_end(place.position);
@@ -155,7 +153,6 @@ impl CopyReader {
 
     /// A reader that finds nothing where something was overwritten, instead of skipping it: see
     /// [`Self::is_overtaken`].
-    #[cfg(not(loom))]
     pub(crate) fn spilling(mut self) -> Self {
         self.track.spills = true;
         self
@@ -163,14 +160,12 @@ impl CopyReader {
 
     /// Whether what comes next has been overwritten, and is to be had elsewhere. What was missed before
     /// that is told first.
-    #[cfg(not(loom))]
     pub(crate) fn is_overtaken(&self) -> bool {
         let track = &self.track;
         track.spills && track.missed_from.is_none() && track.position() < track.ring.granted_floor()
     }
 
     /// Goes elsewhere. The boundary may be overwritten by the time it looks.
-    #[cfg(not(loom))]
     pub(crate) fn move_to(&mut self, place: Place) {
         self.track.move_to(place);
     }
@@ -180,7 +175,6 @@ impl CopyReader {
     }
 
     /// A reader that sees what is durable, and no more.
-    #[cfg(not(loom))]
     pub(crate) fn durable_only(mut self, only: bool) -> Self {
         self.track.durable_only = only;
         self
@@ -262,7 +256,6 @@ impl CopyReader {
     }
 
     /// Goes on where a run in a copy of what comes next has come to.
-    #[cfg(not(loom))]
     pub(crate) fn pass(&mut self, copy: &Run) {
         self.track.run.go_on(copy);
     }
@@ -434,7 +427,6 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn base(&self) -> *const u8 {
         self.words.as_ptr().cast()
@@ -446,7 +438,6 @@ impl Buffer {
     }
 
     /// The payload of a copy.
-    #[cfg(not(loom))]
     pub(crate) fn payload(&self, copy: Span) -> &[u8] {
         let start = self.base().wrapping_add(copy.offset);
         let within = copy.offset + copy.size <= self.words.len() * 8;
@@ -456,7 +447,6 @@ impl Buffer {
     }
 
     /// The hash of the key in a copy, if the message had one.
-    #[cfg(not(loom))]
     pub(crate) fn key_hash(&self, copy: Span) -> Option<u64> {
         let key = super::ExtensionSet::KEY;
         let word = (copy.offset - copy.extensions.distance(key)) / 8;
@@ -479,7 +469,6 @@ impl Buffer {
     ///
     /// # Safety
     /// What the span says lies there, rounded up to 8.
-    #[cfg(not(loom))]
     pub(crate) unsafe fn copy_from(&mut self, base: *const u8, from: Span) -> Span {
         let size = (from.extensions_size + from.size).next_multiple_of(8);
         self.make_room(size);

@@ -87,13 +87,11 @@ impl Run {
     }
 
     /// The same run, as it lies in a copy of the ring's bytes from `self` to `end`.
-    #[cfg(not(loom))]
     pub(super) fn in_copy(&self, frames: Region, end: &Self) -> Self {
         Self { frames, offset: 0, limit: end.offset - self.offset, ..self.clone() }
     }
 
     /// Goes as far as a run that began with [`Self::in_copy`] has gone since.
-    #[cfg(not(loom))]
     pub(super) fn go_on(&mut self, copy: &Self) {
         self.offset += copy.offset;
         (self.sequence, self.usual) = (copy.sequence, copy.usual);
@@ -128,7 +126,6 @@ impl Run {
     }
 
     /// The same, of one whose messages are found elsewhere: this one comes next there.
-    #[cfg(not(loom))]
     pub(crate) fn stop_before(&mut self, sequence: u64) {
         (self.limit, self.sequence) = (0, sequence);
     }
@@ -201,7 +198,6 @@ impl Run {
     }
 
     /// Nothing stands at the next frame boundary yet.
-    #[cfg(not(loom))]
     pub(crate) fn is_at_end(&self) -> bool {
         self.word().load(Ordering::Relaxed) == 0
     }
@@ -227,7 +223,6 @@ impl Run {
     }
 
     /// [`Self::next`], where the frame is known to be like the last, and within the limit.
-    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn next_known(&mut self) -> Span {
         let span = self.usual.span_at(self.offset);

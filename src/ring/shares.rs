@@ -217,7 +217,6 @@ impl Ring {
 
     /// Up to where all messages of a subscription are settled: a boundary at or before the first
     /// that is not, and its sequence.
-    #[cfg(not(loom))]
     pub(crate) fn settled(&self, subscription: &Subscription) -> Result<(Place, u64), Corrupt> {
         let head = self.head(subscription)?.place;
         let mut lowest = (head, head.sequence);
@@ -544,7 +543,6 @@ impl Ring {
 
     /// What a member has delivered, and what it has acknowledged, of the share that it works through:
     /// what its line does not count yet.
-    #[cfg(not(loom))]
     pub(crate) fn uncounted(&self, owner: MemberIndex) -> (u64, u64) {
         let member = self.member(owner);
         // Relaxed, its words: for display.

@@ -2,10 +2,8 @@
 
 use std::time::SystemTime;
 
-#[cfg(not(loom))]
-use super::ExtensionSet;
 use super::frame::{self, Frame, Place};
-use super::{ATTEMPTS_MAX, Corrupt, Ring};
+use super::{ATTEMPTS_MAX, Corrupt, ExtensionSet, Ring};
 use crate::sync::{Ordering, fence};
 
 /// The first message that a consumer or observer receives.
@@ -177,7 +175,6 @@ impl Ring {
     /// The sequence of the first message from a boundary on that was sent at a time, in nanoseconds
     /// since 1970, or later; the next one's if there is none. Nothing if the writer overwrote the
     /// way.
-    #[cfg(not(loom))]
     pub(crate) fn sequence_since(&self, from: Place, time: u64) -> Result<Option<u64>, Corrupt> {
         let mut place = from;
         loop {

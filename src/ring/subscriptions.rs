@@ -238,7 +238,6 @@ impl Subscription {
     }
 
     /// The bytes of its entry.
-    #[cfg(not(loom))]
     pub(crate) fn image(&self) -> [u8; word::SIZE] {
         let mut image = [0; word::SIZE];
         for (index, bytes) in image.chunks_exact_mut(8).enumerate() {
