@@ -14,7 +14,7 @@ use crate::membership::announce_room;
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
 use crate::ring::{
-    Buffer, CopyReader, HeldReader, Lag, Member, Place, Read, Ring, Run, Span, Start,
+    Buffer, CopyReader, HeldReader, Lag, Member, Place, Read, Ring, Run, Span, Start, Track,
 };
 use crate::segment::{Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
@@ -32,6 +32,8 @@ const POLLS_PER_LOOK: u32 = 32;
 const NAP: Duration = Duration::from_micros(50);
 /// What was overtaken is found where it has gone to by the next look, unless words are damaged.
 const LOOKS_AGAIN_MAX: u32 = 100;
+/// Who comes back to the ring from the files holds by the second attempt, unless words are damaged.
+const RACES_LOST_MAX: u32 = 100;
 /// Who polls by itself looks around once in so many looks that find nothing.
 const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
 
@@ -92,6 +94,12 @@ pub(crate) enum Reader {
     Shared(Box<SharedReader>),
 }
 
+/// What a reader follows: a track of its own, or what it takes of a named subscription.
+enum Along<'a> {
+    Track(&'a Track),
+    Shares(&'a SharedReader),
+}
+
 impl Reception {
     pub(crate) fn new(
         segment: Arc<Segment>,
@@ -139,18 +147,12 @@ impl Reception {
         if self.interruption.is_child() {
             return Err(self.segment.forked());
         }
-        Ok(match &*self.reader {
-            Reader::Shared(reader) => Some(reader.work()),
-            _ => None,
-        })
+        Ok(self.reader.shared().map(SharedReader::work))
     }
 
     /// The named subscription that it is for.
     pub(crate) fn subscription(&self) -> Option<&str> {
-        match &*self.reader {
-            Reader::Shared(reader) => Some(reader.work().subscription()),
-            _ => None,
-        }
+        self.reader.shared().map(|reader| reader.work().subscription())
     }
 
     /// The sequence of the message that the next receive is about.
@@ -363,25 +365,21 @@ impl Reception {
             return Err(self.segment.forked());
         }
         self.let_go();
-        match &*self.reader {
-            Reader::Shared(reader) => reader.work().checkpoint(),
-            Reader::Held(_) | Reader::Copied(_) => Ok(()),
-        }
+        self.reader.shared().map_or(Ok(()), |reader| reader.work().checkpoint())
     }
 
     /// To be called before the consumer gives up its place.
     pub(crate) fn end_work(&self) {
-        if let Reader::Shared(reader) = &*self.reader {
+        if let Some(reader) = self.reader.shared() {
             reader.end();
         }
     }
 
     /// Pauses if that pays, unless it is not for want of a message that the short way ended.
     fn stand_off(&mut self) {
-        let caught_up = match &*self.reader {
-            Reader::Held(reader) => !reader.track().run().is_limited(),
-            Reader::Copied(reader) => !reader.track().run().is_limited(),
-            Reader::Shared(reader) => reader.is_at_end(),
+        let caught_up = match self.reader.along() {
+            Along::Track(track) => !track.run().is_limited(),
+            Along::Shares(reader) => reader.is_at_end(),
         };
         if caught_up {
             self.stand_off.pause(self.reader.position(), self.reader.run().sequence());
@@ -412,7 +410,7 @@ impl Reception {
         }
         let mut read = self.look_for_own()?;
         let mut looks = 0;
-        while read == Read::Empty && self.is_overtaken() && looks < LOOKS_AGAIN_MAX {
+        while read == Read::Empty && self.overtaken_at().is_some() && looks < LOOKS_AGAIN_MAX {
             // Just now: it has left the ring, and is to be had all the same.
             read = self.look_for_own()?;
             looks += 1;
@@ -441,24 +439,25 @@ impl Reception {
         read.map_err(|corrupt| self.segment.corrupt(corrupt))
     }
 
-    /// Whether what comes next of one who spills has left the ring, and nobody has looked for it in the
+    /// Where one who spills goes on, if that has left the ring, and nobody has looked for it in the
     /// files yet.
-    fn is_overtaken(&self) -> bool {
+    fn overtaken_at(&self) -> Option<Place> {
         let looks_there = self.past.as_ref().is_some_and(|past| past.is_entered());
-        !looks_there && matches!(&*self.reader, Reader::Copied(reader) if reader.is_overtaken())
+        match &*self.reader {
+            Reader::Copied(reader) if !looks_there => reader.overtaken_at(),
+            _ => None,
+        }
     }
 
     /// What comes next, if it has left the ring and is to be had all the same.
     fn look_at_past(&mut self) -> Result<Option<Read>, Error> {
-        let is_overtaken = self.is_overtaken();
+        let overtaken_at = self.overtaken_at();
         let Some(past) = &mut self.past else { return Ok(None) };
         if let Some((from, to)) = past.missed() {
             return Ok(Some(Read::Missed { from, to }));
         }
-        if let Reader::Copied(reader) = &*self.reader
-            && is_overtaken
-        {
-            past.enter(reader.track().place());
+        if let Some(place) = overtaken_at {
+            past.enter(place);
         }
         let corrupt = |corrupt| self.segment.corrupt(corrupt);
         let ring = self.reader.ring().clone();
@@ -481,7 +480,7 @@ impl Reception {
                         // A producer that found it in the way meanwhile has room.
                         announce_room(&ring);
                         lost += 1;
-                        if lost > LOOKS_AGAIN_MAX {
+                        if lost > RACES_LOST_MAX {
                             return Ok(Some(Read::Empty));
                         }
                     }
@@ -580,10 +579,8 @@ impl Reception {
     pub(crate) fn errand(&mut self, announced: &Announced) -> Errand {
         self.note_sleep();
         self.look_around_next();
-        let relief = match &*self.reader {
-            Reader::Shared(reader) if announced.is_full => Some(Arc::clone(reader.relief_word())),
-            _ => None,
-        };
+        let relief = self.reader.shared().filter(|_| announced.is_full);
+        let relief = relief.map(|reader| Arc::clone(reader.relief_word()));
         Errand::new(&self.mapping, layout::DATA_EVENT, relief, announced.ticket)
     }
 
@@ -624,29 +621,20 @@ impl Reception {
     /// The last look before a sleep. Of a queue that is gone only a member has something to wait for:
     /// what it refused itself, or that it may have more.
     pub(crate) fn may_sleep(&self) -> bool {
-        let has_own_left = match &*self.reader {
-            Reader::Shared(reader) => reader.has_own_left() || reader.awaits_relief(),
-            _ => false,
-        };
+        let has_own_left = |reader: &SharedReader| reader.has_own_left() || reader.awaits_relief();
         self.is_caught_up()
-            && (!self.reader.ring().is_removed() || has_own_left)
+            && (!self.reader.ring().is_removed() || self.reader.shared().is_some_and(has_own_left))
             && self.interruption.is_calm()
     }
 
     /// Whether a member has something to be given of what was taken before.
     pub(crate) fn is_something_due(&self) -> bool {
-        match &*self.reader {
-            Reader::Shared(reader) => reader.is_something_due(),
-            Reader::Held(_) | Reader::Copied(_) => false,
-        }
+        self.reader.shared().is_some_and(SharedReader::is_something_due)
     }
 
     /// Whether a member has as much as it may have by now.
     pub(crate) fn is_full(&self) -> bool {
-        match &*self.reader {
-            Reader::Shared(reader) => reader.is_full(),
-            Reader::Held(_) | Reader::Copied(_) => false,
-        }
+        self.reader.shared().is_some_and(SharedReader::is_full)
     }
 
     /// Neither interrupted, nor of a forked child.
@@ -657,10 +645,7 @@ impl Reception {
     pub(crate) fn interrupter(&self) -> Interrupter {
         // An observer may not write, and so sleeps on nothing.
         let events: &[_] = if self.member.is_some() { &[layout::DATA_EVENT] } else { &[] };
-        let relief = match &*self.reader {
-            Reader::Shared(reader) => Some(Arc::clone(reader.relief_word())),
-            Reader::Held(_) | Reader::Copied(_) => None,
-        };
+        let relief = self.reader.shared().map(|reader| Arc::clone(reader.relief_word()));
         self.interruption.interrupter(events, &self.mapping, relief)
     }
 
@@ -681,16 +666,15 @@ impl Reception {
 
     /// Whether a member looked for no message, since it has as much as it may have, and an acker.
     fn awaits_relief(&self) -> bool {
-        matches!(&*self.reader, Reader::Shared(reader) if reader.awaits_relief())
+        self.reader.shared().is_some_and(SharedReader::awaits_relief)
     }
 
     /// What a call comes by: a full member's is its ackers' alone.
     fn event(&self, is_full: bool) -> Event<'_> {
-        let word = match &*self.reader {
-            Reader::Shared(reader) if is_full => reader.relief_word(),
+        Event::new(match self.reader.shared() {
+            Some(reader) if is_full => reader.relief_word(),
             _ => self.reader.ring().control32(layout::DATA_EVENT),
-        };
-        Event::new(word)
+        })
     }
 
     /// It has slept.
@@ -730,9 +714,9 @@ impl Reception {
     /// Whether the queue is still there.
     pub(crate) fn look_around(&self) -> Result<(), Error> {
         let gone = self.reader.ring().is_removed() || self.segment.is_stale();
-        let has_nothing_left = || match &*self.reader {
-            Reader::Shared(reader) => reader.has_nothing_left(),
-            _ => self.is_caught_up(),
+        let has_nothing_left = || match self.reader.shared() {
+            Some(reader) => reader.has_nothing_left(),
+            None => self.is_caught_up(),
         };
         if gone && has_nothing_left() { Err(self.segment.stale()) } else { Ok(()) }
     }
@@ -754,20 +738,32 @@ impl Reception {
 }
 
 impl Reader {
-    fn run(&self) -> &Run {
+    #[inline(always)]
+    fn along(&self) -> Along<'_> {
         match self {
-            Self::Held(reader) => reader.track().run(),
-            Self::Copied(reader) => reader.track().run(),
-            Self::Shared(reader) => reader.run(),
+            Self::Held(reader) => Along::Track(reader.track()),
+            Self::Copied(reader) => Along::Track(reader.track()),
+            Self::Shared(reader) => Along::Shares(reader),
+        }
+    }
+
+    /// What a member of a named subscription has that others have not.
+    fn shared(&self) -> Option<&SharedReader> {
+        if let Self::Shared(reader) = self { Some(reader) } else { None }
+    }
+
+    fn run(&self) -> &Run {
+        match self.along() {
+            Along::Track(track) => track.run(),
+            Along::Shares(reader) => reader.run(),
         }
     }
 
     /// Whether the next frame of its run is what it waits for.
     fn awaits_frame(&self) -> bool {
-        match self {
-            Self::Held(reader) => !reader.track().is_durable_only(),
-            Self::Copied(reader) => !reader.track().is_durable_only(),
-            Self::Shared(reader) => reader.is_at_head(),
+        match self.along() {
+            Along::Track(track) => !track.is_durable_only(),
+            Along::Shares(reader) => reader.is_at_head(),
         }
     }
 
@@ -781,18 +777,16 @@ impl Reader {
     }
 
     fn ring(&self) -> &Ring {
-        match self {
-            Self::Held(reader) => reader.track().ring(),
-            Self::Copied(reader) => reader.track().ring(),
-            Self::Shared(reader) => reader.work().ring(),
+        match self.along() {
+            Along::Track(track) => track.ring(),
+            Along::Shares(reader) => reader.work().ring(),
         }
     }
 
     fn position(&self) -> u64 {
-        match self {
-            Self::Held(reader) => reader.track().position(),
-            Self::Copied(reader) => reader.track().position(),
-            Self::Shared(reader) => reader.position(),
+        match self.along() {
+            Along::Track(track) => track.position(),
+            Along::Shares(reader) => reader.position(),
         }
     }
 }

@@ -154,7 +154,7 @@ pub use self::start::Start;
 pub(crate) use self::frame::{Check, ExtensionSet, Extensions, Place, Shape};
 pub(crate) use self::keeping::Keeps;
 pub(crate) use self::members::{Member, MemberIndex};
-pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read};
+pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read, Track};
 pub(crate) use self::run::{Run, Span};
 pub(crate) use self::shares::{
     Extent, PAUSE_MAX, Share, ShareIndex, ShareKeys, State, TURNS_MAX, Take, short_key,

@@ -152,17 +152,18 @@ impl CopyReader {
     }
 
     /// A reader that finds nothing where something was overwritten, instead of skipping it: see
-    /// [`Self::is_overtaken`].
+    /// [`Self::overtaken_at`].
     pub(crate) fn spilling(mut self) -> Self {
         self.track.spills = true;
         self
     }
 
-    /// Whether what comes next has been overwritten, and is to be had elsewhere. What was missed before
-    /// that is told first.
-    pub(crate) fn is_overtaken(&self) -> bool {
+    /// Where the next frame was that has been overwritten, and is to be had elsewhere. What was missed
+    /// before that is told first.
+    pub(crate) fn overtaken_at(&self) -> Option<Place> {
         let track = &self.track;
-        track.spills && track.missed_from.is_none() && track.position() < track.ring.granted_floor()
+        let may_be = track.spills && track.missed_from.is_none();
+        (may_be && track.position() < track.ring.granted_floor()).then(|| track.place())
     }
 
     /// Goes elsewhere. The boundary may be overwritten by the time it looks.
