@@ -46,6 +46,20 @@ pub(crate) enum Frame {
     },
 }
 
+impl Frame {
+    /// The boundary behind a frame that was found at a place; nothing if none is committed there.
+    #[inline(always)]
+    pub(super) fn next(self, place: Place) -> Option<Place> {
+        match self {
+            Self::Uncommitted => None,
+            Self::Message { end, .. } => {
+                Some(Place { position: end, sequence: place.sequence + 1 })
+            }
+            Self::Padding { end } => Some(Place { position: end, ..place }),
+        }
+    }
+}
+
 /// Which extension words a frame has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExtensionSet(u64);

@@ -3,7 +3,7 @@
 //! The *historian* is whoever appends to the files: the producer itself, or a journaler. It says in
 //! the header from where on and up to where they have the stream.
 
-use super::frame::{self, Frame};
+use super::frame::Frame;
 use super::{Corrupt, Lag, Place, Ring};
 use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
 use crate::layout::{JOURNAL_FAILED, JOURNAL_SOUND, JOURNAL_SYNCING};
@@ -203,19 +203,11 @@ impl Ring {
     pub(crate) fn follow(&self, from: Place, until: u64) -> Result<Place, Corrupt> {
         let mut place = from;
         while place.position < until {
-            let word = self.frame_word(place.position).load(Ordering::Relaxed);
-            // Acquire: PUBLISH.
-            fence(Ordering::Acquire);
-            let licence = self.licence().load(Ordering::Relaxed);
-            match frame::parse(word, place, self.capacity(), licence)? {
-                Frame::Uncommitted => break,
-                Frame::Message { end, .. } => {
-                    place = Place { position: end, sequence: place.sequence + 1 };
-                }
-                Frame::Padding { end } => {
-                    place.position = end;
-                    break;
-                }
+            let frame = self.look(place).frame()?;
+            let Some(next) = frame.next(place) else { break };
+            place = next;
+            if let Frame::Padding { .. } = frame {
+                break;
             }
         }
         Ok(place)

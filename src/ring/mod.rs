@@ -1,8 +1,8 @@
 //! The protocol: how one writer and many readers share a ring without locks.
 //!
 //! It runs on three [`Region`]s and knows no system calls, no names and no errors but
-//! [`Corrupt`]. [`write_side`] appends frames, [`read_side`] follows them, [`index`] finds a
-//! frame to begin with, [`members`] keeps the writer off what readers hold, [`keeping`] off what a
+//! [`Corrupt`]. [`write_side`] appends frames, [`read_side`] follows them, by [`run`] or by one
+//! [`look`] at a time, [`index`] finds a frame to begin with, [`members`] keeps the writer off what readers hold, [`keeping`] off what a
 //! history has to have first; [`subscriptions`] and [`shares`] divide the stream among those who
 //! share it.
 //!
@@ -135,6 +135,7 @@ mod bypass;
 pub(crate) mod frame;
 mod index;
 mod keeping;
+mod look;
 mod members;
 mod read_side;
 mod run;

@@ -6,7 +6,8 @@
 
 use core::ops::Range;
 
-use super::frame::{self, Frame, HEADER_SIZE, Place};
+use super::frame::{Frame, HEADER_SIZE, Place};
+use super::look::Look;
 use super::run::{Run, Span};
 use super::{Begin, Corrupt, Member, MemberIndex, Ring};
 use crate::sync::{Ordering, fence};
@@ -117,8 +118,8 @@ impl HeldReader {
             return Ok(missed);
         }
         loop {
-            let (word, licence) = self.track.word_and_licence();
-            if let Some((span, end)) = self.track.step(word, licence)? {
+            let look = self.track.look();
+            if let Some((span, end)) = self.track.step(look)? {
                 self.track.run.advance(end);
                 if self.track.position() >= self.release_at {
                     // Also by way of padding.
@@ -126,7 +127,7 @@ impl HeldReader {
                 }
                 return Ok(Read::Message(span));
             }
-            if word == 0 {
+            if look.is_empty() {
                 return Ok(self.track.uncommitted());
             }
         }
@@ -210,8 +211,8 @@ impl CopyReader {
             return Ok(missed);
         }
         loop {
-            let (word, licence) = self.track.word_and_licence();
-            if self.track.position() < self.track.floor(licence) {
+            let look = self.track.look();
+            if self.track.position() < self.track.floor(look.licence()) {
                 // LICENCE: whatever the word is, it is not of this frame.
                 if self.track.spills {
                     self.track.ring.check_granted()?;
@@ -222,7 +223,7 @@ impl CopyReader {
                 }
                 continue;
             }
-            if let Some((span, end)) = self.track.step(word, licence)? {
+            if let Some((span, end)) = self.track.step(look)? {
                 let copy = buffer.copy(&self.track.ring, span);
                 if self.track.is_overwritten() {
                     continue;
@@ -230,7 +231,7 @@ impl CopyReader {
                 self.track.run.advance(end);
                 return Ok(Read::Message(copy));
             }
-            if word == 0 {
+            if look.is_empty() {
                 return Ok(self.track.uncommitted());
             }
         }
@@ -343,19 +344,16 @@ impl Track {
         self.run.word().load(Ordering::Relaxed)
     }
 
-    fn word_and_licence(&self) -> (u64, u64) {
-        let word = self.word();
-        // Acquire: PUBLISH, and LICENCE.
-        fence(Ordering::Acquire);
-        (word, self.ring.licence().load(Ordering::Relaxed))
+    fn look(&self) -> Look {
+        self.ring.look_after(self.place(), self.word())
     }
 
-    /// The payload of the message that the word says, and the end of its frame; or nothing.
-    /// Padding is passed over.
+    /// The payload of the message that was found, and the end of its frame; or nothing. Padding is
+    /// passed over.
     #[allow(clippy::cast_possible_truncation, reason = "at most the capacity")]
-    fn step(&mut self, word: u64, licence: u64) -> Result<Option<(Span, usize)>, Corrupt> {
+    fn step(&mut self, look: Look) -> Result<Option<(Span, usize)>, Corrupt> {
         let place = self.place();
-        match frame::parse(word, place, self.ring.capacity(), licence)? {
+        match look.frame()? {
             Frame::Uncommitted => Ok(None),
             Frame::Padding { end } => {
                 self.move_to(Place { position: end, ..place });
@@ -363,7 +361,7 @@ impl Track {
             }
             Frame::Message { shape, end } => {
                 // No more than a sector at once: see `HeldReader::has_passed_sector`.
-                let mut known_end = licence.min(self.ring.sector_end(place.position));
+                let mut known_end = look.licence().min(self.ring.sector_end(place.position));
                 if self.durable_only {
                     // Of the word behind, nothing is said; nor that the position does not go back.
                     let durable_end = self.ring.durable().saturating_add(HEADER_SIZE as u64);

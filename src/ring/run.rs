@@ -150,6 +150,8 @@ impl Run {
     /// for the extensions.
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<(Span, usize)> {
+        // Not a `Look`: below the limit neither the licence has to be loaded nor anything but the code
+        // compared.
         let word = self.word().load(Ordering::Relaxed);
         // Acquire: PUBLISH.
         fence(Ordering::Acquire);

@@ -381,11 +381,8 @@ impl Ring {
         let skips = lag == Some(Lag::Skip);
         let mut place = from;
         loop {
-            let word = self.frame_word(place.position).load(Ordering::Relaxed);
-            // Acquire: PUBLISH, and LICENCE.
-            fence(Ordering::Acquire);
-            let licence = self.licence().load(Ordering::Relaxed);
-            if skips && place.position < self.floor(licence) {
+            let look = self.look(place);
+            if skips && look.is_below_floor() {
                 place = self.oldest()?;
                 if place.sequence < from.sequence {
                     // Sequences do not go back while positions go on.
@@ -396,14 +393,14 @@ impl Ring {
             if self.has_left(lag, place.position) {
                 return Ok(Survey::Overtaken);
             }
-            match frame::parse(word, place, self.capacity(), licence)? {
+            match look.frame()? {
                 Frame::Uncommitted if self.closed_at() == Some(place.position) => {
                     return Ok(Survey::Closed { end: place.position });
                 }
                 Frame::Uncommitted => return Ok(Survey::Empty),
                 Frame::Padding { end } => place.position = end,
                 Frame::Message { shape, end } => {
-                    let (run, count) = self.stretch(place, shape, end, licence, count_max);
+                    let (run, count) = self.stretch(place, shape, end, look.licence(), count_max);
                     if skips && self.is_below_floor(place.position) {
                         return Ok(Survey::Overtaken);
                     }
@@ -418,13 +415,6 @@ impl Ring {
                 }
             }
         }
-    }
-
-    /// Whether what was just read at a position may have been the writer's already.
-    pub(crate) fn is_below_floor(&self, position: u64) -> bool {
-        // Acquire: LICENCE.
-        fence(Ordering::Acquire);
-        position < self.floor(self.licence().load(Ordering::Relaxed))
     }
 
     /// Follows messages from one that was found on, and says how many.
@@ -467,12 +457,8 @@ impl Ring {
     /// polled. Padding that is there already is no news.
     pub(crate) fn run_at_head(&self, subscription: &Subscription) -> Result<Run, Corrupt> {
         let mut place = self.head(subscription)?.place;
-        let word = self.frame_word(place.position).load(Ordering::Relaxed);
-        // Acquire: PUBLISH, and LICENCE.
-        fence(Ordering::Acquire);
-        let licence = self.licence().load(Ordering::Relaxed);
-        // What is wrong there is for a look to tell.
-        if let Ok(Frame::Padding { end }) = frame::parse(word, place, self.capacity(), licence) {
+        // What is wrong there is for the next look at the head to tell.
+        if let Ok(Frame::Padding { end }) = self.look(place).frame() {
             place.position = end;
         }
         Ok(self.run_from(place))

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::frame::{self, Frame, Place};
+use super::frame::{Frame, Place};
 use super::{ATTEMPTS_MAX, Corrupt, ExtensionSet, Ring};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 
 /// The first message that a consumer or observer receives.
 ///
@@ -178,34 +178,23 @@ impl Ring {
     pub(crate) fn sequence_since(&self, from: Place, time: u64) -> Result<Option<u64>, Corrupt> {
         let mut place = from;
         loop {
-            let word = self.frame_word(place.position).load(Ordering::Relaxed);
-            // Acquire: PUBLISH, and LICENCE.
-            fence(Ordering::Acquire);
-            let licence = self.licence().load(Ordering::Relaxed);
-            if place.position < self.floor(licence) {
+            let look = self.look(place);
+            if look.is_below_floor() {
                 return Ok(None);
             }
-            let end = match frame::parse(word, place, self.capacity(), licence)? {
-                Frame::Uncommitted => return Ok(Some(place.sequence)),
-                Frame::Padding { end } => {
-                    place.position = end;
-                    continue;
+            let frame = look.frame()?;
+            if let Frame::Message { shape, .. } = frame
+                && shape.extensions.contains(ExtensionSet::TIME)
+            {
+                let distance = shape.extensions.distance(ExtensionSet::TIME);
+                let at = place.position + (shape.payload_offset() - distance) as u64;
+                if self.frame_word(at).load(Ordering::Relaxed) >= time {
+                    let whole = !self.is_below_floor(place.position);
+                    return Ok(whole.then_some(place.sequence));
                 }
-                Frame::Message { shape, end } => {
-                    let has_time = shape.extensions.contains(ExtensionSet::TIME);
-                    let distance = shape.extensions.distance(ExtensionSet::TIME);
-                    let at = place.position + (shape.payload_offset() - distance) as u64;
-                    if has_time && self.frame_word(at).load(Ordering::Relaxed) >= time {
-                        // Acquire: LICENCE.
-                        fence(Ordering::Acquire);
-                        let licence = self.licence().load(Ordering::Relaxed);
-                        let whole = place.position >= self.floor(licence);
-                        return Ok(whole.then_some(place.sequence));
-                    }
-                    end
-                }
-            };
-            place = Place { position: end, sequence: place.sequence + 1 };
+            }
+            let Some(next) = frame.next(place) else { return Ok(Some(place.sequence)) };
+            place = next;
         }
     }
 
@@ -223,20 +212,12 @@ impl Ring {
             if place.sequence == target {
                 return Ok(Walk::Found(place));
             }
-            let word = self.frame_word(place.position).load(Ordering::Relaxed);
-            // Acquire: PUBLISH, and LICENCE.
-            fence(Ordering::Acquire);
-            let licence = self.licence().load(Ordering::Relaxed);
-            if place.position < self.floor(licence) {
+            let look = self.look(place);
+            if look.is_below_floor() {
                 return Ok(Walk::Lapped);
             }
-            match frame::parse(word, place, self.capacity(), licence)? {
-                Frame::Uncommitted => return Ok(Walk::End(place)),
-                Frame::Message { end, .. } => {
-                    place = Place { position: end, sequence: place.sequence + 1 };
-                }
-                Frame::Padding { end } => place.position = end,
-            }
+            let Some(next) = look.frame()?.next(place) else { return Ok(Walk::End(place)) };
+            place = next;
             frames = frames.wrapping_add(1);
             if frames.is_multiple_of(FRAMES_PER_LOOK) {
                 // What is in the index now and was not at the start was the end meanwhile.

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::bypass::Bypass;
-use super::frame::{self, Extensions, Frame, HEADER_SIZE, Place, Shape};
+use super::frame::{self, Extensions, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
 use crate::copy::{self, BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines};
 use crate::layout;
@@ -103,14 +103,11 @@ impl Writer {
         let mut place = ring.newest()?;
         let mut recorded_until = ring.sector_end(place.position);
         loop {
+            // No look as a reader's: the kernel stands between the last writer's stores and this.
             let word = ring.frame_word(place.position).load(Ordering::Relaxed);
-            match frame::parse(word, place, ring.capacity(), licence)? {
-                Frame::Uncommitted => break,
-                Frame::Message { end, .. } => {
-                    place = Place { position: end, sequence: place.sequence + 1 };
-                }
-                Frame::Padding { end } => place.position = end,
-            }
+            let frame = frame::parse(word, place, ring.capacity(), licence)?;
+            let Some(next) = frame.next(place) else { break };
+            place = next;
             if place.position >= recorded_until {
                 ring.record(place);
                 recorded_until = ring.sector_end(place.position);

@@ -441,21 +441,16 @@ fn assert_index_is_complete(ring: &Ring, end: Place) {
     let mut place = ring.oldest().unwrap();
     let mut recorded_until = place.position;
     while place != end {
-        let word = ring.frame_word(place.position).load(Ordering::Relaxed);
-        let licence = ring.licence().load(Ordering::Relaxed);
-        match frame::parse(word, place, ring.capacity(), licence).unwrap() {
-            frame::Frame::Message { end, .. } => {
-                if place.position >= recorded_until {
-                    let sector = ring.offset(place.position) / (ring.frames.size() / SECTORS);
-                    let entry = ring.header64(sector_position(sector));
-                    assert_eq!(entry.load(Ordering::Relaxed), place.position);
-                    recorded_until = ring.sector_end(place.position);
-                }
-                place = Place { position: end, sequence: place.sequence + 1 };
-            }
-            frame::Frame::Padding { end } => place.position = end,
-            frame::Frame::Uncommitted => panic!("a hole at {place:?}"),
+        let frame = ring.look(place).frame().unwrap();
+        if let frame::Frame::Message { .. } = frame
+            && place.position >= recorded_until
+        {
+            let sector = ring.offset(place.position) / (ring.frames.size() / SECTORS);
+            let entry = ring.header64(sector_position(sector));
+            assert_eq!(entry.load(Ordering::Relaxed), place.position);
+            recorded_until = ring.sector_end(place.position);
         }
+        place = frame.next(place).unwrap_or_else(|| panic!("a hole at {place:?}"));
     }
 }
 
