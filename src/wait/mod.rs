@@ -185,6 +185,9 @@ impl<'a> Event<'a> {
 /// sure to call.
 #[cfg(not(loom))]
 pub(crate) fn sleep_on_any(sleeps: &[(Event<'_>, Ticket)], limit: Duration) -> bool {
+    if let [(event, ticket)] = sleeps {
+        return event.sleep(*ticket, limit);
+    }
     let words: Vec<_> = sleeps.iter().map(|(event, ticket)| (event.0, ticket.0)).collect();
     futex::wait_any(&words, limit).unwrap_or_else(|| {
         std::thread::sleep(limit.min(SLEEP_UNSURE));
