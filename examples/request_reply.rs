@@ -18,7 +18,9 @@ use std::error::Error;
 use std::process::{self, Command};
 use std::{env, thread, time::Duration, time::Instant};
 
-use ringway::{ConsumerSet, Producer, Queue, QueueOptions, Received, Start, Subscribe, Wait};
+use ringway::{
+    ConsumerSet, Producer, Queue, QueueOptions, Received, SetReceived, Start, Subscribe, Wait,
+};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 const CLIENTS: usize = 3;
@@ -71,25 +73,25 @@ fn serve_clients(pairs: &[[String; 2]]) -> Fallible<()> {
 fn answer(set: &mut ConsumerSet, answers: &mut [Producer]) -> Fallible<u64> {
     let mut count = 0;
     let mut is_one_dead = false;
-    while !set.is_empty() {
-        if let Some((client, received)) = set.receive_timeout(Duration::from_secs(1)) {
-            is_one_dead = false;
-            if let Received::Message(question) = received? {
-                let number = u64::from_le_bytes(question.payload().try_into()?);
-                let sequence = answers[client].send(&(2 * number).to_le_bytes())?;
-                assert_eq!(sequence, question.sequence());
-                count += 1;
-            } else {
-                set.remove(client); // It has closed.
+    loop {
+        match set.receive_timeout(Duration::from_secs(1)) {
+            SetReceived::One(client, received) => {
+                is_one_dead = false;
+                if let Received::Message(question) = received? {
+                    let number = u64::from_le_bytes(question.payload().try_into()?);
+                    let sequence = answers[client].send(&(2 * number).to_le_bytes())?;
+                    assert_eq!(sequence, question.sequence());
+                    count += 1;
+                } else {
+                    set.remove(client); // It has closed.
+                }
             }
-        } else if is_one_dead {
-            return Err("a client died before it had closed".into());
-        } else {
+            SetReceived::Ended => return Ok(count),
+            _ if is_one_dead => return Err("a client died before it had closed".into()),
             // If it has closed, that is received next.
-            is_one_dead = set.iter().any(|(_, client)| !client.producer_is_alive());
+            _ => is_one_dead = set.iter().any(|(_, client)| !client.producer_is_alive()),
         }
     }
-    Ok(count)
 }
 
 fn ask(client: &str, questions: &Queue, answers: &Queue) -> Fallible<()> {

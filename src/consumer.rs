@@ -781,6 +781,10 @@ impl Observer {
         self.reception.receive_batch(count_max, Patience::Lasting(time))
     }
 
+    pub(crate) fn reception(&self) -> &Reception {
+        &self.reception
+    }
+
     pub(crate) fn reception_mut(&mut self) -> &mut Reception {
         &mut self.reception
     }

@@ -40,7 +40,8 @@
 //! - **Who left for good** holds the producer until the subscription is removed, or has had no member
 //!   for longer than it [may](Subscribe::expires_after).
 //! - **Threads.** An [`Acker`] settles messages from other threads while the consumer receives.
-//! - **Several queues.** A [`ConsumerSet`] is received from as one consumer, and sleeps on all.
+//! - **Several queues.** A [`ConsumerSet`] of consumers and observers is received from as one, and
+//!   sleeps on all.
 //! - **Event loops.** A [`Readiness`] is a file descriptor to wait on, or what a task awaits.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
 //!   dead producer's successor goes on behind the last whole message, a dead consumer stops
@@ -133,7 +134,7 @@ pub mod workload;
 pub use self::{
     acker::Acker,
     consumer::{Consumer, Observer},
-    consumer_set::ConsumerSet,
+    consumer_set::{ConsumerSet, Reader, SetReceived},
     error::Error,
     history::{
         Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, DeadLetter, DeadLetters, Journal,

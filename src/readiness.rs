@@ -92,8 +92,8 @@ impl Readiness {
     /// queue's removal, an [`Interrupter`](crate::Interrupter), an [`Acker`](crate::Acker) that
     /// settles something for a member that has as much as it may have, a lease or a pause that is
     /// over. So do 0.1 s without any of that: the receive that follows looks whether the queue is
-    /// still there. For an observer, which nobody calls, for a set of more than 127 consumers, and
-    /// before Linux 5.16, it is a millisecond instead; for a producer, which has to look whether who
+    /// still there. For an observer, which nobody calls, for a set with one or with more than 127
+    /// consumers, and before Linux 5.16, it is a millisecond instead; for a producer, which has to look whether who
     /// holds it lives, 1 to 50.
     ///
     /// As a receive does, it gives back what was lent. Only the last call that said `true`
@@ -262,7 +262,7 @@ impl Sealed for ConsumerSet {
     }
 
     fn any_queue_name(&self) -> &str {
-        self.iter().next().map_or("", |(_, consumer)| consumer.queue_name())
+        self.iter().next().map_or("", |(_, reader)| reader.queue_name())
     }
 }
 

@@ -513,8 +513,7 @@ impl Reception {
     fn sleep(&mut self, limit: Duration) -> Result<Option<Announced>, Error> {
         let Some(mut announced) = self.announce_sleep(limit, false) else {
             // Whoever may not write cannot announce a sleep.
-            let nap = if self.wait == Wait::Park { SLEEP_UNSURE } else { NAP };
-            std::thread::sleep(limit.min(nap));
+            std::thread::sleep(limit.min(nap(self.wait)));
             self.look_around()?;
             return Ok(None);
         };
@@ -722,7 +721,7 @@ impl Reception {
     }
 
     /// Has the next look that finds nothing look around.
-    fn look_around_next(&mut self) {
+    pub(crate) fn look_around_next(&mut self) {
         self.empty_looks = LOOKS_PER_LOOK_AROUND - 1;
     }
 
@@ -789,6 +788,11 @@ impl Reader {
             Along::Shares(reader) => reader.position(),
         }
     }
+}
+
+/// How long one who cannot announce a sleep does not look.
+pub(crate) fn nap(wait: Wait) -> Duration {
+    if wait == Wait::Park { SLEEP_UNSURE } else { NAP }
 }
 
 /// The message that a run has just passed; the span counts from `base`.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ringway::{
     AckMode, Acked, Acker, Consumer, ConsumerSet, Error, Lag, Nacked, Producer, Queue,
-    QueueOptions, Received, Sent, Start, Subscribe, SubscriptionInfo, Wait,
+    QueueOptions, Received, Sent, SetReceived, Start, Subscribe, SubscriptionInfo, Wait,
 };
 use support::segment::progress_of;
 use support::{Directory, Name, Peer, Random, mix, play, say, watchdog};
@@ -754,7 +754,7 @@ fn a_set_goes_on_when_an_acker_settles() {
         let numbers = queues
             .each_ref()
             .map(|queue| set.add(queue.subscribe(&workers().prefetch(2)).unwrap()));
-        let ackers = numbers.map(|number| set.get(number).unwrap().acker().unwrap());
+        let ackers = numbers.map(|number| set.consumer(number).unwrap().acker().unwrap());
         let (tasks, own_tasks) = channel::<(usize, u64)>();
         let worker = thread::spawn(move || {
             for (number, sequence) in own_tasks {
@@ -768,7 +768,7 @@ fn a_set_goes_on_when_an_acker_settles() {
             producer.close().unwrap();
         }
         let mut counts = [0, 0];
-        while let Some((number, received)) = set.receive() {
+        while let SetReceived::One(number, received) = set.receive() {
             if let Received::Message(message) = received.unwrap() {
                 assert_eq!(message.sequence(), counts[number]);
                 counts[number] += 1;

@@ -5,13 +5,14 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::hint::spin_loop;
+use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, ConsumerSet, Error, Journal, Lag, Nacked, Queue, QueueOptions, Received, Start,
-    Subscribe, Wait,
+    AckMode, Acked, Consumer, ConsumerSet, Error, Journal, Lag, Nacked, Queue, QueueOptions,
+    Reader, Readiness, Received, SetReceived, Start, Subscribe, Wait,
 };
 use support::{Calls, Directory, Name, Random, watchdog};
 
@@ -27,14 +28,15 @@ fn oldest() -> Subscribe {
 
 /// Who has a message, and its sequence.
 fn next(set: &mut ConsumerSet) -> (usize, u64) {
-    let (number, received) = set.receive().expect("somebody's queue is open");
+    let (number, received) = set.receive().one().expect("somebody's queue is open");
     (number, received.unwrap().message().expect("a message").sequence())
 }
 
-fn ends(set: &mut ConsumerSet) -> Option<usize> {
-    let (number, received) = set.receive()?;
+/// Whose queue is closed.
+fn ends(set: &mut ConsumerSet) -> usize {
+    let (number, received) = set.receive().one().expect("an end");
     assert_eq!(received.unwrap(), Received::Closed);
-    Some(number)
+    number
 }
 
 #[test]
@@ -64,7 +66,7 @@ fn all_have_their_turns_and_each_its_order() {
         assert!(due[1].abs_diff(due[2]) <= 1, "{due:?}");
     }
     assert_eq!(due, [0, COUNT, COUNT]);
-    assert!(set.try_receive().is_none());
+    assert!(matches!(set.try_receive(), SetReceived::Empty));
     // Nothing is lent any more, and nothing unacknowledged.
     assert_eq!(queues[2].info().unwrap().subscriptions[0].unacked, 0);
 }
@@ -124,16 +126,16 @@ fn a_member_that_has_as_much_as_it_may_keeps_nobody_awake() {
     producers[0].send(b"one more").unwrap();
     let (number, sequence) = next(&mut set);
     assert_eq!((number, sequence), (0, 0));
-    assert!(set.receive_timeout(Duration::from_millis(20)).is_none());
+    assert!(matches!(set.receive_timeout(Duration::from_millis(20)), SetReceived::TimedOut));
     producers[1].send(b"meanwhile").unwrap();
     assert_eq!(next(&mut set), (1, 0));
     // Nobody else is there to wait for.
     let other = set.remove(1).unwrap();
-    let (number, received) = set.receive().unwrap();
+    let (number, received) = set.receive().one().unwrap();
     let error = received.map(drop).unwrap_err();
     assert!(number == 0 && matches!(error, Error::PrefetchFull { unacked: 1, .. }), "{error}");
     set.add(other);
-    assert_eq!(set.get(0).unwrap().ack(0).unwrap(), Acked::Done);
+    assert_eq!(set.consumer(0).unwrap().ack(0).unwrap(), Acked::Done);
     assert_eq!(next(&mut set), (0, 1));
 }
 
@@ -154,7 +156,7 @@ fn a_full_member_is_woken_neither_by_what_others_leave_nor_by_messages() {
     drop(another);
     let sleeps = || queues[1].info().unwrap().consumers[0].sleeps;
 
-    assert!(set.receive_timeout(Duration::from_secs(1)).is_none());
+    assert!(matches!(set.receive_timeout(Duration::from_secs(1)), SetReceived::TimedOut));
     assert!(sleeps() < SLEEPS_MAX, "{} sleeps beside what another left", sleeps());
     let before = sleeps();
     thread::scope(|scope| {
@@ -164,11 +166,11 @@ fn a_full_member_is_woken_neither_by_what_others_leave_nor_by_messages() {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        assert!(set.receive_timeout(Duration::from_millis(500)).is_none());
+        assert!(matches!(set.receive_timeout(Duration::from_millis(500)), SetReceived::TimedOut));
     });
     assert!(sleeps() - before < SLEEPS_MAX, "{} sleeps beside messages", sleeps() - before);
 
-    assert_eq!(set.get(0).unwrap().ack(0).unwrap(), Acked::Done);
+    assert_eq!(set.consumer(0).unwrap().ack(0).unwrap(), Acked::Done);
     assert_eq!(next(&mut set).0, 0);
 }
 
@@ -192,7 +194,7 @@ fn a_queue_that_goes_on_calls_again() {
                 producer.close().unwrap();
             });
             assert_eq!(calls.round(|| next(&mut set)), (0, sequence));
-            assert_eq!(self::ends(&mut set), Some(0));
+            assert_eq!(self::ends(&mut set), 0);
         });
     }
 }
@@ -218,7 +220,7 @@ fn an_end_is_told_once_also_at_the_moment_in_which_the_queue_goes_on() {
         for sequence in 0..TIMES {
             again.send(()).unwrap();
             assert_eq!(next(&mut set), (0, sequence));
-            assert_eq!(self::ends(&mut set), Some(0));
+            assert_eq!(self::ends(&mut set), 0);
         }
         drop(again);
     });
@@ -235,8 +237,8 @@ fn the_end_of_each_queue_is_told_once_and_again_if_it_had_gone_on() {
     first.send(b"last").unwrap();
     first.close().unwrap();
     assert_eq!(next(&mut set), (0, 0));
-    assert_eq!(ends(&mut set), Some(0));
-    assert!(set.receive_timeout(Duration::from_millis(1)).is_none());
+    assert_eq!(ends(&mut set), 0);
+    assert!(matches!(set.receive_timeout(Duration::from_millis(1)), SetReceived::TimedOut));
     second.send(b"more").unwrap();
     assert_eq!(next(&mut set), (1, 0));
     // A later producer goes on.
@@ -244,15 +246,17 @@ fn the_end_of_each_queue_is_told_once_and_again_if_it_had_gone_on() {
     again.send(b"yet more").unwrap();
     assert_eq!(next(&mut set), (0, 1));
     again.close().unwrap();
-    assert_eq!(ends(&mut set), Some(0));
+    assert_eq!(ends(&mut set), 0);
     second.close().unwrap();
-    assert_eq!(ends(&mut set), Some(1));
-    assert_eq!(ends(&mut set), None);
-    assert!(set.has_ended());
+    assert_eq!(ends(&mut set), 1);
+    assert!(matches!(set.receive(), SetReceived::Ended));
+    assert!(matches!(set.try_receive(), SetReceived::Ended));
+    let timed = set.receive_timeout(Duration::from_secs(60));
+    assert!(matches!(timed, SetReceived::Ended), "{timed:?}");
     queues[1].producer().unwrap().send(b"and more").unwrap();
     assert_eq!(next(&mut set), (1, 1));
-    assert!(!set.has_ended(), "one has gone on");
-    assert_eq!(ends(&mut ConsumerSet::new()), None);
+    assert!(matches!(set.try_receive(), SetReceived::Empty), "one has gone on");
+    assert!(matches!(ConsumerSet::new().receive(), SetReceived::Ended));
 }
 
 #[test]
@@ -284,12 +288,12 @@ fn who_sleeps_on_several_queues_is_called_by_each_of_them() {
     let mut calls = Calls::in_rounds(COUNT);
     for _ in 0..COUNT {
         ask.send(()).unwrap();
-        let (number, received) = calls.round(|| set.receive()).expect("all are open");
+        let (number, received) = calls.round(|| set.receive()).one().expect("all are open");
         let message = received.unwrap().message().expect("a message");
         assert_eq!(message.payload(), number.to_le_bytes());
     }
     // A time in which it is sure to fall asleep.
-    assert!(set.receive_timeout(Duration::from_millis(50)).is_none());
+    assert!(matches!(set.receive_timeout(Duration::from_millis(50)), SetReceived::TimedOut));
     for queue in &queues {
         let consumer = &queue.info().unwrap().consumers[0];
         assert!(consumer.sleeps > 0 && consumer.late_wakes == 0, "{consumer:?}");
@@ -313,14 +317,14 @@ fn a_queue_that_is_gone_is_named_and_keeps_nobody_from_theirs() {
                 thread::sleep(Duration::from_millis(5));
                 Queue::force_remove(&gone).unwrap();
             });
-            let (number, received) = set.receive().expect("somebody's queue is open");
+            let (number, received) = set.receive().one().expect("somebody's queue is open");
             assert_eq!(number, 0);
             received.map(drop).unwrap_err()
         });
         assert!(matches!(&error, Error::Stale { queue, .. } if **queue == *gone), "{error}");
         producer.send(b"all the same").unwrap();
         // It is told whenever it is that one's turn.
-        while set.receive().expect("one is open").0 == 0 {}
+        while set.receive().one().expect("one is open").0 == 0 {}
         assert_eq!(set.remove(0).unwrap().queue_name(), &*gone);
         assert!(set.remove(0).is_none() && set.get(0).is_none() && set.remove(7).is_none());
         producer.send(b"and again").unwrap();
@@ -340,7 +344,7 @@ fn a_queue_whose_name_was_taken_away_without_a_word_is_found_to_be_gone() {
         let mut set = ConsumerSet::from_iter(consumers);
         set.set_wait(wait);
         fs::remove_file(names[1].path()).unwrap();
-        let (number, received) = set.receive().expect("all are open, as far as they know");
+        let (number, received) = set.receive().one().expect("all are open, as far as they know");
         let error = received.unwrap_err();
         assert!(number == 1 && matches!(error, Error::Stale { .. }), "{number}: {error}");
     }
@@ -361,10 +365,10 @@ fn members_in_a_set_are_members_like_all_others() {
     }
     let mut acked = BTreeSet::new();
     while acked.len() < 100 {
-        let (number, received) = set.receive().expect("the queue is open");
+        let (number, received) = set.receive().one().expect("the queue is open");
         let message = received.unwrap().message().expect("a message");
         let (sequence, delivery) = (message.sequence(), message.delivery());
-        let consumer = set.get(number).unwrap();
+        let consumer = set.consumer(number).unwrap();
         if sequence % 10 == 0 && delivery == 1 {
             // It comes again without a call from the producer.
             assert_eq!(consumer.nack_after(sequence, PAUSE).unwrap(), Nacked::Retry(PAUSE));
@@ -377,6 +381,143 @@ fn members_in_a_set_are_members_like_all_others() {
     assert_eq!((workers.redelivered, workers.acked, workers.unacked), (10, 100, 0));
 }
 
+/// Two queues, the second one's reader an observer, or both's.
+fn watched(names: &[Name; 2], both: bool) -> ([Queue; 2], ConsumerSet) {
+    let queues = names.each_ref().map(queue_of);
+    let mut set = ConsumerSet::new();
+    if both {
+        set.add(queues[0].observe(Start::Oldest).unwrap());
+    } else {
+        set.add(queues[0].subscribe(&oldest()).unwrap());
+    }
+    set.add(queues[1].observe(Start::Oldest).unwrap());
+    (queues, set)
+}
+
+#[test]
+fn observers_have_their_turns_and_ends_beside_consumers_and_without() {
+    let _watchdog = watchdog();
+    for both in [false, true] {
+        for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
+            let names = ["seen-0", "seen-1"].map(Name::new);
+            let (queues, mut set) = watched(&names, both);
+            set.set_wait(wait);
+            assert!(matches!(set.try_receive(), SetReceived::Empty));
+            let short = Duration::from_millis(3);
+            assert!(matches!(set.receive_timeout(short), SetReceived::TimedOut));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut producers = queues.each_ref().map(|queue| queue.producer().unwrap());
+                    for sequence in 0..200_usize {
+                        // When it sleeps.
+                        thread::sleep(Duration::from_micros(200));
+                        producers[sequence % 2].send(b"seen").unwrap();
+                    }
+                    for producer in producers {
+                        producer.close().unwrap();
+                    }
+                });
+                let mut due = [0, 0];
+                let mut ends = 0;
+                while let SetReceived::One(number, received) = set.receive() {
+                    match received.unwrap() {
+                        Received::Message(message) => {
+                            assert_eq!(message.sequence(), due[number]);
+                            due[number] += 1;
+                        }
+                        Received::Closed => ends += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                assert_eq!((due, ends), ([100, 100], 2));
+            });
+            let counted: Vec<_> =
+                queues.iter().flat_map(|queue| queue.info().unwrap().consumers).collect();
+            assert_eq!(counted.len(), usize::from(!both));
+            assert!(counted.iter().all(|consumer| consumer.late_wakes == 0), "{counted:?}");
+            set.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_observer_of_a_set_is_told_what_it_missed_that_its_queue_is_gone_and_an_interruption() {
+    let _watchdog = watchdog();
+    for (both, wait) in [(false, Wait::Park), (true, Wait::Park), (true, Wait::Backoff)] {
+        let names = ["told-0", "told-1"].map(Name::new);
+        let (queues, mut set) = watched(&names, both);
+        set.set_wait(wait);
+        let mut producer = queues[1].producer().unwrap();
+        while producer.next_sequence() < 1_000 {
+            producer.send(&[7; 1_000]).unwrap();
+        }
+        let (number, received) = set.receive().one().unwrap();
+        let received = received.unwrap();
+        assert!(number == 1 && matches!(received, Received::Missed { from: 0, .. }));
+        while let SetReceived::One(number, received) = set.try_receive() {
+            assert!(number == 1 && received.unwrap().message().is_some());
+        }
+
+        let interrupter = set.get(1).unwrap().interrupter();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(5));
+                interrupter.interrupt();
+            });
+            let told = set.receive();
+            assert!(matches!(told, SetReceived::One(1, Err(Error::Interrupted { .. }))));
+        });
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(5));
+                fs::remove_file(names[1].path()).unwrap();
+            });
+            let told = set.receive();
+            assert!(matches!(told, SetReceived::One(1, Err(Error::Stale { .. }))), "{told:?}");
+        });
+        let Some(Reader::Observer(observer)) = set.remove(1) else { panic!("no observer") };
+        assert_eq!(observer.next_sequence(), 1_000);
+        assert_eq!(set.consumer(0).map(Consumer::queue_name), (!both).then_some(&*names[0]));
+        assert_eq!(set.get(0).unwrap().queue_name(), &*names[0]);
+    }
+}
+
+#[test]
+fn a_descriptor_tells_of_a_set_with_an_observer() {
+    let _watchdog = watchdog();
+    for both in [false, true] {
+        let names = ["ready-0", "ready-1"].map(Name::new);
+        let (queues, mut set) = watched(&names, both);
+        let readiness = Readiness::new().unwrap();
+        let mut producers = queues.each_ref().map(|queue| queue.producer().unwrap());
+        for sequence in 0..100_usize {
+            let number = sequence % 2;
+            assert!(matches!(set.try_receive(), SetReceived::Empty));
+            let _ = readiness.arm(&mut set).unwrap();
+            producers[number].send(b"seen").unwrap();
+            loop {
+                match set.try_receive() {
+                    SetReceived::One(told, received) => {
+                        assert!(told == number && received.unwrap().message().is_some());
+                        break;
+                    }
+                    _ => {
+                        if readiness.arm(&mut set).unwrap() {
+                            await_readable(&readiness);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn await_readable(readiness: &Readiness) {
+    let mut polled = [libc::pollfd { fd: readiness.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    // SAFETY: one entry, which outlives the call.
+    assert!(unsafe { libc::poll(polled.as_mut_ptr(), 1, -1) } >= 0);
+}
+
 #[test]
 fn more_consumers_than_the_system_can_wait_for_at_once_are_served_too() {
     let _watchdog = watchdog();
@@ -385,7 +526,7 @@ fn more_consumers_than_the_system_can_wait_for_at_once_are_served_too() {
     let mut set: ConsumerSet =
         (0..130).map(|_| queue.subscribe(&Subscribe::new()).unwrap()).collect();
     set.set_wait(Wait::Park);
-    assert!(set.receive_timeout(Duration::from_millis(5)).is_none());
+    assert!(matches!(set.receive_timeout(Duration::from_millis(5)), SetReceived::TimedOut));
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(5));
@@ -397,7 +538,6 @@ fn more_consumers_than_the_system_can_wait_for_at_once_are_served_too() {
     });
 }
 
-/// A set gives an option, which may be dropped in silence: an error went unseen.
 /// The first one cannot write down how far its subscription has come.
 #[test]
 fn all_of_a_set_are_closed_and_the_first_error_is_told() {

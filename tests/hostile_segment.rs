@@ -906,7 +906,7 @@ fn who_is_disturbed_by_signals_finds_out_that_its_queue_is_lost() {
             }
             let mut set = ConsumerSet::from_iter([consumer]);
             set.set_wait(wait);
-            set.receive().expect("an end").1.map(drop)
+            set.receive().one().expect("an end").1.map(drop)
         });
         fs::remove_file(name.path()).unwrap();
         while !sleeper.is_finished() {

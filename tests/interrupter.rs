@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use ringway::{
-    Consumer, ConsumerSet, Error, Interrupter, Journal, Queue, QueueOptions, Received, Sent, Start,
-    Subscribe, Wait,
+    Consumer, ConsumerSet, Error, Interrupter, Journal, Queue, QueueOptions, Received, Sent,
+    SetReceived, Start, Subscribe, Wait,
 };
 use support::{Directory, Name, Peer, Random, assert_message, play, watchdog};
 
@@ -282,12 +282,12 @@ fn a_set_is_told_which_of_its_consumers_was_interrupted() {
         set.set_wait(wait);
         // What is closed is slept on too.
         queues[2].1.producer().unwrap().close().unwrap();
-        assert_eq!(set.receive().map(|(number, _)| number), Some(2));
+        assert_eq!(set.receive().one().map(|(number, _)| number), Some(2));
         for number in [1, 0, 2] {
             let interrupter = set.get(number).unwrap().interrupter();
             thread::scope(|scope| {
                 scope.spawn(|| {
-                    let (told, received) = set.receive().unwrap();
+                    let (told, received) = set.receive().one().unwrap();
                     assert_eq!(told, number);
                     assert_interrupted(received);
                 });
@@ -295,7 +295,7 @@ fn a_set_is_told_which_of_its_consumers_was_interrupted() {
                 interrupter.interrupt();
             });
         }
-        assert!(set.try_receive().is_none());
+        assert!(matches!(set.try_receive(), SetReceived::Empty));
     }
 }
 

@@ -20,7 +20,8 @@ use std::{fs, thread};
 
 use ringway::{
     AckMode, Acked, Awaited, Consumer, ConsumerSet, Error, Journal, Journaler, Lag, Nacked,
-    Observer, Producer, Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
+    Observer, Producer, Queue, QueueOptions, Readiness, Received, Sent, SetReceived, Start,
+    Subscribe, Wait,
 };
 use support::segment::control_word;
 use support::{Calls, Directory, Name, Peer, Random, assert_message, play, refuse, say, watchdog};
@@ -186,15 +187,17 @@ fn a_set_is_told_of_whichever_queue_has_something() {
             }
         });
         let mut next = 0_u64;
-        while !set.has_ended() {
-            let Some((_, message)) = set.try_receive() else {
-                wait_for(&readiness, &mut set);
-                continue;
-            };
-            if let Some(message) = message.unwrap().message() {
-                assert_eq!(message.payload(), next.to_le_bytes());
-                next += 1;
-                received.store(next, Ordering::Release);
+        loop {
+            match set.try_receive() {
+                SetReceived::One(_, message) => {
+                    if let Some(message) = message.unwrap().message() {
+                        assert_eq!(message.payload(), next.to_le_bytes());
+                        next += 1;
+                        received.store(next, Ordering::Release);
+                    }
+                }
+                SetReceived::Ended => break,
+                _ => wait_for(&readiness, &mut set),
             }
         }
         assert_eq!(next, COUNT);
@@ -300,8 +303,8 @@ fn a_removal_without_a_word_is_found_out() {
     assert!(matches!(told, Error::Stale { .. }), "{told:?}");
     let told = loop {
         match set.try_receive() {
-            None => wait_for(&readiness, &mut set),
-            Some((number, received)) => break (number, received.unwrap_err()),
+            SetReceived::One(number, received) => break (number, received.unwrap_err()),
+            _ => wait_for(&readiness, &mut set),
         }
     };
     assert!(matches!(told, (0, Error::Stale { .. })), "{told:?}");
@@ -372,12 +375,12 @@ fn a_member_of_a_set_that_may_have_more_by_now_needs_no_wait() {
     let full = queue.subscribe(&workers().prefetch(1)).unwrap();
     let mut set = ConsumerSet::from_iter([full, other.subscribe(&oldest()).unwrap()]);
     let readiness = Readiness::new().unwrap();
-    assert!(set.try_receive().unwrap().1.unwrap().message().is_some());
-    assert!(set.try_receive().is_none());
+    assert!(set.try_receive().one().unwrap().1.unwrap().message().is_some());
+    assert!(matches!(set.try_receive(), SetReceived::Empty));
     assert!(readiness.arm(&mut set).unwrap());
-    assert_eq!(set.get(0).unwrap().ack(0).unwrap(), Acked::Done);
+    assert_eq!(set.consumer(0).unwrap().ack(0).unwrap(), Acked::Done);
     assert!(!readiness.arm(&mut set).unwrap());
-    assert!(set.try_receive().unwrap().1.unwrap().message().is_some());
+    assert!(set.try_receive().one().unwrap().1.unwrap().message().is_some());
 }
 
 #[test]
@@ -472,11 +475,12 @@ fn what_is_there_needs_no_wait() {
     assert!(!readiness.arm(&mut consumer).unwrap());
     assert!(matches!(consumer.try_receive(), Err(Error::Interrupted { .. })));
     let mut set = ConsumerSet::from_iter([consumer]);
-    assert!(set.try_receive().is_none());
+    assert!(matches!(set.try_receive(), SetReceived::Empty));
     assert!(readiness.arm(&mut set).unwrap());
     producer.close().unwrap();
     assert!(!readiness.arm(&mut set).unwrap());
-    assert!(set.try_receive().is_some() && set.has_ended());
+    assert!(set.try_receive().one().is_some());
+    assert!(matches!(set.try_receive(), SetReceived::Ended));
     drop(name);
 }
 
@@ -864,13 +868,14 @@ fn a_task_that_waits_for_a_set_is_woken() {
     let received = AtomicU64::new(0);
     let receive = async {
         let mut readiness = Readiness::new().unwrap();
-        while !set.has_ended() {
+        loop {
             match set.try_receive() {
-                None => readiness.ready(&mut set).await.unwrap(),
-                Some((_, message)) if message.as_ref().unwrap() != &Received::Closed => {
+                SetReceived::One(_, message) if message.as_ref().unwrap() != &Received::Closed => {
                     received.fetch_add(1, Ordering::Release);
                 }
-                Some(_) => {}
+                SetReceived::One(..) => {}
+                SetReceived::Ended => break,
+                _ => readiness.ready(&mut set).await.unwrap(),
             }
         }
     };

@@ -16,7 +16,7 @@ const MODULES: [(&str, &str); 30] = [
         "consumer producer info membership registry subscribe history segment terms error ring wait layout",
     ),
     ("readiness", "consumer_set consumer producer sleeper error"),
-    ("consumer_set", "consumer reception message sleeper outcome error wait sys"),
+    ("consumer_set", "consumer reception message interrupter sleeper outcome error wait sys"),
     (
         "consumer",
         "acker reception membership interrupter message sharing registry history subscribe segment outcome error ring wait",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringway::{ConsumerSet, Error, Message, Queue, Received};
+use ringway::{ConsumerSet, Error, Message, Queue, Reader, Received, SetReceived};
 
 use crate::args::{Ack, Format, Sub};
 use crate::dialogue::Dialogue;
@@ -99,9 +99,9 @@ impl Several<'_> {
             }
             let found =
                 if was_idle { self.set.receive_timeout(SLICE) } else { self.set.try_receive() };
-            was_idle = found.is_none();
+            was_idle = !matches!(found, SetReceived::One(..));
             match found {
-                Some((number, Ok(Received::Message(message)))) => {
+                SetReceived::One(number, Ok(Received::Message(message))) => {
                     received += 1;
                     if subscribe.timeout.is_some() {
                         last = Instant::now();
@@ -112,19 +112,19 @@ impl Several<'_> {
                         taken => taken?,
                     }
                 }
-                Some((number, Ok(Received::Missed { from, to }))) => {
+                SetReceived::One(number, Ok(Received::Missed { from, to })) => {
                     self.sources[number].tally.missed += to - from;
                     self.console.note_missed_of(&subscribe.names[number], from, to);
                 }
                 // What it has is to be settled first.
-                Some((_, Err(Error::PrefetchFull { .. }))) => {
+                SetReceived::One(_, Err(Error::PrefetchFull { .. })) => {
                     interrupt.sleep(Duration::from_millis(1))?;
                     was_idle = true;
                 }
-                Some((number, Err(error))) => self.give_up(number, error),
-                Some((_, Ok(_))) => {}
-                None => {
-                    let has_ended = self.set.has_ended();
+                SetReceived::One(number, Err(error)) => self.give_up(number, error),
+                SetReceived::One(_, Ok(_)) => {}
+                nothing => {
+                    let has_ended = matches!(nothing, SetReceived::Ended);
                     if (has_ended || subscribe.exit_on_end) && self.is_at_end() {
                         return Ok(Ending::Done);
                     }
@@ -160,7 +160,7 @@ impl Several<'_> {
     /// Acknowledges what was written.
     fn acknowledge(&mut self) {
         for number in 0..self.sources.len() {
-            let Some(consumer) = self.set.get(number) else { continue };
+            let Some(consumer) = self.set.consumer(number) else { continue };
             if let Err(error) = self.sources[number].unacked.acknowledge(consumer) {
                 self.give_up(number, error);
             }
@@ -194,7 +194,7 @@ impl Several<'_> {
     fn is_at_end(&mut self) -> bool {
         let Some(subscription) = &self.subscribe.member.subscription else { return true };
         for number in 0..self.sources.len() {
-            let Some(consumer) = self.set.get(number) else { continue };
+            let Some(consumer) = self.set.consumer(number) else { continue };
             let Source { queue, unacked, ends_at, .. } = &mut self.sources[number];
             match is_at_end(queue, subscription, consumer, unacked.count().into(), ends_at) {
                 Ok(true) => {}
@@ -218,7 +218,7 @@ impl Several<'_> {
         for ((number, source), name) in self.sources.iter().enumerate().zip(&self.subscribe.names) {
             missed += source.tally.missed;
             if ending != Ending::Done || source.tally.missed > 0 {
-                let next = self.set.get(number).map(ringway::Consumer::next_sequence);
+                let next = self.set.get(number).map(Reader::next_sequence);
                 source.tally.note(name, next, self.console);
             }
         }
@@ -260,8 +260,9 @@ impl<'a> Work<'a> {
         if member.ack == Ack::Auto {
             return Ok(Self::Write(sink));
         }
-        let ackers = names.iter().zip(set.iter());
-        let ackers = ackers.map(|(name, (_, consumer))| Ok((name.clone(), consumer.acker()?)));
+        let consumers = set.iter().filter_map(|(_, reader)| reader.consumer());
+        let ackers = names.iter().zip(consumers);
+        let ackers = ackers.map(|(name, consumer)| Ok((name.clone(), consumer.acker()?)));
         let ackers = ackers.collect::<Result<_, Failure>>()?;
         Ok(Self::Ask(Dialogue::new(sink, ackers, subscribe.timeout, interrupt, console)))
     }
