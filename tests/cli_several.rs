@@ -137,19 +137,58 @@ fn each_of_several_queues_has_its_place_and_its_lag() {
 }
 
 #[test]
+fn several_queues_are_observed_without_being_counted() {
+    let _watchdog = watchdog();
+    let [one, two] = &two_queues("observed", 3);
+    let sub = ["sub", one, two, "--observe", "--from", "oldest"];
+    let told = print(&[&sub[..], &["--with-queue", "-e"]].concat());
+    let mut lines: Vec<_> = str::from_utf8(&told).unwrap().lines().collect();
+    lines.sort_unstable();
+    let line = |name: &Name, which, number| format!("{}\t{which} {number}", &**name);
+    let of = |name, which| (0..3).map(move |number| line(name, which, number));
+    assert_eq!(lines, of(one, "one").chain(of(two, "two")).collect::<Vec<_>>());
+
+    let mut child = ringway(&sub).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.by_ref().take(6).count(), 6);
+    assert_eq!(print_json(&["info", two, "--json"])["consumers"], json!([]));
+    print(&["rm", "--force", one]);
+    await_words(&mut child, "the others go on");
+    print(&["pub", two, "--close", "-q", "still there"]);
+    assert_eq!(lines.next().as_deref(), Some("still there"));
+    assert_eq!(child.wait().unwrap().code(), Some(3), "one of two failed");
+}
+
+#[test]
+fn the_only_queue_fails_in_its_own_words_however_it_is_received_from() {
+    let _watchdog = watchdog();
+    let options: [&[&str]; 4] = [&[], &["--as", "w"], &["--observe"], &["--with-queue"]];
+    for options in options {
+        let name = Name::new("only");
+        print(&["pub", &name, "--create", "-q", "here"]);
+        let sub = ["sub", &*name, "--from", "oldest"];
+        let mut child = ringway(&[&sub, options].concat()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        print(&["rm", "--force", &name]);
+        let output = child.wait_with_output().unwrap();
+        let words =
+            format!("error: queue '{}' was removed, or replaced by another of that name\n", &*name);
+        assert_eq!((code(&output), said(&output)), (3, words), "{options:?}");
+    }
+}
+
+#[test]
 fn what_several_queues_cannot_have_is_refused() {
     let _watchdog = watchdog();
     let [one, two] = &two_queues("refused", 0);
     for (arguments, expected, words) in [
-        (&["sub", one, two, "--observe"][..], 2, "--observe takes one queue"),
         (
-            &["sub", one, two, "--as", "w", "--dead-letters", "x"],
+            &["sub", one, two, "--as", "w", "--dead-letters", "x"][..],
             2,
             "--dead-letters takes one queue",
         ),
         (&["sub", one, two, one], 2, "is named twice"),
         (&["sub", one, two, "--with-queue", "-D", "len32"], 2, "no place in len32"),
-        (&["sub", one, "--with-queue", "--observe"], 2, "--observe"),
         (&["sub", one, "no-such-queue", two], 3, "no queue 'no-such-queue'"),
         (&["sub", one, two, "--from", "7"], 1, "no message 7 yet"),
         (&["sub", one, two, "--durable"], 2, "has no journal"),

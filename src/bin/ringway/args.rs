@@ -471,7 +471,7 @@ pub struct Sub {
     pub format: Format,
     /// Put the queue's name and a tab before each message; lines of JSON of several queues have it
     /// anyway
-    #[arg(long, conflicts_with_all = ["observe", "exec", "ack"])]
+    #[arg(long, conflicts_with_all = ["exec", "ack"])]
     pub with_queue: bool,
     /// A whole ring behind: hold the producer, skip what is overwritten, or spill it to the
     /// queue's history and read it there [default: what the subscription is made with; else hold, or spill for a named subscription where there is a journal]

@@ -8,13 +8,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringway::{Acked, Acker, Message, Nacked};
+use ringway::{Acked, Acker, Nacked};
 
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, is_abandoned};
 use crate::output::{self, Console};
 use crate::sink::{Printed, Sink};
-use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
+use crate::subscribe::SLICE;
 
 /// Writes messages, and is told what to do with them.
 pub struct Dialogue<'a> {
@@ -59,12 +59,12 @@ impl<'a> Dialogue<'a> {
 
     /// Lets out what was written, if nothing else is to be done, and tells whether there will be no
     /// more answers.
-    pub fn settle(&mut self, was_idle: bool) -> Result<Next, Failure> {
+    pub fn settle(&mut self, was_idle: bool) -> Result<bool, Failure> {
         if was_idle {
             self.sink.flush()?;
         }
         let ended = self.answers.state().ended.take();
-        ended.map_or(Ok(Next::Receive(SLICE)), |ended| ended.map(|()| Next::End))
+        ended.map_or(Ok(false), |ended| ended.map(|()| true))
     }
 
     /// Waits for the answers that are left, unless none comes for too long, or from a reader that has
@@ -94,21 +94,6 @@ impl<'a> Dialogue<'a> {
             self.console.note(format_args!("{count} without an answer went back"));
         }
         state.ended.take().unwrap_or(Ok(()))
-    }
-}
-
-/// Of one queue.
-impl Handler for Dialogue<'_> {
-    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
-        self.ask(0, message.into())
-    }
-
-    fn settle(&mut self, _end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
-        self.settle(was_idle)
-    }
-
-    fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
-        self.finish()
     }
 }
 

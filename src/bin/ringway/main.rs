@@ -38,7 +38,6 @@ mod replay;
 mod report;
 mod seek;
 mod sender;
-mod several;
 mod sink;
 mod subscribe;
 mod subscriptions;

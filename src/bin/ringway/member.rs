@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use ringway::{AckMode, Acked, Consumer, Error, Message, Nacked, Queue, Subscribe};
 
-use crate::args::{Ack, Member, Sub};
-use crate::dialogue::Dialogue;
+use crate::args::{Member, Sub};
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, is_abandoned};
 use crate::output::{self, Console};
-use crate::sink::{Sink, key_hash};
-use crate::subscribe::{Handler, Next, ReceivingEnd, SLICE};
+use crate::sink::key_hash;
 
 /// What a member that writes has at most that is not acknowledged.
 const PREFETCH: u32 = 32;
@@ -39,35 +37,6 @@ pub fn prefetch(member: &Member) -> u32 {
     // A command takes its time, in which others can do what comes next.
     let alone = member.exec.is_some();
     member.prefetch.unwrap_or(if alone { 1 } else { PREFETCH })
-}
-
-pub fn handler<'a>(
-    queue: &'a Queue,
-    subscribe: &'a Sub,
-    end: &ReceivingEnd,
-    interrupt: &'a Interrupt,
-    console: Console,
-) -> Result<Box<dyn Handler + 'a>, Failure> {
-    let member = &subscribe.member;
-    if let Some(command) = &member.exec {
-        return Ok(Box::new(Executor::new(command, queue, subscribe, interrupt, console)?));
-    }
-    let sink = subscribe.sink(true, interrupt)?;
-    Ok(match member.ack {
-        Ack::Auto => {
-            let (unacked, prefetch) = (Unacked::default(), prefetch(member));
-            Box::new(Writer { sink, unacked, prefetch })
-        }
-        Ack::Manual => {
-            let acker = (queue.name().to_owned(), consumer(end)?.acker()?);
-            Box::new(Dialogue::new(sink, vec![acker], subscribe.timeout, interrupt, console))
-        }
-    })
-}
-
-fn consumer(end: &ReceivingEnd) -> Result<&Consumer, Failure> {
-    // The program never makes a handler of this file for an observer.
-    end.consumer().ok_or_else(|| Failure::Usage("an observer acknowledges nothing".into()))
 }
 
 /// What was written and is not acknowledged yet.
@@ -96,37 +65,6 @@ impl Unacked {
             let _ = consumer.ack_through(highest)?;
         }
         Ok(())
-    }
-}
-
-/// Writes messages, and acknowledges them once they are out of this process's hands.
-struct Writer<'a> {
-    sink: Sink<'a>,
-    unacked: Unacked,
-    prefetch: u32,
-}
-
-impl Handler for Writer<'_> {
-    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
-        self.sink.write(message)?;
-        self.unacked.note(message.sequence());
-        Ok(())
-    }
-
-    fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
-        if was_idle || self.unacked.count() >= self.prefetch {
-            self.finish(end)?;
-        }
-        Ok(Next::Receive(SLICE))
-    }
-
-    fn unacked(&self) -> u64 {
-        self.unacked.count().into()
-    }
-
-    fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure> {
-        self.sink.flush()?;
-        Ok(self.unacked.acknowledge(consumer(end)?)?)
     }
 }
 
@@ -160,6 +98,51 @@ impl<'a> Executor<'a> {
         let dead_letters = info.subscription(subscription).map_or(0, |found| found.dead_letters);
         let (queue, is_known) = (queue.clone(), false);
         Ok(Self { command, queue, subscription, dead_letters, of, is_known, interrupt, console })
+    }
+
+    pub fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
+        let status = self.run(message).map_err(|source| {
+            let doing = "run a shell";
+            Failure::System { source, doing }
+        })?;
+        let (of, sequence, delivery) = (&self.of, message.sequence(), message.delivery());
+        let none = status.code().filter(|code| matches!(code, 126 | 127));
+        self.is_known |= none.is_none();
+        if status.success() {
+            if message.ack()? == Acked::Late {
+                self.console.note(format_args!(
+                    "message {sequence}{of} took too long and has passed to another member"
+                ));
+            }
+            return Ok(());
+        }
+        if let Some(code) = none.filter(|_| !self.is_known) {
+            // By no fault of the message, as far as can be told: it goes back as it is. Later it is
+            // this message alone that a command of the command's own is missing for.
+            let and = self.going_back(sequence, delivery);
+            return Err(Failure::Command { command: self.command.into(), code, and });
+        }
+        if is_abandoned(io::stdout().as_fd()) {
+            // Whatever it writes fails. The message goes back, and we end as we do when we write.
+            return Err(Failure::Output(ErrorKind::BrokenPipe.into()));
+        }
+        let is_ended_by = |signal| status.signal().is_some() || status.code() == Some(128 + signal);
+        if let Some(signal) = self.interrupt.signal().filter(|&signal| is_ended_by(signal)) {
+            // By no fault of the message either: it goes back with us.
+            return Err(Failure::Interrupted(signal));
+        }
+        let what = match message.nack()? {
+            Nacked::Retry(Duration::ZERO) => "it will be delivered again".into(),
+            Nacked::Retry(pause) => {
+                format!("it will be delivered again in {}", output::duration(pause))
+            }
+            Nacked::DeadLetter => "it is a dead letter now".into(),
+            Nacked::Late => "it has passed to another member".into(),
+        };
+        self.console.note(format_args!(
+            "message {sequence}{of}, delivery {delivery}: the command failed ({status}); {what}"
+        ));
+        Ok(())
     }
 
     /// What becomes of a message that goes back, which has been delivered once more all the same.
@@ -216,61 +199,6 @@ impl<'a> Executor<'a> {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
             _ => Ok(status),
         }
-    }
-}
-
-impl Handler for Executor<'_> {
-    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
-        let status = self.run(message).map_err(|source| {
-            let doing = "run a shell";
-            Failure::System { source, doing }
-        })?;
-        let (of, sequence, delivery) = (&self.of, message.sequence(), message.delivery());
-        let none = status.code().filter(|code| matches!(code, 126 | 127));
-        self.is_known |= none.is_none();
-        if status.success() {
-            if message.ack()? == Acked::Late {
-                self.console.note(format_args!(
-                    "message {sequence}{of} took too long and has passed to another member"
-                ));
-            }
-            return Ok(());
-        }
-        if let Some(code) = none.filter(|_| !self.is_known) {
-            // By no fault of the message, as far as can be told: it goes back as it is. Later it is
-            // this message alone that a command of the command's own is missing for.
-            let and = self.going_back(sequence, delivery);
-            return Err(Failure::Command { command: self.command.into(), code, and });
-        }
-        if is_abandoned(io::stdout().as_fd()) {
-            // Whatever it writes fails. The message goes back, and we end as we do when we write.
-            return Err(Failure::Output(ErrorKind::BrokenPipe.into()));
-        }
-        let is_ended_by = |signal| status.signal().is_some() || status.code() == Some(128 + signal);
-        if let Some(signal) = self.interrupt.signal().filter(|&signal| is_ended_by(signal)) {
-            // By no fault of the message either: it goes back with us.
-            return Err(Failure::Interrupted(signal));
-        }
-        let what = match message.nack()? {
-            Nacked::Retry(Duration::ZERO) => "it will be delivered again".into(),
-            Nacked::Retry(pause) => {
-                format!("it will be delivered again in {}", output::duration(pause))
-            }
-            Nacked::DeadLetter => "it is a dead letter now".into(),
-            Nacked::Late => "it has passed to another member".into(),
-        };
-        self.console.note(format_args!(
-            "message {sequence}{of}, delivery {delivery}: the command failed ({status}); {what}"
-        ));
-        Ok(())
-    }
-
-    fn settle(&mut self, _end: &ReceivingEnd, _was_idle: bool) -> Result<Next, Failure> {
-        Ok(Next::Receive(SLICE))
-    }
-
-    fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

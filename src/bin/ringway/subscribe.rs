@@ -1,76 +1,54 @@
-//! `ringway sub`: from a queue to the standard output, or to whatever a member is to do.
+//! `ringway sub`: from a queue, or from several in turn, to the standard output, or to whatever a
+//! member is to do.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use ringway::{
-    Consumer, Error, Lag, Message, Observer, Queue, QueueOptions, Received, Start, Subscribe,
+    Consumer, ConsumerSet, Error, Lag, Message, Queue, QueueOptions, Reader, Received, SetReceived,
+    Start, Subscribe,
 };
 
-use crate::args::{Format, Sub};
+use crate::args::{Ack, Format, Sub};
 use crate::create::open_or_create;
+use crate::dialogue::Dialogue;
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::interrupt::{Interrupt, is_abandoned};
-use crate::member;
+use crate::member::{self, Executor, Unacked};
 use crate::options::Delimiter;
 use crate::output::{self, Console};
-use crate::several;
-use crate::sink::Sink;
+use crate::sink::{Printed, Sink};
 
 /// A signal, or that nobody reads the output any more, goes unseen for so long at most.
 pub const SLICE: Duration = Duration::from_millis(100);
 /// At the end of the stream somebody may yet refuse a message, so that it comes again. Who waits for
 /// that looks so often.
-pub const SLICE_OF_ANSWERS: Duration = Duration::from_millis(10);
+const SLICE_OF_ANSWERS: Duration = Duration::from_millis(10);
 
 pub fn run(subscribe: &Sub, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     subscribe.check_form()?;
-    let name = match subscribe.names.as_slice() {
-        [name] if !subscribe.with_queue => name,
-        _ => return several::run(subscribe, owner, console),
-    };
-    let queue = open_one(subscribe, name, owner)?;
+    subscribe.check_names()?;
     let interrupt = Interrupt::catch()?;
-    subscribe.note_place(&queue, console)?;
-    let mut end = ReceivingEnd::of(&queue, subscribe)?;
-    let mut handler = handler(&queue, subscribe, &end, &interrupt, console)?;
-    let mut tally = Tally::default();
-    let followed = follow(&mut end, subscribe, &interrupt, &mut *handler, &mut tally, console);
-    let finished = followed.and_then(|ending| handler.finish(&end).map(|()| ending));
-    let ending = match finished {
+    let mut set = ConsumerSet::new();
+    set.set_wait(subscribe.wait);
+    let mut sources = Vec::new();
+    for name in &subscribe.names {
+        let queue = subscribe.open(name, owner)?;
+        subscribe.note_place(&queue, console)?;
+        // Its number is its place among the sources.
+        set.add(subscribe.reader(&queue)?);
+        sources.push(Source::new(queue));
+    }
+    let work = Work::of(subscribe, &set, &sources, &interrupt, console)?;
+    let mut reception = Reception { subscribe, set, sources, work, console };
+    let ending = match reception.follow(&interrupt).and_then(|ending| reception.finish(ending)) {
         // Nobody reads what is left.
         Err(Failure::Interrupted(signal)) => Ending::Interrupted(signal),
         ended => ended?,
     };
-    if ending != Ending::Done || tally.missed > 0 {
-        tally.note(name, Some(end.next_sequence()), console);
-    }
-    Ok(subscribe.ending(ending, tally.missed))
-}
-
-/// Opens a queue to receive from, or makes it.
-pub fn open_one(subscribe: &Sub, name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
-    if subscribe.create {
-        return open_or_create(name, owner, &QueueOptions::new());
-    }
-    open(name, owner)
-}
-
-/// What consumers, and members, are to be like.
-pub fn options(subscribe: &Sub) -> Subscribe {
-    let mut options = Subscribe::new().from(subscribe.begin()).wait(subscribe.wait);
-    if let Some(lag) = subscribe.lag {
-        options = options.on_lag(lag);
-    }
-    if subscribe.durable {
-        options = options.durable_only();
-    }
-    match &subscribe.member.subscription {
-        Some(name) => member::options(options, name, &subscribe.member),
-        None => options,
-    }
+    reception.end(ending)
 }
 
 impl Sub {
@@ -88,10 +66,54 @@ impl Sub {
         Err(Failure::Usage(what.into()))
     }
 
-    /// Where messages are written to.
-    pub fn sink<'a>(&self, shared: bool, interrupt: &'a Interrupt) -> Result<Sink<'a>, Failure> {
-        let delimiter = self.delimiter.unwrap_or(Delimiter::Byte(b'\n'));
-        Sink::new(self.format, delimiter, shared, interrupt)
+    /// What several queues cannot have.
+    fn check_names(&self) -> Result<(), Failure> {
+        // A file there is the subscription's, whatever its queue.
+        if self.names.len() > 1 && self.member.dead_letters.is_some() {
+            let what = "--dead-letters takes one queue: start a `ringway sub` for each";
+            return Err(Failure::Usage(what.into()));
+        }
+        let mut names = self.names.iter().enumerate();
+        match names.find(|(place, name)| self.names[..*place].contains(name)) {
+            Some((_, name)) => Err(Failure::Usage(format!("queue '{name}' is named twice"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a note about a message says of which queue it is.
+    fn tells_queue(&self) -> bool {
+        self.with_queue || self.names.len() > 1
+    }
+
+    /// Opens a queue to receive from, or makes it.
+    fn open(&self, name: &str, owner: Option<u32>) -> Result<Queue, Failure> {
+        if self.create {
+            return open_or_create(name, owner, &QueueOptions::new());
+        }
+        open(name, owner)
+    }
+
+    /// Who receives from a queue.
+    fn reader(&self, queue: &Queue) -> Result<Reader, Error> {
+        if self.observe {
+            return Ok(queue.observe(self.begin())?.into());
+        }
+        Ok(queue.subscribe(&self.options())?.into())
+    }
+
+    /// What consumers, and members, are to be like.
+    fn options(&self) -> Subscribe {
+        let mut options = Subscribe::new().from(self.begin());
+        if let Some(lag) = self.lag {
+            options = options.on_lag(lag);
+        }
+        if self.durable {
+            options = options.durable_only();
+        }
+        match &self.member.subscription {
+            Some(name) => member::options(options, name, &self.member),
+            None => options,
+        }
     }
 
     /// Where to begin.
@@ -101,7 +123,7 @@ impl Sub {
 
     /// Says that where to begin does not count, where the subscription has a place already. Who comes to
     /// others that are at work asks for what they did.
-    pub fn note_place(&self, queue: &Queue, console: Console) -> Result<(), Failure> {
+    fn note_place(&self, queue: &Queue, console: Console) -> Result<(), Failure> {
         let (Some(name), Some(_)) = (&self.member.subscription, self.from) else { return Ok(()) };
         let info = queue.info()?;
         if info.subscription(name).is_some_and(|it| it.members_alive == 0) {
@@ -113,23 +135,283 @@ impl Sub {
         Ok(())
     }
 
+    /// How it ends with nothing received, if it does: what came last came too long ago, or whoever reads
+    /// the output has gone.
+    fn end_of_waiting(&self, last: Instant) -> Option<Ending> {
+        if self.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
+            return Some(Ending::TimedOut);
+        }
+        is_abandoned(io::stdout().as_fd()).then_some(Ending::Done)
+    }
+
     /// What missed messages make of an end: nothing, if they were not to be waited for.
-    pub fn ending(&self, ending: Ending, missed: u64) -> Ending {
+    fn ending(&self, ending: Ending, missed: u64) -> Ending {
         let skips = self.observe || self.lag == Some(Lag::Skip);
         if ending == Ending::Done && missed > 0 && !skips { Ending::Missed } else { ending }
     }
 }
 
+/// All that is received from, and what is done with it.
+struct Reception<'a> {
+    subscribe: &'a Sub,
+    set: ConsumerSet,
+    /// By the numbers of who receives from them.
+    sources: Vec<Source>,
+    work: Work<'a>,
+    console: Console,
+}
+
+impl Reception<'_> {
+    fn follow(&mut self, interrupt: &Interrupt) -> Result<Ending, Failure> {
+        let subscribe = self.subscribe;
+        let mut last = Instant::now();
+        let mut received = 0;
+        let mut was_idle = false;
+        while subscribe.count.is_none_or(|count| received < count) {
+            if let Some(signal) = interrupt.signal() {
+                return Ok(Ending::Interrupted(signal));
+            }
+            if self.settle(was_idle)? {
+                return self.give_up_removed().map(|()| Ending::Done);
+            }
+            let found =
+                if was_idle { self.set.receive_timeout(SLICE) } else { self.set.try_receive() };
+            was_idle = false;
+            let found = match found {
+                // Every share of the queue is in use: what it has is to be settled first.
+                SetReceived::One(_, Err(Error::PrefetchFull { .. })) => {
+                    interrupt.sleep(Duration::from_millis(1))?;
+                    SetReceived::Empty
+                }
+                found => found,
+            };
+            match found {
+                SetReceived::One(number, Ok(Received::Message(message))) => {
+                    received += 1;
+                    let source = &mut self.sources[number];
+                    match source.take(number, message, subscribe, &mut self.work) {
+                        Err(Failure::Queue { error, .. }) => self.give_up(number, error)?,
+                        taken => taken?,
+                    }
+                    if subscribe.timeout.is_some() {
+                        last = Instant::now();
+                    }
+                }
+                SetReceived::One(number, Ok(Received::Missed { from, to })) => {
+                    self.note_missed(number, from, to);
+                }
+                SetReceived::One(number, Err(error)) => self.give_up(number, error)?,
+                // Closed. Once all are, that is told too.
+                SetReceived::One(_, Ok(_)) => {}
+                SetReceived::Ended => {
+                    if self.is_at_end()? {
+                        return Ok(Ending::Done);
+                    }
+                    self.give_up_removed()?;
+                    if let Some(ending) = subscribe.end_of_waiting(last) {
+                        return Ok(ending);
+                    }
+                    interrupt.sleep(SLICE_OF_ANSWERS)?;
+                    was_idle = true;
+                }
+                SetReceived::Empty | SetReceived::TimedOut => {
+                    self.give_up_removed()?;
+                    if subscribe.exit_on_end && self.is_at_end()? {
+                        return Ok(Ending::Done);
+                    }
+                    if let Some(ending) = subscribe.end_of_waiting(last) {
+                        return Ok(ending);
+                    }
+                    was_idle = true;
+                }
+            }
+        }
+        Ok(Ending::Done)
+    }
+
+    /// Does what was put off, before more is received; all of it if nothing was there. Tells whether it
+    /// is to end.
+    fn settle(&mut self, was_idle: bool) -> Result<bool, Failure> {
+        match &mut self.work {
+            Work::Write(sink) => {
+                let most = member::prefetch(&self.subscribe.member);
+                if was_idle || self.sources.iter().any(|source| source.unacked.count() >= most) {
+                    sink.flush()?;
+                    self.acknowledge()?;
+                }
+            }
+            Work::Run(_) => {}
+            Work::Ask(dialogue) => return dialogue.settle(was_idle),
+        }
+        Ok(false)
+    }
+
+    /// Acknowledges what was written.
+    fn acknowledge(&mut self) -> Result<(), Failure> {
+        for number in 0..self.sources.len() {
+            let Some(consumer) = self.set.consumer(number) else { continue };
+            if let Err(error) = self.sources[number].unacked.acknowledge(consumer) {
+                self.give_up(number, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_missed(&mut self, number: usize, from: u64, to: u64) {
+        self.sources[number].tally.missed += to - from;
+        if self.subscribe.tells_queue() {
+            self.console.note_missed_of(&self.subscribe.names[number], from, to);
+        } else {
+            self.console.note_missed(from, to);
+        }
+    }
+
+    /// Goes on without a queue that was removed or is damaged. Of the only one that is the failure.
+    fn give_up(&mut self, number: usize, error: Error) -> Result<(), Failure> {
+        let failure = Failure::from(error);
+        if self.sources.len() == 1 {
+            return Err(failure);
+        }
+        drop(self.set.remove(number));
+        let rest = if self.set.is_empty() { "" } else { "; the others go on" };
+        self.console.note(format_args!("{failure}{rest}"));
+        self.sources[number].failed = Some(failure.code());
+        Ok(())
+    }
+
+    /// What a member has of a queue that was removed goes back to nobody. Others are told by receiving.
+    fn give_up_removed(&mut self) -> Result<(), Failure> {
+        if self.subscribe.member.subscription.is_none() {
+            return Ok(());
+        }
+        for number in 0..self.sources.len() {
+            let queue = &self.sources[number].queue;
+            if self.set.get(number).is_some() && queue.is_removed() {
+                let error = Error::Stale { queue: queue.name().into() };
+                self.give_up(number, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left anywhere, now that nothing was there to receive.
+    fn is_at_end(&mut self) -> Result<bool, Failure> {
+        let Some(subscription) = &self.subscribe.member.subscription else { return Ok(true) };
+        for number in 0..self.sources.len() {
+            let Some(consumer) = self.set.consumer(number) else { continue };
+            match self.sources[number].is_at_end(subscription, consumer) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) => self.give_up(number, error)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does the rest, when no more will be received.
+    fn finish(&mut self, ending: Ending) -> Result<Ending, Failure> {
+        if let Work::Ask(dialogue) = &mut self.work {
+            return dialogue.finish().map(|()| ending);
+        }
+        self.settle(true).map(|_| ending)
+    }
+
+    /// Says what came of it.
+    fn end(&self, ending: Ending) -> Result<Ending, Failure> {
+        let mut missed = 0;
+        for ((number, source), name) in self.sources.iter().enumerate().zip(&self.subscribe.names) {
+            missed += source.tally.missed;
+            if ending != Ending::Done || source.tally.missed > 0 {
+                let next = self.set.get(number).map(Reader::next_sequence);
+                source.tally.note(name, next, self.console);
+            }
+        }
+        let failed: Vec<u8> = self.sources.iter().filter_map(|source| source.failed).collect();
+        if ending != Ending::Done || failed.is_empty() {
+            return Ok(self.subscribe.ending(ending, missed));
+        }
+        Err(Failure::Some { failed: failed.len(), of: self.sources.len(), code: failed[0] })
+    }
+}
+
+/// A queue, and what came of it.
+struct Source {
+    queue: Queue,
+    tally: Tally,
+    /// Nothing, if nothing is to be acknowledged.
+    unacked: Unacked,
+    /// Where the stream ended when that was asked for first.
+    ends_at: Option<u64>,
+    /// The exit code of what went wrong there, if something did.
+    failed: Option<u8>,
+}
+
+impl Source {
+    fn new(queue: Queue) -> Self {
+        let (tally, unacked) = (Tally::default(), Unacked::default());
+        Self { queue, tally, unacked, ends_at: None, failed: None }
+    }
+
+    fn take(
+        &mut self,
+        number: usize,
+        message: Message<'_>,
+        subscribe: &Sub,
+        work: &mut Work<'_>,
+    ) -> Result<(), Failure> {
+        self.tally.received += 1;
+        self.tally.bytes += message.payload().len() as u64;
+        let mut printed = Printed::from(message);
+        // Lines of JSON tell it where there are several; what is raw stays as it is unless that was
+        // asked for.
+        let tells_queue = subscribe.format == Format::Jsonl && subscribe.names.len() > 1;
+        if subscribe.with_queue || tells_queue {
+            printed = printed.of_queue(self.queue.name());
+        }
+        match work {
+            Work::Write(sink) => {
+                if subscribe.member.subscription.is_some() {
+                    self.unacked.note(printed.sequence());
+                }
+                sink.write(printed)
+            }
+            Work::Run(executors) => executors[number].take(message),
+            Work::Ask(dialogue) => dialogue.ask(number, printed),
+        }
+    }
+
+    /// Whether nothing of a subscription is left: but for what other members have, and what this one
+    /// has and acknowledges when it ends. That may keep others of its key back. A member may be given
+    /// nothing although there is something, because all that it could have it with is in use; so the
+    /// end is where the stream ended when this was asked first, and not where nothing comes.
+    fn is_at_end(&mut self, subscription: &str, consumer: &Consumer) -> Result<bool, Error> {
+        let info = self.queue.info()?;
+        let Some(shared) = info.subscription(subscription) else { return Ok(true) };
+        let ends_at = *self.ends_at.get_or_insert(info.next_sequence);
+        let members = info
+            .consumers
+            .iter()
+            .filter(|member| member.alive && member.subscription.as_deref() == Some(subscription));
+        let (own, others): (Vec<_>, Vec<_>) =
+            members.partition(|member| member.member == consumer.member());
+        let of_others: u64 = others.iter().map(|member| member.unacked).sum();
+        let own: u64 = own.iter().map(|member| member.unacked).sum();
+        let is_taken = shared.head_sequence >= ends_at;
+        let is_own_written = own <= self.unacked.count().into();
+        Ok(is_taken && shared.waiting == 0 && is_own_written && shared.unacked <= own + of_others)
+    }
+}
+
 /// What came from a queue.
 #[derive(Debug, Default)]
-pub struct Tally {
-    pub received: u64,
-    pub bytes: u64,
-    pub missed: u64,
+struct Tally {
+    received: u64,
+    bytes: u64,
+    missed: u64,
 }
 
 impl Tally {
-    pub fn note(&self, name: &str, next: Option<u64>, console: Console) {
+    fn note(&self, name: &str, next: Option<u64>, console: Console) {
         let Self { received, bytes, missed } = *self;
         let received = output::count(received, "message");
         let bytes = output::bytes(bytes);
@@ -141,233 +423,40 @@ impl Tally {
 }
 
 /// What is done with messages.
-pub trait Handler {
-    /// Takes the next message.
-    fn take(&mut self, message: Message<'_>) -> Result<(), Failure>;
-
-    /// Does what was put off, before more is received; all of it if nothing was there.
-    fn settle(&mut self, end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure>;
-
-    /// How many messages it has that it acknowledges when it ends.
-    fn unacked(&self) -> u64 {
-        0
-    }
-
-    /// Does the rest, when no more will be received.
-    fn finish(&mut self, end: &ReceivingEnd) -> Result<(), Failure>;
+enum Work<'a> {
+    /// They are written, and a member's acknowledged then.
+    Write(Sink<'a>),
+    /// A command is run for each, by the one that belongs to its queue.
+    Run(Vec<Executor<'a>>),
+    /// They are written, and whoever reads them says what to do with them.
+    Ask(Dialogue<'a>),
 }
 
-/// What a handler wants to be done next.
-pub enum Next {
-    /// Receive, and wait so long for a message if it comes to that.
-    Receive(Duration),
-    /// End.
-    End,
-}
-
-fn handler<'a>(
-    queue: &'a Queue,
-    subscribe: &'a Sub,
-    end: &ReceivingEnd,
-    interrupt: &'a Interrupt,
-    console: Console,
-) -> Result<Box<dyn Handler + 'a>, Failure> {
-    if subscribe.member.subscription.is_some() {
-        return member::handler(queue, subscribe, end, interrupt, console);
-    }
-    Ok(Box::new(subscribe.sink(false, interrupt)?))
-}
-
-/// Messages are written, and nobody waits for an answer.
-impl Handler for Sink<'_> {
-    fn take(&mut self, message: Message<'_>) -> Result<(), Failure> {
-        self.write(message)
-    }
-
-    fn settle(&mut self, _end: &ReceivingEnd, was_idle: bool) -> Result<Next, Failure> {
-        if was_idle {
-            self.flush()?;
+impl<'a> Work<'a> {
+    fn of(
+        subscribe: &'a Sub,
+        set: &ConsumerSet,
+        sources: &[Source],
+        interrupt: &'a Interrupt,
+        console: Console,
+    ) -> Result<Self, Failure> {
+        let Sub { names, member, .. } = subscribe;
+        if let Some(command) = &member.exec {
+            let run = |source: &Source| {
+                Executor::new(command, &source.queue, subscribe, interrupt, console)
+            };
+            return Ok(Self::Run(sources.iter().map(run).collect::<Result<_, _>>()?));
         }
-        Ok(Next::Receive(SLICE))
-    }
-
-    fn finish(&mut self, _end: &ReceivingEnd) -> Result<(), Failure> {
-        self.flush()
-    }
-}
-
-fn follow(
-    end: &mut ReceivingEnd,
-    subscribe: &Sub,
-    interrupt: &Interrupt,
-    handler: &mut dyn Handler,
-    tally: &mut Tally,
-    console: Console,
-) -> Result<Ending, Failure> {
-    let mut last = Instant::now();
-    let mut was_idle = false;
-    while subscribe.count.is_none_or(|count| tally.received < count) {
-        if let Some(signal) = interrupt.signal() {
-            return Ok(Ending::Interrupted(signal));
+        let delimiter = subscribe.delimiter.unwrap_or(Delimiter::Byte(b'\n'));
+        let shared = member.subscription.is_some();
+        let sink = Sink::new(subscribe.format, delimiter, shared, interrupt)?;
+        if member.ack == Ack::Auto {
+            return Ok(Self::Write(sink));
         }
-        let received = match handler.settle(end, was_idle)? {
-            Next::Receive(time) if was_idle => end.receive_timeout(time),
-            Next::Receive(_) => end.try_receive(),
-            Next::End => return end.check_queue().map(|()| Ending::Done).map_err(Into::into),
-        };
-        was_idle = false;
-        let received = match received {
-            // Every share of the queue is in use: what it has is to be settled first.
-            Err(Error::PrefetchFull { .. }) => {
-                interrupt.sleep(Duration::from_millis(1))?;
-                Received::Empty
-            }
-            received => received?,
-        };
-        match received {
-            Received::Message(message) => {
-                tally.received += 1;
-                tally.bytes += message.payload().len() as u64;
-                handler.take(message)?;
-                if subscribe.timeout.is_some() {
-                    last = Instant::now();
-                }
-            }
-            Received::Missed { from, to } => {
-                tally.missed += to - from;
-                console.note_missed(from, to);
-            }
-            Received::Closed => {
-                if end.is_at_end(handler.unacked())? {
-                    return Ok(Ending::Done);
-                }
-                end.check_queue()?;
-                if let Some(ending) = end_of_waiting(subscribe, last) {
-                    return Ok(ending);
-                }
-                interrupt.sleep(SLICE_OF_ANSWERS)?;
-                was_idle = true;
-            }
-            Received::Empty | Received::TimedOut => {
-                end.check_queue()?;
-                if subscribe.exit_on_end && end.is_at_end(handler.unacked())? {
-                    return Ok(Ending::Done);
-                }
-                if let Some(ending) = end_of_waiting(subscribe, last) {
-                    return Ok(ending);
-                }
-                was_idle = true;
-            }
-        }
+        let consumers = set.iter().filter_map(|(_, reader)| reader.consumer());
+        let ackers = names.iter().zip(consumers);
+        let ackers = ackers.map(|(name, consumer)| Ok((name.clone(), consumer.acker()?)));
+        let ackers = ackers.collect::<Result<_, Failure>>()?;
+        Ok(Self::Ask(Dialogue::new(sink, ackers, subscribe.timeout, interrupt, console)))
     }
-    Ok(Ending::Done)
-}
-
-/// How it ends with nothing received, if it does: what came last came too long ago, or whoever reads
-/// the output has gone.
-pub fn end_of_waiting(subscribe: &Sub, last: Instant) -> Option<Ending> {
-    if subscribe.timeout.is_some_and(|timeout| last.elapsed() >= timeout) {
-        return Some(Ending::TimedOut);
-    }
-    is_abandoned(io::stdout().as_fd()).then_some(Ending::Done)
-}
-
-/// A consumer or an observer.
-pub enum ReceivingEnd {
-    Consumer(Consumer),
-    Member { consumer: Consumer, queue: Queue, subscription: String, ends_at: Option<u64> },
-    Observer(Observer),
-}
-
-impl ReceivingEnd {
-    fn of(queue: &Queue, subscribe: &Sub) -> Result<Self, Failure> {
-        if subscribe.observe {
-            return Ok(Self::Observer(queue.observe_with(subscribe.begin(), subscribe.wait)?));
-        }
-        let consumer = queue.subscribe(&options(subscribe))?;
-        Ok(match &subscribe.member.subscription {
-            None => Self::Consumer(consumer),
-            Some(name) => {
-                let (queue, subscription) = (queue.clone(), name.clone());
-                Self::Member { consumer, queue, subscription, ends_at: None }
-            }
-        })
-    }
-
-    fn try_receive(&mut self) -> Result<Received<Message<'_>>, Error> {
-        match self {
-            Self::Consumer(consumer) | Self::Member { consumer, .. } => consumer.try_receive(),
-            Self::Observer(observer) => observer.try_receive(),
-        }
-    }
-
-    fn receive_timeout(&mut self, time: Duration) -> Result<Received<Message<'_>>, Error> {
-        match self {
-            Self::Consumer(consumer) | Self::Member { consumer, .. } => {
-                consumer.receive_timeout(time)
-            }
-            Self::Observer(observer) => observer.receive_timeout(time),
-        }
-    }
-
-    fn next_sequence(&self) -> u64 {
-        match self {
-            Self::Consumer(consumer) | Self::Member { consumer, .. } => consumer.next_sequence(),
-            Self::Observer(observer) => observer.next_sequence(),
-        }
-    }
-
-    /// What a member has of a queue that was removed goes back to nobody. Others are told by receiving.
-    fn check_queue(&self) -> Result<(), Error> {
-        match self {
-            Self::Member { queue, .. } if queue.is_removed() => {
-                Err(Error::Stale { queue: queue.name().into() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether nothing is left, now that nothing was there to receive.
-    fn is_at_end(&mut self, unacked: u64) -> Result<bool, Error> {
-        match self {
-            Self::Member { consumer, queue, subscription, ends_at } => {
-                is_at_end(queue, subscription, consumer, unacked, ends_at)
-            }
-            Self::Consumer(_) | Self::Observer(_) => Ok(true),
-        }
-    }
-
-    /// The consumer, whose messages are acknowledged.
-    pub fn consumer(&self) -> Option<&Consumer> {
-        match self {
-            Self::Consumer(consumer) | Self::Member { consumer, .. } => Some(consumer),
-            Self::Observer(_) => None,
-        }
-    }
-}
-
-/// Whether nothing of a subscription is left: but for what other members have, and what this one has
-/// and acknowledges when it ends. That may keep others of its key back. A member may be given nothing
-/// although there is something, because all that it could have it with is in use; so the end is where
-/// the stream ended when this was asked first, and not where nothing comes.
-pub fn is_at_end(
-    queue: &Queue,
-    subscription: &str,
-    consumer: &Consumer,
-    unacked: u64,
-    ends_at: &mut Option<u64>,
-) -> Result<bool, Error> {
-    let info = queue.info()?;
-    let Some(shared) = info.subscription(subscription) else { return Ok(true) };
-    let ends_at = *ends_at.get_or_insert(info.next_sequence);
-    let members = info
-        .consumers
-        .iter()
-        .filter(|member| member.alive && member.subscription.as_deref() == Some(subscription));
-    let (own, others): (Vec<_>, Vec<_>) =
-        members.partition(|member| member.member == consumer.member());
-    let of_others: u64 = others.iter().map(|member| member.unacked).sum();
-    let own: u64 = own.iter().map(|member| member.unacked).sum();
-    let is_taken = shared.head_sequence >= ends_at;
-    Ok(is_taken && shared.waiting == 0 && own <= unacked && shared.unacked <= own + of_others)
 }
