@@ -9,7 +9,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use ringway::{Error, Queue, QueueOptions, Received, Subscribe};
+use ringway::{Error, Queue, QueueOptions, Subscribe};
 
 fn main() -> Result<(), Error> {
     let queue = Queue::create("hello", &QueueOptions::new())?;
@@ -20,7 +20,7 @@ fn main() -> Result<(), Error> {
     producer.send(b"world")?;
     producer.close()?;
 
-    while let Received::Message(message) = consumer.receive()? {
+    while let Some(message) = consumer.next_message(|gone| println!("{gone:?} are gone"))? {
         let text = String::from_utf8_lossy(message.payload());
         println!("message {}: {text}", message.sequence());
     }

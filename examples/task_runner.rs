@@ -15,7 +15,7 @@ use std::process::{self, Child, Command, ExitStatus};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use ringway::{AckMode, Message, Nacked, Queue, QueueOptions, Received, Start, Subscribe};
+use ringway::{AckMode, Message, Nacked, Queue, QueueOptions, Start, Subscribe};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -84,7 +84,7 @@ fn submit(queue: &Queue, tasks: &[&str]) -> Fallible<()> {
 /// Does what there is until the stream ends and nothing is left to do.
 fn work(queue: &Queue) -> Fallible<()> {
     let mut worker = queue.subscribe(&workers())?;
-    while let Received::Message(task) = worker.receive()? {
+    while let Some(task) = worker.next_message(|gone| println!("{gone:?} are gone"))? {
         let (me, number) = (process::id(), task.sequence());
         match perform(task) {
             Ok(result) => {

@@ -14,7 +14,7 @@
 use std::thread;
 use std::time::Duration;
 
-use ringway::{Error, Queue, QueueOptions, Received, Start, Subscribe, Wait};
+use ringway::{Error, Queue, QueueOptions, Start, Subscribe, Wait};
 
 const MESSAGES: u32 = 1000;
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Error> {
         let worker = thread::spawn(move || {
             let mut worker = worker?;
             let mut count = 0;
-            while let Received::Message(_) = worker.receive()? {
+            while worker.next_message(|_| {})?.is_some() {
                 thread::sleep(Duration::from_millis(ms));
                 count += 1;
             }

@@ -17,7 +17,7 @@ use crate::sharing::DeskPart;
 /// ```
 /// use std::sync::mpsc::channel;
 ///
-/// use ringway::{AckMode, Acked, Queue, QueueOptions, Received, Start, Subscribe};
+/// use ringway::{AckMode, Acked, Queue, QueueOptions, Start, Subscribe};
 ///
 /// # let _ = Queue::force_remove("doc-acker");
 /// # let queue = Queue::create("doc-acker", &QueueOptions::new())?;
@@ -41,7 +41,7 @@ use crate::sharing::DeskPart;
 ///     }
 ///     let mut pool = pool.iter().cycle();
 ///     // With 8 messages out this waits until one of them is settled.
-///     while let Received::Message(message) = consumer.receive()? {
+///     while let Some(message) = consumer.next_message(|gone| eprintln!("{gone:?} are gone"))? {
 ///         let task = (message.sequence(), message.payload().to_vec());
 ///         pool.next().unwrap().send(task).unwrap();
 ///     }

@@ -1,5 +1,6 @@
 //! The receiving ends: consumers, which the queue knows, and observers, which it does not.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use crate::wait::{Patience, Wait};
 /// by then.
 ///
 /// ```
-/// use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+/// use ringway::{Queue, QueueOptions, Start, Subscribe};
 ///
 /// # let _ = Queue::force_remove("doc-consumer");
 /// let queue = Queue::create("doc-consumer", &QueueOptions::new())?;
@@ -40,7 +41,7 @@ use crate::wait::{Patience, Wait};
 /// let mut producer = queue.producer()?;
 /// producer.send(b"first")?;
 /// producer.close()?;
-/// while let Received::Message(message) = consumer.receive()? {
+/// while let Some(message) = consumer.next_message(|gone| eprintln!("{gone:?} are gone"))? {
 ///     assert_eq!(message.payload(), b"first");
 /// }
 /// # Queue::force_remove("doc-consumer")?;
@@ -160,6 +161,46 @@ impl Consumer {
     #[inline(always)]
     pub fn receive(&mut self) -> Result<Received<Message<'_>>, Error> {
         self.reception.receive(Patience::Endless)
+    }
+
+    /// As [`receive`](Self::receive), for who wants messages one after the other until the stream ends:
+    /// `missed` is given the sequences of those that are gone, and the wait goes on; `None` is the end of
+    /// the stream.
+    ///
+    /// A loop over `receive` that ends with whatever is no message ends with [`Received::Missed`] too,
+    /// and leaves the rest of the stream unread. That is not for consumers that skip alone: whoever
+    /// begins at a sequence that is gone is told so first, and so is a member of a named subscription that
+    /// skips, or whose history was pruned.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-next-message");
+    /// # let queue = Queue::create("doc-next-message", &QueueOptions::new().capacity(64 << 10))?;
+    /// let mut producer = queue.producer()?;
+    /// for number in 0..10_000_u32 {
+    ///     producer.send(&number.to_le_bytes())?; // more than the ring has room for
+    /// }
+    /// producer.close()?;
+    /// let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Sequence(0)))?;
+    /// let (mut missed, mut received) = (0, 0);
+    /// while let Some(message) = consumer.next_message(|gone| missed += gone.end - gone.start)? {
+    ///     assert_eq!(message.payload().len(), 4);
+    ///     received += 1;
+    /// }
+    /// assert!(missed > 0 && missed + received == 10_000);
+    /// # drop(consumer);
+    /// # Queue::force_remove("doc-next-message")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline(always)]
+    pub fn next_message(
+        &mut self,
+        missed: impl FnMut(Range<u64>),
+    ) -> Result<Option<Message<'_>>, Error> {
+        self.reception.next_message(missed)
     }
 
     /// Lends the next message if it is there, else says [`Received::Empty`] at once. A
@@ -679,6 +720,34 @@ impl Observer {
     /// ```
     pub fn receive(&mut self) -> Result<Received<Message<'_>>, Error> {
         self.reception.receive(Patience::Endless)
+    }
+
+    /// As [`Consumer::next_message`].
+    ///
+    /// # Errors
+    /// As [`Consumer::receive`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-observer-next-message");
+    /// # let queue = Queue::create("doc-observer-next-message", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// # producer.send(b"seen")?;
+    /// # producer.close()?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// let mut missed = 0;
+    /// while let Some(message) = observer.next_message(|gone| missed += gone.end - gone.start)? {
+    ///     assert_eq!(message.payload(), b"seen");
+    /// }
+    /// assert_eq!(missed, 0);
+    /// # Queue::force_remove("doc-observer-next-message")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn next_message(
+        &mut self,
+        missed: impl FnMut(Range<u64>),
+    ) -> Result<Option<Message<'_>>, Error> {
+        self.reception.next_message(missed)
     }
 
     /// As [`Consumer::try_receive`].

@@ -6,7 +6,7 @@
 //! subscription](Subscribe::named). Nothing sits in between: a send is a copy and a store, a receive is a load.
 //!
 //! ```
-//! use ringway::{Queue, QueueOptions, Received, Start, Subscribe};
+//! use ringway::{Queue, QueueOptions, Start, Subscribe};
 //!
 //! # let _ = Queue::force_remove("doc-crate");
 //! // One process:
@@ -18,7 +18,7 @@
 //! // Another one:
 //! let queue = Queue::open("doc-crate")?;
 //! let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
-//! while let Received::Message(message) = consumer.receive()? {
+//! while let Some(message) = consumer.next_message(|gone| eprintln!("{gone:?} are gone"))? {
 //!     assert_eq!((message.sequence(), message.payload()), (0, &b"hello"[..]));
 //! }
 //! # drop(consumer);

@@ -174,7 +174,9 @@ pub enum Received<M> {
     /// Nothing came within the time given.
     TimedOut,
     /// The messages `from..to`, so `to - from` of them, were overwritten before they could be
-    /// read, or were about to be; `to` comes next. The subscription goes on.
+    /// read, or were about to be; `to` comes next. The subscription goes on. A consumer that holds the
+    /// producer is told so too, of what was gone before it began: a loop that is to go on to the end of
+    /// the stream goes past this, as [`Consumer::next_message`](crate::Consumer::next_message) does.
     Missed {
         /// The first message missed.
         from: u64,

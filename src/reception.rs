@@ -1,6 +1,7 @@
 //! Receiving, for consumers and observers alike: the short way when the next message is there
 //! and whole, and the long way for all else, waiting included.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,24 @@ impl Reception {
     pub(crate) fn receive(&mut self, patience: Patience) -> Result<Received<Message<'_>>, Error> {
         // SAFETY: the message is bound to the borrow.
         unsafe { self.receive_unbound(patience) }
+    }
+
+    /// Waits for a message, and tells on the way what is missed. `None` is the end of the stream.
+    #[inline]
+    pub(crate) fn next_message(
+        &mut self,
+        mut missed: impl FnMut(Range<u64>),
+    ) -> Result<Option<Message<'_>>, Error> {
+        loop {
+            // SAFETY: the message is bound to the borrow, and nothing is received after it.
+            match unsafe { self.receive_unbound(Patience::Endless) }? {
+                Received::Message(message) => return Ok(Some(message)),
+                Received::Missed { from, to } => missed(from..to),
+                Received::Closed => return Ok(None),
+                // Nobody says so whose patience has no end.
+                Received::Empty | Received::TimedOut => {}
+            }
+        }
     }
 
     #[inline]

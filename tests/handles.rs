@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 #[cfg(feature = "workload")]
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,45 @@ fn sizes_beyond_all_bounds_are_refused_by_every_way_to_send() {
         producer.send(&larger[..limit]).unwrap();
     }
     assert_eq!(producer.next_sequence(), 2);
+}
+
+#[test]
+fn the_next_message_lies_beyond_what_is_missed() {
+    let _watchdog = watchdog();
+    let name = Name::new("next-message");
+    let queue = small(&name);
+    let mut producer = queue.producer().unwrap();
+    for number in 0..10_000_u64 {
+        producer.send(&number.to_le_bytes()).unwrap();
+    }
+    let begin = Subscribe::new().from(Start::Sequence(10));
+    let mut holding = queue.subscribe(&begin).unwrap();
+    let mut member = queue.subscribe(&begin.clone().named("workers")).unwrap();
+    let mut observer = queue.observe(Start::Sequence(10)).unwrap();
+    producer.close().unwrap();
+
+    let sequence_of = |message: Option<Message<'_>>| {
+        message.map(|message| {
+            assert_eq!(message.payload(), message.sequence().to_le_bytes());
+            message.sequence()
+        })
+    };
+    follow_from_ten(|missed| sequence_of(holding.next_message(|gone| missed.push(gone)).unwrap()));
+    follow_from_ten(|missed| sequence_of(member.next_message(|gone| missed.push(gone)).unwrap()));
+    follow_from_ten(|missed| sequence_of(observer.next_message(|gone| missed.push(gone)).unwrap()));
+}
+
+/// Receives from 10 on to the end of the stream, with something missed first.
+fn follow_from_ten(mut next: impl FnMut(&mut Vec<Range<u64>>) -> Option<u64>) {
+    let (mut missed, mut received) = (Vec::new(), Vec::new());
+    while let Some(sequence) = next(&mut missed) {
+        received.push(sequence);
+    }
+    let [gone] = missed.as_slice() else { panic!("missed {missed:?}") };
+    assert!(gone.start == 10 && gone.end > 10);
+    assert!(received.into_iter().eq(gone.end..10_000));
+    // The end is told again.
+    assert_eq!((next(&mut missed), missed.len()), (None, 1));
 }
 
 #[test]
