@@ -121,7 +121,8 @@ impl Consumer {
         // From here on the mapping is the reception's: nothing may fail with the membership alive.
         let reception =
             Reception::new(segment, mapping, reader, member, interruption, options.wait);
-        Ok(Self { membership, reception: reception.with_past(past) })
+        let reception = reception.with_past(past).past_the_end(options.past_the_end);
+        Ok(Self { membership, reception })
     }
 
     /// Waits for the next message, and lends it. Never [`Received::Empty`] or
@@ -133,7 +134,8 @@ impl Consumer {
     /// being overwritten, until it is acknowledged or refused.
     ///
     /// A member is told [`Received::Closed`] when the stream has ended and no member has anything
-    /// left that might yet come to it.
+    /// left that might yet come to it. The end is told again by each receive, at once: it is
+    /// [`Subscribe::past_the_end`] that has them wait for a producer that goes on.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Forked`], and [`Error::Stale`] once nothing is left to
@@ -701,6 +703,25 @@ impl Observer {
         let segment = Arc::clone(segment);
         let reception = Reception::new(segment, mapping, reader, None, interruption, wait);
         Ok(Self { reception: reception.with_past(past) })
+    }
+
+    /// The same observer, which waits past the end of the stream, as a consumer does by
+    /// [`Subscribe::past_the_end`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Start};
+    /// # let _ = Queue::force_remove("doc-observer-past-the-end");
+    /// # let queue = Queue::create("doc-observer-past-the-end", &QueueOptions::new())?;
+    /// let mut observer = queue.observe(Start::Newest)?.past_the_end();
+    /// queue.producer()?.close()?;
+    /// assert_eq!(observer.receive()?, Received::Closed);
+    /// assert_eq!(observer.try_receive()?, Received::Empty);
+    /// # Queue::force_remove("doc-observer-past-the-end")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn past_the_end(self) -> Self {
+        Self { reception: self.reception.past_the_end(true) }
     }
 
     /// As [`Consumer::receive`].

@@ -58,6 +58,8 @@ pub(crate) struct Reception {
     empty_looks: u32,
     /// Where it last found the stream closed.
     ended_at: Option<u64>,
+    /// Whether an end that was told is waited past, and not told again.
+    past_the_end: bool,
     /// The last sleep that another thread was sent to, and the sequence that was next then.
     sent: Option<(Announced, u64)>,
     segment: Arc<Segment>,
@@ -123,6 +125,7 @@ impl Reception {
             habit: Habit::default(),
             empty_looks: 0,
             ended_at: None,
+            past_the_end: false,
             sent: None,
             segment,
             mapping,
@@ -137,6 +140,11 @@ impl Reception {
             self.let_go();
         }
         Self { past: past.map(Box::new), ..self }
+    }
+
+    /// The same reception, of one who waits past each end of the stream, or not.
+    pub(crate) fn past_the_end(self, past_the_end: bool) -> Self {
+        Self { past_the_end, ..self }
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -346,11 +354,11 @@ impl Reception {
                     return Ok(handed.map(Received::Message));
                 }
                 Read::Missed { from, to } => return Ok(Some(Received::Missed { from, to })),
-                Read::Closed { end } => {
+                Read::Closed { end } if !self.past_the_end || self.ended_at != Some(end) => {
                     self.ended_at = Some(end);
                     return Ok(Some(Received::Closed));
                 }
-                Read::Empty => {}
+                Read::Closed { .. } | Read::Empty => {}
             }
             if let Patience::None = *patience {
                 self.look_around_sometimes()?;
@@ -717,8 +725,21 @@ impl Reception {
         }
     }
 
+    /// Whether the stream still ends where that was told, and the next look would find no more than that,
+    /// which is nothing to whoever waits past it.
+    fn is_past_the_end(&self) -> bool {
+        self.past_the_end
+            && self.ended_at.is_some_and(|end| self.is_closed_at(end))
+            // Who is full is not called for messages, but looks for them when it is not any more.
+            && !self.awaits_relief()
+            && !self.is_something_due()
+    }
+
     /// Whether the next look would find nothing.
     fn is_caught_up(&self) -> bool {
+        if self.is_past_the_end() {
+            return true;
+        }
         if let Some(past) = self.past.as_ref().filter(|past| past.is_entered()) {
             return past.is_at_end(self.reader.ring());
         }
@@ -733,7 +754,9 @@ impl Reception {
     pub(crate) fn look_around(&self) -> Result<(), Error> {
         let gone = self.reader.ring().is_removed() || self.segment.is_stale();
         let has_nothing_left = || match self.reader.shared() {
-            Some(reader) => reader.has_nothing_left(),
+            Some(reader) => {
+                reader.has_nothing_left() || (self.is_past_the_end() && !reader.has_own_left())
+            }
             None => self.is_caught_up(),
         };
         if gone && has_nothing_left() { Err(self.segment.stale()) } else { Ok(()) }

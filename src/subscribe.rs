@@ -47,6 +47,7 @@ pub struct Subscribe {
     pub(crate) dead_letters: Option<PathBuf>,
     pub(crate) durable_only: bool,
     pub(crate) write_protected: bool,
+    pub(crate) past_the_end: bool,
 }
 
 /// When a message counts as acknowledged.
@@ -373,6 +374,31 @@ impl Subscribe {
         Self { write_protected: true, ..self }
     }
 
+    /// Tells each end of the stream ([`Received::Closed`](crate::Received::Closed)) once, and waits past
+    /// it: for what a later producer sends, or the next end behind that. For a service that outlives
+    /// producers which end in order. Without this every receive tells the end again, at once, and nothing
+    /// waits: neither a [`receive_timeout`](crate::Consumer::receive_timeout) nor a
+    /// [`Readiness`](crate::Readiness). A [set](crate::ConsumerSet) with such a consumer does not end.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Received, Subscribe};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-past-the-end");
+    /// # let queue = Queue::create("doc-past-the-end", &QueueOptions::new())?;
+    /// let mut consumer = queue.subscribe(&Subscribe::new().past_the_end())?;
+    /// queue.producer()?.close()?;
+    /// assert_eq!(consumer.receive()?, Received::Closed);
+    /// assert_eq!(consumer.receive_timeout(Duration::from_millis(1))?, Received::TimedOut);
+    /// queue.producer()?.send(b"from a later one")?;
+    /// assert_eq!(consumer.receive()?.message().unwrap().payload(), b"from a later one");
+    /// # drop(consumer);
+    /// # Queue::force_remove("doc-past-the-end")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn past_the_end(self) -> Self {
+        Self { past_the_end: true, ..self }
+    }
+
     /// Whether all of it can be had.
     pub(crate) fn check(&self, segment: &Segment) -> Result<(), Error> {
         if self.durable_only && segment.identity().keeping.journal.is_none() {
@@ -427,6 +453,7 @@ impl Subscribe {
             wait: self.wait,
             durable_only: self.durable_only,
             write_protected: self.write_protected,
+            past_the_end: self.past_the_end,
             ..Self::default()
         };
         *self != plain
