@@ -39,7 +39,8 @@ pub enum Start {
     /// So many messages before the next one to be sent, or as many as there are.
     Last(u64),
     /// The first message that was sent at this time or later, by the clock of whoever sent it; one of a
-    /// batch when it was pushed. Only in a queue with a [journal](crate::QueueOptions::journal), whose
+    /// batch when it was pushed. If none was, because the time is still to come say, this is `Newest`, and
+    /// what is sent before that time is received too. Only in a queue with a [journal](crate::QueueOptions::journal), whose
     /// messages have times.
     Time(SystemTime),
 }
