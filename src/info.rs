@@ -202,7 +202,8 @@ pub struct SubscriptionInfo {
     pub acked: u64,
     /// Messages that became dead letters.
     pub dead_letters: u64,
-    /// Messages that were overwritten before anybody took them.
+    /// Messages that were overwritten before anybody took them, those included that it was to begin with,
+    /// once its first member is told.
     pub missed: u64,
 }
 

@@ -79,6 +79,11 @@ fn the_next_message_lies_beyond_what_is_missed() {
     };
     follow_from_ten(|missed| sequence_of(holding.next_message(|gone| missed.push(gone)).unwrap()));
     follow_from_ten(|missed| sequence_of(member.next_message(|gone| missed.push(gone)).unwrap()));
+    // Whoever is told counts.
+    let info = queue.info().unwrap();
+    let counts = info.consumers.iter().map(|consumer| consumer.missed);
+    let of_subscription = info.subscription("workers").unwrap().missed;
+    assert!(of_subscription > 0 && counts.eq([of_subscription; 2]));
     follow_from_ten(|missed| sequence_of(observer.next_message(|gone| missed.push(gone)).unwrap()));
 }
 

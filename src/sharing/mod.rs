@@ -227,6 +227,8 @@ impl SharedReader {
         self.reached = Reached::NotHead;
         let work = &mut self.work;
         if let Some((from, to)) = work.missed.take() {
+            let _shown = work.hold();
+            work.desk.count(layout::MISSED, to - from);
             return Ok(Read::Missed { from, to });
         }
         work.due_at = None;
