@@ -12,7 +12,8 @@ use std::{fmt, io};
 ///
 /// The text of an error names the queue that it is about, and says what to do; where the system or a
 /// disk refuses something, what that was, of which file, and why. So does the debug text, which is what
-/// a `main` prints that ends with an error.
+/// a `main` prints that ends with an error. [`source`](std::error::Error::source) gives none of that
+/// again, so that whoever prints a chain of errors prints nothing twice; the causes are fields.
 ///
 /// ```
 /// use ringway::{Error, Queue};
@@ -686,8 +687,9 @@ impl From<Error> for io::Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Os { source, .. } | Self::File { source, .. } => Some(&**source),
-            Self::NotSaved { source, .. } => Some(&**source),
+            // The text has that of the cause itself.
+            Self::Os { source, .. } | Self::File { source, .. } => source.source(),
+            Self::NotSaved { source, .. } => source.source(),
             _ => None,
         }
     }
@@ -696,6 +698,22 @@ impl std::error::Error for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_source_repeats_what_the_text_says() {
+        fn chain(error: &dyn std::error::Error) -> Vec<String> {
+            std::iter::successors(Some(error), |&error| error.source())
+                .map(ToString::to_string)
+                .collect()
+        }
+        let refused = || io::Error::from_raw_os_error(libc::EIO);
+        let file = || Error::file("orders", "write", Path::new("/file"), refused());
+        let not_saved = Error::NotSaved { queue: "orders".into(), source: file().into() };
+        for error in [Error::os("orders", "map", refused()), file(), not_saved] {
+            let [text] = &chain(&error)[..] else { panic!("{:?}", chain(&error)) };
+            assert_eq!(text.matches(&refused().to_string()).count(), 1, "{text}");
+        }
+    }
 
     #[test]
     fn permission_is_given_where_it_is_lacking() {

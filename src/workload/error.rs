@@ -94,7 +94,8 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::TraceUnreadable { source, .. } => Some(source),
+            // The text has that of the cause itself.
+            Self::TraceUnreadable { source, .. } => source.source(),
             _ => None,
         }
     }
