@@ -690,7 +690,7 @@ fn lines() -> Vec<Vec<u8>> {
         "queue/mod.rs",
         "layout/identity.rs",
         "error.rs",
-        "consumer.rs",
+        "consumer/mod.rs",
         "producer/mod.rs",
         "copy.rs",
     ] {
