@@ -1,5 +1,6 @@
 //! Ending somebody's wait from another thread, or from a signal handler.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -43,7 +44,7 @@ const INTERRUPTED: u32 = 2;
 /// # Queue::force_remove("doc-interrupter")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Interrupter {
     witness: SharedWitness,
     /// What the handle sleeps on. An observer's is nothing: it may not write there.
@@ -77,6 +78,12 @@ impl Interrupter {
         let ring = self.mapping.ring();
         self.events.iter().for_each(|&event| Event::new(ring.control32(event)).call_anyway());
         self.relief.iter().for_each(|relief| Event::new(relief).call_anyway());
+    }
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interrupter").finish_non_exhaustive()
     }
 }
 

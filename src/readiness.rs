@@ -1,5 +1,6 @@
 //! A file descriptor to wait on, for those who wait for other things too.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -57,7 +58,6 @@ use crate::sleeper::{Order, Sleeper};
 /// As long as it is armed, nobody has to arm it anew: a loop that is awake for another reason may
 /// wait on. tokio's `AsyncFd` and smol's `Async` take it as it is. Nobody has to read from the
 /// descriptor, and nobody is to write to it. A forked child's copy is of no use.
-#[derive(Debug)]
 pub struct Readiness {
     sleeper: Sleeper,
 }
@@ -192,6 +192,12 @@ impl Readiness {
             poll_fn(|context| self.sleeper.poll(context)).await;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness").field("fd", &self.as_raw_fd()).finish_non_exhaustive()
     }
 }
 

@@ -2,15 +2,16 @@
 
 mod support;
 
-use std::fs;
 #[cfg(feature = "workload")]
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use ringway::{
     Consumer, ConsumerSet, Error, JournalThread, Journaler, Lag, Message, Observer, Producer,
@@ -98,6 +99,29 @@ fn follow_from_ten(mut next: impl FnMut(&mut Vec<Range<u64>>) -> Option<u64>) {
     assert!(received.into_iter().eq(gone.end..10_000));
     // The end is told again.
     assert_eq!((next(&mut missed), missed.len()), (None, 1));
+}
+
+#[test]
+fn the_debug_text_of_a_handle_is_short_and_says_of_what() {
+    let name = Name::new("debug-text");
+    let queue = small(&name);
+    let (of, text) = (&*name, |handle: &dyn fmt::Debug| format!("{handle:?}"));
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"first").unwrap();
+    assert_eq!(text(&queue), format!("Queue {{ name: \"{of}\", capacity: 65536, .. }}"));
+    assert_eq!(text(&producer), format!("Producer {{ queue: \"{of}\", next_sequence: 1, .. }}"));
+    let observer = queue.observe(Start::Oldest).unwrap();
+    assert_eq!(text(&observer), format!("Observer {{ queue: \"{of}\", next_sequence: 0, .. }}"));
+    let consumer = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    let expected = format!(
+        "Consumer {{ queue: \"{of}\", member: 0, subscription: Some(\"workers\"), next_sequence: 1, .. }}"
+    );
+    assert_eq!(text(&consumer), expected);
+    assert_eq!(text(&consumer.interrupter()), "Interrupter { .. }");
+    let readiness = Readiness::new().unwrap();
+    assert_eq!(text(&readiness), format!("Readiness {{ fd: {}, .. }}", readiness.as_raw_fd()));
+    let set = ConsumerSet::from_iter([consumer]);
+    assert!(text(&set).contains(&expected) && text(&set).len() < 500, "{set:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod observer;
 
 pub use self::observer::Observer;
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +52,6 @@ use crate::wait::{Patience, Wait};
 /// # Queue::force_remove("doc-consumer")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Consumer {
     /// Dropped first: giving up the place needs the mapping, which the reception owns.
     membership: Membership,
@@ -668,6 +668,17 @@ impl Consumer {
     #[must_use]
     pub fn queue_name(&self) -> &str {
         self.reception.segment().name()
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("queue", &self.queue_name())
+            .field("member", &self.member())
+            .field("subscription", &self.subscription())
+            .field("next_sequence", &self.next_sequence())
+            .finish_non_exhaustive()
     }
 }
 

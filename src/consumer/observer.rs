@@ -1,5 +1,6 @@
 //! Those who look on.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,6 @@ use crate::wait::{Patience, Wait};
 /// # Queue::force_remove("doc-observer")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Observer {
     reception: Reception,
 }
@@ -290,5 +290,14 @@ impl Observer {
     #[must_use]
     pub fn producer_is_alive(&self) -> bool {
         self.reception.segment().producer_lives()
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer")
+            .field("queue", &self.queue_name())
+            .field("next_sequence", &self.next_sequence())
+            .finish_non_exhaustive()
     }
 }

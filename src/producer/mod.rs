@@ -9,6 +9,7 @@ mod room;
 
 pub use self::{batch::SendBatch, claim::Claim, outgoing::Outgoing};
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,6 @@ use crate::wait::{Event, Next, Pace, Patience, Wait};
 /// # Queue::force_remove("doc-producer")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Producer {
     /// On lines of its own: a thread may hold the ends of several queues side by side.
     writer: CachePadded<Writer>,
@@ -874,5 +874,14 @@ impl Producer {
     /// Whether the queue is still there.
     fn look_around(&self) -> Result<(), Error> {
         if self.segment.is_stale() { Err(self.segment.stale()) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("queue", &self.queue_name())
+            .field("next_sequence", &self.next_sequence())
+            .finish_non_exhaustive()
     }
 }

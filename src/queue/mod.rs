@@ -6,6 +6,7 @@ mod removal;
 
 pub use self::options::{AtLimit, QueueOptions};
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ use crate::wait::Wait;
 /// Queue::remove("doc-queue")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Queue {
     segment: Arc<Segment>,
     log_cuts: Arc<[LogCut]>,
@@ -864,6 +865,15 @@ impl Queue {
     #[must_use]
     pub fn instance_id(&self) -> [u8; 16] {
         self.segment.identity().instance
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.name())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
     }
 }
 
