@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::history::Journal;
 use crate::queue::AtLimit;
-use crate::ring::Lag;
+use crate::ring::{Lag, Start};
 use crate::subscribe::AckMode;
 use crate::wait::Wait;
 
@@ -86,6 +86,46 @@ names!(Lag, "lag policy", "hold" Hold, "skip" Skip, "spill" Spill);
 names!(AtLimit, "choice of what gives way", "hold" Hold, "drop-oldest" DropOldest);
 names!(AckMode, "way to acknowledge", "auto" Auto, "manual" Manual);
 
+/// By the text that it has: `oldest`, `newest`, a sequence such as `17`, or `-17`, which is the last so
+/// many. No text names a time.
+impl FromStr for Start {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        const KNOWN: &[&str] = &["oldest", "newest", "SEQUENCE", "-COUNT"];
+        let start = match (text, text.strip_prefix('-')) {
+            ("oldest", _) => Some(Self::Oldest),
+            ("newest", _) => Some(Self::Newest),
+            (_, Some(count)) => number_of(count).map(Self::Last),
+            (sequence, None) => number_of(sequence).map(Self::Sequence),
+        };
+        start.ok_or_else(|| UnknownName::new(text, "place to start", KNOWN))
+    }
+}
+
+/// As it is read; a time is `@` and the seconds since 1970, for people.
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Oldest => f.write_str("oldest"),
+            Self::Newest => f.write_str("newest"),
+            Self::Sequence(sequence) => write!(f, "{sequence}"),
+            Self::Last(count) => write!(f, "-{count}"),
+            Self::Time(time) => {
+                // Nothing was sent before.
+                let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                write!(f, "@{}.{:09}", since_1970.as_secs(), since_1970.subsec_nanos())
+            }
+        }
+    }
+}
+
+/// A whole number without a sign.
+fn number_of(text: &str) -> Option<u64> {
+    let has_sign = text.starts_with(['+', '-']);
+    text.parse().ok().filter(|_| !has_sign)
+}
+
 /// By the text that it has: `written`, `always`, or `every:` with a time above zero, which is a whole
 /// number of `ns`, `us`, `ms`, `s`, `m`, `h` or `d`.
 impl FromStr for Journal {
@@ -164,6 +204,30 @@ mod tests {
         round_trip::<Lag>();
         round_trip::<AtLimit>();
         round_trip::<AckMode>();
+    }
+
+    #[test]
+    fn a_start_is_the_one_that_its_text_names() {
+        let starts = [
+            ("oldest", Start::Oldest),
+            ("newest", Start::Newest),
+            ("0", Start::Sequence(0)),
+            ("18446744073709551615", Start::Sequence(u64::MAX)),
+            ("-17", Start::Last(17)),
+        ];
+        for (text, start) in starts {
+            assert_eq!((text.parse(), start.to_string().as_str()), (Ok(start), text));
+        }
+        for text in ["", "-", "+1", "-+1", "--1", "1.5", "18446744073709551616", "Oldest", "@1.5"] {
+            assert!(text.parse::<Start>().is_err(), "{text}");
+        }
+        let unknown = "first".parse::<Start>().unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "'first' is no place to start; it is oldest, newest, SEQUENCE or -COUNT"
+        );
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
+        assert_eq!(Start::Time(time).to_string(), "@1.500000000");
     }
 
     #[test]

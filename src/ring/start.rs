@@ -19,6 +19,9 @@ use crate::sync::Ordering;
 /// }
 /// let mut consumer = queue.subscribe(&Subscribe::new().from(Start::Last(3)))?;
 /// assert_eq!(consumer.receive()?.message().unwrap().payload(), [7]);
+/// // As options of programs and configurations say it.
+/// assert_eq!("-3".parse(), Ok(Start::Last(3)));
+/// assert_eq!(Start::Sequence(17).to_string(), "17");
 /// # Queue::force_remove("doc-start")?;
 /// # Ok::<(), ringway::Error>(())
 /// ```

@@ -99,18 +99,11 @@ pub fn or_none<T>(
 }
 
 pub fn start(text: &str) -> Result<Start, String> {
-    match text {
-        "oldest" => Ok(Start::Oldest),
-        "newest" => Ok(Start::Newest),
-        _ => sequence(text)
-            .map(Start::Sequence)
-            .or_else(|| last(text).map(Start::Last))
-            .or_else(|| moment(text).map(Start::Time))
-            .ok_or_else(|| {
-                let meant = meant(text).map_or(String::new(), |it| format!("; did you mean {it}?"));
-                format!("it is oldest, newest, a sequence, -N, {A_MOMENT}{meant}")
-            }),
-    }
+    let start = text.parse().ok().or_else(|| moment(text).map(Start::Time));
+    start.ok_or_else(|| {
+        let meant = meant(text).map_or(String::new(), |it| format!("; did you mean {it}?"));
+        format!("it is oldest, newest, a sequence, -N, {A_MOMENT}{meant}")
+    })
 }
 
 /// The last so many messages: `-17`.
