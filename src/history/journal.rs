@@ -50,7 +50,7 @@ const PLACE_INTERVAL: Duration = Duration::from_millis(20);
 pub enum Journal {
     /// When the system has them: they survive the death of any process, but not of the machine.
     Written,
-    /// When they are synced, which is done so often, and when a producer
+    /// When they are synced, which is done so often, a time above zero, and when a producer
     /// [flushes](crate::Producer::flush): they survive the loss of power.
     SyncedEvery(Duration),
     /// When they are synced, which is done as soon as there are any.

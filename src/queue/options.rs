@@ -284,6 +284,11 @@ impl QueueOptions {
                 "a journal, or a limit of history, needs a history directory".into(),
             ));
         }
+        if self.journal == Some(Journal::SyncedEvery(Duration::ZERO)) {
+            return Err(invalid(
+                "a journal is not synced every 0 ns; ask for `Journal::SyncedAlways` (`always`), or give a time above zero".into(),
+            ));
+        }
         if self.journal.is_none() && !self.keep_for.is_zero() {
             return Err(invalid("only a journal's files are kept for a time".into()));
         }
