@@ -435,9 +435,11 @@ impl Subscribe {
             );
         }
         let Prefetch(prefetch) = self.prefetch;
-        if self.name.is_none() && self.wants_shares() {
+        if self.name.is_none()
+            && let Some(option) = self.option_of_members()
+        {
             return Some(
-                "only members of a named subscription acknowledge, share, retry and expire".into(),
+                format!("`{option}` is for members of a named subscription: name one with `Subscribe::named`").into(),
             );
         }
         if !(1..=PREFETCH_MAX).contains(&prefetch) {
@@ -446,16 +448,47 @@ impl Subscribe {
         self.terms.fault()
     }
 
-    fn wants_shares(&self) -> bool {
-        let plain = Self {
-            start: self.start,
-            lag: self.lag,
-            wait: self.wait,
-            durable_only: self.durable_only,
-            write_protected: self.write_protected,
-            past_the_end: self.past_the_end,
-            ..Self::default()
-        };
-        *self != plain
+    /// An option that was set, and that only members of a named subscription have.
+    fn option_of_members(&self) -> Option<&'static str> {
+        let Terms { deliveries_max, backoff, ack_within, expires_after } = &self.terms;
+        let options = [
+            ("ack", self.ack != AckMode::default()),
+            ("prefetch", self.prefetch != Prefetch::default()),
+            ("keyed", self.keyed.is_some()),
+            ("deliveries_max", deliveries_max.is_some()),
+            ("backoff", backoff.is_some()),
+            ("ack_within", ack_within.is_some()),
+            ("expires_after", expires_after.is_some()),
+            ("dead_letters", self.dead_letters.is_some()),
+        ];
+        options.into_iter().find_map(|(option, is_set)| is_set.then_some(option))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_of_members_without_a_name_is_named_with_what_to_do() {
+        let new = Subscribe::new;
+        let second = Duration::from_secs(1);
+        for (option, options) in [
+            ("ack", new().ack(AckMode::Manual)),
+            ("prefetch", new().prefetch(1)),
+            ("keyed", new().keyed()),
+            ("deliveries_max", new().deliveries_max(1)),
+            ("backoff", new().backoff(second, 2.0, second)),
+            ("ack_within", new().ack_within(second)),
+            ("expires_after", new().expires_after(second)),
+            ("dead_letters", new().dead_letters("/")),
+        ] {
+            let fault = options.fault(true).unwrap();
+            assert!(fault.starts_with(&format!("`{option}` is for members")), "{fault}");
+            assert!(fault.contains("`Subscribe::named`"), "{fault}");
+            assert_eq!(options.named("workers").fault(true), None);
+        }
+        let own = new().from(Start::Oldest).on_lag(Lag::Skip).wait(Wait::Park).durable_only();
+        assert_eq!(own.write_protected().past_the_end().fault(true), None);
     }
 }
