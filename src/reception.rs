@@ -147,6 +147,10 @@ impl Reception {
         Self { past_the_end, ..self }
     }
 
+    pub(crate) fn set_wait(&mut self, wait: Wait) {
+        self.wait = wait;
+    }
+
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
     }

@@ -129,6 +129,23 @@ impl Consumer {
         Ok(Self { membership, reception })
     }
 
+    /// How to wait from now on, whatever it was [made with](Subscribe::wait). In a
+    /// [`ConsumerSet`](crate::ConsumerSet) the set says that.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe, Wait};
+    /// # let _ = Queue::force_remove("doc-consumer-set-wait");
+    /// # let queue = Queue::create("doc-consumer-set-wait", &QueueOptions::new())?;
+    /// let mut consumer = queue.subscribe(&Subscribe::new())?;
+    /// consumer.set_wait(Wait::Park);
+    /// # drop(consumer);
+    /// # Queue::force_remove("doc-consumer-set-wait")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.reception.set_wait(wait);
+    }
+
     /// Waits for the next message, and lends it. Never [`Received::Empty`] or
     /// [`Received::TimedOut`].
     ///

@@ -53,6 +53,21 @@ impl Observer {
         Ok(Self { reception: reception.with_past(past) })
     }
 
+    /// How to wait from now on, whatever it was [made with](crate::Queue::observe_with).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start, Wait};
+    /// # let _ = Queue::force_remove("doc-observer-set-wait");
+    /// # let queue = Queue::create("doc-observer-set-wait", &QueueOptions::new())?;
+    /// let mut observer = queue.observe(Start::Newest)?;
+    /// observer.set_wait(Wait::Park);
+    /// # Queue::force_remove("doc-observer-set-wait")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.reception.set_wait(wait);
+    }
+
     /// The same observer, which waits past the end of the stream, as a consumer does by
     /// [`Subscribe::past_the_end`](crate::Subscribe::past_the_end).
     ///
