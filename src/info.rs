@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::history::Journal;
 use crate::layout::{self, Keeping, Word64, subscription as word, time};
 use crate::registry::is_expired;
-use crate::ring::{Lag, Member, MemberIndex, Place, Ring, Subscription};
+use crate::ring::{Lag, Member, MemberIndex, Place, Ring, SeenShare, Subscription};
 use crate::segment::{Access, Segment};
 use crate::sync::{Ordering, load_acquire};
 use crate::terms::Terms;
@@ -353,8 +353,7 @@ impl Info {
 
 impl SubscriptionInfo {
     fn all(segment: &Segment, ring: &Ring, end: Place, holding: Holding) -> Vec<Self> {
-        let found = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
-        let in_use = found.filter(Subscription::is_in_use);
+        let in_use = ring.subscriptions().filter(Subscription::is_in_use);
         let of = |found| Self::of(segment, ring, &found, end, holding);
         let mut all: Vec<_> = in_use.map(of).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -376,13 +375,10 @@ impl SubscriptionInfo {
         let (mut unacked, mut waiting) = (0, 0);
         let mut first = Place { position: head_position, sequence: head_sequence };
         let mut held_from = head_position;
-        for index in ring.used_shares() {
-            let share = ring.share(index);
-            let state = share.load_state();
-            let unsettled = state.unsettled();
-            let Ok(extent) = ring.extent(index) else { continue };
-            let of_it = share.subscription() == Some(subscription.index()) && share.is_passed();
-            if !of_it || state.is_free() {
+        for seen in ring.shares_of(subscription.index()).filter(SeenShare::is_passed) {
+            let unsettled = seen.state.unsettled();
+            let Ok(extent) = ring.extent(seen.index) else { continue };
+            if seen.state.is_free() || !seen.is_same() {
                 continue;
             }
             // Its member may still lend what is settled.
@@ -391,16 +387,13 @@ impl SubscriptionInfo {
                 continue;
             }
             unacked += u64::from(unsettled.count_ones());
-            let waits = share.waiting().load(Ordering::Relaxed) & unsettled;
+            let waits = seen.share.waiting().load(Ordering::Relaxed) & unsettled;
             waiting += u64::from(waits.count_ones());
             if extent.begin.position < first.position {
                 first = extent.begin;
             }
         }
-        let members: Vec<_> = ring
-            .active_members()
-            .filter(|&index| ring.member(index).subscription() == Some(subscription.index()))
-            .collect();
+        let members: Vec<_> = ring.members_of(subscription.index()).collect();
         let alive = members.iter().filter(|&&index| segment.member_lives(index)).count();
         let count = |of_left: Word64, of_member: Word64| {
             let left = subscription.word64(of_left).load(Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::history::{Checkpoints, Past};
 use crate::layout::SUBSCRIPTION_NAME_SIZE;
 use crate::layout::subscription::{self as word, FREE, IN_USE, MOVING, UNFINISHED};
 use crate::membership;
-use crate::ring::{Begin, Lag, MemberIndex, Place, Ring, Start, Subscription, SubscriptionIndex};
+use crate::ring::{Begin, Lag, Place, Ring, SeenShare, Start, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::subscribe::Subscribe;
 use crate::sync::Ordering;
@@ -219,7 +219,7 @@ impl<'a> Registry<'a> {
         }
         // First: the time begins anew when the last member is found to be dead. Whom others clear up
         // after just now counts as a member: the time has not even begun, and nobody looks twice.
-        let members = || members_of(self.ring, subscription.index());
+        let members = || self.ring.members_of(subscription.index());
         membership::clear_dead(self.ring, &self.lock, members())?;
         if members().next().is_some() || !is_expired(subscription) {
             return Ok(None);
@@ -231,7 +231,7 @@ impl<'a> Registry<'a> {
     }
 
     fn count_living(&self, subscription: &Subscription) -> Result<u32, Error> {
-        let members = || members_of(self.ring, subscription.index());
+        let members = || self.ring.members_of(subscription.index());
         membership::count_living(self.ring, &self.lock, members)
     }
 
@@ -251,8 +251,7 @@ impl<'a> Registry<'a> {
     /// The subscription of that name. What somebody who died left half done is finished, or was
     /// never begun; what cannot be finished is an error for those alone who want it.
     fn find(&self, name: &str) -> Result<Option<Subscription>, Error> {
-        for index in self.ring.active_subscriptions() {
-            let Some(subscription) = self.ring.subscription(index) else { continue };
+        for subscription in self.ring.subscriptions() {
             let is_wanted = subscription.name() == name;
             // Acquire: whoever finds it unfinished or moving finds all that was done so far.
             let finished = match subscription.word32(word::STATE).load(Ordering::Acquire) {
@@ -366,11 +365,10 @@ impl<'a> Registry<'a> {
     /// Frees the shares of a subscription that has no members.
     fn forget_shares(&self, subscription: &Subscription) {
         let mut is_any_free = false;
-        for index in self.ring.used_shares() {
-            let share = self.ring.share(index);
-            let state = share.load_state();
+        // Also what is not passed: who died over this has retired one and not freed it.
+        for SeenShare { share, state, .. } in self.ring.shares_of(subscription.index()) {
             // One that is free, or has an owner, may be on its way to another subscription.
-            if share.subscription() == Some(subscription.index()) && state.is_open() {
+            if state.is_open() {
                 share.retire();
                 let free = state.settle(u32::MAX).owned_by(None);
                 is_any_free |= share.replace_state(state, free).is_ok();
@@ -388,7 +386,7 @@ impl<'a> Registry<'a> {
 pub(crate) fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
     among.iter().filter_map(|&index| ring.subscription(index)).any(|subscription| {
         let may_expire = || subscription.is_in_use() && is_expired(&subscription);
-        let is_left = || members_of(ring, subscription.index()).next().is_none();
+        let is_left = || ring.members_of(subscription.index()).next().is_none();
         is_unfinished(&subscription) || may_expire() && is_left()
     })
 }
@@ -413,11 +411,6 @@ pub(crate) fn is_expired(subscription: &Subscription) -> bool {
 /// From now on it is without a member, unless there is one.
 fn note_idle(subscription: &Subscription) {
     subscription.word64(word::IDLE_SINCE).store(process::now_since_start(), Ordering::Relaxed);
-}
-
-/// The members of a subscription, the dead that nobody has found yet included.
-fn members_of(ring: &Ring, index: SubscriptionIndex) -> impl Iterator<Item = MemberIndex> + '_ {
-    ring.active_members().filter(move |&member| ring.member(member).subscription() == Some(index))
 }
 
 /// Refuses names that no subscription can have.

@@ -122,8 +122,7 @@ impl Checkpoints {
             return if patience.is_zero() { Ok(()) } else { Err(error) };
         }
         let mut written = Ok(());
-        for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
-        {
+        for subscription in ring.subscriptions() {
             // One that is being moved, by somebody who died over it, is nowhere: where it was counts.
             if !subscription.is_in_place() {
                 continue;
@@ -147,8 +146,7 @@ impl Checkpoints {
     pub(super) fn save(&mut self, ring: &Ring, needed_from: u64) {
         let Some(lock) = self.lock_to_save() else { return };
         let mut written = Vec::new();
-        for subscription in ring.active_subscriptions().filter_map(|index| ring.subscription(index))
-        {
+        for subscription in ring.subscriptions() {
             // One that skips needs nothing.
             if !subscription.is_in_place() || subscription.lag() == Some(Lag::Skip) {
                 continue;
@@ -271,8 +269,8 @@ impl Checkpoints {
 /// it has not settled, and the position that it reads from. For one who has the lock of the
 /// subscription table.
 pub(super) fn named_of(ring: &Ring) -> impl Iterator<Item = (String, Place)> {
-    let all = ring.active_subscriptions().filter_map(|index| ring.subscription(index));
-    let in_need = all.filter(|one| one.is_in_place() && one.lag() != Some(Lag::Skip));
+    let in_need =
+        ring.subscriptions().filter(|one| one.is_in_place() && one.lag() != Some(Lag::Skip));
     in_need.filter_map(|one| {
         let (place, sequence) = ring.settled(&one).ok()?;
         Some((name_of(&one)?, Place { sequence, ..place }))

@@ -24,7 +24,7 @@ use crate::history::{self, Historian};
 use crate::interrupter::{Interrupter, Interruption};
 use crate::layout;
 use crate::outcome::{Holder, Sent};
-use crate::ring::{Check, Extensions, Keeps, MemberIndex, Shape, Writer};
+use crate::ring::{Check, Extensions, Keeps, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
 use crate::sys::process;
@@ -627,8 +627,7 @@ impl Producer {
             pid: ring.member(index).word32(layout::PID).load(Ordering::Relaxed),
         });
         let subscriptions = self.writer.holding_subscriptions().filter_map(|index| {
-            let of_it = |&member: &MemberIndex| ring.member(member).subscription() == Some(index);
-            let members = ring.active_members().filter(of_it);
+            let members = ring.members_of(index);
             let living = members.filter(|&member| self.segment.member_lives(member)).count();
             Some(Holder::Subscription {
                 queue: self.queue_name().to_owned(),

@@ -240,9 +240,7 @@ impl Producer {
         }
         let ring = self.writer.ring();
         let holding: Vec<_> = self.writer.holding_subscriptions().collect();
-        let members = ring.active_members().filter(|&index| {
-            ring.member(index).subscription().is_some_and(|of| holding.contains(&of))
-        });
+        let members = holding.iter().flat_map(|&index| ring.members_of(index));
         let cleared =
             membership::clear_dead(ring, &self.lock, self.writer.holding_members().chain(members));
         let held = self.held_since.map_or(CLEAR_INTERVAL_MAX, |since| now.duration_since(since));

@@ -88,6 +88,15 @@ impl Ring {
         set_bits(words).take_while(|&index| index < self.geometry.tables().members).map(MemberIndex)
     }
 
+    /// The members of a named subscription, the dead that nobody has found yet included.
+    pub(crate) fn members_of(
+        &self,
+        subscription: SubscriptionIndex,
+    ) -> impl Iterator<Item = MemberIndex> + '_ {
+        self.active_members()
+            .filter(move |&index| self.member(index).subscription() == Some(subscription))
+    }
+
     pub(crate) fn is_active(&self, index: MemberIndex) -> bool {
         let (word, mask) = self.map_bit(index);
         // Acquire: as above.

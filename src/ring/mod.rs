@@ -158,7 +158,7 @@ pub(crate) use self::members::{Member, MemberIndex};
 pub(crate) use self::read_side::{Buffer, CopyReader, HeldReader, Read, Track};
 pub(crate) use self::run::{Run, Span};
 pub(crate) use self::shares::{
-    Extent, PAUSE_MAX, Share, ShareIndex, ShareKeys, State, TURNS_MAX, Take, short_key,
+    Extent, PAUSE_MAX, SeenShare, Share, ShareIndex, ShareKeys, State, TURNS_MAX, Take, short_key,
 };
 pub(crate) use self::start::{Begin, StartError};
 pub(crate) use self::subscriptions::{Head, Subscription, SubscriptionIndex};

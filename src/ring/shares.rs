@@ -38,6 +38,30 @@ pub(crate) struct Share {
     entry: Region,
 }
 
+/// A share as it was seen to be of a subscription.
+#[derive(Debug)]
+pub(crate) struct SeenShare {
+    pub(crate) index: ShareIndex,
+    pub(crate) share: Share,
+    pub(crate) ticket: u64,
+    pub(crate) state: State,
+}
+
+impl SeenShare {
+    /// Whether the head had passed it, and nobody was done with all of it. Before that it is only made
+    /// ready, as by a member that was too late.
+    pub(crate) fn is_passed(&self) -> bool {
+        self.ticket & PASSED != 0
+    }
+
+    /// Whether the entry is no other share yet, so that all that was read of it was of this one.
+    pub(crate) fn is_same(&self) -> bool {
+        // Acquire: TURN.
+        fence(Ordering::Acquire);
+        self.share.ticket().load(Ordering::Relaxed) == self.ticket
+    }
+}
+
 /// What changes about a share while it is worked on. It is one word, so that of two who would
 /// change it at the same time one finds out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +214,22 @@ impl Ring {
         (0..used.min(self.geometry.tables().shares)).map(ShareIndex)
     }
 
+    /// Those of a subscription, also such as are not [passed](SeenShare::is_passed): who looks for
+    /// messages leaves these out, and has looked at the head before: HEAD.
+    pub(crate) fn shares_of(
+        &self,
+        subscription: SubscriptionIndex,
+    ) -> impl Iterator<Item = SeenShare> + '_ {
+        self.used_shares().filter_map(move |index| {
+            let share = self.share(index);
+            // In this order: while the ticket stays, the state is of that share, and who swaps from the
+            // state, and succeeds, has a share of this subscription.
+            let (ticket, state) = (share.load_ticket(), share.load_state());
+            let of_it = share.subscription() == Some(subscription);
+            of_it.then_some(SeenShare { index, share, ticket, state })
+        })
+    }
+
     pub(crate) fn share(&self, index: ShareIndex) -> Share {
         Share { entry: self.control.slice(self.geometry.share(index.0), word::SIZE) }
     }
@@ -221,19 +261,11 @@ impl Ring {
         let head = self.head(subscription)?.place;
         let mut lowest = (head, head.sequence);
         // After the head: HEAD.
-        for index in self.used_shares() {
-            let share = self.share(index);
-            let ticket = share.load_ticket();
-            if share.subscription() != Some(subscription.index()) || ticket & PASSED == 0 {
-                continue;
-            }
-            let (begin, unsettled) = (share.extent().begin, share.load_state().unsettled());
+        for seen in self.shares_of(subscription.index()).filter(SeenShare::is_passed) {
+            let (begin, unsettled) = (seen.share.extent().begin, seen.state.unsettled());
             let first = begin.sequence.saturating_add(unsettled.trailing_zeros().into());
-            // Acquire: TURN.
-            fence(Ordering::Acquire);
             // One that is another by now had nothing unsettled left, and has taken what follows.
-            let is_same = share.ticket().load(Ordering::Relaxed) == ticket;
-            if unsettled != 0 && is_same && first < lowest.1 {
+            if unsettled != 0 && seen.is_same() && first < lowest.1 {
                 lowest = (begin, first);
             }
         }

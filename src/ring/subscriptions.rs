@@ -91,6 +91,11 @@ impl Ring {
         set_bits(words).take_while(move |&index| index < table_size).map(SubscriptionIndex)
     }
 
+    /// The same, to be looked at.
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = Subscription> + '_ {
+        self.active_subscriptions().filter_map(|index| self.subscription(index))
+    }
+
     /// `None` for a number that the table does not have.
     pub(crate) fn subscription(&self, index: SubscriptionIndex) -> Option<Subscription> {
         let exists = index.0 < self.geometry.tables().subscriptions;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::bypass::Bypass;
 use super::frame::{self, Extensions, HEADER_SIZE, Place, Shape};
-use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, ShareIndex, SubscriptionIndex, crash_point};
+use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, SubscriptionIndex, crash_point};
 use crate::copy::{self, BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines};
 use crate::layout;
 use crate::sync::{Ordering, fence, load_acquire};
@@ -344,9 +344,8 @@ impl Writer {
         let is_meant = self.stands_in_the_way();
         self.ring.active_subscriptions().filter(move |&index| {
             let head = self.ring.needed_by_head(index, is_meant);
-            let of_it = |share: &ShareIndex| self.ring.share(*share).subscription() == Some(index);
-            let shares = self.ring.used_shares().filter(of_it);
-            let needed = shares.filter_map(|share| self.ring.needed_by_share(share, is_meant));
+            let shares = self.ring.shares_of(index);
+            let needed = shares.filter_map(|seen| self.ring.needed_by_share(seen.index, is_meant));
             needed.chain(head).any(|position| self.is_in_the_way(position))
         })
     }

@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::ring::{
-    Corrupt, Extent, MemberIndex, Ring, Share, ShareIndex, Span, State, Subscription,
-};
+use crate::ring::{Corrupt, Extent, MemberIndex, Ring, SeenShare, Share, ShareIndex, Span, State};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A share of this member's. Only the member changes it, unless others may take it away; so what
@@ -358,15 +356,14 @@ pub(super) fn sole(portion: &mut Arc<Portion>) -> Option<&mut Portion> {
 fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> Vec<Blocker> {
     let keys = share.keys(extent.count);
     let mut blockers = Vec::new();
-    for other in ring.used_shares() {
-        let theirs = ring.share(other);
-        let ticket = theirs.load_ticket();
-        let of_same = theirs.subscription() == share.subscription() && theirs.is_passed();
+    let shares = share.subscription().into_iter().flat_map(|of| ring.shares_of(of));
+    for seen in shares.filter(SeenShare::is_passed) {
+        let SeenShare { index: other, share: ref theirs, ticket, state } = seen;
         let Ok(earlier) = ring.extent(other) else { continue };
-        if !of_same || earlier.begin.position > extent.begin.position {
+        if earlier.begin.position > extent.begin.position {
             continue;
         }
-        let unsettled = if other == index { u32::MAX } else { theirs.load_state().unsettled() };
+        let unsettled = if other == index { u32::MAX } else { state.unsettled() };
         let their_keys = theirs.keys(earlier.count);
         for (number, &key) in keys.iter().enumerate().filter(|(_, key)| **key != 0) {
             let before = if other == index { &their_keys[..number] } else { &their_keys[..] };
@@ -377,7 +374,7 @@ fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> V
             let same = (0_u32..).zip(before).filter(|(_, other)| **other == key);
             let messages = unsettled & same.fold(0, |same, (message, _)| same | bit(message));
             // What was read of a share that has been given away since is of no account.
-            if messages != 0 && theirs.load_ticket() == ticket {
+            if messages != 0 && seen.is_same() {
                 blockers.push(Blocker { blocked: 1 << number, share: other, ticket, messages });
             }
         }
@@ -386,26 +383,13 @@ fn blockers(ring: &Ring, index: ShareIndex, share: &Share, extent: &Extent) -> V
 }
 
 impl Sight {
-    /// `None` unless it is an unsettled share of the subscription.
-    pub(super) fn of(
-        ring: &Ring,
-        index: ShareIndex,
-        subscription: &Subscription,
-        now: Instant,
-    ) -> Option<Self> {
-        let share = ring.share(index);
-        let (ticket, state) = (share.load_ticket(), share.load_state());
-        let of_it = share.subscription() == Some(subscription.index());
-        let waiting = share.waiting().load(Ordering::Relaxed);
-        let progress = share.progress().load(Ordering::Relaxed);
-        (of_it && share.is_passed() && state.unsettled() != 0).then_some(Self {
-            index,
-            ticket,
-            state,
-            waiting,
-            progress,
-            since: now,
-        })
+    /// `None` unless there is something unsettled in it.
+    pub(super) fn of(seen: &SeenShare, now: Instant) -> Option<Self> {
+        let SeenShare { index, ticket, state, .. } = *seen;
+        let waiting = seen.share.waiting().load(Ordering::Relaxed);
+        let progress = seen.share.progress().load(Ordering::Relaxed);
+        let is_of_account = seen.is_passed() && state.unsettled() != 0;
+        is_of_account.then_some(Self { index, ticket, state, waiting, progress, since: now })
     }
 
     /// Whether nothing has happened between two sights.
@@ -469,8 +453,9 @@ mod tests {
             let index = ring.allot(owner, subscription).unwrap();
             let share = ring.share(index);
             share.store_state(State::of_word(share.load_state().word() | 0b11));
-            let subscription = ring.subscription(subscription).unwrap();
-            assert!(Sight::of(ring, index, &subscription, Instant::now()).is_none());
+            let seen = ring.shares_of(subscription).next().unwrap();
+            assert_eq!(seen.index, index);
+            assert!(Sight::of(&seen, Instant::now()).is_none());
         });
     }
 }

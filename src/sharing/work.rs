@@ -412,11 +412,8 @@ impl Work {
         if self.is_to_watch(now) {
             self.watched_at = Some(now);
             let Desk { ring, index: own, subscription, lock, .. } = &*self.desk;
-            let members = ring.active_members().filter(|index| {
-                let of = ring.member(*index).subscription();
-                index != own && of == Some(subscription.index())
-            });
-            membership::clear_dead(ring, lock, members)?;
+            let members = ring.members_of(subscription.index());
+            membership::clear_dead(ring, lock, members.filter(|index| index != own))?;
         }
         let since = |at: Instant| now.duration_since(at);
         let is_to_see = self.seen_at.is_none_or(|at| since(at) >= SIGHT_INTERVAL);
@@ -518,8 +515,8 @@ impl Work {
     /// have been as they are.
     pub(super) fn sights(&self, now: Instant) -> Vec<Sight> {
         let Desk { ring, index: own, subscription, .. } = &*self.desk;
-        let found =
-            ring.used_shares().filter_map(|index| Sight::of(ring, index, subscription, now));
+        let shares = ring.shares_of(subscription.index());
+        let found = shares.filter_map(|seen| Sight::of(&seen, now));
         let of_others = found.filter(|sight| sight.state.owner() != Some(*own));
         // Both are in the order of the table.
         let mut seen = &self.seen[..];
