@@ -111,7 +111,7 @@ fn perform(task: Message<'_>) -> Fallible<String> {
 }
 
 fn show_failed(queue: &Queue) -> Fallible<()> {
-    for letter in queue.dead_letters("workers")? {
+    for letter in &queue.dead_letters("workers")? {
         let letter = letter?;
         let task = String::from_utf8_lossy(&letter.payload).into_owned();
         println!("given up after {} tries: task {}, {task}", letter.deliveries, letter.sequence);

@@ -195,7 +195,7 @@ impl Acker {
     /// queue.producer()?.send(b"no task at all")?;
     /// let sequence = consumer.receive()?.message().unwrap().sequence();
     /// assert_eq!(acker.reject(sequence)?, Acked::Done);
-    /// assert_eq!(queue.dead_letters("workers")?.count(), 1);
+    /// assert_eq!(queue.dead_letters("workers")?.iter().count(), 1);
     /// # drop(consumer);
     /// # Queue::force_remove("doc-acker-reject")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();

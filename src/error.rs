@@ -197,15 +197,6 @@ pub enum Error {
         /// Bytes that are free.
         available: u64,
     },
-    /// A subscription has no such dead letter.
-    NoSuchDeadLetter {
-        /// The queue.
-        queue: Box<str>,
-        /// The subscription.
-        subscription: Box<str>,
-        /// What was asked for, as [`DeadLetter::id`](crate::DeadLetter::id) gives it.
-        id: u64,
-    },
     /// The queue has no subscription of that name.
     NoSuchSubscription {
         /// The queue.
@@ -352,7 +343,6 @@ impl Error {
             | Self::MembersFull { queue, .. }
             | Self::MessageTooLarge { queue, .. }
             | Self::NoSpace { queue, .. }
-            | Self::NoSuchDeadLetter { queue, .. }
             | Self::NoSuchSubscription { queue, .. }
             | Self::NotFound { queue }
             | Self::NotSaved { queue, .. }
@@ -510,10 +500,6 @@ impl fmt::Display for Error {
                 f,
                 "queue '{queue}' needs {needed} bytes of shared memory but {available} are free; give it a smaller capacity, remove other queues, or enlarge the shared memory (`mount -o remount,size=.. /dev/shm`, `docker run --shm-size ..`)"
             ),
-            Self::NoSuchDeadLetter { queue, subscription, id } => write!(
-                f,
-                "subscription '{subscription}' of queue '{queue}' has no dead letter {id}; `ringway dead-letters ls {queue} {subscription}` lists those it has"
-            ),
             Self::NoSuchSubscription { queue, subscription } => write!(
                 f,
                 "queue '{queue}' has no subscription '{subscription}'; `ringway subscriptions {queue}` lists those it has"
@@ -644,9 +630,7 @@ impl From<Error> for io::Error {
         let kind = match &error {
             Error::File { source, .. } | Error::Os { source, .. } => source.kind(),
             Error::NotSaved { source, .. } => Self::from((**source).clone()).kind(),
-            Error::NotFound { .. }
-            | Error::NoSuchSubscription { .. }
-            | Error::NoSuchDeadLetter { .. } => ErrorKind::NotFound,
+            Error::NotFound { .. } | Error::NoSuchSubscription { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
             Error::NoSpace { .. } => ErrorKind::StorageFull,

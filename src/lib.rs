@@ -137,8 +137,9 @@ pub use self::{
     consumer_set::{ConsumerSet, Reader, SetReceived},
     error::Error,
     history::{
-        Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, DeadLetter, DeadLetters, Journal,
-        JournalThread, Journaler, LogCut, PlannedCut, Pruned, Reason, Repaired, Unread, Verified,
+        Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, DeadLetter, DeadLetterIter,
+        DeadLetters, Journal, JournalThread, Journaler, LogCut, PlannedCut, Pruned, Reason,
+        Repaired, Unread, Verified,
     },
     info::{ConsumerInfo, Info, ProducerInfo, SubscriptionInfo},
     interrupter::Interrupter,

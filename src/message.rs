@@ -342,7 +342,7 @@ impl<'a> Message<'a> {
     /// queue.producer()?.send(b"no task at all")?;
     /// assert_eq!(worker.receive()?.message().unwrap().reject()?, Acked::Done);
     /// assert_eq!(worker.try_receive()?, Received::Empty);
-    /// let letter = queue.dead_letters("workers")?.next().unwrap()?;
+    /// let letter = queue.dead_letters("workers")?.iter().next().unwrap()?;
     /// assert_eq!(letter.payload, b"no task at all");
     /// # drop(worker);
     /// # Queue::force_remove("doc-reject")?;

@@ -9,7 +9,7 @@ use crate::layout::SUBSCRIPTION_NAME_SIZE;
 use crate::layout::subscription::{self as word, FREE, IN_USE, MOVING, UNFINISHED};
 use crate::membership;
 use crate::ring::{Begin, Lag, Place, Ring, SeenShare, Start, Subscription, SubscriptionIndex};
-use crate::segment::{Lock, Segment, what_is_wrong_with};
+use crate::segment::{Lock, Segment, check_subscription_name};
 use crate::subscribe::Subscribe;
 use crate::sync::Ordering;
 use crate::sys::process;
@@ -270,7 +270,7 @@ impl<'a> Registry<'a> {
     }
 
     fn free_entry(&self, name: &str) -> Result<Subscription, Error> {
-        check_name(self.segment.name(), name)?;
+        check_subscription_name(self.segment.name(), name)?;
         let is_free = |index: &_| !self.ring.active_subscriptions().any(|taken| taken == *index);
         let free = || self.ring.subscription_indexes().find(is_free);
         let mut found = free();
@@ -411,18 +411,6 @@ pub(crate) fn is_expired(subscription: &Subscription) -> bool {
 /// From now on it is without a member, unless there is one.
 fn note_idle(subscription: &Subscription) {
     subscription.word64(word::IDLE_SINCE).store(process::now_since_start(), Ordering::Relaxed);
-}
-
-/// Refuses names that no subscription can have.
-pub(crate) fn check_name(queue: &str, name: &str) -> Result<(), Error> {
-    let too_long = (SUBSCRIPTION_NAME_SIZE, "it is longer than 64 bytes");
-    match what_is_wrong_with(name, too_long) {
-        None => Ok(()),
-        Some(reason) => {
-            let (queue, name) = (queue.into(), name.into());
-            Err(Error::InvalidSubscription { queue, name, reason })
-        }
-    }
 }
 
 fn write_name(subscription: &Subscription, name: &str) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::error::{self, Error};
-use crate::layout::{self, Geometry, Identity, IdentityError, Keeping};
+use crate::layout::{self, Geometry, Identity, IdentityError, Keeping, SUBSCRIPTION_NAME_SIZE};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
 use crate::sync::{Ordering, fence};
@@ -810,6 +810,18 @@ fn check_name(name: &str) -> Result<(), Error> {
     match what_is_wrong_with(name, too_long) {
         None => Ok(()),
         Some(reason) => Err(Error::InvalidName { name: name.into(), reason }),
+    }
+}
+
+/// Refuses names that no subscription can have.
+pub(crate) fn check_subscription_name(queue: &str, name: &str) -> Result<(), Error> {
+    let too_long = (SUBSCRIPTION_NAME_SIZE, "it is longer than 64 bytes");
+    match what_is_wrong_with(name, too_long) {
+        None => Ok(()),
+        Some(reason) => {
+            let (queue, name) = (queue.into(), name.into());
+            Err(Error::InvalidSubscription { queue, name, reason })
+        }
     }
 }
 

@@ -338,7 +338,7 @@ impl Subscribe {
     }
 
     /// Where this member puts dead letters; the queue's history directory until set.
-    /// [`Queue::dead_letters_in`](crate::Queue::dead_letters_in) reads them there.
+    /// [`DeadLetters::open`](crate::DeadLetters::open) finds them there.
     ///
     /// ```
     /// let workers = ringway::Subscribe::new().named("workers").deliveries_max(5);

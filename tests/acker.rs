@@ -242,7 +242,7 @@ fn settle_at_random(options: &Subscribe, count: u64, random: &mut Random) {
         times.sort_unstable();
         assert!(times.iter().copied().eq(1..=ended[&sequence]), "message {sequence}: {times:?}");
     }
-    let letters = queue.dead_letters("workers").unwrap().count() as u64;
+    let letters = queue.dead_letters("workers").unwrap().iter().count() as u64;
     let counts = info(&queue);
     assert_eq!((counts.acked + counts.dead_letters, counts.dead_letters), (count, letters));
     let delivered: u64 = ended.values().copied().map(u64::from).sum();
@@ -653,7 +653,7 @@ fn what_is_being_given_up_is_nobody_elses_to_settle() {
         assert_eq!((other, rejecting.join().unwrap().unwrap()), (Acked::Done, Acked::Done));
     });
     assert_eq!((info(&queue).acked, info(&queue).dead_letters), (1, 2));
-    assert_eq!(queue.dead_letters("workers").unwrap().count(), 2);
+    assert_eq!(queue.dead_letters("workers").unwrap().iter().count(), 2);
 }
 
 #[test]
@@ -681,7 +681,7 @@ fn a_member_does_not_go_before_what_it_gives_up_is_a_letter() {
                 drop(letters);
             });
             drop(consumer);
-            assert_eq!(queue.dead_letters("workers").unwrap().count(), 2);
+            assert_eq!(queue.dead_letters("workers").unwrap().iter().count(), 2);
             refusing.join().unwrap();
         });
         let mut heir = queue.subscribe(&workers()).unwrap();

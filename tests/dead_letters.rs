@@ -58,9 +58,9 @@ fn send(queue: &Queue, count: u64) {
 
 /// How often each message is among the letters, and the bytes that are none. No letter is wrong.
 fn letters(queue: &Queue) -> (BTreeMap<u64, u64>, u64) {
-    let mut letters = queue.dead_letters("workers").unwrap();
-    let mut times = BTreeMap::new();
-    for letter in letters.by_ref() {
+    let handle = queue.dead_letters("workers").unwrap();
+    let (mut all, mut times) = (handle.iter(), BTreeMap::new());
+    for letter in all.by_ref() {
         let letter = letter.unwrap();
         assert_eq!(letter.payload, payload(letter.sequence), "letter {}", letter.id);
         assert_eq!(
@@ -69,7 +69,7 @@ fn letters(queue: &Queue) -> (BTreeMap<u64, u64>, u64) {
         );
         *times.entry(letter.sequence).or_default() += 1;
     }
-    (times, letters.passed_over())
+    (times, all.passed_over())
 }
 
 /// Refuses messages to the end of the stream.
@@ -151,12 +151,12 @@ fn members_that_are_killed_at_their_letters_lose_none() {
 
 /// Drops each letter whose message has an odd sequence, and tells its id, until it is killed.
 fn drop_odd_ones(arguments: &[&str]) {
-    let queue = Queue::open(arguments[0]).unwrap();
+    let handle = Queue::open(arguments[0]).unwrap().dead_letters("workers").unwrap();
     loop {
-        let letters = queue.dead_letters("workers").unwrap().map(Result::unwrap);
-        let odd = letters.filter(|letter| letter.sequence % 2 == 1).map(|letter| letter.id);
+        let all = handle.iter().map(Result::unwrap);
+        let odd = all.filter(|letter| letter.sequence % 2 == 1).map(|letter| letter.id);
         let odd: Vec<_> = odd.collect();
-        queue.drop_dead_letters("workers", &odd).unwrap().into_iter().for_each(say);
+        handle.drop(&odd).unwrap().into_iter().for_each(say);
         thread::sleep(Duration::from_micros(100));
     }
 }
@@ -203,16 +203,16 @@ fn letters_are_dropped_and_the_dead_at_that_lose_no_other_while_members_write_mo
     assert_eq!(told.len(), count, "two have dropped the same letter");
 
     // What is left of the odd ones nobody came to.
-    let left = queue.dead_letters("workers").unwrap().map(Result::unwrap);
+    let handle = queue.dead_letters("workers").unwrap();
+    let left = handle.iter().map(Result::unwrap);
     let left: Vec<_> = left.filter(|letter| letter.sequence % 2 == 1).map(|it| it.id).collect();
     assert!(left.iter().all(|id| !told.contains(&id.to_string())), "a letter is back");
-    assert_eq!(queue.drop_dead_letters("workers", &left).unwrap(), left);
+    assert_eq!(handle.drop(&left).unwrap(), left);
     let (times, _) = letters(&queue);
     assert!(times.into_iter().eq((0..COUNT).step_by(2).map(|sequence| (sequence, 1))));
 
-    let ids: Vec<_> =
-        queue.dead_letters("workers").unwrap().map(|letter| letter.unwrap().id).collect();
-    assert_eq!(queue.drop_dead_letters("workers", &ids).unwrap(), ids);
+    let ids: Vec<_> = handle.iter().map(|letter| letter.unwrap().id).collect();
+    assert_eq!(handle.drop(&ids).unwrap(), ids);
     // Who is killed in a write may leave the part of a record that lies before the end of a page.
     let (times, torn) = letters(&queue);
     assert!(times.is_empty() && torn < 22 * 4096, "{times:?}, {torn} bytes torn");
@@ -250,8 +250,9 @@ fn a_file_of_beginnings_that_all_promise_the_rest_of_it_is_read_in_one_go() {
     let (times, passed_over) = letters(&queue);
     assert_eq!(times[&0], 2);
     assert_eq!(passed_over, (bytes.len() - 2 * length) as u64);
-    let ids: Vec<_> = queue.dead_letters("workers").unwrap().map(|it| it.unwrap().id).collect();
-    assert_eq!(queue.drop_dead_letters("workers", &ids).unwrap(), ids);
+    let handle = queue.dead_letters("workers").unwrap();
+    let ids: Vec<_> = handle.iter().map(|letter| letter.unwrap().id).collect();
+    assert_eq!(handle.drop(&ids).unwrap(), ids);
 }
 
 /// Writes with a limit to the size of files: what a full disk does, without filling one.
@@ -300,7 +301,8 @@ fn a_full_disk_leaves_the_message_to_be_refused_again_and_nothing_torn() {
         let mut peer = Peer::start("write-little", &[&name, &limit.to_string()]);
         let written: u64 = peer.hear().parse().unwrap();
         peer.finish();
-        let mut found = queue.dead_letters("workers").unwrap();
+        let handle = queue.dead_letters("workers").unwrap();
+        let mut found = handle.iter();
         let letters: Vec<_> = found.by_ref().map(Result::unwrap).collect();
         assert_eq!(letters.len() as u64, written + 1, "limit {limit}");
         for (sequence, letter) in (0..).zip(&letters) {
@@ -438,8 +440,9 @@ fn a_message_that_fails_again_after_its_letter_was_dropped_has_another_letter() 
     queue.producer().unwrap().send(&payload(0)).unwrap();
     assert_eq!(next_of(&mut consumer).nack().unwrap(), Nacked::DeadLetter);
     drop(consumer);
-    let id = queue.dead_letters("workers").unwrap().next().unwrap().unwrap().id;
-    queue.drop_dead_letter("workers", id).unwrap();
+    let handle = queue.dead_letters("workers").unwrap();
+    let id = handle.iter().next().unwrap().unwrap().id;
+    assert_eq!(handle.drop(&[id]).unwrap(), [id]);
     queue.seek("workers", Start::Oldest).unwrap();
     // Whoever has it goes away with it.
     let mut consumer = queue.subscribe(&workers()).unwrap();

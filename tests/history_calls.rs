@@ -385,7 +385,7 @@ fn a_letter_whose_sync_failed_is_written_again_by_the_heir_before_it_is_synced()
     assert_eq!(calls.len(), 2, "{text}");
     assert!(calls[0].contains("pwrite64(") && calls[0].contains("RWLETTER"), "{text}");
     assert!(calls[1].contains("fdatasync("), "{text}");
-    assert_eq!(queue.dead_letters("workers").unwrap().map(Result::unwrap).count(), 1);
+    assert_eq!(queue.dead_letters("workers").unwrap().iter().map(Result::unwrap).count(), 1);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use ringway::{AckMode, Archive, Error, Journal, Nacked, Queue, QueueOptions, Start, Subscribe};
+use ringway::{
+    AckMode, Archive, DeadLetters, Error, Journal, Nacked, Queue, QueueOptions, Start, Subscribe,
+};
 use support::history::files;
 use support::program::{code, print, run, said};
 use support::{Directory, Name, Peer, limit_files, play, say, watchdog};
@@ -127,12 +129,12 @@ fn dead_letters_of_another_queue_stay_where_a_history_is_removed() {
             let removed = Archive::open(directory.path()).unwrap().remove().unwrap();
             assert!(!removed.contains(&letters));
         }
-        let ids = theirs.dead_letters_in(directory.path(), "workers").unwrap();
-        let letters_of = ids.map(|letter| letter.unwrap()).filter(|letter| letter.queue == *other);
+        let all = DeadLetters::open(directory.path(), &other, "workers").unwrap();
+        let letters_of = all.iter().map(Result::unwrap).filter(|letter| letter.queue == *other);
         let ids: Vec<_> = letters_of.map(|letter| letter.id).collect();
         assert_eq!(ids.len(), 1);
         // What was dropped is nobody's any more.
-        theirs.drop_dead_letters_in(directory.path(), "workers", &ids).unwrap();
+        assert_eq!(all.drop(&ids).unwrap(), ids);
         Queue::create(&name, &options(&directory)).unwrap();
         print(&["rm", "--history", "--yes", &name]);
         assert!(!letters.exists());

@@ -209,7 +209,7 @@ fn what_is_left_far_behind_comes_again_and_dies_there() {
             assert_eq!(message.ack().unwrap(), Acked::Done);
         }
         let found = queue.dead_letters("workers").unwrap();
-        letters = found.map(|letter| letter.unwrap()).collect();
+        letters = found.iter().map(Result::unwrap).collect();
     }
     letters.sort_by_key(|letter| letter.sequence);
     let sequences: Vec<u64> = letters.iter().map(|letter| letter.sequence).collect();

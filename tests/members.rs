@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway::{
-    AckMode, Acked, Consumer, Error, Journal, Lag, Message, Nacked, Producer, Queue, QueueOptions,
-    Reason, Received, Start, Subscribe, Wait,
+    AckMode, Acked, Consumer, DeadLetters, Error, Journal, Lag, Message, Nacked, Producer, Queue,
+    QueueOptions, Reason, Received, Start, Subscribe, Wait,
 };
 use support::{Directory, Name, watchdog};
 
@@ -432,8 +432,8 @@ fn a_message_that_is_rejected_is_a_dead_letter_at_once_if_there_is_a_place() {
     assert_eq!((message.delivery(), message.reject().unwrap()), (2, Acked::Done));
     assert_eq!(worker.reject(sequence).unwrap(), Acked::Late);
     assert_eq!(worker.try_receive().unwrap(), Received::Empty);
-    let letters = queue.dead_letters_in(directory.path(), "workers").unwrap();
-    let letters: Vec<_> = letters.map(Result::unwrap).collect();
+    let letters = DeadLetters::open(directory.path(), &name, "workers").unwrap();
+    let letters: Vec<_> = letters.iter().map(Result::unwrap).collect();
     assert_eq!((letters.len(), &letters[0].payload[..]), (1, &b"nonsense"[..]));
     assert_eq!((letters[0].reason, letters[0].deliveries), (Reason::Refused, 2));
     let counts = &queue.info().unwrap().subscriptions[0];
@@ -459,7 +459,8 @@ fn what_was_had_before_and_is_a_dead_letter_does_not_become_another_one() {
     let message = next(&mut worker);
     assert_eq!((message.delivery(), message.reject().unwrap()), (2, Acked::Done));
     assert_eq!(worker.try_receive().unwrap(), Received::Empty);
-    assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 1);
+    let letters = DeadLetters::open(directory.path(), &name, "workers").unwrap();
+    assert_eq!(letters.iter().count(), 1);
 }
 
 #[test]
@@ -659,7 +660,8 @@ fn what_others_are_done_with_becomes_no_dead_letter() {
         assert_eq!(slow.try_receive().unwrap(), Received::Empty);
         assert_eq!(waiting(), before);
         if can_be_written {
-            assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 0);
+            let letters = DeadLetters::open(directory.path(), &name, "workers").unwrap();
+            assert_eq!(letters.iter().count(), 0);
         } else {
             std::fs::remove_file(directory.path()).unwrap();
         }

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Backoff, Consumer, Error, Message, Nacked, Observer, Producer, Queue, Received,
-    Sent, Start, Subscribe, Terms,
+    AckMode, Acked, Backoff, Consumer, DeadLetters, Error, Message, Nacked, Observer, Producer,
+    Queue, Received, Sent, Start, Subscribe, Terms,
 };
 use support::segment::{MEMBERS, SUBSCRIPTIONS, assert_no_share_in_use, new_queue};
 use support::trace::{Copy, Estate, Swept, Traced, followed, some_to_sweep, sweep};
@@ -399,8 +399,8 @@ fn check_after_member(queue: &Queue, what: &str, directory: &Directory) -> Left 
     let mut late = queue.subscribe(&workers(directory.text())).unwrap();
     assert_eq!(late.receive().unwrap(), Received::Closed);
     drop((heir, late));
-    let buried = queue.dead_letters_in(directory.text(), "workers").unwrap();
-    let buried: Vec<_> = buried.map(|letter| letter.unwrap().sequence).collect();
+    let buried = DeadLetters::open(directory.text(), queue.name(), "workers").unwrap();
+    let buried: Vec<_> = buried.iter().map(|letter| letter.unwrap().sequence).collect();
     assert_eq!(buried, if what == "bury" { vec![0] } else { vec![] });
 
     queue.clear_dead().unwrap();

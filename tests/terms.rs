@@ -6,8 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use ringway::{
-    AckMode, Acked, Backoff, Error, Journal, Lag, Nacked, Queue, QueueOptions, Reason, Received,
-    Start, Subscribe, SubscriptionInfo, Terms, Wait,
+    AckMode, Acked, Backoff, DeadLetters, Error, Journal, Lag, Nacked, Queue, QueueOptions, Reason,
+    Received, Start, Subscribe, SubscriptionInfo, Terms, Wait,
 };
 use support::{Directory, Name, assert_message, watchdog};
 
@@ -137,7 +137,8 @@ fn the_terms_of_an_idle_subscription_change_and_its_place_stays() {
     let options = workers().dead_letters(directory.path()).ack(AckMode::Manual);
     let mut worker = queue.subscribe(&options).unwrap();
     assert_message(worker.receive(), 2, b"c");
-    let mut letters = queue.dead_letters_in(directory.path(), "workers").unwrap();
+    let letters = DeadLetters::open(directory.path(), &name, "workers").unwrap();
+    let mut letters = letters.iter();
     let letter = letters.next().unwrap().unwrap();
     assert_eq!((letter.sequence, letter.reason), (1, Reason::Unacknowledged));
     assert!(letters.next().is_none());
@@ -219,7 +220,8 @@ fn a_limit_that_is_set_later_counts_deliveries_from_before() {
     let limited = give(&queue, terms_of(Some(2), None, None)).unwrap();
     let mut worker = queue.subscribe(&workers_of(limited, &directory)).unwrap();
     assert_eq!(worker.receive_timeout(Duration::from_millis(20)).unwrap(), Received::TimedOut);
-    assert_eq!(queue.dead_letters_in(directory.path(), "workers").unwrap().count(), 1);
+    let letters = DeadLetters::open(directory.path(), &name, "workers").unwrap();
+    assert_eq!(letters.iter().count(), 1);
 }
 
 #[test]

@@ -456,7 +456,7 @@ impl Consumer {
     /// queue.producer()?.send(b"no task at all")?;
     /// let sequence = worker.receive()?.message().unwrap().sequence();
     /// assert_eq!(worker.reject(sequence)?, Acked::Done);
-    /// assert_eq!(queue.dead_letters("workers")?.count(), 1);
+    /// assert_eq!(queue.dead_letters("workers")?.iter().count(), 1);
     /// # drop(worker);
     /// # Queue::force_remove("doc-consumer-reject")?;
     /// # std::fs::remove_dir_all(&directory).unwrap();

@@ -26,7 +26,7 @@ mod restoring;
 pub use self::archive::{
     Archive, ArchiveFile, ArchivedMessage, ArchivedMessages, Repaired, Verified,
 };
-pub use self::dead_letters::{DeadLetter, DeadLetters, Reason};
+pub use self::dead_letters::{DeadLetter, DeadLetterIter, DeadLetters, Reason};
 pub use self::journal::{Journal, JournalThread, Journaler};
 pub use self::log::LogCut;
 pub use self::planning::PlannedCut;
@@ -34,7 +34,7 @@ pub use self::pruning::{Pruned, Unread};
 
 pub(crate) use self::backlog::{Backlog, Fetched, Stretch};
 pub(crate) use self::checkpoint::Checkpoints;
-pub(crate) use self::dead_letters::{DeadLetterFile, Letter};
+pub(crate) use self::dead_letters::Letter;
 pub(crate) use self::directory::{Adopted, Recovered, check_of, recover};
 pub(crate) use self::historian::{Historian, Kept};
 pub(crate) use self::journal::{is_saved, save};

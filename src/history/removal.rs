@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint;
-use super::dead_letters::DeadLetterFile;
+use super::dead_letters::DeadLetters;
 use super::directory::{ASIDE, IDENTITY, INSTANCE, PRUNED, sync_directory};
 use crate::error::Error;
 use crate::sys::file;
@@ -127,8 +127,7 @@ fn is_to_stay(path: &Path, queue: &str) -> Result<bool, Error> {
 fn has_letters_of_others(path: &Path, queue: &str) -> Result<bool, Error> {
     let history = path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     let subscription = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-    let letters = DeadLetterFile::new(history, queue, [0; 16], subscription).read()?;
-    for letter in letters {
+    for letter in &DeadLetters::of_instance(history, queue, [0; 16], subscription) {
         if letter?.queue != queue {
             return Ok(true);
         }

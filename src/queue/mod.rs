@@ -8,12 +8,12 @@ pub use self::options::{AtLimit, QueueOptions};
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
-use crate::history::{self, DeadLetterFile, Journaler, LogCut};
+use crate::history::{self, Journaler, LogCut};
 use crate::info::Info;
 use crate::membership;
 use crate::producer::Producer;
@@ -46,8 +46,6 @@ use crate::wait::Wait;
 pub struct Queue {
     segment: Arc<Segment>,
     log_cuts: Arc<[LogCut]>,
-    /// Those of which some were dropped last. What is known of their file makes the next drop short.
-    letters: Arc<Mutex<Option<Arc<DeadLetterFile>>>>,
 }
 
 impl Queue {
@@ -114,7 +112,7 @@ impl Queue {
     }
 
     fn of(segment: Segment) -> Self {
-        Self { segment: Arc::new(segment), log_cuts: Arc::default(), letters: Arc::default() }
+        Self { segment: Arc::new(segment), log_cuts: Arc::default() }
     }
 
     /// As [`open`](Self::open), but waits up to `time` for somebody to make the queue, then says

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::portion::{Portion, Sight, bit, bits};
 use crate::error::Error;
-use crate::history::{Backlog, DeadLetterFile, Fetched, Letter, Reason};
+use crate::history::{Backlog, DeadLetters, Fetched, Letter, Reason};
 use crate::layout::{self, Word64};
 use crate::membership::{announce_messages, announce_room};
 use crate::ring::{
@@ -41,7 +41,7 @@ pub(crate) struct Desk {
     pub(super) terms: Terms,
     pub(super) mode: AckMode,
     pub(super) prefetch: u32,
-    pub(super) dead_letters: Option<DeadLetterFile>,
+    pub(super) dead_letters: Option<DeadLetters>,
     /// Where it finds what has left the ring, if it may have to look there.
     pub(super) backlog: Option<Mutex<Backlog>>,
     /// Taken by whoever settles or refuses messages that are lent, and by the receiver while there
@@ -358,17 +358,17 @@ impl Desk {
             reason,
             payload: buffer.payload(copy),
         };
-        if let Some(file) = &self.dead_letters {
+        if let Some(letters) = &self.dead_letters {
             // Whoever had it before may have died between the letter and the settling.
             let had_before = reason != Reason::Refused || letter.deliveries > 1;
-            let is_there = had_before && file.has_on_disk(letter.sequence)?;
+            let is_there = had_before && letters.has_on_disk(letter.sequence)?;
             // What was copied when others were done with it may be anything. And from here on there is the
             // time of a lease to write it.
             if !self.is_still_own(portion) {
                 return Ok(None);
             }
             if !is_there {
-                file.append(&letter)?;
+                letters.append(&letter)?;
             }
         }
         Ok(found)

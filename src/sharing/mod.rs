@@ -23,7 +23,7 @@ use self::desk::Whereabouts;
 use self::portion::Portion;
 use self::work::{hold, note_due};
 use crate::error::Error;
-use crate::history::{Backlog, DeadLetterFile};
+use crate::history::{Backlog, DeadLetters};
 use crate::layout;
 use crate::registry::Found;
 use crate::ring::{Buffer, Lag, MemberIndex, Read, Run, Span, Take};
@@ -84,9 +84,9 @@ impl SharedReader {
         let run = ring.run_at_head(&subscription).map_err(|corrupt| segment.corrupt(corrupt))?;
         let name = options.name.as_deref().unwrap_or_default();
         let directory = options.dead_letters.as_deref().or_else(|| segment.history());
-        let file = |directory| {
-            DeadLetterFile::new(directory, segment.name(), segment.identity().instance, name)
-        };
+        let instance = segment.identity().instance;
+        let letters =
+            |directory| DeadLetters::of_instance(directory, segment.name(), instance, name);
         let is_plain = options.ack == AckMode::Auto
             && terms.ack_within.is_none()
             && lag == Lag::Hold
@@ -98,7 +98,7 @@ impl SharedReader {
             member: ring.member(index),
             mode: options.ack,
             prefetch: options.prefetch.0,
-            dead_letters: directory.map(file),
+            dead_letters: directory.map(letters),
             backlog: Backlog::of(segment, &ring, lag).map(Mutex::new),
             shown: Mutex::default(),
             letters: RwLock::default(),

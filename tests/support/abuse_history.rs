@@ -355,7 +355,9 @@ impl Users<'_> {
             9 => queue.unsubscribe("workers"),
             10 => queue.unsubscribe("keyed"),
             11 => queue.clear_dead().map(drop),
-            _ => queue.dead_letters("workers").map(|letters| drop(letters.collect::<Vec<_>>())),
+            _ => queue
+                .dead_letters("workers")
+                .map(|letters| drop(letters.iter().collect::<Vec<_>>())),
         };
     }
 }

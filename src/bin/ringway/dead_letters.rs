@@ -44,7 +44,7 @@ pub fn run(
 
 fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let found = Letters::open(of, owner)?;
-    let mut letters = found.read()?;
+    let mut letters = found.file.iter();
     // One after the other: what they say may be more than there is memory for.
     let mut each = letters.by_ref().peekable();
     let has_none = each.peek().is_none();
@@ -61,7 +61,7 @@ fn list(of: &LettersOf, owner: Option<u32>, console: Console) -> Result<Ending, 
         let numbers = ["ID", "SEQUENCE", "DELIVERIES", "SIZE"];
         output::print(output::table(&HEADER, &numbers, rows))?;
     }
-    Ok(note_damage(&letters, console))
+    Ok(note_damage(&found.file, letters.passed_over(), console))
 }
 
 /// Tells which subscriptions have letters of a queue, those that were unsubscribed too.
@@ -73,12 +73,12 @@ fn list_subscriptions(
     let (_, directory) = place_of(&list.name, list.dir.as_deref(), owner)?;
     let (mut found, mut ending) = (Vec::new(), Ending::Done);
     for subscription in subscriptions_in(&directory)? {
-        let mut letters = DeadLetters::open(&directory, &list.name, &subscription)?;
-        let mut count = 0_u64;
-        for letter in letters.by_ref() {
+        let letters = DeadLetters::open(&directory, &list.name, &subscription)?;
+        let (mut each, mut count) = (letters.iter(), 0_u64);
+        for letter in each.by_ref() {
             count += u64::from(letter?.queue == list.name);
         }
-        if note_damage(&letters, console) != Ending::Done {
+        if note_damage(&letters, each.passed_over(), console) != Ending::Done {
             ending = Ending::Damaged;
         }
         found.extend((count > 0).then_some((subscription, count)));
@@ -119,7 +119,7 @@ fn show(some: &SomeLetters, owner: Option<u32>, console: Console) -> Result<Endi
     let letters = Letters::open(&some.of, owner)?;
     let (ids, ending) = letters.choose(which, console)?;
     let mut stdout = io::stdout().lock();
-    for letter in letters.of(&ids)? {
+    for letter in letters.of(&ids) {
         let letter = letter?;
         let written = if some.of.json {
             let mut value = as_json(&letter);
@@ -171,14 +171,14 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
             Which::Ids(_) => chosen,
             which => letters.choose(which, Console::new(true))?.0,
         };
-        for letter in letters.of(&ids)? {
+        for letter in letters.of(&ids) {
             let letter = letter?;
             let Some(sequence) = sender.send_safely(letter.key_hash, &letter.payload)? else {
                 break;
             };
             // After it was sent, and is as safe: who dies in between sends it twice, and never not at all.
             sent.push(json!({ "id": letter.id, "sequence": sequence }));
-            letters.drop(&[letter.id])?;
+            letters.file.drop(&[letter.id])?;
         }
         Ok(())
     });
@@ -198,7 +198,7 @@ fn drop_letters(
     let letters = Letters::open(&some.of, owner)?;
     let (chosen, ending) = letters.choose(which, console)?;
     // Others may have dropped some since.
-    let dropped = letters.drop(&chosen)?;
+    let dropped = letters.file.drop(&chosen)?;
     if some.of.json {
         output::json(&dropped.into())?;
     } else {
@@ -254,6 +254,7 @@ struct Letters<'a> {
     name: &'a str,
     subscription: &'a str,
     directory: PathBuf,
+    file: DeadLetters,
 }
 
 /// A queue, and where its dead letters are. If that is said, it need not be there.
@@ -287,11 +288,9 @@ fn place_of(
 impl<'a> Letters<'a> {
     fn open(of: &'a LettersOf, owner: Option<u32>) -> Result<Self, Failure> {
         let (queue, directory) = place_of(&of.name, of.dir.as_deref(), owner)?;
-        Ok(Self { queue, name: &of.name, subscription: &of.subscription, directory })
-    }
-
-    fn read(&self) -> Result<DeadLetters, Error> {
-        DeadLetters::open(&self.directory, self.name, self.subscription)
+        let (name, subscription) = (of.name.as_str(), of.subscription.as_str());
+        let file = DeadLetters::open(&directory, name, subscription)?;
+        Ok(Self { queue, name, subscription, directory, file })
     }
 
     /// Whether there is such a subscription, or was.
@@ -332,7 +331,7 @@ impl<'a> Letters<'a> {
     /// given the same directory, those alone that are named. A subscription that is gone may have left
     /// letters; one that has none may be a slip of the pen. And how to end if all else goes well.
     fn choose(&self, which: Which<'_>, console: Console) -> Result<(Vec<u64>, Ending), Failure> {
-        let mut letters = self.read()?;
+        let mut letters = self.file.iter();
         let (mut all, mut of_others) = (Vec::new(), 0);
         for letter in letters.by_ref() {
             let DeadLetter { id, time, queue, .. } = letter?;
@@ -342,7 +341,7 @@ impl<'a> Letters<'a> {
                 of_others += 1;
             }
         }
-        let ending = note_damage(&letters, console);
+        let ending = note_damage(&self.file, letters.passed_over(), console);
         if of_others > 0 {
             let count = output::count(of_others, "dead letter");
             console.note(format_args!("{count} of other queues left alone: their ids name them"));
@@ -356,7 +355,7 @@ impl<'a> Letters<'a> {
                 let there: HashSet<_> = all.iter().map(|(id, _)| *id).collect();
                 if let Some(&id) = ids.iter().find(|id| !there.contains(*id)) {
                     let (queue, subscription) = (self.name.into(), self.subscription.into());
-                    return Err(Error::NoSuchDeadLetter { queue, subscription, id }.into());
+                    return Err(Failure::NoSuchLetter { queue, subscription, id });
                 }
                 let ids: HashSet<_> = ids.iter().collect();
                 all.retain(|(id, _)| ids.contains(id));
@@ -371,29 +370,21 @@ impl<'a> Letters<'a> {
     }
 
     /// Those with these ids, as far as they are there, one after the other.
-    fn of(&self, ids: &[u64]) -> Result<impl Iterator<Item = Result<DeadLetter, Error>>, Error> {
+    fn of(&self, ids: &[u64]) -> impl Iterator<Item = Result<DeadLetter, Error>> {
         let ids: HashSet<_> = ids.iter().copied().collect();
         let is_meant = move |letter: &Result<DeadLetter, Error>| {
             letter.as_ref().map_or(true, |letter| ids.contains(&letter.id))
         };
-        Ok(self.read()?.filter(is_meant))
-    }
-
-    fn drop(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
-        let Self { queue, name, subscription, directory } = self;
-        match queue {
-            Some(queue) => queue.drop_dead_letters_in(directory, subscription, ids),
-            None => DeadLetters::drop_in(directory, name, subscription, ids),
-        }
+        self.file.iter().filter(is_meant)
     }
 }
 
 /// Says what is damaged, and how to end then.
-fn note_damage(letters: &DeadLetters, console: Console) -> Ending {
-    if letters.passed_over() == 0 {
+fn note_damage(letters: &DeadLetters, passed_over: u64, console: Console) -> Ending {
+    if passed_over == 0 {
         return Ending::Done;
     }
-    let (file, damaged) = (letters.path().display(), bytes(letters.passed_over()));
+    let (file, damaged) = (letters.path().display(), bytes(passed_over));
     console.note(format_args!(
         "{file} is damaged: {damaged} of it are no whole dead letters, and some may be lost; or somebody was killed who wrote one there, and wrote it again"
     ));

@@ -58,6 +58,8 @@ pub enum Failure {
     NoDirectory { source: io::Error, directory: PathBuf },
     /// A queue without a history directory, where its dead letters would be.
     NoLetters { queue: String },
+    /// A dead letter that a subscription does not have.
+    NoSuchLetter { queue: String, subscription: String, id: u64 },
     /// A queue that is not there, whose dead letters may be, and a name that may have been meant.
     NoQueueOfLetters { queue: String, meant: Option<String> },
     /// A journal on disk that ends before the message that it was to be read from.
@@ -104,7 +106,6 @@ impl Failure {
             _ if self.is_closed_pipe() => 0,
             Self::Queue { error, .. } => match error {
                 Error::NotFound { .. }
-                | Error::NoSuchDeadLetter { .. }
                 | Error::NoSuchSubscription { .. }
                 | Error::PermissionDenied { .. }
                 | Error::Foreign { .. }
@@ -122,7 +123,10 @@ impl Failure {
             },
             Self::Interrupted(signal) => 128_u8.saturating_add((*signal).try_into().unwrap_or(0)),
             Self::NoIdentity { .. } => 4,
-            Self::NoHistory { .. } | Self::NoDirectory { .. } | Self::NoQueueOfLetters { .. } => 3,
+            Self::NoHistory { .. }
+            | Self::NoDirectory { .. }
+            | Self::NoSuchLetter { .. }
+            | Self::NoQueueOfLetters { .. } => 3,
             Self::TimedOut(_) => 5,
             Self::Some { code, .. } => *code,
             Self::Usage(_) | Self::NoLetters { .. } => 2,
@@ -213,6 +217,10 @@ impl fmt::Display for Failure {
             Self::NoLetters { queue } => write!(
                 f,
                 "queue '{queue}' has no history directory, where its dead letters would be; --dir DIR names the one that its members were given with --dead-letters"
+            ),
+            Self::NoSuchLetter { queue, subscription, id } => write!(
+                f,
+                "subscription '{subscription}' of queue '{queue}' has no dead letter {id}; `ringway dead-letters ls {queue} {subscription}` lists those it has"
             ),
             Self::NoQueueOfLetters { queue, meant } => {
                 write!(

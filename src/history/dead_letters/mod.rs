@@ -16,6 +16,7 @@ mod seen;
 mod tests;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
 use std::os::unix::fs::FileExt;
@@ -26,12 +27,12 @@ use std::time::SystemTime;
 use self::file::{FileId, Letters, Lock};
 use self::record::{Kind, Record, Records};
 use self::seen::Seen;
-use super::checkpoint;
 use super::directory::{make_directory, sync_directory};
 use super::fields;
 use super::making::make_within;
 use crate::error::Error;
 use crate::layout::time;
+use crate::segment::check_subscription_name;
 use crate::sys;
 
 /// Why a message was given up.
@@ -61,8 +62,8 @@ impl Reason {
     }
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "refused",
             Self::Unacknowledged => "unacknowledged",
@@ -85,7 +86,7 @@ impl std::fmt::Display for Reason {
 /// let nacked = worker.receive()?.message().unwrap().nack()?;
 /// assert_eq!(nacked, Nacked::DeadLetter);
 ///
-/// let letter = queue.dead_letters("workers")?.next().unwrap()?;
+/// let letter = queue.dead_letters("workers")?.iter().next().unwrap()?;
 /// assert_eq!((letter.sequence, letter.deliveries), (0, 1));
 /// assert_eq!((letter.reason, letter.payload.as_slice()), (Reason::Refused, &b"poison"[..]));
 /// # Queue::force_remove("doc-dead-letter")?;
@@ -127,15 +128,52 @@ pub(crate) struct Letter<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// The file of one subscription's dead letters.
-#[derive(Debug)]
-pub(crate) struct DeadLetterFile {
+/// The dead letters of a subscription, to be read and dropped: a handle, made by
+/// [`Queue::dead_letters`](crate::Queue::dead_letters), or by [`open`](Self::open) where the queue is
+/// not there.
+///
+/// Any thread may use it, and anybody else the same letters: each call opens the file that has the
+/// name then, which need not exist yet. From the first drop on the handle knows which letters there are,
+/// which takes some hundred bytes for each, so that the next drop reads only what is new.
+///
+/// ```
+/// # use ringway::{AckMode, Queue, QueueOptions, Start, Subscribe};
+/// # let _ = Queue::force_remove("doc-dead-letters");
+/// # let directory = std::env::temp_dir().join("ringway-doc-dead-letters");
+/// # let _ = std::fs::remove_dir_all(&directory);
+/// # let queue = Queue::create("doc-dead-letters", &QueueOptions::new().history(&directory))?;
+/// # let workers = Subscribe::new().named("workers").from(Start::Oldest);
+/// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).deliveries_max(1))?;
+/// # queue.producer()?.send(b"poison")?;
+/// # let _ = worker.receive()?.message().unwrap().nack()?;
+/// let letters = queue.dead_letters("workers")?;
+/// for letter in &letters {
+///     let letter = letter?;
+///     println!("message {}: {} bytes", letter.sequence, letter.payload.len());
+///     letters.drop(&[letter.id])?;
+/// }
+/// assert_eq!(letters.iter().count(), 0);
+/// # Queue::force_remove("doc-dead-letters")?;
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), ringway::Error>(())
+/// ```
+pub struct DeadLetters {
     path: PathBuf,
     queue: Box<str>,
     instance: [u8; 16],
     subscription: Box<str>,
     seen: Mutex<Seen>,
     appended_to: Mutex<Acquaintance>,
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetters")
+            .field("queue", &self.queue)
+            .field("subscription", &self.subscription)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a process knows of the file that it appends to.
@@ -145,58 +183,145 @@ struct Acquaintance {
     shift: u64,
 }
 
-impl DeadLetterFile {
-    /// Of a queue that need not be there.
-    fn of(directory: &Path, queue: &str, subscription: &str) -> Result<Self, Error> {
-        if !checkpoint::is_name(subscription) {
-            let (queue, name) = (queue.into(), subscription.into());
-            let reason = "it is not a name of a subscription";
-            return Err(Error::InvalidSubscription { queue, name, reason });
-        }
-        Ok(Self::new(directory, queue, [0; 16], subscription))
+impl DeadLetters {
+    /// Those of a queue's subscription in a directory: that queue's history directory, or one that
+    /// members were given by [`Subscribe::dead_letters`](crate::Subscribe::dead_letters). Neither queue
+    /// nor subscription need exist any more.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSubscription`] for a name that no subscription can have.
+    ///
+    /// ```
+    /// # use ringway::{AckMode, DeadLetters, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-letters-open");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-open");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let queue = Queue::create("doc-letters-open", &QueueOptions::new().history(&directory))?;
+    /// let workers = Subscribe::new().named("workers").from(Start::Oldest).deliveries_max(1);
+    /// let mut worker = queue.subscribe(&workers.ack(AckMode::Manual))?;
+    /// queue.producer()?.send(b"poison")?;
+    /// worker.receive()?.message().unwrap().nack()?;
+    /// drop(worker);
+    /// Queue::remove("doc-letters-open")?;
+    ///
+    /// let letters = DeadLetters::open(&directory, "doc-letters-open", "workers")?;
+    /// let letter = letters.iter().next().unwrap()?;
+    /// assert_eq!(letter.payload, b"poison");
+    /// assert_eq!(letters.drop(&[letter.id])?, [letter.id]);
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn open(
+        directory: impl AsRef<Path>,
+        queue: &str,
+        subscription: &str,
+    ) -> Result<Self, Error> {
+        check_subscription_name(queue, subscription)?;
+        // Whose messages have letters already is for members to know.
+        Ok(Self::of_instance(directory.as_ref(), queue, [0; 16], subscription))
     }
 
-    /// In a directory, which need not exist yet.
-    pub(crate) fn new(
+    /// For the members of a queue that is there.
+    pub(crate) fn of_instance(
         directory: &Path,
         queue: &str,
         instance: [u8; 16],
         subscription: &str,
     ) -> Self {
-        let path = Self::path_in(directory, subscription);
+        let path = directory.join("dead-letters").join(format!("{subscription}.letters"));
         let (queue, subscription) = (queue.into(), subscription.into());
         let (seen, appended_to) = (Mutex::default(), Mutex::default());
         Self { path, queue, instance, subscription, seen, appended_to }
     }
 
-    /// Whether it is this one.
-    pub(crate) fn is_of(&self, directory: &Path, subscription: &str) -> bool {
-        self.path == Self::path_in(directory, subscription)
+    /// The file that they are in, or would be.
+    ///
+    /// ```
+    /// let letters = ringway::DeadLetters::open("/var/lib/orders", "orders", "workers")?;
+    /// assert_eq!(letters.path().to_str(), Some("/var/lib/orders/dead-letters/workers.letters"));
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn path_in(directory: &Path, subscription: &str) -> PathBuf {
-        directory.join("dead-letters").join(format!("{subscription}.letters"))
-    }
-
-    /// Appends a letter. It is on disk when this returns.
-    pub(crate) fn append(&self, letter: &Letter<'_>) -> Result<(), Error> {
-        let append = || {
-            let (file, record) = Letters::open_locked(
-                &self.path,
-                || self.open_to_append(),
-                |file| Ok(record::encode(self, Kind::Letter, letter, self.acquaint(file)?)),
-                Letters::lock_to_append,
-            )?;
-            append_whole(&file, &record)
+    /// Those that were not dropped, in the order in which they were given up. One payload is in memory
+    /// at a time.
+    ///
+    /// They are those that there are at this call: a letter that is dropped meanwhile comes all the same,
+    /// and one that is appended may be missing. A letter is whole or not there. What is damaged is passed
+    /// over, and [counted](DeadLetterIter::passed_over); a letter that was dropped is there again if it
+    /// is its dropping that is damaged.
+    ///
+    /// What cannot be opened or read is an [`Error::File`], and the end. Where there is no file there
+    /// are no letters.
+    ///
+    /// ```
+    /// let letters = ringway::DeadLetters::open("/var/lib/nobody", "orders", "workers")?;
+    /// assert_eq!(letters.iter().count(), 0);
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn iter(&self) -> DeadLetterIter<'_> {
+        let (reading, failure) = match self.begin_to_read() {
+            Ok(reading) => (reading, None),
+            Err(error) => (None, Some(error)),
         };
-        let appended = append().map_err(|error| self.failed("write to", error));
-        self.seen().note(letter.sequence, appended.is_ok());
-        appended
+        DeadLetterIter { letters: self, reading, failure, passed_over: 0 }
     }
 
-    /// Drops letters, and returns which of these there were. That is on disk when this returns; the
-    /// space that they took may be given back then, or another time.
-    pub(crate) fn drop_letters(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
+    /// Where there is a file, what is read of it, from its beginning, and which letters are dropped by now.
+    fn begin_to_read(&self) -> Result<Option<(Records, HashSet<u64>)>, Error> {
+        let opened = sys::file::open_regular(&self.path, OpenOptions::new().read(true));
+        let mut file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| self.failed("open", error))?,
+        };
+        let failed = |error| self.failed("read", error);
+        let dropped = record::dropped_before(&file, u64::MAX).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        Ok(Some((Records::new(file, 0), dropped)))
+    }
+
+    /// Drops letters that were dealt with, by [their ids](DeadLetter::id), and returns which of these
+    /// there were: others were dropped already, or never were. Of several who drop a letter at the same
+    /// time one does. It is on disk when this returns; of many at once the disk is waited for once.
+    ///
+    /// Letters that were dropped give their space back when they are more than half of the file and
+    /// 64 KiB, or none is left: then the file is written anew without them, and needs the space of the
+    /// others once more for that time.
+    ///
+    /// # Errors
+    /// [`Error::File`]. Some may be dropped then.
+    ///
+    /// ```
+    /// # use ringway::{AckMode, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-letters-drop");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-drop");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let queue = Queue::create("doc-letters-drop", &QueueOptions::new().history(&directory))?;
+    /// # let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual).deliveries_max(1))?;
+    /// # queue.producer()?.send(b"poison")?;
+    /// # let _ = worker.receive()?.message().unwrap().nack()?;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let week_ago = SystemTime::now() - Duration::from_secs(7 * 24 * 3600);
+    /// let letters = queue.dead_letters("workers")?;
+    /// let mut old = Vec::new();
+    /// for letter in &letters {
+    ///     let letter = letter?;
+    ///     if letter.time < week_ago {
+    ///         old.push(letter.id);
+    ///     }
+    /// }
+    /// assert_eq!(letters.drop(&old)?, []);
+    /// assert_eq!(letters.iter().count(), 1);
+    /// # Queue::force_remove("doc-letters-drop")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn drop(&self, ids: &[u64]) -> Result<Vec<u64>, Error> {
         let failed = |error| self.failed("write to", error);
         let open = || Letters::open(&self.path, OpenOptions::new().append(true));
         let opened = Letters::open_locked(
@@ -227,13 +352,20 @@ impl DeadLetterFile {
         Ok(dropped)
     }
 
-    /// Drops one letter, which has to be there.
-    pub(crate) fn drop_letter(&self, id: u64) -> Result<(), Error> {
-        if self.drop_letters(&[id])?.is_empty() {
-            let (queue, subscription) = (self.queue.clone(), self.subscription.clone());
-            return Err(Error::NoSuchDeadLetter { queue, subscription, id });
-        }
-        Ok(())
+    /// Appends a letter. It is on disk when this returns.
+    pub(crate) fn append(&self, letter: &Letter<'_>) -> Result<(), Error> {
+        let append = || {
+            let (file, record) = Letters::open_locked(
+                &self.path,
+                || self.open_to_append(),
+                |file| Ok(record::encode(self, Kind::Letter, letter, self.acquaint(file)?)),
+                Letters::lock_to_append,
+            )?;
+            append_whole(&file, &record)
+        };
+        let appended = append().map_err(|error| self.failed("write to", error));
+        self.seen().note(letter.sequence, appended.is_ok());
+        appended
     }
 
     fn append_drops(&self, file: &Letters, ids: &[u64], shift: u64) -> io::Result<()> {
@@ -296,23 +428,6 @@ impl DeadLetterFile {
         read.map_err(|error| self.failed("read", error))
     }
 
-    /// The letters that were not dropped, in the order in which they were appended.
-    pub(crate) fn read(&self) -> Result<DeadLetters, Error> {
-        let (path, queue) = (self.path.clone(), self.queue.clone());
-        let mut letters =
-            DeadLetters { records: None, dropped: HashSet::new(), path, queue, passed_over: 0 };
-        let opened = sys::file::open_regular(&self.path, OpenOptions::new().read(true));
-        let mut file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(letters),
-            opened => opened.map_err(|error| self.failed("open", error))?,
-        };
-        let failed = |error| self.failed("read", error);
-        letters.dropped = record::dropped_before(&file, u64::MAX).map_err(failed)?;
-        file.rewind().map_err(failed)?;
-        letters.records = Some(Records::new(file, 0));
-        Ok(letters)
-    }
-
     fn open_to_append(&self) -> io::Result<Letters> {
         let mut options = OpenOptions::new();
         options.append(true);
@@ -354,125 +469,42 @@ fn append_whole(file: &Letters, record: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// The dead letters of a subscription, in the order in which they were given up; made by
-/// [`Queue::dead_letters`](crate::Queue::dead_letters).
-///
-/// What is damaged is passed over; [`passed_over`](Self::passed_over) tells how much that was. A
-/// letter is whole or not there: what is appended while this reads may be missing, and one that was
-/// dropped is there again if it is its dropping that is damaged.
+/// What there is of a subscription's dead letters, one after the other; made by
+/// [`DeadLetters::iter`].
 ///
 /// ```
-/// # use ringway::{Queue, QueueOptions};
-/// # let _ = Queue::force_remove("doc-dead-letters");
-/// # let directory = std::env::temp_dir().join("ringway-doc-dead-letters");
-/// let queue = Queue::create("doc-dead-letters", &QueueOptions::new().history(&directory))?;
-/// let letters = queue.dead_letters("workers")?;
-/// assert_eq!(letters.count(), 0);
-/// # Queue::force_remove("doc-dead-letters")?;
-/// # let _ = std::fs::remove_dir_all(&directory);
+/// let letters = ringway::DeadLetters::open("/var/lib/nobody", "orders", "workers")?;
+/// let all: Vec<_> = letters.iter().collect::<Result<_, _>>()?;
+/// assert_eq!(all, []);
 /// # Ok::<(), ringway::Error>(())
 /// ```
-#[derive(Debug)]
-pub struct DeadLetters {
-    records: Option<Records>,
-    dropped: HashSet<u64>,
-    path: PathBuf,
-    queue: Box<str>,
+pub struct DeadLetterIter<'a> {
+    letters: &'a DeadLetters,
+    /// What is left to read, and which letters are dropped; `None` at the end.
+    reading: Option<(Records, HashSet<u64>)>,
+    /// Why there is nothing to read.
+    failure: Option<Error>,
     passed_over: u64,
 }
 
-impl DeadLetters {
-    /// Those of a queue's subscription in a directory, also where the queue is not there: its history
-    /// directory, or one that its members named.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSubscription`], [`Error::File`].
-    ///
-    /// ```
-    /// # use ringway::{AckMode, DeadLetters, Queue, QueueOptions, Start, Subscribe};
-    /// # let _ = Queue::force_remove("doc-letters-open");
-    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-open");
-    /// let queue = Queue::create("doc-letters-open", &QueueOptions::new().history(&directory))?;
-    /// let workers = Subscribe::new().named("workers").from(Start::Oldest).deliveries_max(1);
-    /// let mut worker = queue.subscribe(&workers.ack(AckMode::Manual))?;
-    /// queue.producer()?.send(b"poison")?;
-    /// worker.receive()?.message().unwrap().nack()?;
-    /// drop(worker);
-    /// Queue::remove("doc-letters-open")?;
-    /// let mut letters = DeadLetters::open(&directory, "doc-letters-open", "workers")?;
-    /// assert_eq!(letters.next().unwrap()?.payload, b"poison");
-    /// # let _ = std::fs::remove_dir_all(&directory);
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    pub fn open(
-        directory: impl AsRef<Path>,
-        queue: &str,
-        subscription: &str,
-    ) -> Result<Self, Error> {
-        DeadLetterFile::of(directory.as_ref(), queue, subscription)?.read()
+impl fmt::Debug for DeadLetterIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetterIter")
+            .field("letters", &self.letters)
+            .field("passed_over", &self.passed_over)
+            .finish_non_exhaustive()
     }
+}
 
-    /// Drops letters where the queue is not there, as
-    /// [`Queue::drop_dead_letters_in`](crate::Queue::drop_dead_letters_in) does where it is.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    ///
-    /// ```
-    /// # use ringway::{AckMode, DeadLetters, Queue, QueueOptions, Start, Subscribe};
-    /// # let _ = Queue::force_remove("doc-letters-drop");
-    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-drop");
-    /// # let queue = Queue::create("doc-letters-drop", &QueueOptions::new().history(&directory))?;
-    /// # let workers = Subscribe::new().named("workers").from(Start::Oldest).deliveries_max(1);
-    /// # let mut worker = queue.subscribe(&workers.ack(AckMode::Manual))?;
-    /// # queue.producer()?.send(b"poison")?;
-    /// # worker.receive()?.message().unwrap().nack()?;
-    /// # drop(worker);
-    /// Queue::remove("doc-letters-drop")?;
-    /// let name = "doc-letters-drop";
-    /// let id = DeadLetters::open(&directory, name, "workers")?.next().unwrap()?.id;
-    /// assert_eq!(DeadLetters::drop_in(&directory, name, "workers", &[id])?, [id]);
-    /// assert_eq!(DeadLetters::open(&directory, name, "workers")?.count(), 0);
-    /// # let _ = std::fs::remove_dir_all(&directory);
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    pub fn drop_in(
-        directory: impl AsRef<Path>,
-        queue: &str,
-        subscription: &str,
-        ids: &[u64],
-    ) -> Result<Vec<u64>, Error> {
-        DeadLetterFile::of(directory.as_ref(), queue, subscription)?.drop_letters(ids)
-    }
-
-    /// The file that they are in, or would be.
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-letters-path");
-    /// # let directory = std::env::temp_dir().join("ringway-doc-letters-path");
-    /// let queue = Queue::create("doc-letters-path", &QueueOptions::new().history(&directory))?;
-    /// assert!(queue.dead_letters("workers")?.path().ends_with("dead-letters/workers.letters"));
-    /// # Queue::force_remove("doc-letters-path")?;
-    /// # let _ = std::fs::remove_dir_all(&directory);
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
+impl DeadLetterIter<'_> {
     /// Bytes of the file that are no whole record, as far as it was read: letters may be lost there, or
     /// a writer was killed.
     ///
     /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-passed-over");
-    /// # let directory = std::env::temp_dir().join("ringway-doc-passed-over");
-    /// let queue = Queue::create("doc-passed-over", &QueueOptions::new().history(&directory))?;
-    /// assert_eq!(queue.dead_letters("workers")?.passed_over(), 0);
-    /// # Queue::force_remove("doc-passed-over")?;
-    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let letters = ringway::DeadLetters::open("/var/lib/nobody", "orders", "workers")?;
+    /// let mut all = letters.iter();
+    /// assert_eq!(all.by_ref().count(), 0);
+    /// assert_eq!(all.passed_over(), 0);
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[must_use]
@@ -481,25 +513,38 @@ impl DeadLetters {
     }
 }
 
-impl Iterator for DeadLetters {
+impl Iterator for DeadLetterIter<'_> {
     type Item = Result<DeadLetter, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let records = self.records.as_mut()?;
-        loop {
-            let record = records.next(Record::parse);
-            self.passed_over = records.passed_over();
-            match record {
-                Ok(None) => return None,
-                Ok(Some(record)) if record.head.kind != Some(Kind::Letter) => {}
-                Ok(Some(record)) if self.dropped.contains(&record.head.id()) => {}
-                Ok(Some(record)) => return Some(Ok(DeadLetter::of(record))),
-                Err(source) => {
-                    self.records = None;
-                    return Some(Err(Error::file(&self.queue, "read", &self.path, source)));
-                }
-            }
+        if let Some(error) = self.failure.take() {
+            return Some(Err(error));
         }
+        let (records, dropped) = self.reading.as_mut()?;
+        let next = loop {
+            match records.next(Record::parse) {
+                Ok(Some(record)) if record.head.kind != Some(Kind::Letter) => {}
+                Ok(Some(record)) if dropped.contains(&record.head.id()) => {}
+                found => break found.transpose(),
+            }
+        };
+        self.passed_over = records.passed_over();
+        if !matches!(next, Some(Ok(_))) {
+            self.reading = None;
+        }
+        let failed = |error| self.letters.failed("read", error);
+        next.map(|found| found.map(DeadLetter::of).map_err(failed))
+    }
+}
+
+impl std::iter::FusedIterator for DeadLetterIter<'_> {}
+
+impl<'a> IntoIterator for &'a DeadLetters {
+    type Item = Result<DeadLetter, Error>;
+    type IntoIter = DeadLetterIter<'a>;
+
+    fn into_iter(self) -> DeadLetterIter<'a> {
+        self.iter()
     }
 }
 

@@ -28,7 +28,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::{DeadLetterFile, Letter, fields};
+use super::{DeadLetters, Letter, fields};
 use crate::sys::process;
 
 pub(super) const MAGIC: [u8; 8] = *b"RWLETTER";
@@ -64,12 +64,12 @@ impl Kind {
 
 /// The bytes of a record to be appended where the shift is this one.
 pub(super) fn encode(
-    file: &DeadLetterFile,
+    letters: &DeadLetters,
     kind: Kind,
     letter: &Letter<'_>,
     shift: u64,
 ) -> Vec<u8> {
-    let (queue, subscription) = (file.queue.as_bytes(), file.subscription.as_bytes());
+    let (queue, subscription) = (letters.queue.as_bytes(), letters.subscription.as_bytes());
     let length = BEGINNING_SIZE + queue.len() + subscription.len() + letter.payload.len();
     let short = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes();
     let mut flags = if letter.key_hash.is_some() { HAS_KEY } else { 0 };
@@ -85,7 +85,7 @@ pub(super) fn encode(
     record.extend_from_slice(&letter.sequence.to_le_bytes());
     record.extend_from_slice(&letter.key_hash.unwrap_or(0).to_le_bytes());
     record.extend_from_slice(&process::time_of_day().to_le_bytes());
-    record.extend_from_slice(&file.instance);
+    record.extend_from_slice(&letters.instance);
     record.extend_from_slice(&long(letter.payload.len()));
     record.extend_from_slice(&short(queue.len()));
     record.extend_from_slice(&short(subscription.len()));

@@ -17,8 +17,8 @@ impl Directory {
         Self(path)
     }
 
-    fn file(&self) -> DeadLetterFile {
-        DeadLetterFile::new(&self.0, "orders", [7; 16], "workers")
+    fn file(&self) -> DeadLetters {
+        DeadLetters::of_instance(&self.0, "orders", [7; 16], "workers")
     }
 }
 
@@ -41,7 +41,7 @@ fn payloads() -> Vec<Vec<u8>> {
 }
 
 /// A directory whose file has a letter for each of the payloads.
-fn written(purpose: &str) -> (Directory, DeadLetterFile, Vec<DeadLetter>) {
+fn written(purpose: &str) -> (Directory, DeadLetters, Vec<DeadLetter>) {
     let directory = Directory::new(purpose);
     let file = directory.file();
     for (sequence, payload) in (0..).zip(payloads()) {
@@ -53,14 +53,14 @@ fn written(purpose: &str) -> (Directory, DeadLetterFile, Vec<DeadLetter>) {
 }
 
 /// The letters that can be read, and how many bytes were passed over.
-fn all(file: &DeadLetterFile) -> (Vec<DeadLetter>, u64) {
-    let mut letters = file.read().unwrap();
+fn all(file: &DeadLetters) -> (Vec<DeadLetter>, u64) {
+    let mut letters = file.iter();
     let found = letters.by_ref().collect::<Result<_, _>>().unwrap();
     (found, letters.passed_over())
 }
 
 /// The letters of a file that holds these bytes.
-fn all_of(file: &DeadLetterFile, bytes: &[u8]) -> (Vec<DeadLetter>, u64) {
+fn all_of(file: &DeadLetters, bytes: &[u8]) -> (Vec<DeadLetter>, u64) {
     fs::write(&file.path, bytes).unwrap();
     all(file)
 }
@@ -215,17 +215,16 @@ fn only_a_letter_that_is_there_can_be_dropped() {
     let (_directory, file, letters) = written("drop");
     let end = fs::metadata(&file.path).unwrap().len();
     for id in [1, letters[1].id - 1, end - 1, end, end + 500, u64::MAX] {
-        let refused = file.drop_letter(id);
-        assert!(matches!(refused, Err(Error::NoSuchDeadLetter { id: of, .. }) if of == id));
+        assert_eq!(file.drop(&[id]).unwrap(), []);
     }
     assert_eq!(fs::metadata(&file.path).unwrap().len(), end, "nothing was written");
     let four_times = [letters[1].id, 1, letters[1].id, letters[1].id];
-    assert_eq!(file.drop_letters(&four_times).unwrap(), [letters[1].id]);
-    assert_eq!(file.drop_letters(&four_times).unwrap(), []);
+    assert_eq!(file.drop(&four_times).unwrap(), [letters[1].id]);
+    assert_eq!(file.drop(&four_times).unwrap(), []);
     let left = [&letters[..1], &letters[2..]].concat();
     assert_eq!(all(&file), (left, 0));
     // A drop is no letter.
-    assert!(matches!(file.drop_letter(end), Err(Error::NoSuchDeadLetter { .. })));
+    assert_eq!(file.drop(&[end]).unwrap(), []);
     // A message whose letter was dropped is not among them any more, should it fail once more.
     assert!(!file.has_on_disk(1).unwrap() && file.has_on_disk(2).unwrap());
 }
@@ -233,7 +232,7 @@ fn only_a_letter_that_is_there_can_be_dropped() {
 #[test]
 fn an_heir_finds_what_was_written_since_it_looked_whatever_became_of_the_file() {
     let (_directory, file, letters) = written("heir");
-    let heir = DeadLetterFile::new(
+    let heir = DeadLetters::of_instance(
         file.path.ancestors().nth(2).unwrap(),
         &file.queue,
         file.instance,
@@ -241,7 +240,7 @@ fn an_heir_finds_what_was_written_since_it_looked_whatever_became_of_the_file() 
     );
     assert!(heir.has_on_disk(3).unwrap() && !heir.has_on_disk(4).unwrap());
     file.append(&letter(4, b"since")).unwrap();
-    file.drop_letter(letters[3].id).unwrap();
+    file.drop(&[letters[3].id]).unwrap();
     assert!(!heir.has_on_disk(3).unwrap() && heir.has_on_disk(4).unwrap());
     file.append(&letter(3, b"again")).unwrap();
     assert!(heir.has_on_disk(3).unwrap());
@@ -335,10 +334,17 @@ fn a_drop_of_what_comes_after_it_hides_nothing() {
 #[test]
 fn a_damaged_drop_shows_its_letter_again() {
     let (_directory, file, letters) = written("undropped");
-    file.drop_letter(letters[0].id).unwrap();
+    file.drop(&[letters[0].id]).unwrap();
     let mut bytes = fs::read(&file.path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     assert_eq!(all_of(&file, &bytes).0, letters);
+}
+
+#[track_caller]
+fn assert_is_not_read(file: &DeadLetters) {
+    let mut letters = file.iter();
+    assert!(matches!(letters.next(), Some(Err(Error::File { .. }))));
+    assert!(letters.next().is_none());
 }
 
 #[test]
@@ -352,13 +358,13 @@ fn what_is_no_file_is_an_error_and_keeps_nobody_waiting() {
     // SAFETY: the path is a string that ends with a zero and outlives the call.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
     let is_file_error = |result: Result<(), Error>| matches!(result, Err(Error::File { .. }));
-    assert!(is_file_error(file.read().map(drop)));
+    assert_is_not_read(&file);
     assert!(is_file_error(file.append(&letter(0, b"x"))));
     fs::remove_file(&file.path).unwrap();
     fs::create_dir(&file.path).unwrap();
-    assert!(is_file_error(file.read().map(drop)));
+    assert_is_not_read(&file);
     assert!(is_file_error(file.append(&letter(0, b"x"))));
-    assert!(is_file_error(file.drop_letter(0)));
+    assert!(is_file_error(file.drop(&[0]).map(drop)));
     fs::remove_dir_all(&directory.0).unwrap();
     fs::write(&directory.0, "a file where a directory should be").unwrap();
     assert!(is_file_error(file.append(&letter(0, b"x"))));
@@ -389,12 +395,12 @@ fn a_large_file_is_read_in_one_go() {
 }
 
 /// Another who knows nothing yet: another process, or one after a restart.
-fn another(file: &DeadLetterFile) -> DeadLetterFile {
+fn another(file: &DeadLetters) -> DeadLetters {
     let directory = file.path.ancestors().nth(2).unwrap();
-    DeadLetterFile::new(directory, &file.queue, file.instance, &file.subscription)
+    DeadLetters::of_instance(directory, &file.queue, file.instance, &file.subscription)
 }
 
-fn size_of(file: &DeadLetterFile) -> u64 {
+fn size_of(file: &DeadLetters) -> u64 {
     fs::metadata(&file.path).unwrap().len()
 }
 
@@ -403,12 +409,12 @@ fn ids(letters: &[DeadLetter]) -> Vec<u64> {
 }
 
 /// Letters of which more than half, and more than is left in a file, have been dropped.
-fn rewritten(purpose: &str) -> (Directory, DeadLetterFile, Vec<DeadLetter>) {
+fn rewritten(purpose: &str) -> (Directory, DeadLetters, Vec<DeadLetter>) {
     let (directory, file, _) = written(purpose);
     file.append(&letter(4, &vec![1; 70_000])).unwrap();
     file.append(&letter(5, &MAGIC)).unwrap();
     let (mut letters, _) = all(&file);
-    file.drop_letters(&[letters[1].id, letters[4].id]).unwrap();
+    file.drop(&[letters[1].id, letters[4].id]).unwrap();
     letters.remove(4);
     letters.remove(1);
     assert_eq!(all(&file), (letters.clone(), 0));
@@ -450,7 +456,7 @@ fn letters_that_were_dropped_give_their_space_back_and_ids_stay() {
             1..10 => ids(&expected).into_iter().filter(|_| random(share) == 0).collect(),
             _ => vec![],
         };
-        assert_eq!(file.drop_letters(&dropped).unwrap(), dropped);
+        assert_eq!(file.drop(&dropped).unwrap(), dropped);
         expected.retain(|letter| !dropped.contains(&letter.id));
         assert_eq!(all(&file), (expected.clone(), junk));
         rewritings += u32::from(size_of(&file) < before);
@@ -504,13 +510,40 @@ fn a_bit_that_flips_in_a_rewritten_file_costs_one_letter_at_most_and_no_id() {
 #[test]
 fn who_reads_a_file_that_is_replaced_goes_on_with_what_it_was() {
     let (_directory, file, letters) = written("replaced");
-    let mut reading = file.read().unwrap();
+    let mut reading = file.iter();
     assert_eq!(reading.next().unwrap().unwrap(), letters[0]);
-    file.drop_letters(&ids(&letters)).unwrap();
+    file.drop(&ids(&letters)).unwrap();
     assert_eq!(size_of(&file), BEGINNING_SIZE as u64);
     assert!(reading.map(Result::unwrap).eq(letters[1..].iter().cloned()));
     assert_eq!(all(&file), (vec![], 0));
-    assert_eq!(file.drop_letters(&ids(&letters)).unwrap(), []);
+    assert_eq!(file.drop(&ids(&letters)).unwrap(), []);
+}
+
+#[test]
+fn of_threads_that_drop_by_one_handle_each_letter_is_dropped_by_one() {
+    let (_directory, file, mut letters) = written("threads");
+    let found = std::thread::scope(|scope| {
+        let drop_until_none_is_left = || {
+            let mut dropped = Vec::new();
+            while let Some(found) = file.iter().next() {
+                dropped.extend(file.drop(&[found.unwrap().id]).unwrap());
+            }
+            dropped
+        };
+        let threads = [(); 3].map(|()| scope.spawn(drop_until_none_is_left));
+        for sequence in 4..20 {
+            another(&file).append(&letter(sequence, b"meanwhile")).unwrap();
+        }
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    letters.extend(all(&file).0);
+    let left = letters.split_off(4).len();
+    assert_eq!(found.len() + left, 20);
+    let mut once = found.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), found.len(), "two have dropped the same letter");
+    assert!(ids(&letters).iter().all(|id| once.contains(id)));
 }
 
 #[test]
@@ -520,7 +553,7 @@ fn who_waits_for_a_file_that_is_replaced_appends_to_the_new_one() {
     let replace = |_: &Letters| {
         opened.set(opened.get() + 1);
         if opened.get() == 1 {
-            another(&file).drop_letters(&ids(&letters)).unwrap();
+            another(&file).drop(&ids(&letters)).unwrap();
         }
         Ok(())
     };
@@ -540,7 +573,7 @@ fn an_heir_knows_the_letters_of_a_rewritten_file() {
     let (_directory, file, letters) = written("heir-rewritten");
     let heir = another(&file);
     assert!(heir.has_on_disk(1).unwrap());
-    file.drop_letters(&ids(&letters)).unwrap();
+    file.drop(&ids(&letters)).unwrap();
     assert!(!heir.has_on_disk(1).unwrap());
     for sequence in [9, 1] {
         file.append(&letter(sequence, &[0; 500])).unwrap();
@@ -554,13 +587,13 @@ fn while_somebody_appends_a_file_is_not_replaced_and_letters_are_dropped_all_the
     let appending = file.open_to_append().unwrap();
     appending.lock_to_append().unwrap();
     let before = size_of(&file);
-    assert_eq!(file.drop_letters(&ids(&letters)).unwrap(), ids(&letters));
+    assert_eq!(file.drop(&ids(&letters)).unwrap(), ids(&letters));
     assert!(size_of(&file) > before);
     assert_eq!(all(&file), (vec![], 0));
     drop(appending);
     file.append(&letter(9, b"one more")).unwrap();
     let last = all(&file).0;
-    file.drop_letter(last[0].id).unwrap();
+    file.drop(&[last[0].id]).unwrap();
     assert_eq!(size_of(&file), BEGINNING_SIZE as u64);
 }
 
@@ -578,7 +611,7 @@ fn what_somebody_left_beside_a_file_goes_and_other_files_stay() {
     }
     let user = Letters::open(&in_use, OpenOptions::new().write(true)).unwrap();
     assert!(user.try_lock(Lock::Dropping).unwrap());
-    file.drop_letters(&ids(&letters)).unwrap();
+    file.drop(&ids(&letters)).unwrap();
     assert_eq!(size_of(&file), BEGINNING_SIZE as u64);
     assert!(!left.exists() && in_use.exists() && others.iter().all(|path| path.exists()));
     assert_eq!(fs::read_dir(file.path.parent().unwrap()).unwrap().count(), 5);
@@ -589,14 +622,14 @@ fn a_file_that_is_replaced_keeps_its_mode_and_one_that_lies_elsewhere_stays_ther
     use std::os::unix::fs::{PermissionsExt, symlink};
     let (_directory, file, letters) = written("elsewhere");
     fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640)).unwrap();
-    file.drop_letters(&ids(&letters)).unwrap();
+    file.drop(&ids(&letters)).unwrap();
     let facts = fs::metadata(&file.path).unwrap();
     assert_eq!((facts.len(), facts.permissions().mode() & 0o777), (BEGINNING_SIZE as u64, 0o640));
     let elsewhere = file.path.with_file_name("elsewhere");
     fs::rename(&file.path, &elsewhere).unwrap();
     symlink(&elsewhere, &file.path).unwrap();
     file.append(&letter(9, b"one more")).unwrap();
-    file.drop_letter(all(&file).0[0].id).unwrap();
+    file.drop(&[all(&file).0[0].id]).unwrap();
     assert_eq!(all(&file), (vec![], 0));
     assert!(fs::symlink_metadata(&file.path).unwrap().is_symlink());
     assert_eq!(fs::read_dir(file.path.parent().unwrap()).unwrap().count(), 2);
@@ -610,7 +643,7 @@ fn records_of_later_versions_are_kept_when_a_file_is_rewritten() {
     let check = crc32c::crc32c(&later[16..]);
     later[12..16].copy_from_slice(&check.to_le_bytes());
     OpenOptions::new().append(true).open(&file.path).unwrap().write_all(&later).unwrap();
-    file.drop_letters(&ids(&letters)).unwrap();
+    file.drop(&ids(&letters)).unwrap();
     assert_eq!(all(&file), (vec![], 0));
     assert_eq!(size_of(&file), (BEGINNING_SIZE + 8 + later.len()) as u64);
 }
@@ -627,8 +660,8 @@ fn a_file_of_any_bytes_can_be_dropped_from_and_rewritten() {
         let (found, _) = all_of(&file, contents);
         let some = another(&file);
         some.append(&letter(8, b"more")).unwrap();
-        some.drop_letters(&ids(&found)).unwrap();
-        some.drop_letters(&ids(&all(&some).0)).unwrap();
+        some.drop(&ids(&found)).unwrap();
+        some.drop(&ids(&all(&some).0)).unwrap();
         let _ = all(&some);
     }
     drop(letters);
