@@ -395,7 +395,7 @@ fn a_repair_costs_what_lies_behind_the_damage_in_its_file_and_no_more() {
     assert!((1..100).contains(&whole), "{verified:?}");
     assert_eq!((verified.messages, verified.next_sequence), (whole + 100, 300));
     assert_eq!((verified.torn_size, verified.damage.is_some()), (10, true));
-    assert_eq!(archive.repair_plan().unwrap(), files);
+    assert!(archive.planned_cuts().unwrap().iter().map(|cut| &cut.path).eq(&files));
     assert_eq!(archive.repair().unwrap().cuts.len(), 3);
     let verified = archive.verify().unwrap();
     assert!(verified.damage.is_none() && verified.torn_size == 0, "{verified:?}");
@@ -744,7 +744,7 @@ fn no_bit_of_a_journal_can_flip_unnoticed() {
     let Error::LogDamaged { path, offset, .. } = &error else { panic!("{error:?}") };
     assert_eq!((path, *offset), (&file, 4096 + 2 * 40));
     let archive = Archive::open(directory.path()).unwrap();
-    assert_eq!(archive.repair_plan().unwrap(), std::slice::from_ref(&file));
+    assert!(archive.planned_cuts().unwrap().iter().map(|cut| &cut.path).eq([&file]));
     assert_eq!(archive.repair().unwrap().cuts.len(), 1);
     assert!(archive.verify().unwrap().is_whole());
     let queue = Queue::create(&name, &journalled(&directory, Journal::Written)).unwrap();

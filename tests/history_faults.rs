@@ -991,7 +991,7 @@ fn a_file_that_was_just_begun_when_power_went_is_no_damage() {
         fs::write(&begun, &left).unwrap();
         let archive = Archive::open(directory.path()).unwrap();
         let [files, to_cut] =
-            [archive.files().unwrap().len(), archive.repair_plan().unwrap().len()];
+            [archive.files().unwrap().len(), archive.planned_cuts().unwrap().len()];
         assert_eq!((files + to_cut, archive.messages(0).unwrap().count()), (2, 20));
         assert!(archive.verify().unwrap().is_whole());
         let queue = Queue::create(&name, &options).unwrap();

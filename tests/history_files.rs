@@ -295,7 +295,7 @@ fn what_a_full_file_has_beyond_its_end_is_shown_and_put_aside() {
         assert_eq!((verified.is_whole(), verified.messages), (false, IN_FULL_FILE));
         let damage = verified.damage.unwrap().to_string();
         assert!(damage.contains("byte 16781312"), "{damage}");
-        assert!(archive.repair_plan().unwrap().contains(&file));
+        assert!(archive.planned_cuts().unwrap().iter().any(|cut| cut.path == file));
         let cuts = archive.repair().unwrap().cuts;
         let cut = cuts.iter().find(|cut| cut.path == file).unwrap();
         assert_eq!((cut.offset, cut.size), (end, surplus.len() as u64));

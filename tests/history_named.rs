@@ -1060,7 +1060,7 @@ fn a_checkpoint_that_says_nothing_is_shown_and_put_aside() {
     assert!(error.to_string().contains("ringway log repair"), "{error}");
     let verified = archive.verify().unwrap();
     assert_eq!((verified.is_whole(), verified.checkpoint_faults.len()), (false, 4));
-    assert_eq!(archive.repair_plan().unwrap(), bad);
+    assert!(archive.planned_cuts().unwrap().iter().map(|cut| &cut.path).eq(&bad));
     let cuts = archive.repair().unwrap().cuts;
     let kept = ["damaged.2.broken", "loop.broken", "others.broken", "stray.broken"].map(within);
     assert!(cuts.iter().map(|cut| &cut.path).eq(&bad), "{cuts:?}");

@@ -526,32 +526,6 @@ impl Archive {
         Ok(end.min(COUNT_MAX))
     }
 
-    /// Of which files [`repair`](Self::repair) would cut something off, if of any: of those that are
-    /// damaged or torn.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    ///
-    /// ```
-    /// # use ringway::{Archive, Journal, Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-repair-plan");
-    /// # let directory = std::env::temp_dir().join("ringway-doc-repair-plan");
-    /// # let _ = std::fs::remove_dir_all(&directory);
-    /// # let options = QueueOptions::new().history(&directory).journal(Journal::Written);
-    /// # let queue = Queue::create("doc-repair-plan", &options)?;
-    /// queue.producer()?.send_durable(b"to be kept")?;
-    /// let archive = Archive::open(&directory)?;
-    /// assert!(archive.repair_plan()?.is_empty());
-    /// # Queue::force_remove("doc-repair-plan")?;
-    /// # std::fs::remove_dir_all(&directory).unwrap();
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    pub fn repair_plan(&self) -> Result<Vec<PathBuf>, Error> {
-        let cut = self.faults()?.into_iter().map(|(path, _)| path);
-        let put_aside = faults_in(&self.directory, &self.log)?.into_iter().map(|(path, _)| path);
-        Ok(cut.chain(put_aside).collect())
-    }
-
     /// Cuts off what is damaged or torn: of each file that is, all from there on. What is cut off lies
     /// beside, in files that end in `.broken`. Messages that are missing then between others are told
     /// to those who read, as what they missed. A file that does not say how far a named subscription had
@@ -577,7 +551,7 @@ impl Archive {
     /// let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     /// std::io::Write::write_all(&mut file, b"half of it").unwrap();
     /// assert_eq!(archive.verify()?.torn_size, 10);
-    /// assert_eq!(archive.repair_plan()?, [path]);
+    /// assert_eq!(archive.planned_cuts()?[0].path, path);
     /// let cuts = archive.repair()?.cuts;
     /// assert_eq!((cuts.len(), cuts[0].size), (1, 10));
     /// assert_eq!(archive.verify()?.torn_size, 0);

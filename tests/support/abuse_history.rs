@@ -259,7 +259,7 @@ impl Users<'_> {
 
     fn change_archive(&self, how: u8) {
         let Ok(archive) = Archive::open(&self.journal) else { return };
-        let _ = archive.repair_plan();
+        let _ = archive.planned_cuts();
         let _ = match how {
             0..8 => archive.repair().map(drop),
             8..12 => archive.prune(u64::from(how - 8) * 20_000, None).map(drop),
