@@ -348,7 +348,8 @@ pub(super) fn log_of(segment: &Segment) -> Option<Log> {
     let log = Log { resumed_at, instance, ..log };
     Some(match keeping.journal {
         Some(_) => log,
-        None => Log { directory: directory.join("spill"), check: None, ..log },
+        // By its frames nobody could tell whose it is.
+        None => Log { directory: directory.join("spill"), id: instance, check: None, ..log },
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoints;
-use super::directory::{self, DirectoryLock, log_of};
+use super::directory::{self, DirectoryLock, journal_in, log_of};
 use super::log::{Log, LogWriter};
 use crate::error::Error;
 use crate::layout::{JournalCode, Keeping};
@@ -68,7 +68,8 @@ impl Historian {
         let keeping = segment.identity().keeping;
         let (_, id) = directory::owner(path, segment.name())?;
         if id != keeping.history_id {
-            return Err(log.foreign(path, id));
+            let ours = journal_in(path, segment.name(), keeping.history_id, 1);
+            return Err(ours.foreign(path, id));
         }
         let corrupt = |corrupt| segment.corrupt(corrupt);
         let (from, written) = (ring.written_from(), ring.written());

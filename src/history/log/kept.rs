@@ -21,7 +21,11 @@ impl LogReader {
     pub(crate) fn next_of(&mut self, ring: &Ring, end: u64) -> Result<LogRead, Error> {
         let before = self.place();
         for _ in 0..ATTEMPTS_MAX {
-            let read = self.next(end)?;
+            let read = match self.next(end) {
+                // The files that come are of the queue that was made since.
+                Err(Error::ForeignHistory { .. }) if is_succeeded(&self.log) => LogRead::Gone,
+                read => read?,
+            };
             let to = match read {
                 LogRead::Message(_) | LogRead::End => return Ok(read),
                 LogRead::Missed { .. } => Some(self.place().position),

@@ -12,9 +12,11 @@
 //!  0  magic, 8 bytes                       40  base: position of the first byte
 //!  8  version, u32                         48  sequence of the first message
 //! 12  CRC-32C of what follows, u32         56  time, ns since 1970
-//! 16  id of the history, 16 bytes          64  flags, u32: 1 frames carry checksums
+//! 16  whose it is, 16 bytes                64  flags, u32: 1 frames carry checksums
 //! 32  capacity of the ring                 68  length of the queue's name, u16; 70 the name
 //! ```
+//!
+//! A journal's files are the history's, by its id; what was spilled is of one queue, by its instance.
 //!
 //! The rest of the first 4096 bytes is zero, but for the *mark* in the last 16: a position up to
 //! which the file is known to have been synced, and the CRC-32C of that, renewed now and then. All
@@ -62,7 +64,8 @@ const SUFFIX: &str = ".log";
 pub(crate) struct Log {
     pub(crate) directory: PathBuf,
     pub(crate) queue: Box<str>,
-    /// Of the history directory that it is in.
+    /// Whose its files are: those of the history directory that it is in, or, of what was spilled, of the
+    /// queue that did that.
     pub(crate) id: [u8; 16],
     /// The ring's. What was written before the queue was made anew may be of another.
     pub(crate) capacity: u64,
@@ -192,12 +195,10 @@ impl Log {
     }
 
     pub(crate) fn foreign(&self, path: &Path, theirs: [u8; 16]) -> Error {
-        Error::ForeignHistory {
-            queue: self.queue.clone(),
-            path: path.into(),
-            theirs: format!("history {}", hex(&theirs)).into(),
-            ours: format!("history {}", hex(&self.id)).into(),
-        }
+        let kind = if self.check.is_some() { "history" } else { "instance" };
+        let text = |id| format!("{kind} {}", hex(id)).into();
+        let (theirs, ours) = (text(&theirs), text(&self.id));
+        Error::ForeignHistory { queue: self.queue.clone(), path: path.into(), theirs, ours }
     }
 }
 
