@@ -486,12 +486,12 @@ impl ConsumerInfo {
     }
 }
 
-/// What a producer that waits for room waits for.
+/// What a producer that waits for room, or in a flush, waits for.
 #[derive(Clone, Copy)]
 struct Holding {
     /// What is below is to be overwritten, once nobody holds it.
     floor: u64,
-    /// What is below has to be in the files first, which have no place for it.
+    /// What is below and needed keeps files from having what they are to have first.
     must_keep: u64,
 }
 

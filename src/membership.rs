@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::layout::{self, Word32};
-use crate::ring::{Corrupt, MemberIndex, Ring};
+use crate::ring::{Corrupt, MemberIndex, Ring, SubscriptionIndex};
 use crate::segment::{Lock, Segment};
 use crate::sync::{Ordering, fence};
 use crate::sys::process;
@@ -113,6 +113,19 @@ pub(crate) fn clear_dead(
         announce_room(ring);
     }
     Ok(cleared)
+}
+
+/// [`clear_dead`] among members without a subscription, and among all of certain subscriptions.
+pub(crate) fn clear_dead_holders(
+    ring: &Ring,
+    lock: &Lock,
+    members: impl Iterator<Item = MemberIndex>,
+    subscriptions: &[SubscriptionIndex],
+) -> Result<u32, Error> {
+    let is_of_one = |&index: &MemberIndex| {
+        ring.member(index).subscription().is_some_and(|of| subscriptions.contains(&of))
+    };
+    clear_dead(ring, lock, members.chain(ring.active_members().filter(is_of_one)))
 }
 
 /// How many of certain members live. The membership of the others is ended.

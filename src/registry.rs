@@ -1,5 +1,6 @@
 //! Named subscriptions by their names: making, finding, altering, moving and removing them.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl<'a> Registry<'a> {
         let locked = Self::lock_within(Duration::from_secs(10), segment, ring)?;
         locked.ok_or_else(|| {
             let what = "somebody else changes them, and was stopped over it; let that go on, or end it, and try again";
-            let source = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
+            let source = io::Error::new(ErrorKind::TimedOut, what);
             Error::os(segment.name(), "change the subscriptions of", source)
         })
     }
@@ -381,9 +382,28 @@ impl<'a> Registry<'a> {
     }
 }
 
+/// Removes those of these subscriptions that have been without a member for too long. What somebody else
+/// has to do, because the table or the history is theirs, stays to be done.
+pub(crate) fn remove_expired(
+    segment: &Arc<Segment>,
+    ring: &Ring,
+    among: &[SubscriptionIndex],
+) -> Result<(), Error> {
+    if !may_have_expired(ring, among) {
+        return Ok(());
+    }
+    // Who has given up its rights since, say, cannot open the segment once more.
+    let Ok(Some(registry)) = Registry::try_lock(segment, ring) else { return Ok(()) };
+    match registry.remove_expired(among.iter().copied()) {
+        // The history is another user's.
+        Err(Error::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
+        removed => removed.map(drop),
+    }
+}
+
 /// Whether one of these subscriptions may have [expired](Registry::remove_expired), or be nobody's: as
 /// far as can be seen without asking the kernel who lives.
-pub(crate) fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
+fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
     among.iter().filter_map(|&index| ring.subscription(index)).any(|subscription| {
         let may_expire = || subscription.is_in_use() && is_expired(&subscription);
         let is_left = || ring.members_of(subscription.index()).next().is_none();

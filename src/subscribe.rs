@@ -282,7 +282,8 @@ impl Subscribe {
     }
 
     /// Has the subscription removed when it is in somebody's way and has had no member for this long: by
-    /// a producer that it holds, when a new one finds no place in the table, or by
+    /// a producer that it holds, by whoever writes a history that has no space or files that are too old,
+    /// when a new one finds no place in the table, or by
     /// [`Queue::remove_expired`](crate::Queue::remove_expired). Until set a subscription that everybody has
     /// left keeps its place, and with it the messages that nobody has acknowledged, until it is
     /// [removed by name](crate::Queue::unsubscribe). 1 ns to 31 years (10^9 s). *Of the subscription.*

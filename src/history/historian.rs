@@ -13,8 +13,8 @@ use super::directory::{self, DirectoryLock, journal_in, log_of};
 use super::log::{Log, LogWriter};
 use crate::error::Error;
 use crate::layout::{JournalCode, Keeping};
-use crate::membership::announce_messages;
-use crate::ring::{Corrupt, Place, Ring};
+use crate::membership::{announce_messages, clear_dead_holders};
+use crate::ring::{Corrupt, Place, Ring, SubscriptionIndex};
 use crate::segment::{Lock, Segment};
 
 /// Bytes that are appended at a time. While a piece is copied, the one before it is on its way to
@@ -31,14 +31,28 @@ pub(crate) struct Historian {
     checkpoints: Option<Checkpoints>,
     /// Of a mapping that outlives this.
     ring: Ring,
-    /// When the files' ages were last looked at.
-    looked_at: Option<Instant>,
-    /// Why what is too old was not removed then.
+    remove_expired: RemoveExpired,
+    looks: Looks,
+    /// Why what is too old was not removed at the last look.
     left: Result<(), Error>,
     /// Held for as long as this lives: the directory's lock, and the queue's. That goes last: who has it
     /// and does not get the other takes somebody to be alive.
     _directory: DirectoryLock,
     lock: Lock,
+}
+
+/// Removes those of the subscriptions that have expired. It belongs to who keeps their table, which stands
+/// above what is on disk.
+pub(crate) type RemoveExpired = fn(&Arc<Segment>, &Ring, &[SubscriptionIndex]) -> Result<(), Error>;
+
+/// When a historian last looked at what need not be looked at each time, for who lets go of one and takes
+/// it anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looks {
+    /// How old the files are.
+    ages: Option<Instant>,
+    /// Whether those who need them are there.
+    needs: Option<Instant>,
 }
 
 /// What came of an attempt to have the files go further.
@@ -51,7 +65,11 @@ pub(crate) enum Kept {
 
 impl Historian {
     /// `None` while another one lives. The ring's mapping outlives it.
-    pub(crate) fn take(segment: &Arc<Segment>, ring: &Ring) -> Result<Option<Self>, Error> {
+    pub(crate) fn take(
+        segment: &Arc<Segment>,
+        ring: &Ring,
+        remove_expired: RemoveExpired,
+    ) -> Result<Option<Self>, Error> {
         let (Some(log), Some(path)) = (log_of(segment), segment.history()) else { return Ok(None) };
         let lock = segment.lock_file()?;
         if !lock.try_historian()? {
@@ -102,7 +120,8 @@ impl Historian {
             writer,
             checkpoints: Checkpoints::of(segment),
             ring: ring.clone(),
-            looked_at: None,
+            remove_expired,
+            looks: Looks::default(),
             left: Ok(()),
             _directory: directory,
             lock,
@@ -117,13 +136,16 @@ impl Historian {
         &self.ring
     }
 
-    /// When the files' ages were last looked at, for who lets go of this and takes it anew.
-    pub(crate) fn looked_at(&self) -> Option<Instant> {
-        self.looked_at
+    pub(super) fn remove_expired(&self) -> RemoveExpired {
+        self.remove_expired
     }
 
-    pub(crate) fn set_looked_at(&mut self, looked_at: Option<Instant>) {
-        self.looked_at = looked_at;
+    pub(crate) fn looks(&self) -> Looks {
+        self.looks
+    }
+
+    pub(crate) fn set_looks(&mut self, looks: Looks) {
+        self.looks = looks;
     }
 
     /// Up to where the stream is in the files.
@@ -328,8 +350,8 @@ impl Historian {
         Ok(())
     }
 
-    /// Whether there is space for so many bytes more, after some have gone that are not needed, or
-    /// are too old. Never what is appended to: if nobody needs that, it may be too large.
+    /// Whether there is space for so many bytes more, after some have gone that nobody living needs, or
+    /// that are too old. Never what is appended to: if nobody needs that, it may be too large.
     fn make_space(&mut self, size: u64) -> Result<bool, Error> {
         let is_spill = self.keeping.journal.is_none();
         let keep_for = self.keep_for_if_due();
@@ -349,11 +371,16 @@ impl Historian {
             let next =
                 files.get(1).map(|file| file.base).filter(|&base| base < self.end().position);
             let is_needed = needed < next.unwrap_or(self.end().position);
+            let is_too_old =
+                keep_for.is_some_and(|max| files.first().is_some_and(|it| it.age() > Some(max)));
             if is_needed && !self.keeping.drops_oldest {
+                let below = next.unwrap_or(self.end().position);
+                if (is_full || is_too_old) && self.clear_needs(below) {
+                    continue;
+                }
                 return Ok(!is_full);
             }
             let (Some(oldest), Some(next)) = (files.first(), next) else { return Ok(true) };
-            let is_too_old = keep_for.is_some_and(|max| oldest.age() > Some(max));
             if !(is_full || is_too_old || is_spill && !is_needed) {
                 return Ok(true);
             }
@@ -378,13 +405,31 @@ impl Historian {
         }
     }
 
+    /// Looks whether those who need what lies below a position are there, and sees to it that the dead and
+    /// the expired do not need it any more. `false` if that was done just now. Who cannot be helped so
+    /// stays in the way, and whoever asks is told who that is.
+    fn clear_needs(&mut self, below: u64) -> bool {
+        const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+        if self.looks.needs.is_some_and(|last| last.elapsed() < LOOK_INTERVAL) {
+            return false;
+        }
+        let is_journal = self.keeping.journal.is_some();
+        let (members, subscriptions) = self.ring.in_need_of_files(below, is_journal);
+        let members = members.into_iter();
+        // First: the time of one whose last member has died begins when that is found.
+        let _ = clear_dead_holders(&self.ring, &self.lock, members, &subscriptions);
+        let _ = (self.remove_expired)(&self.segment, &self.ring, &subscriptions);
+        self.looks.needs = Some(Instant::now());
+        true
+    }
+
     /// How long files are kept, if that is to be looked at now: once a second.
     fn keep_for_if_due(&mut self) -> Option<Duration> {
         const LOOK_INTERVAL: Duration = Duration::from_secs(1);
         let is_due = self.keeping.keep_for > 0
-            && self.looked_at.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL);
+            && self.looks.ages.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL);
         is_due.then(|| {
-            (self.looked_at, self.left) = (Some(Instant::now()), Ok(()));
+            (self.looks.ages, self.left) = (Some(Instant::now()), Ok(()));
             Duration::from_nanos(self.keeping.keep_for)
         })
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::historian::{Historian, Kept};
+use super::historian::{Historian, Kept, RemoveExpired};
 use crate::error::Error;
 use crate::layout::{self, JournalCode, time};
 use crate::membership::announce_room;
@@ -119,13 +119,16 @@ pub struct Journaler {
 }
 
 impl Journaler {
-    pub(crate) fn attach(segment: &Arc<Segment>) -> Result<Self, Error> {
+    pub(crate) fn attach(
+        segment: &Arc<Segment>,
+        remove_expired: RemoveExpired,
+    ) -> Result<Self, Error> {
         let Some(journal) = segment.identity().keeping.journal else {
             return Err(Error::NoJournal { queue: segment.name().into() });
         };
         let witness = SharedWitness::new(segment.witness(1)?);
         let mapping = segment.map(Access::Produce)?;
-        let Some(historian) = Historian::take(segment, &mapping.ring())? else {
+        let Some(historian) = Historian::take(segment, &mapping.ring(), remove_expired)? else {
             return Err(Error::JournalerAlive { queue: segment.name().into() });
         };
         let now = Instant::now();
@@ -210,6 +213,7 @@ impl Journaler {
     /// [`Self::run_on`], noting each error that can pass, and `None` when it has.
     fn go_on(self, stop: &AtomicBool, mut note: impl FnMut(Option<&Error>)) -> Result<(), Error> {
         let segment = Arc::clone(&self.segment);
+        let remove_expired = self.historian.remove_expired();
         let mut journaler = Ok(self);
         let mut is_failing = false;
         loop {
@@ -233,15 +237,19 @@ impl Journaler {
             while failed_at.elapsed() < RETRY_INTERVAL && !stop.load(FlagOrdering::Relaxed) {
                 thread::sleep(LOOK_INTERVAL);
             }
-            journaler = Self::attach_within(&segment, PLACE_PATIENCE);
+            journaler = Self::attach_within(&segment, remove_expired, PLACE_PATIENCE);
         }
     }
 
     /// [`Self::attach`], up to a time after there is another one.
-    pub(crate) fn attach_within(segment: &Arc<Segment>, time: Duration) -> Result<Self, Error> {
+    pub(crate) fn attach_within(
+        segment: &Arc<Segment>,
+        remove_expired: RemoveExpired,
+        time: Duration,
+    ) -> Result<Self, Error> {
         let begin = Instant::now();
         loop {
-            match Self::attach(segment) {
+            match Self::attach(segment, remove_expired) {
                 Err(Error::JournalerAlive { .. }) if begin.elapsed() < time => {}
                 result => return result,
             }
@@ -420,11 +428,11 @@ pub(crate) fn is_saved(segment: &Segment, ring: &Ring) -> bool {
 }
 
 /// Has a queue's journal have what is in the ring by now, where nobody else does that.
-pub(crate) fn save(segment: &Arc<Segment>) -> Result<(), Error> {
+pub(crate) fn save(segment: &Arc<Segment>, remove_expired: RemoveExpired) -> Result<(), Error> {
     if is_saved(segment, &segment.map(Access::Observe)?.ring()) {
         return Ok(());
     }
-    let mut journaler = Journaler::attach(segment)?;
+    let mut journaler = Journaler::attach(segment, remove_expired)?;
     match journaler.write_all()? {
         Kept::Done => Ok(()),
         Kept::Full => Err(journaler.too_small()),

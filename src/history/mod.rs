@@ -36,6 +36,6 @@ pub(crate) use self::backlog::{Backlog, Fetched, Stretch};
 pub(crate) use self::checkpoint::Checkpoints;
 pub(crate) use self::dead_letters::Letter;
 pub(crate) use self::directory::{Adopted, Recovered, check_of, recover};
-pub(crate) use self::historian::{Historian, Kept};
+pub(crate) use self::historian::{Historian, Kept, Looks};
 pub(crate) use self::journal::{is_saved, save};
 pub(crate) use self::past::{Past, PastRead, resolve};

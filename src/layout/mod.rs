@@ -247,7 +247,7 @@ part! {
         0x194 producer_pid: u32 = "producer" "for display";
         0x198 produced_since: u64 = "producer" "nanoseconds since 1970 when it took over, for display";
         0x1a0 flush_to: u64 = "producer" "position up to which it wants the journal durable now";
-        0x1a8 must_keep: u64 = "producer" "position up to which the history has to have the stream before the producer, which waits for that, can go on; 0: it does not wait";
+        0x1a8 must_keep: u64 = "producer" "while the producer waits for the history: whoever spills and needs what lies below this position is in the way; 0: it does not wait";
         0x1b0 _reserved_state: [u8; 80] = "nobody" "zero";
         0x200 written: u64 = "historian" "position up to which the history has the stream";
         0x208 written_from: u64 = "historian" "position from which on it has it, without a gap";

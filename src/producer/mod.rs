@@ -20,10 +20,11 @@ use self::fences::{BY_SLEEPERS, FORKED, Fences};
 use self::rate::Rate;
 use self::room::Want;
 use crate::error::Error;
-use crate::history::{self, Historian};
+use crate::history::{self, Historian, Looks};
 use crate::interrupter::{Interrupter, Interruption};
 use crate::layout;
 use crate::outcome::{Holder, Sent};
+use crate::registry;
 use crate::ring::{Check, Extensions, Keeps, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
 use crate::sync::{Ordering, compiler_fence, fence};
@@ -57,7 +58,8 @@ pub struct Producer {
     /// When to look again whether those who hold the producer live.
     clear_at: Option<Instant>,
     held_since: Option<Instant>,
-    /// Up to where the last wait that gave up was for the stream to be durable, and not for room.
+    /// Up to where the stream was to be durable in the last wait that gave up, if that was for this and
+    /// not for room; and in one that lasts.
     unflushed: Option<u64>,
     reserves: u32,
     rate: Rate,
@@ -69,8 +71,8 @@ pub struct Producer {
     historian: Option<Historian>,
     /// When another one was last found to do that.
     refused_at: Option<Instant>,
-    /// When this one last looked for files that are too old.
-    looked_at: Option<Instant>,
+    /// When this one last looked at what a historian looks at now and then.
+    looks: Looks,
     lock: Lock,
     segment: Arc<Segment>,
     /// Last: the writer's view is of this.
@@ -107,7 +109,7 @@ impl Producer {
         let ring = writer.ring();
         if keeps == Keeps::Lagging && ring.written_from() < ring.written() {
             // Its end removes what nobody needs any more. What fails will fail again when it counts.
-            drop(Historian::take(segment, ring));
+            drop(Historian::take(segment, ring, registry::remove_expired));
         }
         let epoch = ring.header64(layout::EPOCH);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -133,7 +135,7 @@ impl Producer {
             claimed: None,
             historian: None,
             refused_at: None,
-            looked_at: None,
+            looks: Looks::default(),
             lock,
             segment: Arc::clone(segment),
             mapping: Arc::new(mapping),
@@ -497,18 +499,22 @@ impl Producer {
                 self.write_journal(end)?;
             }
             if self.is_durable(end) {
-                self.unflushed = None;
+                if self.unflushed.take().is_some() {
+                    self.tell_what_is_missing(None);
+                }
                 return Ok(true);
             }
             self.interruption.check(&self.segment)?;
-            match pace.next() {
+            let next = pace.next();
+            if !matches!(next, Next::Look) || pace.looks_around() {
+                self.unflushed = Some(end);
+                self.tell_what_is_missing(self.may_lack_space_below(end));
+            }
+            match next {
                 Next::Look if pace.looks_around() => self.look_around()?,
                 Next::Look => {}
                 Next::Sleep(limit) => self.sleep(Want::Durable(end), limit)?,
-                Next::TimedOut => {
-                    self.unflushed = Some(end);
-                    return Ok(false);
-                }
+                Next::TimedOut => return Ok(false),
             }
         }
     }
@@ -605,7 +611,8 @@ impl Producer {
     }
 
     /// Who held the producer when it last asked for room: each was a ring behind. Smaller messages may
-    /// have found room since, without asking. Empty if there was room.
+    /// have found room since, without asking. Empty if there was room. After a [flush](Self::flush) that
+    /// gave up: who needs what is in the history, where there may be no space for more.
     ///
     /// ```
     /// # use ringway::{Holder, Queue, QueueOptions, Sent, Subscribe};
@@ -622,11 +629,12 @@ impl Producer {
     #[must_use]
     pub fn held_by(&self) -> Vec<Holder> {
         let ring = self.writer.ring();
-        let consumers = self.writer.holding_members().map(|index| Holder::Consumer {
+        let (members, subscriptions) = self.holders();
+        let consumers = members.into_iter().map(|index| Holder::Consumer {
             member: index.get(),
             pid: ring.member(index).word32(layout::PID).load(Ordering::Relaxed),
         });
-        let subscriptions = self.writer.holding_subscriptions().filter_map(|index| {
+        let subscriptions = subscriptions.into_iter().filter_map(|index| {
             let members = ring.members_of(index);
             let living = members.filter(|&member| self.segment.member_lives(member)).count();
             Some(Holder::Subscription {

@@ -1,7 +1,6 @@
 //! Room for messages: what has to be on disk before it is overwritten, who is in the way, and waiting
 //! for them.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use super::Producer;
@@ -9,8 +8,8 @@ use crate::error::Error;
 use crate::history::{Historian, Kept};
 use crate::layout::{self, Word32};
 use crate::membership;
-use crate::registry::{self, Registry};
-use crate::ring::{Shape, SubscriptionIndex, Writer};
+use crate::registry;
+use crate::ring::{MemberIndex, Shape, SubscriptionIndex, Writer};
 use crate::sleeper::{Errand, Order};
 use crate::sync::{Ordering, fence};
 use crate::wait::{Event, Next, Pace, Patience, Ticket};
@@ -66,7 +65,7 @@ impl Producer {
                 return Ok(false);
             }
         }
-        if self.held_since.take().is_some() {
+        if self.held_since.take().is_some() || self.unflushed.is_some() {
             self.tell_what_is_missing(None);
         }
         self.fences.note_sector(self.writer.ring(), self.writer.next_sequence());
@@ -100,8 +99,8 @@ impl Producer {
         }
     }
 
-    /// For who asks why the producer waits.
-    fn tell_what_is_missing(&self, in_files: Option<u64>) {
+    /// For who asks why the producer waits: who needs in files what lies below.
+    pub(super) fn tell_what_is_missing(&self, in_files: Option<u64>) {
         let word = self.writer.ring().header64(layout::MUST_KEEP);
         word.store(in_files.unwrap_or(0), Ordering::Relaxed);
     }
@@ -136,11 +135,32 @@ impl Producer {
         Ok(())
     }
 
-    /// For a journaler that is about to come. Whatever is in the way of removing what is too old, each
-    /// message is not to pay for that.
+    /// Where somebody needs something below, the files may have no space for what is to be durable up to
+    /// `end`. Nobody does who keeps up with them.
+    pub(super) fn may_lack_space_below(&self, end: u64) -> Option<u64> {
+        let written = self.writer.ring().written();
+        (written < end).then_some(written)
+    }
+
+    /// Who is in the way of what was last waited for: consumers of their own, and named subscriptions.
+    pub(super) fn holders(&self) -> (Vec<MemberIndex>, Vec<SubscriptionIndex>) {
+        match self.unflushed {
+            Some(end) => {
+                let below = self.may_lack_space_below(end).unwrap_or(0);
+                self.writer.ring().in_need_of_files(below, true)
+            }
+            None => (
+                self.writer.holding_members().collect(),
+                self.writer.holding_subscriptions().collect(),
+            ),
+        }
+    }
+
+    /// For a journaler that is about to come. Whatever is in the way of removing what is too old, or of
+    /// space, each message is not to pay for that.
     fn make_way(&mut self) {
         if let Some(historian) = self.historian.take() {
-            self.looked_at = historian.looked_at();
+            self.looks = historian.looks();
         }
     }
 
@@ -151,9 +171,10 @@ impl Producer {
         if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
             // Who cannot open its files, without its rights say, has no need to where another one lives.
             if !self.segment.historian_lives() {
-                let mut taken = Historian::take(&self.segment, self.writer.ring())?;
+                let ring = self.writer.ring();
+                let mut taken = Historian::take(&self.segment, ring, registry::remove_expired)?;
                 if let Some(historian) = &mut taken {
-                    historian.set_looked_at(self.looked_at);
+                    historian.set_looks(self.looks);
                 }
                 self.historian = taken;
             }
@@ -240,31 +261,12 @@ impl Producer {
         }
         let ring = self.writer.ring();
         let holding: Vec<_> = self.writer.holding_subscriptions().collect();
-        let members = holding.iter().flat_map(|&index| ring.members_of(index));
-        let cleared =
-            membership::clear_dead(ring, &self.lock, self.writer.holding_members().chain(members));
+        let members = self.writer.holding_members();
+        let cleared = membership::clear_dead_holders(ring, &self.lock, members, &holding);
         let held = self.held_since.map_or(CLEAR_INTERVAL_MAX, |since| now.duration_since(since));
         let interval = held.max(now.elapsed() * CLEAR_COST_FACTOR);
         self.clear_at = Some(now + interval.clamp(CLEAR_INTERVAL_MIN, CLEAR_INTERVAL_MAX));
         cleared?;
-        self.remove_expired(&holding)
-    }
-
-    /// Removes those of the subscriptions that have been without a member for too long. A producer that
-    /// cannot is held by them, until somebody else does it.
-    fn remove_expired(&self, holding: &[SubscriptionIndex]) -> Result<(), Error> {
-        let ring = self.writer.ring();
-        if !registry::may_have_expired(ring, holding) {
-            return Ok(());
-        }
-        // Who has given up its rights since, say, cannot open the segment once more.
-        let Ok(Some(registry)) = Registry::try_lock(&self.segment, ring) else { return Ok(()) };
-        match registry.remove_expired(holding.iter().copied()) {
-            // The history is another user's.
-            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Ok(())
-            }
-            removed => removed.map(drop),
-        }
+        registry::remove_expired(&self.segment, ring, &holding)
     }
 }

@@ -17,7 +17,7 @@ use crate::history::{self, Journaler, LogCut};
 use crate::info::Info;
 use crate::membership;
 use crate::producer::Producer;
-use crate::registry::Registry;
+use crate::registry::{self, Registry};
 use crate::ring::Start;
 use crate::segment::{Access, Owner, Segment};
 use crate::subscribe::Subscribe;
@@ -723,7 +723,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn journaler(&self) -> Result<Journaler, Error> {
-        Journaler::attach(&self.segment)
+        Journaler::attach(&self.segment, registry::remove_expired)
     }
 
     /// As [`journaler`](Self::journaler), but waits up to `time` for the one that there is to end or
@@ -751,7 +751,7 @@ impl Queue {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     pub fn journaler_timeout(&self, time: Duration) -> Result<Journaler, Error> {
-        Journaler::attach_within(&self.segment, time)
+        Journaler::attach_within(&self.segment, registry::remove_expired, time)
     }
 
     /// The sequence of the first message that is not durable yet, at this moment; `None` in a

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::history;
+use crate::registry;
 use crate::segment::{Owner, Segment};
 
 /// Takes a name away where nobody lives, and nothing goes that a journal was to have.
@@ -16,7 +17,7 @@ pub(super) fn remove(name: &str, owner: Owner) -> Result<(), Error> {
             return Ok(());
         }
         let segment = Arc::new(Segment::open(name, owner)?);
-        match history::save(&segment) {
+        match history::save(&segment, registry::remove_expired) {
             Ok(()) | Err(Error::Stale { .. }) => {}
             // That one does it.
             Err(Error::JournalerAlive { .. }) if segment.historian_lives() => {}
@@ -32,7 +33,7 @@ pub(super) fn force_remove(name: &str, owner: Owner) -> Result<(), Error> {
     if let Ok(segment) = Segment::open(name, owner)
         && segment.identity().keeping.journal.is_some()
     {
-        let _ = history::save(&Arc::new(segment));
+        let _ = history::save(&Arc::new(segment), registry::remove_expired);
     }
     Segment::remove(name, owner, true, |_, _| true).map(drop)
 }

@@ -4,7 +4,7 @@
 //! the header from where on and up to where they have the stream.
 
 use super::frame::Frame;
-use super::{Corrupt, Lag, Place, Ring};
+use super::{Corrupt, Lag, MemberIndex, Place, Ring, SubscriptionIndex};
 use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
 use crate::layout::{JOURNAL_FAILED, JOURNAL_SOUND, JOURNAL_SYNCING};
 use crate::sync::{AtomicU32, Ordering, fence, load_acquire};
@@ -157,6 +157,19 @@ impl Ring {
     pub(crate) fn lowest_in_journal(&self) -> Option<u64> {
         let named = self.needed_by_subscriptions(|lag| lag != Lag::Skip);
         self.lowest_spilling().into_iter().chain(named).min()
+    }
+
+    /// Who needs something of the files below a position: consumers of their own, and named
+    /// subscriptions.
+    pub(crate) fn in_need_of_files(
+        &self,
+        below: u64,
+        is_journal: bool,
+    ) -> (Vec<MemberIndex>, Vec<SubscriptionIndex>) {
+        let spills = |lag| lag == Lag::Spill;
+        let is_meant = move |lag| spills(lag) || (is_journal && lag == Lag::Hold);
+        let members = self.members_in_need(below, spills).collect();
+        (members, self.subscriptions_in_need(below, is_meant).collect())
     }
 
     /// Whether everything below a position that has to be in the files is there.

@@ -188,6 +188,32 @@ impl Ring {
         needs.then(|| load_acquire(member.cursor()))
     }
 
+    /// The anonymous members that need something below a position, of those that do as asked for when
+    /// they lag.
+    pub(crate) fn members_in_need<'a>(
+        &'a self,
+        below: u64,
+        is_meant: impl Fn(Lag) -> bool + Copy + 'a,
+    ) -> impl Iterator<Item = MemberIndex> + 'a {
+        self.active_members().filter(move |&index| {
+            self.needed_by_member(index, is_meant).is_some_and(|position| position < below)
+        })
+    }
+
+    /// The named subscriptions that do, by their heads or by shares.
+    pub(crate) fn subscriptions_in_need<'a>(
+        &'a self,
+        below: u64,
+        is_meant: impl Fn(Lag) -> bool + Copy + 'a,
+    ) -> impl Iterator<Item = SubscriptionIndex> + 'a {
+        self.active_subscriptions().filter(move |&index| {
+            let head = self.needed_by_head(index, is_meant);
+            let shares = self.shares_of(index);
+            let needed = shares.filter_map(|seen| self.needed_by_share(seen.index, is_meant));
+            needed.chain(head).any(|position| position < below)
+        })
+    }
+
     fn map_bit(&self, index: MemberIndex) -> (&AtomicU64, u64) {
         (self.member_map((index.0 / u64::BITS) as usize), 1 << (index.0 % u64::BITS))
     }

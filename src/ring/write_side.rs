@@ -333,31 +333,18 @@ impl Writer {
     /// The members of their own that stand in the way of what was last asked for. Those that spill
     /// do while the files have not what they need.
     pub(crate) fn holding_members(&self) -> impl Iterator<Item = MemberIndex> + '_ {
-        let stands = |held: Option<u64>| held.is_some_and(|position| self.is_in_the_way(position));
-        let members = self.ring.active_members();
-        let is_meant = self.stands_in_the_way();
-        members.filter(move |&index| stands(self.ring.needed_by_member(index, is_meant)))
+        self.ring.members_in_need(self.ring.floor(self.wanted), self.stands_in_the_way())
     }
 
     /// The named subscriptions that do, by their heads or by shares.
     pub(crate) fn holding_subscriptions(&self) -> impl Iterator<Item = SubscriptionIndex> + '_ {
-        let is_meant = self.stands_in_the_way();
-        self.ring.active_subscriptions().filter(move |&index| {
-            let head = self.ring.needed_by_head(index, is_meant);
-            let shares = self.ring.shares_of(index);
-            let needed = shares.filter_map(|seen| self.ring.needed_by_share(seen.index, is_meant));
-            needed.chain(head).any(|position| self.is_in_the_way(position))
-        })
+        self.ring.subscriptions_in_need(self.ring.floor(self.wanted), self.stands_in_the_way())
     }
 
     /// Whether who does that when it lags can be in the way.
     fn stands_in_the_way(&self) -> impl Fn(Lag) -> bool + Copy + use<> {
         let is_kept = self.is_kept();
         move |lag| lag == Lag::Hold || (lag == Lag::Spill && !is_kept)
-    }
-
-    fn is_in_the_way(&self, position: u64) -> bool {
-        position.saturating_add(self.ring.capacity()) < self.wanted
     }
 
     /// Ends the stream, until a later writer goes on.

@@ -355,12 +355,23 @@ impl<'a> Sender<'a> {
             let until = if is_for_space { "; waiting for space" } else { "" };
             self.console
                 .note(format_args!("not all messages of '{name}' are durable: {error}{until}"));
-        } else if self.journaling.is_none() && another_writes() {
+            return;
+        }
+        let holders: Vec<_> = self.producer.held_by().iter().map(ToString::to_string).collect();
+        let has_limit = self.queue.info().is_ok_and(|info| info.history_max.is_some());
+        let why = match holders.join("; ") {
+            holders if has_limit && !holders.is_empty() => format!(
+                "; its history may have the size that it may have, and is needed by {holders}"
+            ),
+            _ => String::new(),
+        };
+        if self.journaling.is_none() && another_writes() {
             self.console.note(format_args!(
-                "waiting for the journaler of '{name}' to have all messages durable"
+                "waiting for the journaler of '{name}' to have all messages durable{why}"
             ));
         } else {
-            self.console.note(format_args!("waiting for all messages of '{name}' to be durable"));
+            self.console
+                .note(format_args!("waiting for all messages of '{name}' to be durable{why}"));
         }
     }
 }
