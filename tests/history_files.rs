@@ -10,11 +10,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use ringway::{
-    AckMode, Archive, DeadLetters, Error, Journal, Nacked, Queue, QueueOptions, Start, Subscribe,
+    AckMode, Archive, DeadLetters, Error, Journal, Lag, Nacked, Queue, QueueOptions, Start,
+    Subscribe,
 };
 use support::history::files;
 use support::program::{code, print, run, said};
-use support::{Directory, Name, Peer, limit_files, play, say, watchdog};
+use support::{Directory, Name, Peer, assert_message, limit_files, play, say, watchdog};
 
 #[test]
 fn peer() {
@@ -305,6 +306,30 @@ fn what_a_full_file_has_beyond_its_end_is_shown_and_put_aside() {
     }
     let queue = Queue::create(&name, &journalled(&directory)).unwrap();
     assert_eq!(queue.producer().unwrap().next_sequence(), IN_FULL_FILE);
+}
+
+#[test]
+fn where_a_full_file_ends_a_queue_of_whatever_capacity_goes_on() {
+    let _alive = watchdog();
+    let name = Name::new("full-and-larger");
+    let directory = Directory::in_memory(&name);
+    full_journal(&name, &directory);
+    // Its first lap begins behind the limit of that file.
+    let queue = Queue::create(&name, &journalled(&directory).capacity(32 << 20)).unwrap();
+    let oldest = Subscribe::new().from(Start::Oldest);
+    let ways = [oldest.clone(), oldest.clone().on_lag(Lag::Spill), oldest.named("workers")];
+    let mut consumers = ways.map(|way| queue.subscribe(&way).unwrap());
+    for consumer in &mut consumers {
+        let mut received = 0;
+        while consumer.try_receive().unwrap().message().is_some() {
+            received += 1;
+        }
+        assert_eq!(received, IN_FULL_FILE);
+    }
+    queue.producer().unwrap().send(b"next").unwrap();
+    for mut consumer in consumers {
+        assert_message(consumer.try_receive(), IN_FULL_FILE, b"next");
+    }
 }
 
 #[test]

@@ -333,7 +333,18 @@ impl LogReader {
             let to = begin.sequence;
             return Ok((from < to).then_some(LogRead::Missed { from, to }));
         }
-        Ok(Some(LogRead::Gone))
+        Ok(if self.resume_with_queue() { None } else { Some(LogRead::Gone) })
+    }
+
+    /// Goes to where the queue went on when it was made anew, if that message is due and nothing has been
+    /// appended since.
+    fn resume_with_queue(&mut self) -> bool {
+        let Place { position, sequence } = self.log.resumed_at;
+        let is_due = position > self.place.position && sequence == self.place.sequence;
+        if is_due {
+            self.place.position = position;
+        }
+        is_due
     }
 
     /// The file has ended: the stream goes on in the next one, or in a later one if files are
@@ -343,10 +354,7 @@ impl LogReader {
         let base = self.file.as_ref().map_or(0, |open| open.base);
         let is_next = |file: &LogFile| file.base > base && file.base >= self.place.position;
         let Some((next, after)) = with_next(&files).find(|(file, _)| is_next(file)) else {
-            let Place { position, sequence } = self.log.resumed_at;
-            if position > self.place.position && sequence == self.place.sequence {
-                // Nothing has been appended since.
-                self.place.position = position;
+            if self.resume_with_queue() {
                 return Ok(None);
             }
             return Err(self.damaged("the file ends before the log does"));
