@@ -8,6 +8,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringway::{
     AckMode, Archive, DeadLetters, Error, Journal, Lag, Nacked, Queue, QueueOptions, Start,
@@ -432,6 +433,40 @@ fn what_a_queue_has_in_files_and_is_not_there_is_passed_over_by_nobody() {
     for sequence in 0..all {
         assert_eq!(member.receive().unwrap().message().unwrap().sequence(), sequence);
     }
+}
+
+#[test]
+fn no_subscription_is_removed_while_its_history_is_not_there() {
+    let _alive = watchdog();
+    let name = Name::new("not-removed");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let expiring = Subscribe::new().named("expiring").expires_after(Duration::from_nanos(1));
+    queue.declare(&Subscribe::new().named("workers")).unwrap();
+    queue.declare(&expiring).unwrap();
+    let names = |queue: &Queue| {
+        let subscriptions = queue.info().unwrap().subscriptions.into_iter();
+        subscriptions.map(|one| one.name).collect::<Vec<_>>()
+    };
+    let is_refused = |removed| matches!(removed, Err(Error::File { .. }));
+    let refuse = || {
+        assert!(is_refused(queue.unsubscribe("workers")));
+        assert!(is_refused(queue.remove_expired().map(drop)));
+    };
+    without(directory.path(), refuse);
+    without(directory.path(), || {
+        // As where something is to be mounted.
+        fs::create_dir(directory.path()).unwrap();
+        refuse();
+        fs::remove_dir(directory.path()).unwrap();
+    });
+    assert_eq!(names(&queue), ["expiring", "workers"]);
+    // What is gone from it is gone.
+    fs::remove_file(directory.file("subscriptions/workers.checkpoint")).unwrap();
+    queue.unsubscribe("workers").unwrap();
+    Queue::force_remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    assert_eq!(names(&queue), ["expiring"]);
 }
 
 #[test]

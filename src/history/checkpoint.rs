@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directory::{check_instance, sync_directory, write_whole};
+use super::directory::{check_instance, owner, sync_directory, write_whole};
 use super::fields::{put, u32_at, u64_at};
 use super::log::{FileHeader, Log, LogCut, LogRead, LogReader, hex};
 use super::making::make_within;
@@ -576,14 +576,23 @@ impl Files {
 
     fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.path(name);
-        let or_not_there = |done: io::Result<()>| match done {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        };
+        let failed = |error| self.failed("remove", &path, error);
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        match fs::remove_file(&path) {
+            // And not only somewhere else for now, with the whole history.
+            Err(error) if is_gone(&error) && self.is_history_there() => {}
+            removed => removed.map_err(failed)?,
+        }
         // Also if it is gone: whoever removed it may have died, or failed, before its sync.
-        let sync = || or_not_there(File::open(&self.directory).and_then(|open| open.sync_all()));
-        let removed = or_not_there(fs::remove_file(&path)).and_then(|()| sync());
-        removed.map_err(|error| self.failed("remove", &path, error))
+        match File::open(&self.directory).and_then(|open| open.sync_all()) {
+            Err(error) if is_gone(&error) => Ok(()),
+            synced => synced.map_err(failed),
+        }
+    }
+
+    fn is_history_there(&self) -> bool {
+        let owner = self.directory.parent().map(|history| owner(history, &self.queue));
+        matches!(owner, Some(Ok((_, id))) if id == self.id)
     }
 
     /// The names, and what their files say, in order.
