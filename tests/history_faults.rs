@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Lag, Queue, QueueOptions};
-use ringway::{Producer, Received, Sent, Start, Subscribe};
+use ringway::{AckMode, Acked, Archive, Error, Journal, JournalThread, Journaler, Lag, Queue};
+use ringway::{Producer, QueueOptions, Received, Sent, Start, Subscribe};
 use support::history::{files, payload, receive_until, send_for_ever, send_until, write_files};
 use support::namespace::{own_small_disk, own_small_memory};
 use support::segment::{field, header, header_word, member_offset};
@@ -42,6 +42,7 @@ fn peer() {
         ("fall back behind the files", fall_back_behind_the_files),
         ("fill a small disk", fill_a_small_disk),
         ("run out of files", run_out_of_files),
+        ("begin a file without its name", begin_a_file_without_its_name),
         ("make what does not fit", make_what_does_not_fit),
         ("cut without room", cut_without_room),
         ("send a text", send_a_text),
@@ -647,22 +648,25 @@ fn a_cut_that_there_is_no_room_to_keep_leaves_all_as_it_was() {
     assert_eq!(fs::read(kept_in).unwrap(), torn);
 }
 
+const OPEN_FILES_MAX: u64 = 1024;
+
+fn limit_open_files(count: u64) {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: OPEN_FILES_MAX };
+    // SAFETY: the struct outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+}
+
 /// Has all but no files left to be opened when a journal begins a file, and has them again then.
 fn run_out_of_files(arguments: &[&str]) {
     let queue = Queue::open(arguments[0]).unwrap();
-    let limit = |count| {
-        let limit = libc::rlimit { rlim_cur: count, rlim_max: 1024 };
-        // SAFETY: the struct outlives the call.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    };
     let mut producer = queue.producer().unwrap();
     for spare in 0..12 {
         let end = producer.next_sequence() + 1;
         send_until(&mut producer, end);
         let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
-        limit(u64::try_from(next).unwrap() + spare);
+        limit_open_files(u64::try_from(next).unwrap() + spare);
         let flushed = producer.flush_timeout(Duration::MAX);
-        limit(1024);
+        limit_open_files(OPEN_FILES_MAX);
         assert!(!matches!(flushed, Err(Error::JournalFailed { .. })), "{flushed:?}");
         assert!(producer.flush_timeout(Duration::MAX).unwrap(), "with {spare} files, {flushed:?}");
         if flushed.is_ok() {
@@ -679,6 +683,53 @@ fn a_journal_without_files_to_open_goes_on_when_there_are_some() {
     let directory = Directory::new(&name);
     let _queue = Queue::create(&name, &options(&directory).journal(Journal::SyncedAlways)).unwrap();
     Peer::start("run out of files", &[&name]).finish();
+}
+
+/// Begins a file when that can be opened, and not the directory too, which has to be for its name to be
+/// synced.
+fn begin_a_file_without_its_name(arguments: &[&str]) {
+    let queue = Queue::open(arguments[0]).unwrap();
+    let size = || fs::metadata(arguments[1]).map_or(0, |facts| facts.len());
+    let (mut journaler, mut producer) = (queue.journaler().unwrap(), queue.producer().unwrap());
+    let stop = AtomicBool::new(true);
+    producer.send(b"first").unwrap();
+    journaler.run(&stop).unwrap();
+    let can_open_one = |count: &u64| {
+        limit_open_files(*count);
+        fs::File::open("/dev/null").is_ok()
+    };
+    let one_more = (0..OPEN_FILES_MAX).find(can_open_one).unwrap();
+    let run_with_one_file = |journaler: &mut Journaler| {
+        limit_open_files(one_more);
+        let ran = journaler.run(&stop);
+        limit_open_files(OPEN_FILES_MAX);
+        ran
+    };
+    limit_open_files(OPEN_FILES_MAX);
+    // Somebody died making it: to make one takes more, for a moment, than to sync its name.
+    fs::write(arguments[1], "").unwrap();
+    loop {
+        producer.send(&[7; 8000]).unwrap();
+        if run_with_one_file(&mut journaler).is_err() {
+            break;
+        }
+    }
+    for _ in 0..3 {
+        assert_eq!(size(), 4096, "no message is in it before its header is on the disk");
+        assert!(matches!(run_with_one_file(&mut journaler), Err(Error::File { .. })));
+    }
+    journaler.run(&stop).unwrap();
+    assert!(size() > 4096);
+}
+
+#[test]
+fn a_file_whose_header_is_not_synced_stays_without_a_message_however_often_it_is_tried() {
+    let _alive = watchdog();
+    let name = Name::new("no-name");
+    let directory = Directory::in_memory(&name);
+    let _queue = Queue::create(&name, &options(&directory).journal(Journal::SyncedAlways)).unwrap();
+    let second = directory.file("log/00000000000016777216.log");
+    Peer::start("begin a file without its name", &[&name, second.to_str().unwrap()]).finish();
 }
 
 /// The lines of a text of some size: of the library itself, over and over.

@@ -185,10 +185,13 @@ impl Historian {
                 return Ok(Kept::Full);
             }
             if self.writer.needs_new_file() {
-                // Of the file before nobody thinks again; and of the new one its name and its header
-                // are to be there before any message.
+                // Of the file before nobody thinks again.
                 self.sync()?;
                 self.writer.begin_file()?;
+            }
+            if self.is_synced() && self.writer.is_just_begun() {
+                // Its name and its header are to be there before any message, also where that could not be
+                // done when it was begun.
                 self.sync()?;
             }
             self.writer.append(&self.ring, to)?;

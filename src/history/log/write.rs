@@ -24,6 +24,8 @@ pub(crate) struct LogWriter {
     size: u64,
     /// Whether the directory has names that are not synced, or had some.
     has_new_names: bool,
+    /// Whether nothing of the file has been synced.
+    is_just_begun: bool,
     /// When it was last said in the file up to where it is synced.
     marked_at: Option<Instant>,
 }
@@ -43,6 +45,7 @@ impl LogWriter {
             size: 0,
             // Also those of a historian that died before it synced them.
             has_new_names: true,
+            is_just_begun: false,
             marked_at: None,
         })
     }
@@ -127,6 +130,11 @@ impl LogWriter {
         self.file.as_ref().is_none_or(|(_, base)| self.end.position >= self.log.limit(*base))
     }
 
+    /// Whether it has been begun and neither its name nor anything in it synced.
+    pub(crate) fn is_just_begun(&self) -> bool {
+        self.is_just_begun
+    }
+
     /// What somebody has made as long as can be is no more than can be said, however often.
     fn grow(&mut self, size: u64) {
         self.size = self.size.saturating_add(size);
@@ -183,6 +191,7 @@ impl LogWriter {
         if let Some((file, base)) = &self.file {
             let synced = file.sync_data().inspect_err(|_| failed());
             synced.map_err(|error| self.log.failed("sync", &self.log.path(*base), error))?;
+            self.is_just_begun = false;
             if self.marked_at.is_none_or(|last| last.elapsed() >= MARK_INTERVAL) {
                 // On the disk with the next sync. It says less than is so until then, or until
                 // another time if it cannot be written.
@@ -286,7 +295,7 @@ impl LogWriter {
             return Err(self.log.failed("append to", &path, error));
         }
         self.grow(HEADER_SIZE);
-        (self.has_new_names, self.marked_at) = (true, None);
+        (self.has_new_names, self.is_just_begun, self.marked_at) = (true, true, None);
         Ok((file, base))
     }
 
