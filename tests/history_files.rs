@@ -594,7 +594,17 @@ fn whose_a_history_is_that_has_lost_it_its_journal_says() {
     assert_eq!(fs::read(&identity).unwrap(), b"something else");
     print(&["log", "repair", directory.text(), "--yes"]);
     assert_eq!(fs::read(&identity).unwrap(), before);
-    // One that is gone, too; not as another queue's.
+    // One that is gone, too.
+    fs::remove_file(&identity).unwrap();
+    let verified = run(&["log", "verify", directory.text()]);
+    assert_eq!(verified.status.code(), Some(4));
+    assert!(said(&verified).contains("ringway log repair"), "{}", said(&verified));
+    let repaired = run(&["log", "repair", directory.text(), "--yes"]);
+    let words =
+        format!("wrote {} anew: the history is that of queue '{}'", identity.display(), &*name);
+    assert!(said(&repaired).contains(&words), "{}", said(&repaired));
+    assert_eq!(fs::read(&identity).unwrap(), before);
+    // Not as another queue's.
     fs::remove_file(&identity).unwrap();
     fs::remove_file(directory.file("instance")).unwrap();
     let other = Name::new("identity-of-another");

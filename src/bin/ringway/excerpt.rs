@@ -11,12 +11,22 @@ use crate::options::{Beginning, Mark};
 /// Opens the journal of a history directory.
 pub fn open(directory: &Path) -> Result<Archive, Failure> {
     Archive::open(directory).map_err(|error| match error {
-        Error::File { .. } => Failure::NoHistory { error, directory: directory.into() },
-        error @ Error::LogDamaged { .. } => {
+        error if has_lost_its_identity(directory, &error) => {
             Failure::NoIdentity { error, directory: directory.into() }
         }
+        Error::File { .. } => Failure::NoHistory { error, directory: directory.into() },
         error => error.into(),
     })
+}
+
+/// Whether a history could not be opened because what says whose it is is damaged, or gone from beside
+/// a journal.
+pub fn has_lost_its_identity(directory: &Path, error: &Error) -> bool {
+    match error {
+        Error::LogDamaged { .. } => true,
+        Error::File { path, .. } => directory.join("log").is_dir() && !path.exists(),
+        _ => false,
+    }
 }
 
 /// Whether a journal goes as far as to where it is to be read from: up to what comes next.

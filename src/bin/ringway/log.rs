@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Dump, Format, LogAction, Prune, Repair, RmLog, Verify};
 use crate::confirm::confirm;
-use crate::excerpt::{Excerpt, Part, open};
+use crate::excerpt::{Excerpt, Part, has_lost_its_identity, open};
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Console, bytes};
@@ -148,7 +148,7 @@ fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
 }
 
 fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
-    let Some(archive) = open_or_restore(repair)? else {
+    let Some(archive) = open_or_restore(repair, console)? else {
         console.note("nothing was changed");
         return Ok(Ending::Declined);
     };
@@ -176,20 +176,16 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
         console.note(output::cut_text(cut));
     }
     if repaired.cuts.is_empty() {
-        console.note("nothing is damaged or torn");
+        console.note("nothing is to be cut off or put aside");
     }
     repaired.failure.map_or(Ok(Ending::Done), |error| Err(error.into()))
 }
 
 /// The journal that is to be mended, after its identity was if that had to be and may be.
-fn open_or_restore(repair: &Repair) -> Result<Option<Archive>, Failure> {
+fn open_or_restore(repair: &Repair, console: Console) -> Result<Option<Archive>, Failure> {
     let directory = &repair.directory;
-    let is_lost = match Archive::open(directory) {
-        Err(Error::LogDamaged { .. }) => true,
-        Err(Error::File { path, .. }) => directory.join("log").is_dir() && !path.exists(),
-        _ => false,
-    };
-    if !is_lost {
+    let opened = Archive::open(directory);
+    if !opened.is_err_and(|error| has_lost_its_identity(directory, &error)) {
         return open(directory).map(Some);
     }
     let identity = directory.join("identity");
@@ -198,7 +194,10 @@ fn open_or_restore(repair: &Repair) -> Result<Option<Archive>, Failure> {
     if !repair.yes && !confirm(&question)? {
         return Ok(None);
     }
-    Ok(Some(Archive::restore(directory)?))
+    let archive = Archive::restore(directory)?;
+    let (identity, queue) = (identity.display(), archive.queue_name());
+    console.note(format_args!("wrote {identity} anew: the history is that of queue '{queue}'"));
+    Ok(Some(archive))
 }
 
 /// What would be cut off of a file of the plan.
