@@ -411,6 +411,34 @@ fn fill_up(producer: &mut Producer) {
 }
 
 #[test]
+fn who_waits_for_consumers_counts_those_that_live() {
+    const NOW: Duration = Duration::ZERO;
+    let _alive = watchdog();
+    let name = Name::new("awaited");
+    let queue = small(&name);
+    assert!(queue.wait_for_consumers(0, NOW).unwrap());
+    assert!(!queue.wait_for_consumers(1, NOW).unwrap());
+    let _observer = queue.observe(Start::Newest).unwrap();
+    let (first, _) = start_member("idle", &[&name, "hold"]);
+    let member = queue.subscribe(&Subscribe::new().named("workers")).unwrap();
+    assert!(queue.wait_for_consumers(2, NOW).unwrap());
+    first.kill();
+    let begin = Instant::now();
+    assert!(!queue.wait_for_consumers(2, Duration::from_millis(20)).unwrap());
+    assert!(begin.elapsed() >= Duration::from_millis(20));
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| queue.wait_for_consumers(2, Duration::MAX));
+        let _second = queue.subscribe(&Subscribe::new()).unwrap();
+        assert!(waits.join().unwrap().unwrap());
+    });
+    drop(member);
+    Queue::force_remove(&name).unwrap();
+    assert!(queue.wait_for_consumers(0, NOW).unwrap());
+    let gone = queue.wait_for_consumers(1, Duration::MAX);
+    assert!(matches!(gone, Err(Error::Stale { .. })));
+}
+
+#[test]
 fn a_dead_consumer_holds_nobody() {
     let _alive = watchdog();
     for wait in WAITS {

@@ -430,6 +430,50 @@ impl Queue {
         Consumer::join(&self.segment, options)
     }
 
+    /// Waits up to `time` until this many consumers are there, in whichever processes, and says whether
+    /// they are: for a producer whose first message all of them are to have. Members of named
+    /// subscriptions count, observers do not. It looks every 5 ms, and asks the kernel which of them live.
+    ///
+    /// # Errors
+    /// [`Error::Stale`], [`Error::Truncated`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Subscribe};
+    /// use std::time::Duration;
+    ///
+    /// # let _ = Queue::force_remove("doc-wait-for-consumers");
+    /// # let queue = Queue::create("doc-wait-for-consumers", &QueueOptions::new())?;
+    /// assert!(!queue.wait_for_consumers(1, Duration::from_millis(1))?);
+    /// # let same = queue.clone();
+    /// let other = std::thread::spawn(move || {
+    ///     let mut consumer = same.subscribe(&Subscribe::new())?;
+    ///     consumer.receive()?.message().map(|message| message.sequence());
+    ///     Ok::<_, ringway::Error>(())
+    /// });
+    /// assert!(queue.wait_for_consumers(1, Duration::from_secs(60))?);
+    /// queue.producer()?.send(b"first")?;
+    /// other.join().unwrap()?;
+    /// # Queue::force_remove("doc-wait-for-consumers")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn wait_for_consumers(&self, count: u32, time: Duration) -> Result<bool, Error> {
+        let end = Instant::now().checked_add(time);
+        let mapping = self.segment.map(Access::Observe)?;
+        let ring = mapping.ring();
+        loop {
+            let living = ring.active_members().filter(|&index| self.segment.member_lives(index));
+            if living.count() >= count as usize {
+                return Ok(true);
+            }
+            if self.segment.is_stale() {
+                return Err(self.segment.stale());
+            }
+            if !rest_before(end) {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Makes a named subscription without joining it, so that it has every message from its
     /// [beginning](Subscribe::from) on before its first member comes; or finds it, if it is there
     /// already. Says whether it was made. What the options say of a member has no part in it.

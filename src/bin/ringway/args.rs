@@ -402,8 +402,8 @@ pub struct Pub {
 #[derive(Debug, Args)]
 pub struct Sending {
     /// Wait for this many consumers before the first message
-    #[arg(short, long, value_name = "NUMBER", default_value_t = 0, value_parser = options::whole::<usize>)]
-    pub wait_for: usize,
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 0, value_parser = options::whole::<u32>)]
+    pub wait_for: u32,
     /// End the stream after the last message: consumers end when they have received it. A later `pub`
     /// opens it again
     #[arg(long)]

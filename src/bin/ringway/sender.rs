@@ -129,30 +129,29 @@ impl<'a> Sender<'a> {
 
     /// Waits until so many consumers are there. `false` if a signal came first, or the time limit was
     /// over.
-    fn wait_for(&mut self, consumers: usize) -> Result<bool, Failure> {
-        const INTERVAL: Duration = Duration::from_millis(20);
-        let (begin, mut noted) = (Instant::now(), false);
-        while consumers > 0 && self.interrupt.signal().is_none() {
-            self.check_queue()?;
-            let all = self.queue.info()?.consumers;
-            let found = all.iter().filter(|consumer| consumer.alive).count();
-            if found >= consumers {
+    fn wait_for(&mut self, consumers: u32) -> Result<bool, Failure> {
+        const SLICE: Duration = Duration::from_millis(20);
+        let begin = Instant::now();
+        let mut slice = Duration::ZERO;
+        while self.interrupt.signal().is_none() {
+            if self.queue.wait_for_consumers(consumers, slice)? {
                 return Ok(true);
             }
             if self.timeout.is_some_and(|timeout| begin.elapsed() >= timeout) {
                 self.timed_out = Some("fewer consumers than were waited for came in time");
                 return Ok(false);
             }
-            if !noted {
-                let name = self.queue.name();
+            if slice.is_zero() {
+                let info = self.queue.info()?;
+                let found = info.consumers.iter().filter(|consumer| consumer.alive).count();
                 self.console.note(format_args!(
-                    "waiting for consumers of '{name}': {found} of {consumers} are there"
+                    "waiting for consumers of '{}': {found} of {consumers} are there",
+                    info.name
                 ));
-                noted = true;
+                slice = SLICE;
             }
-            self.interrupt.sleep(INTERVAL)?;
         }
-        Ok(self.interrupt.signal().is_none())
+        Ok(false)
     }
 
     /// Sends a message that is due so long after the beginning. `false` if it was not sent, because
