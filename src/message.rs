@@ -380,7 +380,8 @@ impl<'a> Message<'a> {
 
     /// The payload as a value of `T`, or as a slice of such; `None` if its size does not fit. Payloads
     /// lie at multiples of 8, and some of them at multiples of more: so it is always `None` for a `T`
-    /// of a stricter alignment, such as `u128`, and not by where this one happens to lie.
+    /// of a stricter alignment, such as `u128`, and not by where this one happens to lie;
+    /// [`read_value`](Self::read_value) has those too.
     ///
     /// ```
     /// use ringway::{Queue, QueueOptions, Start, Subscribe};
@@ -421,6 +422,26 @@ impl<'a> Message<'a> {
     {
         let value = T::ref_from_bytes(self.payload).ok()?;
         (align_of_val(value) <= ALIGNMENT).then_some(value)
+    }
+
+    /// A copy of the payload as a value of `T`, which may outlive the message and have any alignment;
+    /// `None` if its size is not the payload's.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-read-value");
+    /// # let queue = Queue::create("doc-read-value", &QueueOptions::new())?;
+    /// queue.producer()?.send_value(&7_u128)?;
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// let message = observer.receive()?.message().unwrap();
+    /// assert_eq!((message.read_value(), message.read_value::<u64>()), (Some(7_u128), None));
+    /// # Queue::force_remove("doc-read-value")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[cfg(feature = "zerocopy")]
+    #[must_use]
+    pub fn read_value<T: zerocopy::FromBytes>(&self) -> Option<T> {
+        T::read_from_bytes(self.payload).ok()
     }
 }
 

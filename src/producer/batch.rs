@@ -203,6 +203,58 @@ impl<'a> SendBatch<'a> {
         self.push_in_time(Extensions::NONE, payload, Patience::None)
     }
 
+    /// Adds a message that has a key if there is room, as [`try_push`](Self::try_push) does.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-push-keyed");
+    /// # let queue = Queue::create("doc-try-push-keyed", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// assert!(batch.try_push_keyed(b"customer 7", b"an order")?);
+    /// # drop(batch);
+    /// # Queue::force_remove("doc-try-push-keyed")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_push_keyed(&mut self, key: &[u8], payload: &[u8]) -> Result<bool, Error> {
+        let extensions = Extensions { key: Some(key_hash(key)), ..Extensions::NONE };
+        if self.push_now(extensions, payload) {
+            return Ok(true);
+        }
+        self.push_in_time(extensions, payload, Patience::None)
+    }
+
+    /// Adds a plain value, as [`Producer::send_value`] sends one.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-push-value");
+    /// # let queue = Queue::create("doc-push-value", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// let mut batch = producer.batch();
+    /// for price in [17_u64, 18, 21] {
+    ///     batch.push_value(&price)?;
+    /// }
+    /// assert_eq!(batch.commit()?, 0..3);
+    /// # Queue::force_remove("doc-push-value")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[cfg(feature = "zerocopy")]
+    #[inline(always)]
+    pub fn push_value<T>(&mut self, value: &T) -> Result<(), Error>
+    where
+        T: zerocopy::IntoBytes + zerocopy::Immutable + ?Sized,
+    {
+        self.push(value.as_bytes())
+    }
+
     /// How many messages were pushed.
     ///
     /// ```
@@ -349,10 +401,11 @@ mod tests {
                 batch.push(payload).unwrap();
             }
             batch.extend(back).unwrap();
-            let more: &[&[u8]] = if round % 3 == 0 { &[b"keyed", b"tried"] } else { &[] };
+            let more: &[&[u8]] = if round % 3 == 0 { &[b"keyed", b"tried", b"keyed"] } else { &[] };
             if !more.is_empty() {
                 batch.push_keyed(b"key", b"keyed").unwrap();
                 assert!(batch.try_push(b"tried").unwrap());
+                assert!(batch.try_push_keyed(b"key", b"keyed").unwrap());
             }
             batch.commit().unwrap();
             for expected in payloads.iter().chain(more) {

@@ -6,8 +6,8 @@ use super::Producer;
 use crate::error::Error;
 use crate::ring::{Extensions, Shape};
 
-/// A message that is being written in place. It begins with whatever lay there before. Dropped
-/// without a [`commit`](Self::commit), it never happened.
+/// A message that is being written in place, at an address that is a multiple of 8. It begins with
+/// whatever lay there before. Dropped without a [`commit`](Self::commit), it never happened.
 ///
 /// ```
 /// # use ringway::{Queue, QueueOptions, Start};

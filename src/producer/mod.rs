@@ -264,8 +264,9 @@ impl Producer {
         Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
     }
 
-    /// Sends a plain value as a payload; [`Message::value`](crate::Message::value) reads it, unless
-    /// its alignment is stricter than 8.
+    /// Sends a plain value as a payload; [`Message::value`](crate::Message::value) reads it where it
+    /// lies, unless its alignment is stricter than 8, and [`Message::read_value`](crate::Message::read_value)
+    /// copies it.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -286,6 +287,30 @@ impl Producer {
         T: zerocopy::IntoBytes + zerocopy::Immutable + ?Sized,
     {
         self.send(value.as_bytes())
+    }
+
+    /// As [`send_value`](Self::send_value), but says [`Sent::Full`] at once if there is no room, as
+    /// [`try_send`](Self::try_send) does.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent};
+    /// # let _ = Queue::force_remove("doc-try-send-value");
+    /// # let queue = Queue::create("doc-try-send-value", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.try_send_value(&17_u64)?, Sent::Sequence(0));
+    /// # Queue::force_remove("doc-try-send-value")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[cfg(feature = "zerocopy")]
+    #[inline(always)]
+    pub fn try_send_value<T>(&mut self, value: &T) -> Result<Sent, Error>
+    where
+        T: zerocopy::IntoBytes + zerocopy::Immutable + ?Sized,
+    {
+        self.try_send(value.as_bytes())
     }
 
     /// Room for a message of `size` bytes, to be written in place. Waits as [`send`](Self::send)

@@ -129,6 +129,29 @@ impl<'a> Outgoing<'a> {
         Ok(sent.map_or(Sent::TimedOut, Sent::Sequence))
     }
 
+    /// As [`Producer::send_value`].
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-outgoing-value");
+    /// # let queue = Queue::create("doc-outgoing-value", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.message().key(b"customer 7").send_value(&[3_u32, 5])?, 0);
+    /// # Queue::force_remove("doc-outgoing-value")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[cfg(feature = "zerocopy")]
+    #[inline]
+    pub fn send_value<T>(self, value: &T) -> Result<u64, Error>
+    where
+        T: zerocopy::IntoBytes + zerocopy::Immutable + ?Sized,
+    {
+        self.send(value.as_bytes())
+    }
+
     /// As [`Producer::claim`].
     ///
     /// # Errors
