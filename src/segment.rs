@@ -183,6 +183,27 @@ impl Segment {
         }
     }
 
+    /// As [`Self::remove`], but of this very segment, for as long as its name leads to it.
+    pub(crate) fn remove_this(
+        &self,
+        may_go: impl Fn(&Segment, &Ring) -> bool,
+    ) -> Result<bool, Error> {
+        // Whose it may be was asked when it was opened.
+        let object = match Object::open(&self.name, Owner::Anybody) {
+            Err(Error::NotFound { .. }) => return Err(self.stale()),
+            object => object?,
+        };
+        // As long as this one's file is open no other has its inode.
+        if object.inode() != self.inode {
+            return Err(self.stale());
+        }
+        match object.remove(false, may_go)? {
+            Removal::Done => Ok(true),
+            Removal::NotYet => Ok(false),
+            Removal::Elsewhere => Err(self.stale()),
+        }
+    }
+
     /// The names of all queues, in order. That a name is there says nothing of the object.
     pub(crate) fn list() -> Result<Vec<String>, Error> {
         // Of no queue in particular.

@@ -14,11 +14,11 @@ use std::time::Duration;
 use std::{fmt, fs};
 
 use ringway::{
-    Consumer, ConsumerSet, Error, JournalThread, Journaler, Lag, Message, Observer, Producer,
-    Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
+    Consumer, ConsumerSet, Error, Journal, JournalThread, Journaler, Lag, Message, Observer,
+    Producer, Queue, QueueOptions, Readiness, Received, Sent, Start, Subscribe, Wait,
 };
 use support::segment::header_word;
-use support::{Name, holding_members, watchdog};
+use support::{Directory, Name, holding_members, watchdog};
 
 fn small(name: &str) -> Queue {
     Queue::create(name, &QueueOptions::new().capacity(64 << 10)).unwrap()
@@ -122,6 +122,32 @@ fn the_debug_text_of_a_handle_is_short_and_says_of_what() {
     assert_eq!(text(&readiness), format!("Readiness {{ fd: {}, .. }}", readiness.as_raw_fd()));
     let set = ConsumerSet::from_iter([consumer]);
     assert!(text(&set).contains(&expected) && text(&set).len() < 500, "{set:?}");
+}
+
+#[test]
+fn a_queue_that_is_removed_by_its_handle_is_that_one_and_as_safe_as_by_its_name() {
+    let _watchdog = watchdog();
+    let name = Name::new("remove-this");
+    let directory = Directory::new(&name);
+    let options = QueueOptions::new().capacity(64 << 10).history(directory.path());
+    let options = options.journal(Journal::Written);
+    let queue = Queue::create(&name, &options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.send(b"to be kept").unwrap();
+    assert!(matches!(queue.remove_this(), Err(Error::InUse { producer: true, .. })));
+    drop(producer);
+    queue.remove_this().unwrap();
+    assert!(queue.is_removed());
+    assert!(matches!(queue.remove_this(), Err(Error::Stale { .. })));
+
+    let again = Queue::create(&name, &options).unwrap();
+    assert!(matches!(queue.remove_this(), Err(Error::Stale { .. })));
+    assert!(!again.is_removed());
+    let mut observer = again.observe(Start::Oldest).unwrap();
+    assert_eq!(observer.receive().unwrap().message().unwrap().payload(), b"to be kept");
+    // Who has opened it is as good as who made it.
+    Queue::open(&name).unwrap().remove_this().unwrap();
+    assert!(again.is_removed());
 }
 
 #[test]

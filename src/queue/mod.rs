@@ -232,6 +232,26 @@ impl Queue {
         removal::remove(name, Owner::Trusted)
     }
 
+    /// As [`remove`](Self::remove), but this very queue: whoever cleans up what it made itself removes no
+    /// other one that was given the name since.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove); [`Error::Stale`] if it was removed before.
+    ///
+    /// ```
+    /// # use ringway::{Error, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-remove-this");
+    /// let mine = Queue::create("doc-remove-this", &QueueOptions::new())?;
+    /// Queue::remove("doc-remove-this")?; // by somebody else, who makes another one
+    /// let theirs = Queue::create("doc-remove-this", &QueueOptions::new())?;
+    /// assert!(matches!(mine.remove_this(), Err(Error::Stale { .. })));
+    /// theirs.remove_this()?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn remove_this(&self) -> Result<(), Error> {
+        removal::remove_this(&self.segment)
+    }
+
     /// Takes a queue's name away whoever lives there, also if it is damaged, and also if what its
     /// journal does not have yet cannot be saved there. Consumers receive what is in the ring, and then
     /// [`Error::Stale`]; a producer gets that for its second message from now on, or, if members or a

@@ -9,14 +9,30 @@ use crate::segment::{Owner, Segment};
 
 /// Takes a name away where nobody lives, and nothing goes that a journal was to have.
 pub(super) fn remove(name: &str, owner: Owner) -> Result<(), Error> {
+    let remove = || Segment::remove(name, owner, false, history::is_saved);
+    remove_saved(name, remove, || Segment::open(name, owner).map(Arc::new))
+}
+
+/// As [`remove`], but one very queue, whatever has its name by then.
+pub(super) fn remove_this(segment: &Arc<Segment>) -> Result<(), Error> {
+    let remove = || segment.remove_this(history::is_saved);
+    remove_saved(segment.name(), remove, || Ok(Arc::clone(segment)))
+}
+
+/// Removes what `remove` does; as often as that is not to go yet, what `open` opens is saved first.
+fn remove_saved(
+    name: &str,
+    remove: impl Fn() -> Result<bool, Error>,
+    open: impl Fn() -> Result<Arc<Segment>, Error>,
+) -> Result<(), Error> {
     /// Somebody may send something between the saving and the removal as often as this looks again.
     const TRIES: u32 = 100;
     for _ in 0..TRIES {
         // It is looked at when nobody can send any more, and saved when somebody could.
-        if Segment::remove(name, owner, false, history::is_saved)? {
+        if remove()? {
             return Ok(());
         }
-        let segment = Arc::new(Segment::open(name, owner)?);
+        let segment = open()?;
         match history::save(&segment, registry::remove_expired) {
             Ok(()) | Err(Error::Stale { .. }) => {}
             // That one does it.
