@@ -23,6 +23,13 @@ const INTERRUPTED: u32 = 2;
 /// never rests. Of a producer the wait under way fails, or the next: for room, or for what it sent to
 /// be durable. A send that finds room does not wait.
 ///
+/// # Signals
+///
+/// No signal ends a wait by itself: a handler returns, and the wait goes on. Who is to end by one gives an
+/// interrupter to the handler: with the crate `signal-hook`,
+/// `unsafe { signal_hook::low_level::register(SIGTERM, move || interrupter.interrupt()) }`, whose action
+/// may do nothing else but what is safe in a handler, as this is.
+///
 /// As long as one is left, the queue's memory stays mapped.
 ///
 /// ```

@@ -43,6 +43,10 @@
 //! - **Several queues.** A [`ConsumerSet`] of consumers and observers is received from as one, and
 //!   sleeps on all.
 //! - **Event loops.** A [`Readiness`] is a file descriptor to wait on, or what a task awaits.
+//! - **Signals.** None ends a wait. An [`Interrupter`] does, from a handler too.
+//! - **Forks.** A child uses its parent's [`Queue`]s, and joins by them anew. Each other handle belongs to
+//!   the process that made it: in the child a [`Consumer`], an [`Observer`] or a [`Producer`] gives
+//!   [`Error::Forked`], and takes nothing from the parent's when it is dropped.
 //! - **Death.** The kernel's file locks say who lives; no timeout ever declares anybody dead. A
 //!   dead producer's successor goes on behind the last whole message, a dead consumer stops
 //!   holding the producer.

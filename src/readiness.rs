@@ -56,8 +56,35 @@ use crate::sleeper::{Order, Sleeper};
 /// ```
 ///
 /// As long as it is armed, nobody has to arm it anew: a loop that is awake for another reason may
-/// wait on. tokio's `AsyncFd` and smol's `Async` take it as it is. Nobody has to read from the
-/// descriptor, and nobody is to write to it. A forked child's copy is of no use.
+/// wait on. Nobody has to read from the descriptor, and nobody is to write to it. A forked child's copy
+/// is of no use.
+///
+/// # Async runtimes
+///
+/// A task awaits [`ready`](Self::ready), which needs neither the descriptor nor a runtime that watches
+/// it. Each `Readiness` is a thread, so that a hundred tasks which wait for a consumer each are a hundred
+/// threads, all asleep; a [`ConsumerSet`] of a hundred consumers needs one.
+///
+/// Who wants the descriptor watched has tokio's `AsyncFd` or smol's `Async` take it as it is. What
+/// `AsyncFd::register` asks of its caller is so: the descriptor is this one's own, and the same one, open,
+/// until this is dropped.
+///
+/// ```text
+/// // SAFETY: a `Readiness` keeps its descriptor for as long as it lives.
+/// let fd = unsafe { AsyncFd::register(Readiness::new()?) }?;
+/// loop {
+///     match consumer.try_receive()? {
+///         Received::Message(message) => work_on(message),
+///         Received::Missed { .. } => {}
+///         Received::Closed => return Ok(()),
+///         _ => {
+///             if fd.get_ref().arm(&mut consumer)? {
+///                 fd.readable().await?.clear_ready();
+///             }
+///         }
+///     }
+/// }
+/// ```
 pub struct Readiness {
     sleeper: Sleeper,
 }

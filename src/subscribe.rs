@@ -63,7 +63,9 @@ pub struct Subscribe {
 pub enum AckMode {
     /// When its consumer receives again, or is [closed](crate::Consumer::close), and all messages of a
     /// batch at once. A message that its consumer was working on when it died, or was dropped, is
-    /// delivered again: whoever ends in order closes the consumer.
+    /// delivered again: whoever ends in order closes the consumer. So does who ends by an
+    /// [`Interrupter`](crate::Interrupter): a receive that finds itself interrupted
+    /// ([`Error::Interrupted`](crate::Error::Interrupted)) before it waits acknowledges nothing.
     #[default]
     Auto,
     /// When the consumer says so: [`Message::ack`](crate::Message::ack),
