@@ -8,8 +8,11 @@ use self::sealed::Sealed;
 use crate::consumer::{Consumer, Observer};
 use crate::consumer_set::ConsumerSet;
 use crate::error::Error;
+use crate::message::Message;
+use crate::outcome::{Received, Sent};
 use crate::producer::Producer;
 use crate::sleeper::{Order, Sleeper};
+use crate::wait::Patience;
 
 /// A file descriptor that becomes readable when it is time to receive, or to send: for `poll`, `epoll`
 /// and `io_uring`, beside sockets and timers, and for tasks of an async runtime.
@@ -61,9 +64,10 @@ use crate::sleeper::{Order, Sleeper};
 ///
 /// # Async runtimes
 ///
-/// A task awaits [`ready`](Self::ready), which needs neither the descriptor nor a runtime that watches
-/// it. Each `Readiness` is a thread, so that a hundred tasks which wait for a consumer each are a hundred
-/// threads, all asleep; a [`ConsumerSet`] of a hundred consumers needs one.
+/// A task awaits [`receive`](Self::receive) and [`send`](Self::send), or [`ready`](Self::ready) before
+/// whatever else it does with a consumer, a set or a producer. None of them needs the descriptor, nor a
+/// runtime that watches it. Each `Readiness` is a thread, so that a hundred tasks which wait for a
+/// consumer each are a hundred threads, all asleep; a [`ConsumerSet`] of a hundred consumers needs one.
 ///
 /// Who wants the descriptor watched has tokio's `AsyncFd` or smol's `Async` take it as it is. What
 /// `AsyncFd::register` asks of its caller is so: the descriptor is this one's own, and the same one, open,
@@ -148,7 +152,7 @@ impl Readiness {
     /// # Queue::force_remove("doc-arm")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn arm(&self, awaited: &mut impl Awaited) -> Result<bool, Error> {
+    pub fn arm(&self, awaited: &mut (impl Awaited + ?Sized)) -> Result<bool, Error> {
         if !self.sleeper.is_own() {
             return Err(Error::Forked { queue: awaited.any_queue_name().into() });
         }
@@ -214,11 +218,92 @@ impl Readiness {
     /// # Queue::force_remove("doc-ready")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub async fn ready(&mut self, awaited: &mut impl Awaited) -> Result<(), Error> {
+    pub async fn ready(&mut self, awaited: &mut (impl Awaited + ?Sized)) -> Result<(), Error> {
         if self.arm(awaited)? {
             poll_fn(|context| self.sleeper.poll(context)).await;
         }
         Ok(())
+    }
+
+    /// Receives, as a task of any async runtime: as [`Consumer::receive`], but that the task waits, and
+    /// not the thread. A future that is dropped loses nothing.
+    ///
+    /// It gives the thread to nobody else while there is something to receive.
+    ///
+    /// # Errors
+    /// As [`Consumer::receive`].
+    ///
+    /// ```
+    /// use ringway::{Consumer, Error, Readiness, Received};
+    ///
+    /// async fn print_all(mut consumer: Consumer) -> Result<(), Error> {
+    ///     let mut readiness = Readiness::new()?;
+    ///     loop {
+    ///         match readiness.receive(&mut consumer).await? {
+    ///             Received::Message(message) => println!("{} bytes", message.payload().len()),
+    ///             Received::Missed { from, to } => println!("{from} to {} are gone", to - 1),
+    ///             _ => return Ok(()), // the stream has ended
+    ///         }
+    ///     }
+    /// }
+    /// # use ringway::{Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-receive-async");
+    /// # let queue = Queue::create("doc-receive-async", &QueueOptions::new())?;
+    /// # let consumer = queue.subscribe(&Subscribe::new().from(Start::Oldest))?;
+    /// # let mut producer = queue.producer()?;
+    /// # producer.send(b"there already")?;
+    /// # producer.close()?;
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # let printed = std::pin::pin!(print_all(consumer)).poll(&mut context);
+    /// # assert!(matches!(printed, std::task::Poll::Ready(Ok(()))));
+    /// # Queue::force_remove("doc-receive-async")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub async fn receive<'a>(
+        &mut self,
+        from: &'a mut Consumer,
+    ) -> Result<Received<Message<'a>>, Error> {
+        loop {
+            // SAFETY: the message is bound to the borrow, and nothing is received after it.
+            match unsafe { from.reception_mut().receive_unbound(Patience::None) }? {
+                Received::Empty | Received::TimedOut => self.ready(from).await?,
+                received => return Ok(received),
+            }
+        }
+    }
+
+    /// Sends, as a task of any async runtime: as [`Producer::send`], but that the task waits for room, and
+    /// not the thread. A future that is dropped before it is done has sent nothing.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    ///
+    /// ```
+    /// use ringway::{Error, Producer, Readiness};
+    ///
+    /// async fn count(mut producer: Producer) -> Result<(), Error> {
+    ///     let mut readiness = Readiness::new()?;
+    ///     for number in 0..100_u64 {
+    ///         readiness.send(&mut producer, &number.to_le_bytes()).await?;
+    ///     }
+    ///     producer.close()
+    /// }
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-send-async");
+    /// # let queue = Queue::create("doc-send-async", &QueueOptions::new())?;
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # let counted = std::pin::pin!(count(queue.producer()?)).poll(&mut context);
+    /// # assert!(matches!(counted, std::task::Poll::Ready(Ok(()))));
+    /// # Queue::force_remove("doc-send-async")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub async fn send(&mut self, to: &mut Producer, payload: &[u8]) -> Result<u64, Error> {
+        loop {
+            match to.try_send(payload)? {
+                Sent::Sequence(sequence) => return Ok(sequence),
+                Sent::Full | Sent::TimedOut => self.ready(to).await?,
+            }
+        }
     }
 }
 
@@ -246,7 +331,7 @@ impl AsRawFd for Readiness {
 /// ```
 /// use ringway::{Awaited, ConsumerSet, Error, Readiness};
 ///
-/// fn must_wait(readiness: &Readiness, awaited: &mut impl Awaited) -> Result<bool, Error> {
+/// fn must_wait(readiness: &Readiness, awaited: &mut dyn Awaited) -> Result<bool, Error> {
 ///     readiness.arm(awaited)
 /// }
 /// // Nobody to wait for.

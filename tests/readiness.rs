@@ -857,6 +857,39 @@ fn tasks_are_woken() {
     block_on_all(vec![Box::pin(play(one, two)), Box::pin(play(two, one))]);
 }
 
+/// A queue of a few messages, so that both ends wait.
+#[test]
+fn tasks_send_and_receive() {
+    const COUNT: u64 = 10_000;
+    let _watchdog = watchdog();
+    let (_name, queue) = new_queue("task-ends");
+    let mut consumers =
+        [oldest(), oldest().named("auto")].map(|options| queue.subscribe(&options).unwrap());
+    let mut producer = queue.producer().unwrap();
+    let count = async move {
+        let mut readiness = Readiness::new().unwrap();
+        let mut payload = [0; 1000];
+        for number in 0..COUNT {
+            payload[..8].copy_from_slice(&number.to_le_bytes());
+            assert_eq!(readiness.send(&mut producer, &payload).await.unwrap(), number);
+        }
+        producer.close().unwrap();
+    };
+    let mut tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = vec![Box::pin(count)];
+    for consumer in &mut consumers {
+        tasks.push(Box::pin(async move {
+            let mut readiness = Readiness::new().unwrap();
+            for number in 0..COUNT {
+                let message = readiness.receive(consumer).await.unwrap().message().unwrap();
+                assert_eq!(message.payload()[..8], number.to_le_bytes());
+            }
+            assert_eq!(readiness.receive(consumer).await.unwrap(), Received::Closed);
+        }));
+    }
+    block_on_all(tasks);
+    assert_no_late_wake(&queue);
+}
+
 #[test]
 fn a_task_that_waits_for_a_set_is_woken() {
     const COUNT: u64 = 10_000;

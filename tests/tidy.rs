@@ -15,7 +15,7 @@ const MODULES: [(&str, &str); 30] = [
         "queue",
         "consumer producer info membership registry subscribe history segment terms error ring wait layout",
     ),
-    ("readiness", "consumer_set consumer producer sleeper error"),
+    ("readiness", "consumer_set consumer producer message sleeper outcome error wait"),
     ("consumer_set", "consumer reception message interrupter sleeper outcome error wait sys"),
     (
         "consumer",
