@@ -474,3 +474,28 @@ fn terms_that_members_cannot_keep_are_told_at_once_and_none_is_none_everywhere()
     }
     assert!(help("sub").contains("1 to 1024"));
 }
+
+#[test]
+fn quiet_does_not_keep_back_what_explains_an_exit_code() {
+    let _watchdog = watchdog();
+    let (name, into) = (Name::new("quiet"), queue("quiet-into", &[]));
+    print(&["create", &name, "-q", "-c", "64KiB", "-m", "2"]);
+    let message = "x".repeat(8000);
+    for _ in 0..10 {
+        print(&["pub", &name, "-q", &message]);
+    }
+    refuse(&["sub", &name, "-q", "--from", "0", "-e"], 4, &["missed ", " messages: 0 to "]);
+    for options in [&["--observe"][..], &["--lag", "skip"]] {
+        let asked_for = run(&[&["sub", &name, "-q", "--from", "0", "-e"], options].concat());
+        assert_eq!((code(&asked_for), said(&asked_for)), (0, String::new()));
+    }
+    let sub = ["sub", &name, "-q", "--timeout", "10ms"];
+    refuse(&sub, 5, &["received 0 messages"]);
+    refuse(&["sub", &into, &name, "-q", "--from", "0", "-e"], 4, &["missed ", "': 0 to "]);
+    let waiting = ["pub", &name, "-q", "-w", "2", "-t", "10ms", "x"];
+    refuse(&waiting, 5, &["fewer consumers than were waited for came in time"]);
+    print(&["declare", &name, "w", "-q", "--from", "oldest"]);
+    let messages = [&*message; 10];
+    let full = [&["pub", &name, "-q", "-t", "10ms"][..], &messages].concat();
+    refuse(&full, 5, &["no room in time; sent "]);
+}

@@ -298,7 +298,7 @@ fn limits_that_are_missed_fail_with_a_code_of_their_own() {
     let nobody = "bench load --service none --rate 0.001 -w 0s -d 20ms --fail-if wait_max_ns>1s";
     let run = json_with_code(nobody, "run", 5);
     assert_eq!((&run["messages"], &run["wait_mean_ns"]), (&json!(0), &Value::Null));
-    let output = support::program::run(&words(&format!("{load} --fail-if p50>0s")));
+    let output = support::program::run(&words(&format!("{load} --fail-if p50>0s -q")));
     let told = said(&output);
     assert!(
         ["ns", "us", "ms", "s"]

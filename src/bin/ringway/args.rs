@@ -90,7 +90,7 @@ fn color_of(arguments: impl Iterator<Item = OsString>) -> Option<Color> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For all commands")]
 pub struct Global {
-    /// Say nothing but errors
+    /// Say nothing but errors, and what explains an exit code
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// When to use colour

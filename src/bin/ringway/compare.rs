@@ -47,7 +47,7 @@ pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
     }
     // Nobody knows of what is missing that it is no worse.
     if !missing.is_empty() {
-        console.note(format_args!(
+        console.explaining(true).note(format_args!(
             "{} lacks {} of {}, which may have become worse: measure both with the same options",
             compare.after.display(),
             output::count(missing.len() as u64, "case"),

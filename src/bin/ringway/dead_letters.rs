@@ -169,7 +169,7 @@ fn send_again(again: &SendAgain, owner: Option<u32>, console: Console) -> Result
         // While it waited others may have dealt with some, which are passed over, and given up more.
         let ids = match which {
             Which::Ids(_) => chosen,
-            which => letters.choose(which, Console::new(true))?.0,
+            which => letters.choose(which, Console::silent())?.0,
         };
         for letter in letters.of(&ids) {
             let letter = letter?;
@@ -385,7 +385,7 @@ fn note_damage(letters: &DeadLetters, passed_over: u64, console: Console) -> End
         return Ending::Done;
     }
     let (file, damaged) = (letters.path().display(), bytes(passed_over));
-    console.note(format_args!(
+    console.explaining(true).note(format_args!(
         "{file} is damaged: {damaged} of it are no whole dead letters, and some may be lost; or somebody was killed who wrote one there, and wrote it again"
     ));
     Ending::Damaged

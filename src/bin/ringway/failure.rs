@@ -26,6 +26,13 @@ pub enum Ending {
     Interrupted(i32),
 }
 
+impl Ending {
+    /// Whether who asked for quiet is to be told why, too. Who sent a signal knows.
+    pub fn needs_words(self) -> bool {
+        !matches!(self, Self::Done | Self::Interrupted(_))
+    }
+}
+
 impl From<Ending> for ExitCode {
     fn from(ending: Ending) -> Self {
         Self::from(match ending {

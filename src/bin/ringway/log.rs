@@ -134,7 +134,7 @@ fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
             Ok(Part::Message(message)) => sink.write(&message)?,
             Ok(Part::Missed { from, to }) => {
                 ending = Ending::Missed;
-                console.note_missed(from, to);
+                console.explaining(true).note_missed(from, to);
             }
             Err(error) => {
                 // What is whole before it.
@@ -149,7 +149,7 @@ fn print_messages(dump: &Dump, console: Console) -> Result<Ending, Failure> {
 
 fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
     let Some(archive) = open_or_restore(repair, console)? else {
-        console.note("nothing was changed");
+        console.explaining(true).note("nothing was changed");
         return Ok(Ending::Declined);
     };
     let verified = archive.verify()?;
@@ -164,7 +164,7 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
         console.note(format_args!("to be cut off or put aside:\n{}\n{left}", lines.join("\n")));
         let question = "Do that? What is cut off is kept beside, in files that end in .broken.";
         if !repair.yes && !confirm(question)? {
-            console.note("nothing was changed");
+            console.explaining(true).note("nothing was changed");
             return Ok(Ending::Declined);
         }
     }
@@ -287,7 +287,7 @@ fn remove(remove: &RmLog, console: Console) -> Result<Ending, Failure> {
         "Remove journal, spilt messages and dead letters of queue '{queue}' from {directory}?"
     );
     if !remove.yes && !confirm(&question)? {
-        console.note("nothing was changed");
+        console.explaining(true).note("nothing was changed");
         return Ok(Ending::Declined);
     }
     let removed = archive.remove()?;

@@ -19,17 +19,35 @@ const NOTE: Style = AnsiColor::Cyan.on_default();
 /// Tells people what happens, unless they asked for quiet.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
-    quiet: bool,
+    says: Says,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    All,
+    /// What explains a failure.
+    Failures,
+    Nothing,
 }
 
 impl Console {
     pub fn new(quiet: bool) -> Self {
-        Self { quiet }
+        Self { says: if quiet { Says::Failures } else { Says::All } }
+    }
+
+    /// For what is said elsewhere.
+    pub fn silent() -> Self {
+        Self { says: Says::Nothing }
+    }
+
+    /// For what explains an exit code other than 0, if it does: no quiet keeps that back.
+    pub fn explaining(self, fails: bool) -> Self {
+        if fails && self.says == Says::Failures { Self { says: Says::All } } else { self }
     }
 
     /// One line for people. That nobody may be there to read it is no reason to stop.
     pub fn note(self, text: impl std::fmt::Display) {
-        if !self.quiet {
+        if self.says == Says::All {
             let _ = writeln!(anstream::stderr(), "{NOTE}ringway:{NOTE:#} {text}");
         }
     }

@@ -25,6 +25,7 @@ pub fn run(remove: &Rm, owner: Option<u32>, console: Console) -> Result<Ending, 
             Ok(Outcome::Declined) => {
                 declined = true;
                 let left = if remove.history { " and its history are" } else { " is" };
+                let console = console.explaining(true);
                 console.note(format_args!("queue '{name}'{left} left alone"));
                 outcomes.push(json!({ "name": name, "removed": false }));
             }

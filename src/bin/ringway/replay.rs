@@ -41,7 +41,7 @@ fn send_all(sender: &mut Sender<'_>, excerpt: Excerpt, speed: Speed) -> Result<b
             }
             Part::Missed { from, to } => {
                 missed = true;
-                sender.console.note_missed(from, to);
+                sender.console.explaining(true).note_missed(from, to);
             }
         }
     }

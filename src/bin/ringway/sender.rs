@@ -101,7 +101,7 @@ impl<'a> Sender<'a> {
             return Ok(Ending::Interrupted(signal));
         }
         if let Some(what) = self.timed_out {
-            self.console.note(format_args!("{what}; {summary}"));
+            self.console.explaining(true).note(format_args!("{what}; {summary}"));
             return Ok(Ending::TimedOut);
         }
         if sending.close {

@@ -146,8 +146,13 @@ impl Sub {
 
     /// What missed messages make of an end: nothing, if they were not to be waited for.
     fn ending(&self, ending: Ending, missed: u64) -> Ending {
-        let skips = self.observe || self.lag == Some(Lag::Skip);
-        if ending == Ending::Done && missed > 0 && !skips { Ending::Missed } else { ending }
+        let is_missed = missed > 0 && self.minds_missing();
+        if ending == Ending::Done && is_missed { Ending::Missed } else { ending }
+    }
+
+    /// Whether it was not asked for that messages may be missed.
+    fn minds_missing(&self) -> bool {
+        !self.observe && self.lag != Some(Lag::Skip)
     }
 }
 
@@ -259,10 +264,11 @@ impl Reception<'_> {
 
     fn note_missed(&mut self, number: usize, from: u64, to: u64) {
         self.sources[number].tally.missed += to - from;
+        let console = self.console.explaining(self.subscribe.minds_missing());
         if self.subscribe.tells_queue() {
-            self.console.note_missed_of(&self.subscribe.names[number], from, to);
+            console.note_missed_of(&self.subscribe.names[number], from, to);
         } else {
-            self.console.note_missed(from, to);
+            console.note_missed(from, to);
         }
     }
 
@@ -274,7 +280,7 @@ impl Reception<'_> {
         }
         drop(self.set.remove(number));
         let rest = if self.set.is_empty() { "" } else { "; the others go on" };
-        self.console.note(format_args!("{failure}{rest}"));
+        self.console.explaining(true).note(format_args!("{failure}{rest}"));
         self.sources[number].failed = Some(failure.code());
         Ok(())
     }
@@ -318,17 +324,17 @@ impl Reception<'_> {
 
     /// Says what came of it.
     fn end(&self, ending: Ending) -> Result<Ending, Failure> {
-        let mut missed = 0;
+        let missed = self.sources.iter().map(|source| source.tally.missed).sum();
+        let ended = self.subscribe.ending(ending, missed);
         for ((number, source), name) in self.sources.iter().enumerate().zip(&self.subscribe.names) {
-            missed += source.tally.missed;
             if ending != Ending::Done || source.tally.missed > 0 {
                 let next = self.set.get(number).map(Reader::next_sequence);
-                source.tally.note(name, next, self.console);
+                source.tally.note(name, next, self.console.explaining(ended.needs_words()));
             }
         }
         let failed: Vec<u8> = self.sources.iter().filter_map(|source| source.failed).collect();
         if ending != Ending::Done || failed.is_empty() {
-            return Ok(self.subscribe.ending(ending, missed));
+            return Ok(ended);
         }
         Err(Failure::Some { failed: failed.len(), of: self.sources.len(), code: failed[0] })
     }

@@ -429,13 +429,14 @@ impl<'a> Lab<'a> {
         for path in common.hdr.iter().chain(&self.report) {
             self.console.note(format_args!("wrote {}", path.display()));
         }
+        let console = self.console.explaining(true);
         for (limit, verdict) in &verdicts {
             match verdict {
                 Verdict::Kept => {}
-                Verdict::Missed(worst) => self
-                    .console
-                    .note(format_args!("{limit} came true: {}", limit.number_text(*worst))),
-                Verdict::Unknown => self.console.note(format_args!(
+                Verdict::Missed(worst) => {
+                    console.note(format_args!("{limit} came true: {}", limit.number_text(*worst)));
+                }
+                Verdict::Unknown => console.note(format_args!(
                     "{limit} cannot be judged: this run has no such number, or too few samples"
                 )),
             }

@@ -170,7 +170,7 @@ pub mod tests {
             common: Box::leak(common.into()),
             interrupt: Box::leak(Interrupt::catch().unwrap().into()),
             machine: Machine::default(),
-            console: Console::new(true),
+            console: Console::silent(),
             available: pins.to_vec(),
         }
     }
