@@ -254,6 +254,13 @@ fn who_begins_where_a_subscription_is_already_is_told_so() {
     let said = sub(&["--from", "oldest"]);
     assert!(said.contains("keeps its place: --from does not count; `ringway seek"), "{said}");
     assert_eq!(sub(&[]), "");
+    let declare = |options: &[&str]| note(&[&["declare", &name, "w"], options].concat());
+    let said = declare(&["--from", "oldest"]);
+    assert!(said.contains("keeps its place: --from does not count; `ringway seek"), "{said}");
+    assert!(
+        !declare(&[]).contains("--from")
+            && !note(&["declare", &name, "v", "--from", "0"]).contains("--from")
+    );
 }
 
 #[test]

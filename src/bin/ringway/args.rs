@@ -574,10 +574,9 @@ pub struct Declare {
     /// The subscription
     pub subscription: String,
     /// Where its first member begins; as for `ringway sub`. Without it, with the next message sent:
-    /// what is there already needs --from oldest
-    #[arg(long, value_name = "START", default_value = "newest", allow_hyphen_values = true)]
-    #[arg(value_parser = options::start)]
-    pub from: Start,
+    /// what is there already needs --from oldest [default: newest]
+    #[arg(long, value_name = "START", allow_hyphen_values = true, value_parser = options::start)]
+    pub from: Option<Start>,
     /// A whole ring behind: hold the producer, skip, or spill; as for `ringway sub`
     #[arg(long, value_name = "POLICY", value_parser = options::named::<Lag>())]
     pub lag: Option<Lag>,

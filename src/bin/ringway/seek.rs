@@ -45,6 +45,13 @@ fn passed_over(before: &Info, found: &SubscriptionInfo, next: u64) -> String {
     }
 }
 
+/// Says that where to begin does not count for a subscription that has a place already.
+pub fn note_place(queue: &str, subscription: &str, console: Console) {
+    console.note(format_args!(
+        "subscription '{subscription}' of queue '{queue}' is there already and keeps its place: --from does not count; `ringway seek {queue} {subscription} START` moves it"
+    ));
+}
+
 /// Says what of it is gone, if a subscription was to begin at a sequence.
 pub fn note_gone(start: Start, found: u64, console: Console) {
     if let Start::Sequence(asked) = start

@@ -19,6 +19,7 @@ use crate::interrupt::{Interrupt, is_abandoned};
 use crate::member::{self, Executor, Unacked};
 use crate::options::Delimiter;
 use crate::output::{self, Console};
+use crate::seek::note_place;
 use crate::sink::{Printed, Sink};
 
 /// A signal, or that nobody reads the output any more, goes unseen for so long at most.
@@ -127,10 +128,7 @@ impl Sub {
         let (Some(name), Some(_)) = (&self.member.subscription, self.from) else { return Ok(()) };
         let info = queue.info()?;
         if info.subscription(name).is_some_and(|it| it.members_alive == 0) {
-            let queue = &info.name;
-            console.note(format_args!(
-                "subscription '{name}' of queue '{queue}' is there already and keeps its place: --from does not count; `ringway seek {queue} {name} START` moves it"
-            ));
+            note_place(&info.name, name, console);
         }
         Ok(())
     }

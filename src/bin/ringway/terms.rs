@@ -1,18 +1,19 @@
 //! `ringway declare` and `ringway alter`: what belongs to a named subscription.
 
-use ringway::{Queue, Subscribe, SubscriptionInfo};
+use ringway::{Queue, Start, Subscribe, SubscriptionInfo};
 
 use crate::args::{Alter, Declare, Terms};
 use crate::failure::{Ending, Failure};
 use crate::info::open;
 use crate::options::Term;
 use crate::output::{self, Console};
-use crate::seek::note_gone;
+use crate::seek::{note_gone, note_place};
 use crate::subscriptions::one_as_json;
 
 pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Result<Ending, Failure> {
     let Declare { name, subscription, from, lag, keyed, terms, json } = declare;
-    let mut options = Subscribe::new().named(subscription).from(*from).terms(terms.asked());
+    let start = from.unwrap_or(Start::Newest);
+    let mut options = Subscribe::new().named(subscription).from(start).terms(terms.asked());
     if let Some(lag) = *lag {
         options = options.on_lag(lag);
     }
@@ -21,12 +22,16 @@ pub fn declare(declare: &Declare, owner: Option<u32>, console: Console) -> Resul
     }
     let queue = open(name, owner)?;
     let is_new = queue.declare(&options)?;
-    let what = if is_new { "is made" } else { "is there already" };
-    console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
+    if !is_new && from.is_some() {
+        note_place(name, subscription, console);
+    } else {
+        let what = if is_new { "is made" } else { "is there already" };
+        console.note(format_args!("subscription '{subscription}' of queue '{name}' {what}"));
+    }
     if let Some(found) = queue.info()?.subscription(subscription) {
         note_no_place(&queue, found, console);
         if is_new {
-            note_gone(*from, found.head_sequence, console);
+            note_gone(start, found.head_sequence, console);
         }
         if *json {
             let mut value = one_as_json(found);
