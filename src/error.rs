@@ -486,7 +486,11 @@ impl fmt::Display for Error {
             ),
             Self::MembersFull { queue, limit } => write!(
                 f,
-                "all {limit} places for consumers of queue '{queue}' are taken; create it with more members"
+                "{} taken; create it with more members (`ringway create --members`)",
+                match limit {
+                    1 => format!("the 1 place for a consumer of queue '{queue}' is"),
+                    _ => format!("all {limit} places for consumers of queue '{queue}' are"),
+                }
             ),
             Self::MessageTooLarge { queue, size, limit } => write!(
                 f,
@@ -568,11 +572,11 @@ impl fmt::Display for Error {
             ),
             Self::SubscriptionsFull { queue, limit: 0 } => write!(
                 f,
-                "queue '{queue}' was made without room for named subscriptions; create it anew with room for some"
+                "queue '{queue}' was made without room for named subscriptions; create it anew with room for some (`ringway create --subscriptions`)"
             ),
             Self::SubscriptionsFull { queue, limit } => write!(
                 f,
-                "queue '{queue}' has {limit} named subscription{}, as many as it can have; remove one with `ringway unsubscribe`, or create the queue with room for more",
+                "queue '{queue}' has {limit} named subscription{}, as many as it can have; remove one with `ringway unsubscribe`, or create the queue with room for more (`ringway create --subscriptions`)",
                 if *limit == 1 { "" } else { "s" }
             ),
             Self::Truncated { queue, size, expected: 0 } => write!(

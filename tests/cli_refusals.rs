@@ -77,6 +77,17 @@ fn dead_letters_are_looked_for_where_they_can_be() {
 }
 
 #[test]
+fn what_never_comes_is_not_waited_for() {
+    let _watchdog = watchdog();
+    let name = Name::new("places");
+    print(&["create", &name, "-q", "-m", "1"]);
+    refuse(&["pub", &name, "-w", "2", "x"], 2, &["has places for 1 consumer", "--members"]);
+    let place = ringway::Queue::open(&name).unwrap();
+    let _consumer = place.subscribe(&ringway::Subscribe::new()).unwrap();
+    refuse(&["sub", &name], 1, &["the 1 place for a consumer of", "`ringway create --members`"]);
+}
+
+#[test]
 fn rm_says_where_the_history_stays() {
     let _watchdog = watchdog();
     let name = Name::new("left");
@@ -199,7 +210,7 @@ fn what_is_wrong_is_said_in_words_that_help() {
         (&["sub", queue, "--as", "w", "--backoff", "1s"], 1, "its backoff is none there"),
         (&["sub", queue, "--as", "w", "--max-deliveries", "3"], 2, "--dead-letters DIR"),
         (&["sub", queue, "--as", "v", "--lag", "spill"], 2, "create --history DIR"),
-        (&["declare", &none, "w"], 1, "was made without room for named subscriptions"),
+        (&["declare", &none, "w"], 1, "`ringway create --subscriptions`"),
     ] {
         refuse(arguments, expected, &[words]);
         let said = said(&run(arguments));

@@ -131,6 +131,14 @@ impl<'a> Sender<'a> {
     /// over.
     fn wait_for(&mut self, consumers: u32) -> Result<bool, Failure> {
         const SLICE: Duration = Duration::from_millis(20);
+        let places = self.queue.info()?.members_max;
+        if consumers > places {
+            return Err(Failure::Usage(format!(
+                "queue '{}' has places for {} (`create --members`), so {consumers} never come",
+                self.queue.name(),
+                output::count(places.into(), "consumer")
+            )));
+        }
         let begin = Instant::now();
         let mut slice = Duration::ZERO;
         while self.interrupt.signal().is_none() {
