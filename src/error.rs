@@ -410,7 +410,7 @@ impl fmt::Display for Error {
             Self::Foreign { queue, what } => {
                 write!(
                     f,
-                    "what stands at the name of queue '{queue}' is {what}; it is left alone, by `ringway rm` too: take another name, or have it removed by who put it there"
+                    "/dev/shm/ringway.{queue}, where queue '{queue}' would be, is {what}; it is left alone: take another name, or have it removed by who put it there"
                 )
             }
             Self::ForeignHistory { queue, path, theirs, ours } => write!(

@@ -565,8 +565,11 @@ impl Object {
     }
 
     fn unlike_a_segment(&self) -> Error {
-        let what = "a file that does not begin like a segment".into();
-        Error::Foreign { queue: self.name.clone(), what }
+        let queue = self.name.clone();
+        let what = format!(
+            "a file that does not begin like a segment (`ringway rm --force {queue}` removes it)"
+        );
+        Error::Foreign { queue, what: what.into() }
     }
 
     fn inode(&self) -> (u64, u64) {

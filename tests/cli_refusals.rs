@@ -350,6 +350,21 @@ fn id_of_user() -> String {
 }
 
 #[test]
+fn what_is_no_queue_is_named_and_goes_by_force_alone() {
+    let _watchdog = watchdog();
+    let name = Name::new("junk");
+    fs::write(name.path(), "junk").unwrap();
+    let removes = format!("`ringway rm --force {}` removes it", &*name);
+    for arguments in [&["rm", &*name][..], &["create", &name], &["info", &name]] {
+        refuse(arguments, 3, &[&name.path(), "does not begin like a segment", &removes]);
+    }
+    assert!(note(&["rm", "--force", &name]).contains("was no queue, and is removed"));
+    assert!(!Path::new(&name.path()).exists());
+    print(&["create", &name, "-q"]);
+    assert_eq!(note(&["rm", "--force", &name]), "");
+}
+
+#[test]
 fn what_stands_in_the_way_of_a_queue_is_named_with_what_helps() {
     let _watchdog = watchdog();
     let name = Name::new("in-the-way");

@@ -120,14 +120,20 @@ fn take_away(
             return Err(Failure::Grown { queue, backlog });
         }
     }
-    let handle = open(name, owner).ok();
+    let handle = open(name, owner);
+    let is_foreign = matches!(&handle, Err(Failure::Queue { error: Error::Foreign { .. }, .. }));
     match take_name_away(name, owner, remove.force) {
         // What cannot be saved in a history that goes too need not be.
         Err(Error::NotSaved { .. }) if remove.history => take_name_away(name, owner, true),
         removed => removed,
     }?;
+    if is_foreign {
+        console.note(format_args!(
+            "what stood at the name of queue '{name}' was no queue, and is removed"
+        ));
+    }
     // By force too, what a journal did not have was saved there if it could be.
-    if let Some(info) = handle.and_then(|queue| queue.info().ok())
+    if let Some(info) = handle.ok().and_then(|queue| queue.info().ok())
         && let Some(durable) = info.durable_sequence.filter(|_| !remove.history)
     {
         lost = lost.up_to(info.next_sequence.saturating_sub(durable));
