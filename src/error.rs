@@ -567,8 +567,9 @@ impl fmt::Display for Error {
             ),
             Self::SubscriptionInUse { queue, subscription, members } => write!(
                 f,
-                "subscription '{subscription}' of queue '{queue}' has {members} live member{} first",
-                if *members == 1 { "; end it" } else { "s; end them" }
+                "subscription '{subscription}' of queue '{queue}' has {members} live member{} first (`ringway info {queue}` names the process{})",
+                if *members == 1 { "; end it" } else { "s; end them" },
+                if *members == 1 { "" } else { "es" },
             ),
             Self::SubscriptionsFull { queue, limit: 0 } => write!(
                 f,

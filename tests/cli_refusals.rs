@@ -67,7 +67,8 @@ fn dead_letters_are_looked_for_where_they_can_be() {
     }
     let missing = directory.file("nowhere").display().to_string();
     refuse(&["dead-letters", "ls", &name, "w", "--dir", &missing], 3, &[&missing]);
-    assert!(note(&["dead-letters", "ls", &name, "w"]).contains("has no dead letters"));
+    let none = format!("'w' of queue '{}' has no dead letters", &*name);
+    assert!(note(&["dead-letters", "ls", &name, "w"]).contains(&none));
     refuse(&["dead-letters", "ls", &bare, "w"], 2, &["no history directory", "--dir DIR"]);
     for action in ["show", "drop", "send-again"] {
         refuse(&["dead-letters", action, &name, "zzz", "77"], 3, &["has no subscription 'zzz'"]);
@@ -178,7 +179,8 @@ fn what_is_sent_and_what_is_passed_over_is_told() {
     let words = "goes on with message 3; what lies before that and nobody had acknowledged is passed over\n";
     assert!(said.ends_with(words), "{said}");
     assert!(seek("4").contains("4; 1 message that nobody had acknowledged is passed over"));
-    assert!(seek("1").ends_with("goes on with message 1\n"));
+    let of_queue = format!("subscription 'w' of queue '{}' goes on with message 1\n", &*name);
+    assert!(seek("1").ends_with(&of_queue));
     let said = note(&["unsubscribe", &name, "w"]);
     assert!(said.contains("which had 5 messages that nobody had acknowledged"), "{said}");
     print(&["declare", &name, "w"]);
@@ -218,7 +220,8 @@ fn what_is_wrong_is_said_in_words_that_help() {
     }
     let consumer = ringway::Queue::open(&name).unwrap();
     let member = consumer.subscribe(&ringway::Subscribe::new().named("w")).unwrap();
-    refuse(&["unsubscribe", queue, "w"], 1, &["has 1 live member; end it first"]);
+    let whose = format!("`ringway info {queue}` names the process");
+    refuse(&["unsubscribe", queue, "w"], 1, &["has 1 live member; end it first", &whose]);
     refuse(&["rm", queue], 1, &["in use by a consumer; end it first"]);
     drop(member);
     // What looks like a number below zero is a message like any other.
@@ -463,6 +466,21 @@ fn dead_letters_are_there_without_their_queue_and_by_subscription() {
     let dropped = letters(&["drop", &name, "w", "--all"]);
     assert_eq!(code(&dropped), 0, "{}", said(&dropped));
     assert_eq!(print_json(&[&by_subscription[..], &within].concat()), serde_json::json!([]));
+}
+
+#[test]
+fn options_are_refused_where_they_say_nothing_and_others_verbs_are_understood() {
+    let _watchdog = watchdog();
+    for option in ["-n", "--seed"] {
+        refuse(&["model", option, "2000"], 2, &["--simulate|--broadcast"]);
+        print(&["model", option, "2000", "--simulate"]);
+    }
+    let help = String::from_utf8(print(&["dead-letters", "send-again", "--help"])).unwrap();
+    assert!(help.contains("Give up when there has been no room") && !help.contains("--wait-for"));
+    let name = queue("verbs", &[]);
+    print(&["send", &name, "-q", "a"]);
+    assert_eq!(print(&["receive", &name, "--from", "oldest", "-e"]), b"a\n");
+    print(&["delete", &name]);
 }
 
 #[test]

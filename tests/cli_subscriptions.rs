@@ -465,7 +465,8 @@ fn dead_letters_are_dropped_by_their_age_and_their_number() {
     assert_eq!(drop(&["--keep", "3"]), json!(all[..2]));
     assert_eq!(ids(), all[2..]);
     let told = run(&["dead-letters", "drop", &name, "w", "--keep", "2"]);
-    assert!(said(&told).contains("dropped 1 dead letter of 'w'"), "{}", said(&told));
+    let words = format!("dropped 1 dead letter of 'w' of queue '{}'", &*name);
+    assert!(said(&told).contains(&words), "{}", said(&told));
     let size = || directory.path().join("dead-letters/w.letters").metadata().unwrap().len();
     let before = size();
     assert_eq!(drop(&["--older-than", "0s"]), json!(all[3..]));

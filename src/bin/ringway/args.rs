@@ -131,6 +131,7 @@ pub enum Command {
     /// Print what queues tell as metrics, for Prometheus and what reads its text
     Metrics(Metrics),
     /// Remove queues
+    #[command(aliases = ["remove", "delete"])]
     Rm(Rm),
     /// Clear what dead consumers left, and subscriptions that had no member for too long
     ///
@@ -140,8 +141,10 @@ pub enum Command {
     /// Print every byte of the segment
     Layout(Layout),
     /// Send messages
+    #[command(aliases = ["publish", "send"])]
     Pub(Pub),
     /// Receive messages
+    #[command(aliases = ["subscribe", "consume", "receive"])]
     Sub(Sub),
     /// List a queue's named subscriptions
     Subscriptions(Subscriptions),

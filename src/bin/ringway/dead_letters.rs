@@ -203,7 +203,8 @@ fn drop_letters(
         output::json(&dropped.into())?;
     } else {
         let count = output::count(dropped.len() as u64, "dead letter");
-        console.note(format_args!("dropped {count} of '{}'", some.of.subscription));
+        let LettersOf { name, subscription, .. } = &some.of;
+        console.note(format_args!("dropped {count} of '{subscription}' of queue '{name}'"));
     }
     Ok(ending)
 }
@@ -307,7 +308,10 @@ impl<'a> Letters<'a> {
     }
 
     fn note_none(&self, console: Console) {
-        console.note(format_args!("subscription '{}' has no dead letters", self.subscription));
+        let Self { name, subscription, .. } = self;
+        console.note(format_args!(
+            "subscription '{subscription}' of queue '{name}' has no dead letters"
+        ));
     }
 
     /// Who gets what is sent to a queue beside the subscription: all that is known of, if that is the

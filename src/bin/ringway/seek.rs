@@ -17,8 +17,9 @@ pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, 
         let next = found.head_sequence;
         let over = before.subscription(subscription).map(|found| passed_over(&before, found, next));
         let over = over.unwrap_or_default();
-        console
-            .note(format_args!("subscription '{subscription}' goes on with message {next}{over}"));
+        console.note(format_args!(
+            "subscription '{subscription}' of queue '{name}' goes on with message {next}{over}"
+        ));
         note_gone(*start, next, console);
         if *json {
             output::json(&one_as_json(found))?;

@@ -105,6 +105,9 @@ Examples:
 All who receive from the queue get what is sent to it, also those who had it before; the program
 says how many. With --into only those who receive from that queue get it. A letter is dropped when
 its message was sent, and is durable if the queue that it was sent to has a journal.")]
+#[command(mut_arg("timeout", |timeout| timeout.help("\
+Give up when there has been no room for a message for this long, or nothing more has become durable
+where that is waited for. Without it, wait for as long as it takes, also where the disk is full")))]
 pub struct SendAgain {
     #[command(flatten)]
     pub some: SomeLetters,

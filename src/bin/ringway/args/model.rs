@@ -1,12 +1,13 @@
 //! What `ringway model` takes.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 
 use crate::options;
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag by itself")]
+#[command(group = ArgGroup::new("simulated").args(["simulate", "broadcast"]).multiple(true))]
 #[command(after_help = "\
 Examples:
   ringway model --load 0.9 --service fixed:20us
@@ -64,10 +65,12 @@ pub struct Model {
     pub simulate: bool,
     /// How many messages to simulate
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 1_000_000)]
+    #[arg(requires = "simulated")]
     #[arg(value_parser = options::within(Plan::MESSAGES_MIN, Plan::MESSAGES_MAX))]
     pub messages: u64,
     /// The seed of the simulation's chance
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = options::whole::<u64>)]
+    #[arg(requires = "simulated")]
     pub seed: u64,
     /// Name what some introductions get wrong, with the standard forms
     #[arg(long)]
