@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
@@ -19,6 +20,7 @@ use support::program::{
     await_consumers, await_words, code, print, print_json, ringway, run, run_with, said, signal,
     that_can_be_hung_up,
 };
+use support::segment::{field, subscription_offset};
 use support::users::{NOBODY, become_nobody, is_root};
 use support::{Name, Peer, play, stop_here, watchdog};
 
@@ -568,6 +570,23 @@ fn gc_clears_what_the_dead_left_and_nothing_else() {
     }
     let info = print(&["info", &name]);
     assert!(String::from_utf8_lossy(&info).contains("1 removed after too long without a member"));
+    // What somebody died over making is shown to nobody, and is in the way.
+    print(&["unsubscribe", &name, "stays"]);
+    print(&["declare", &name, "half"]);
+    let segment = File::options().read(true).write(true).open(name.path()).unwrap();
+    let state = subscription_offset(&name, 0) + field("Subscription", "state").start;
+    let read = || {
+        let mut bytes = [0; 4];
+        segment.read_exact_at(&mut bytes, state as u64).unwrap();
+        u32::from_le_bytes(bytes)
+    };
+    let (free, unfinished) = (0, 1_u32);
+    assert_ne!(read(), free);
+    segment.write_all_at(&unfinished.to_le_bytes(), state as u64).unwrap();
+    print(&["gc", &name, "-n"]);
+    assert_eq!(read(), unfinished);
+    print(&["gc", &name]);
+    assert_eq!(read(), free);
     let output = run(&["gc", "no-such-queue"]);
     assert!(code(&output) == 3 && !said(&output).contains("nothing to clear"), "{output:?}");
 }
