@@ -17,8 +17,8 @@ use std::time::Duration;
 use ringway::{Queue, QueueOptions, Start, Subscribe};
 use serde_json::Value;
 use support::program::{
-    await_consumers, await_words, code, print, print_json, ringway, run, run_with, said, signal,
-    that_can_be_hung_up,
+    answer, await_consumers, await_words, code, print, print_json, ringway, run, run_with, said,
+    signal, that_can_be_hung_up,
 };
 use support::segment::{field, subscription_offset};
 use support::users::{NOBODY, become_nobody, is_root};
@@ -79,6 +79,21 @@ fn arguments_and_files_are_sources_too() {
     let missing = run(&["pub", &name, "--file", path.to_str().unwrap()]);
     assert_eq!(code(&missing), 1);
     assert!(said(&missing).contains("cannot read"), "{}", said(&missing));
+}
+
+#[test]
+fn a_dash_is_the_standard_input_or_output_and_a_terminal_that_ended_is_not_asked_again() {
+    const END: u8 = 4;
+    let _watchdog = watchdog();
+    let name = Name::new("dash");
+    let sent = run_with(&["pub", &name, "--create", "--file", "-"], b"one\n");
+    assert_eq!(code(&sent), 0, "{}", said(&sent));
+    // One end closes the line that was begun, the other one the input.
+    let sent = answer(&["pub", &name], &[b"part", &[END, END][..]].concat());
+    assert_eq!(code(&sent), 0, "{}", said(&sent));
+    assert_eq!(print(&["sub", &name, "--from", "oldest", "-e"]), b"one\npart\n");
+    let metrics = String::from_utf8(print(&["metrics", &name, "-o", "-"])).unwrap();
+    assert!(metrics.starts_with("# HELP") && !std::path::Path::new("-").exists(), "{metrics}");
 }
 
 #[test]

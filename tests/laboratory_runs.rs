@@ -258,6 +258,8 @@ fn a_sweep_draws_a_page_that_needs_nothing_else() {
     let saved = Temporary::of("run.json", &run);
     text(&format!("report {} -o {}", saved.path(), again.path()));
     assert_eq!(again.read(), page.read());
+    let printed = text(&format!("report {} -o -", saved.path()));
+    assert_eq!(printed.trim_end(), page.read().trim_end());
     let page = page.read();
     let data = page.split("<script type=\"application/json\" class=\"run\">").nth(1).unwrap();
     let data = data.split("</script>").next().unwrap();
@@ -493,6 +495,10 @@ fn what_cannot_be_run_is_usage_and_named() {
         (format!("report {} -o /dev/null", broken.path()), 1, "is no run: EOF"),
         ("report /no/such/run.json".into(), 1, "cannot read /no/such/run.json"),
         (format!("report {} -o /no/such/page", other.path()), 1, "cannot write /no/such/page"),
+        ("report - -".into(), 2, "the standard input (-) is one run"),
+        ("bench load --report -".into(), 2, "the standard output has the run itself"),
+        ("compare - -".into(), 2, "the standard input (-) is one run"),
+        (format!("compare {} -", other.path()), 1, "the standard input is no run: EOF"),
         (format!("report {0} {1} -o {1}", other.path(), stream.path()), 2, "stream.json is a run"),
         ("bench load --report one-file --hdr one-file".into(), 2, "are the same file"),
         ("bench load -d 1h --rate 1 --hdr /no/such/log".into(), 1, "cannot write /no/such/log"),

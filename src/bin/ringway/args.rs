@@ -281,7 +281,8 @@ pub struct Metrics {
     /// The queues; all if none is named
     #[arg(value_name = "QUEUE")]
     pub names: Vec<String>,
-    /// Write them to this file, which is replaced only once the new text is complete
+    /// Write them to this file, which is replaced only once the new text is complete; - is the
+    /// standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Write the file again and again, each time after this time, until interrupted
@@ -379,7 +380,7 @@ pub struct Pub {
     #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
     #[arg(value_parser = options::delimiter)]
     pub delimiter: Delimiter,
-    /// Read messages from a file instead of the standard input
+    /// Read messages from a file instead of the standard input, which - is too
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Messages a second at most

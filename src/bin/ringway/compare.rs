@@ -11,6 +11,7 @@ use crate::output::Console;
 use crate::{output, report};
 
 pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
+    report::check_inputs([&compare.before, &compare.after])?;
     let (before, after) = (report::read(&compare.before)?, report::read(&compare.after)?);
     if before["kind"] != after["kind"] {
         return Err(Failure::Usage(format!(

@@ -91,6 +91,9 @@ impl Survey {
 
 /// Writes a file so that whoever reads it finds this text or the one before, and all of it.
 fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    if output::is_standard(path) {
+        return output::print(text.trim_end());
+    }
     write_beside(path, text).map_err(|source| Failure::File { source, path: path.into() })
 }
 

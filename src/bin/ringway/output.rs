@@ -110,6 +110,11 @@ pub fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::Output)
 }
 
+/// Whether a path stands for the standard input, or the standard output.
+pub fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// Finds out whether a file can be written there, and leaves all as it is.
 pub fn probe(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {

@@ -150,7 +150,8 @@ fn open_input(publish: &Pub) -> Result<Option<(File, String)>, Failure> {
     if !publish.messages.is_empty() {
         return Ok(None);
     }
-    let (file, name) = if let Some(path) = &publish.file {
+    let path = publish.file.as_ref().filter(|path| !output::is_standard(path));
+    let (file, name) = if let Some(path) = path {
         (File::open(path), path.display().to_string())
     } else {
         let stdin = io::stdin().as_fd().try_clone_to_owned();

@@ -12,6 +12,8 @@ pub struct Records<R> {
     size_max: usize,
     /// How many there have been.
     count: u64,
+    /// Whether the input has ended. A terminal goes on after that, and is not to be asked again.
+    is_over: bool,
 }
 
 /// Why there is no next message, but an end either.
@@ -31,12 +33,15 @@ impl From<io::Error> for RecordError {
 impl<R: BufRead> Records<R> {
     /// No message has more than `size_max` bytes.
     pub fn new(input: R, delimiter: Delimiter, size_max: usize) -> Self {
-        Self { input, delimiter, size_max, count: 0 }
+        Self { input, delimiter, size_max, count: 0, is_over: false }
     }
 
     /// Puts the next message into `record`; `false` at the end of the input.
     pub fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, RecordError> {
         record.clear();
+        if self.is_over {
+            return Ok(false);
+        }
         let found = match self.delimiter {
             Delimiter::Byte(byte) => self.next_ended_by(byte, record)?,
             Delimiter::Length => self.next_of_given_length(record)?,
@@ -56,6 +61,7 @@ impl<R: BufRead> Records<R> {
             return Err(self.malformed(format_args!("has more than {}", self.limit())));
         }
         // The last one may do without.
+        self.is_over = true;
         Ok(!record.is_empty())
     }
 

@@ -5,8 +5,9 @@ mod drawing;
 mod page;
 mod peers;
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -16,13 +17,20 @@ use crate::failure::{Ending, Failure};
 use crate::output::{self, Console};
 
 pub fn run(report: &Report, console: Console) -> Result<Ending, Failure> {
-    if let Some(run) = report.runs.iter().find(|run| output::is_same_file(run, &report.output)) {
+    check_inputs(&report.runs)?;
+    let is_page =
+        |run: &&PathBuf| !output::is_standard(run) && output::is_same_file(run, &report.output);
+    if let Some(run) = report.runs.iter().find(is_page) {
         return Err(Failure::Usage(format!(
             "{} is a run, which the page would take the place of: give another file with -o",
             run.display()
         )));
     }
     let runs = report.runs.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    if output::is_standard(&report.output) {
+        output::print(page::of(&runs).trim_end())?;
+        return Ok(Ending::Done);
+    }
     write(&report.output, &runs)?;
     console.note(format_args!("wrote {}", report.output.display()));
     Ok(Ending::Done)
@@ -37,16 +45,31 @@ pub fn write(path: &Path, runs: &[Value]) -> Result<(), Failure> {
 /// The kinds of runs there are.
 pub const KINDS: [&str; 7] = ["bench", "throughput", "latency", "load", "sweep", "fanout", "peers"];
 
+/// That not two runs are to come from the standard input.
+pub fn check_inputs<'a>(runs: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    if runs.into_iter().filter(|run| output::is_standard(run)).count() > 1 {
+        return Err(Failure::Usage("the standard input (-) is one run".into()));
+    }
+    Ok(())
+}
+
 /// Reads a run that `bench --json` has printed.
 pub fn read(path: &Path) -> Result<Value, Failure> {
     const SIZE_MAX: u64 = 256 << 20;
-    let unreadable = |source| Failure::Input { source, name: path.display().to_string() };
-    let no_run = |what: String| Failure::NoRun { path: path.to_owned(), what };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > SIZE_MAX {
+    let is_standard = output::is_standard(path);
+    let name = if is_standard { Path::new("the standard input") } else { path };
+    let unreadable = |source| Failure::Input { source, name: name.display().to_string() };
+    let no_run = |what: String| Failure::NoRun { path: name.to_owned(), what };
+    let input: Box<dyn Read> = if is_standard {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(unreadable)?)
+    };
+    let mut text = Vec::new();
+    input.take(SIZE_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > SIZE_MAX {
         return Err(no_run("it has more than 256 MiB".into()));
     }
-    let text = fs::read(path).map_err(unreadable)?;
     let run: Value = serde_json::from_slice(&text).map_err(|error| no_run(error.to_string()))?;
     let kind = run.get("kind").and_then(Value::as_str).unwrap_or_default();
     if !KINDS.contains(&kind) {

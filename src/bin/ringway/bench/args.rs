@@ -271,10 +271,10 @@ Examples:
   ringway bench sweep --json > sweep.json
   ringway report sweep.json -o sweep.html")]
 pub struct Report {
-    /// Runs, as `bench --json` prints them
+    /// Runs, as `bench --json` prints them; - is the standard input
     #[arg(required = true, value_name = "RUN.json")]
     pub runs: Vec<PathBuf>,
-    /// Where to write the page
+    /// Where to write the page; - is the standard output
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     pub output: PathBuf,
 }
@@ -286,7 +286,7 @@ Examples:
   ringway bench --json > after.json
   ringway compare before.json after.json --threshold 10%")]
 pub struct Compare {
-    /// A run, as `bench --json` prints it
+    /// A run, as `bench --json` prints it; - is the standard input
     pub before: PathBuf,
     /// Another one of the same kind, which is to have all that the first one has
     pub after: PathBuf,

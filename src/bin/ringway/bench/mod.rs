@@ -49,6 +49,12 @@ pub fn run(bench: &Bench, console: Console) -> Result<Ending, Failure> {
         Some(BenchCommand::Fanout(it)) => &it.common,
     };
     check_limits(bench, common)?;
+    if common.report.iter().chain(&common.hdr).any(|path| output::is_standard(path)) {
+        return Err(Failure::Usage(
+            "the standard output has the run itself: `ringway bench --json | ringway report -` draws it"
+                .into(),
+        ));
+    }
     if let (Some(report), Some(log)) = (&common.report, &common.hdr)
         && output::is_same_file(report, log)
     {
