@@ -52,6 +52,8 @@ fn only_the_user_that_is_named_is_trusted() {
     let _watchdog = watchdog();
     let name = queue("owner", &["a"]);
     refuse(&["info", &name, "--owner", "4242"], 3, &["and only user 4242 was named"]);
+    let by_name = code(&run(&["info", &name, "--owner", "root"]));
+    assert_eq!(by_name, code(&run(&["info", &name, "--owner", "0"])));
 }
 
 #[test]
@@ -200,7 +202,8 @@ fn what_is_wrong_is_said_in_words_that_help() {
         (&["create", "odd", "--history", "/dev/null"], 2, "/dev/null is not a directory"),
         (&["create", "odd", "--members", "-1"], 2, "it is a whole number"),
         (&["create", "odd", "--members", "99999999999"], 2, "it is too large"),
-        (&["info", queue, "--owner", "me"], 2, "it is a whole number"),
+        (&["info", queue, "--owner", "nobody-at-all"], 2, "there is no user 'nobody-at-all'"),
+        (&["info", queue, "--owner", "99999999999"], 2, "it is too large"),
         (&["info", queue, "--watch", "5"], 2, "5 has no unit: write 5s or 5ms"),
         (&["pub", queue, "b", "--timeout", "5"], 2, "5 has no unit: write 5s or 5ms"),
         (&["sub", queue, "--timeout", "5"], 2, "5 has no unit: write 5s or 5ms"),

@@ -96,8 +96,8 @@ pub struct Global {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Trust only the queues of the user with this number, in place of your own and root's
-    #[arg(long, global = true, value_name = "UID", value_parser = options::whole::<u32>)]
+    /// Trust only the queues of this user, a name or a number, in place of your own and root's
+    #[arg(long, global = true, value_name = "USER", value_parser = options::user)]
     pub owner: Option<u32>,
 }
 

@@ -1,9 +1,11 @@
 //! Values of options, from what people write.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fmt::Display;
 use std::fs;
+use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
+use std::ptr;
 use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
@@ -200,6 +202,29 @@ pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| {
         if is_number(text) { "it is too large" } else { "it is a whole number from 0 on" }.into()
     })
+}
+
+/// A user, by number or by name.
+pub fn user(text: &str) -> Result<u32, String> {
+    if is_number(text) {
+        return whole(text);
+    }
+    user_named(text).ok_or_else(|| format!("there is no user '{text}'; give a name, or a number"))
+}
+
+fn user_named(name: &str) -> Option<u32> {
+    // What an entry has beside numbers, which is a line of a file where it is not somebody's joke.
+    const TEXTS_SIZE: usize = 16 << 10;
+    let name = CString::new(name).ok()?;
+    let mut entry = MaybeUninit::<libc::passwd>::uninit();
+    let mut texts = vec![0; TEXTS_SIZE];
+    let (place, mut found) = (entry.as_mut_ptr(), ptr::null_mut());
+    // SAFETY: all of these outlive the call, and the texts are as long as is said.
+    unsafe {
+        libc::getpwnam_r(name.as_ptr(), place, texts.as_mut_ptr(), TEXTS_SIZE, &raw mut found);
+    }
+    // SAFETY: found, it is the entry, which was written then.
+    (!found.is_null()).then(|| unsafe { (*found).pw_uid })
 }
 
 /// A number that counts something, within bounds that an error tells.
