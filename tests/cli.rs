@@ -22,7 +22,7 @@ use support::program::{
 };
 use support::segment::{field, subscription_offset};
 use support::users::{NOBODY, become_nobody, is_root};
-use support::{Name, Peer, play, stop_here, watchdog};
+use support::{Directory, Name, Peer, play, stop_here, watchdog};
 
 #[test]
 fn peer() {
@@ -639,6 +639,20 @@ fn layout_help_manual_and_completions_are_there() {
     for text in [help, manual] {
         for words in ["pub", "sub", "130", "interrupted"] {
             assert!(text.contains(words), "{words:?} is not in {text}");
+        }
+    }
+    let pages = Directory::in_memory(&Name::new("manual"));
+    print(&["man", "--dir", pages.text()]);
+    for (page, words) in [
+        ("ringway.1", &[".SH \"EXIT STATUS\"\n.nf\n0    done"][..]),
+        ("ringway-info.1", &[".SH \"COLUMNS OF CONSUMERS\"\n.nf\nMEMBER     its line"]),
+        ("ringway-pub.1", &["[OPTIONS] <NAME> [MESSAGE]...\n", ".SH NOTES\n.PP\nIn a queue with"]),
+        ("ringway-dead-letters-drop.1", &[".SH EXAMPLES\n.nf\nringway dead\\-letters drop"]),
+    ] {
+        let page = std::fs::read_to_string(pages.file(page)).unwrap();
+        let version = concat!("\"ringway ", env!("CARGO_PKG_VERSION"), "\"");
+        for words in words.iter().chain(&[version]) {
+            assert!(page.contains(words), "{words:?} is not in {page}");
         }
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
