@@ -197,6 +197,14 @@ fn damage_is_found_and_mended_only_when_somebody_says_so() {
     assert_eq!((&value["messages"], &value["next_sequence"]), (&json!(40), &json!(40)));
     assert_eq!((&value["damage"]["offset"], &value["whole"]), (&json!(offset), &json!(false)));
     assert_eq!(value["damage"]["file"], file.to_str().unwrap());
+    let behind = &value["behind_damage"][0];
+    assert_eq!((&behind["file"], &behind["messages"]), (&value["damage"]["file"], &json!(59)));
+    let save = format!("`ringway log dump {} --from 41 --to 99 > FILE`", directory.text());
+    assert!(said(&verified).contains(&save), "{}", said(&verified));
+    let text = run(&["log", "verify", directory.text()]).stdout;
+    assert!(String::from_utf8(text).unwrap().ends_with("behind it  59 whole messages, 41 to 99\n"));
+    let saved = print(&["log", "dump", directory.text(), "--from", "41", "--to", "99"]);
+    assert_eq!(saved, numbers(41, 100));
 
     let dumped = run(&["log", "dump", directory.text(), "--from", "30"]);
     assert_eq!((code(&dumped), dumped.stdout), (4, numbers(30, 40)));
@@ -211,9 +219,10 @@ fn damage_is_found_and_mended_only_when_somebody_says_so() {
     assert_eq!(code(&unattended), 2);
     for words in [
         &format!("{} from byte {offset} on", file.display()),
-        "59 messages that are whole among them",
+        "with 59 whole messages, 41 to 99",
         "40 messages are left, 0 to 39",
         "--yes",
+        &save,
     ] {
         assert!(said(&unattended).contains(words), "{words}: {}", said(&unattended));
     }

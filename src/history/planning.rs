@@ -1,6 +1,7 @@
 //! What a repair is about to cut off, for who is to be asked before.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
@@ -30,7 +31,8 @@ use crate::ring::Place;
 /// std::fs::write(&path, bytes).unwrap();
 /// let cut = &archive.planned_cuts()?[0];
 /// assert_eq!((&cut.path, cut.offset, cut.size), (&path, 4096 + 32, 2 * 32));
-/// assert_eq!(cut.messages, 1); // the third one, which is whole
+/// // The third one, which is whole:
+/// assert_eq!((cut.messages, cut.first_sequence, cut.next_sequence), (1, 2, 3));
 /// # std::fs::remove_dir_all(&directory).unwrap();
 /// # Ok::<(), ringway::Error>(())
 /// ```
@@ -45,6 +47,10 @@ pub struct PlannedCut {
     pub size: u64,
     /// How many whole messages are among them, behind what is damaged.
     pub messages: u64,
+    /// The first one's sequence, from which [`Archive::messages`] reads them; 0 if there is none.
+    pub first_sequence: u64,
+    /// One more than the last one's; 0 if there is none.
+    pub next_sequence: u64,
 }
 
 impl Archive {
@@ -71,32 +77,38 @@ impl Archive {
             faults_in(&self.directory, &self.log)?.into_iter().map(|(path, _)| (path, 0));
         let faults: Vec<_> = self.faults()?;
         let cuts = faults.into_iter().chain(put_aside).map(|(path, offset)| {
-            let messages = self.messages_behind(&path, offset)?;
+            let (messages, sequences) = self.messages_behind(&path, offset)?;
+            let (first_sequence, next_sequence) = (sequences.start, sequences.end);
             let size = fs::metadata(&path).map_or(0, |facts| facts.len()).saturating_sub(offset);
-            Ok(PlannedCut { path, offset, size, messages })
+            Ok(PlannedCut { path, offset, size, messages, first_sequence, next_sequence })
         });
         cuts.collect()
     }
 
-    /// How many whole messages a file has behind an offset where none is.
-    fn messages_behind(&self, path: &Path, offset: u64) -> Result<u64, Error> {
+    /// How many whole messages a file has behind an offset where none is, and from which sequence to
+    /// before which one they are.
+    fn messages_behind(&self, path: &Path, offset: u64) -> Result<(u64, Range<u64>), Error> {
         let files = self.log.files()?;
         let file = files.into_iter().find(|file| file.path == path);
         // What is wrong with a file as a whole leaves nothing in it that can be told.
         let Some(Ok(Some((open, header)))) = file.map(|file| self.log.open(&file)) else {
-            return Ok(0);
+            return Ok((0, 0..0));
         };
         let Place { position: base, sequence } = header.begin;
         let size = open.metadata().map_or(0, |facts| facts.len());
         let [position, end] = [offset, size].map(|at| base + at.saturating_sub(HEADER_SIZE));
         let mut reader = LogReader::new(self.log.clone(), Place { position, sequence });
-        let mut count = 0;
+        let (mut count, mut sequences) = (0, 0..0);
         loop {
             match reader.next(end) {
-                Ok(LogRead::Message(_)) => count += 1,
+                Ok(LogRead::Message(_)) => {
+                    let next = reader.place().sequence;
+                    let first = if count == 0 { next - 1 } else { sequences.start };
+                    (count, sequences) = (count + 1, first..next);
+                }
                 Err(Error::LogDamaged { .. }) if reader.resume(u64::MAX)? => {}
                 Err(error @ Error::File { .. }) => return Err(error),
-                _ => return Ok(count),
+                _ => return Ok((count, sequences)),
             }
         }
     }

@@ -27,11 +27,18 @@ pub fn run(action: &LogAction, console: Console) -> Result<Ending, Failure> {
 fn verify(verify: &Verify, console: Console) -> Result<Ending, Failure> {
     let archive = open(&verify.directory)?;
     let verified = archive.verify()?;
-    if verify.json {
-        output::json(&as_json(&verify.directory, &archive, &verified))?;
-    } else {
-        output::print(as_text(&verify.directory, &archive, &verified))?;
+    // What can be saved before a repair.
+    let mut behind = Vec::new();
+    if verified.damage.is_some() {
+        behind = archive.planned_cuts()?;
+        behind.retain(|cut| cut.messages > 0);
     }
+    if verify.json {
+        output::json(&as_json(&verify.directory, &archive, &verified, &behind))?;
+    } else {
+        output::print(as_text(&verify.directory, &archive, &verified, &behind))?;
+    }
+    note_savable(&verify.directory, &behind, console);
     if verified.damage.is_some() || !verified.checkpoint_faults.is_empty() {
         let directory = verify.directory.display();
         console.note(format_args!(
@@ -41,7 +48,24 @@ fn verify(verify: &Verify, console: Console) -> Result<Ending, Failure> {
     Ok(if verified.is_whole() { Ending::Done } else { Ending::Damaged })
 }
 
-fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
+/// Says how to save what is whole behind damage, which a repair cuts off with it.
+fn note_savable(directory: &Path, plan: &[PlannedCut], console: Console) {
+    let directory = directory.display();
+    for PlannedCut { first_sequence, next_sequence, .. } in plan.iter().filter(|it| it.messages > 0)
+    {
+        let last = next_sequence - 1;
+        console.note(format_args!(
+            "`ringway log dump {directory} --from {first_sequence} --to {last} > FILE` saves what is whole behind the damage: a repair cuts that off too"
+        ));
+    }
+}
+
+fn as_text(
+    directory: &Path,
+    archive: &Archive,
+    verified: &Verified,
+    behind: &[PlannedCut],
+) -> String {
     let messages = match messages_of(verified) {
         None => "none".into(),
         Some(range) => format!("{}: {range}", verified.messages),
@@ -72,6 +96,10 @@ fn as_text(directory: &Path, archive: &Archive, verified: &Verified) -> String {
         ("missing", or_none(gaps.join(", "))),
         ("torn end", or_none(torn)),
         ("damage", or_none(damage.join("\n           "))),
+        (
+            "behind it",
+            or_none(behind.iter().map(whole_text).collect::<Vec<_>>().join("\n           ")),
+        ),
     ];
     facts.map(|(name, fact)| format!("{name:<10} {fact}")).join("\n")
 }
@@ -82,7 +110,19 @@ fn messages_of(verified: &Verified) -> Option<String> {
     (verified.messages > 0).then(|| output::range(first, next))
 }
 
-fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
+/// How many messages are whole behind damage, and which.
+fn whole_text(cut: &PlannedCut) -> String {
+    let which = output::range(cut.first_sequence, cut.next_sequence);
+    let count = output::count(cut.messages, "whole message");
+    format!("{count}, {which}")
+}
+
+fn as_json(
+    directory: &Path,
+    archive: &Archive,
+    verified: &Verified,
+    behind: &[PlannedCut],
+) -> Value {
     let range = |from, to| json!({ "first_sequence": from, "next_sequence": to });
     json!({
         "directory": output::path(directory),
@@ -97,6 +137,12 @@ fn as_json(directory: &Path, archive: &Archive, verified: &Verified) -> Value {
         "absent": verified.absent.as_ref().map(damage_as_json),
         "torn_size_bytes": verified.torn_size,
         "damage": verified.damage.as_ref().map(damage_as_json),
+        "behind_damage": behind.iter().map(|cut| json!({
+            "file": output::path(&cut.path),
+            "messages": cut.messages,
+            "first_sequence": cut.first_sequence,
+            "next_sequence": cut.next_sequence,
+        })).collect::<Value>(),
         "checkpoint_faults": verified.checkpoint_faults.iter().map(damage_as_json).collect::<Value>(),
         "whole": verified.is_whole(),
     })
@@ -162,6 +208,7 @@ fn repair(repair: &Repair, console: Console) -> Result<Ending, Failure> {
             Some(range) => format!("{} messages are left, {range}", verified.messages),
         };
         console.note(format_args!("to be cut off or put aside:\n{}\n{left}", lines.join("\n")));
+        note_savable(&repair.directory, &plan, console);
         let question = "Do that? What is cut off is kept beside, in files that end in .broken.";
         if !repair.yes && !confirm(question)? {
             console.explaining(true).note("nothing was changed");
@@ -202,11 +249,11 @@ fn open_or_restore(repair: &Repair, console: Console) -> Result<Option<Archive>,
 
 /// What would be cut off of a file of the plan.
 fn cut_text(cut: &PlannedCut, verified: &Verified) -> String {
-    let PlannedCut { path, offset, size, messages, .. } = cut;
+    let PlannedCut { path, offset, size, .. } = cut;
     let (file, size) = (path.display(), bytes(*size));
-    let whole = match messages {
+    let whole = match cut.messages {
         0 => String::new(),
-        _ => format!(", {} that are whole among them", output::count(*messages, "message")),
+        _ => format!(" with {}", whole_text(cut)),
     };
     let mut of_checkpoints = verified.checkpoint_faults.iter().map(damage_of);
     if let Some((.., what)) = of_checkpoints.find(|(damaged, ..)| *damaged == path) {
