@@ -132,6 +132,9 @@ pub struct ProducerInfo {
     pub epoch: u64,
     /// When it became the producer.
     pub since: SystemTime,
+    /// Whether it cannot go on because the files do not have enough of the stream yet: nobody writes
+    /// them, the disk is full, or they have the size that they may have.
+    pub waits_for_history: bool,
 }
 
 /// A named subscription of a queue.
@@ -308,6 +311,7 @@ impl Info {
             pid: ring.header32(layout::PRODUCER_PID).load(Ordering::Relaxed),
             epoch,
             since: time::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
+            waits_for_history: holding.must_keep > ring.written(),
         });
         let Keeping { journal, size_max, drops_oldest, keep_for, .. } = identity.keeping;
         Ok(Self {

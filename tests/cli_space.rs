@@ -61,6 +61,30 @@ fn a_producer_without_space_waits_as_long_as_it_was_told_to_and_says_what_it_sen
 }
 
 #[test]
+fn a_producer_that_waits_for_space_is_seen_to_wait() {
+    let _watchdog = watchdog();
+    let (name, _directory) = queue("space-seen");
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    let producer = publish(&name, &[], &line.repeat(100));
+    let waits = || print_json(&["info", &name, "--json"])["producer"]["waits_for_history"] == true;
+    while !waits() {
+        std::thread::yield_now();
+    }
+    let shown = |arguments: &[&str]| String::from_utf8(print(arguments)).unwrap();
+    assert!(shown(&["info", &name]).contains("waits until the history has more of the stream"));
+    let listed = shown(&["ls"]);
+    let mut listed = listed.lines().filter(|line| line.contains(&*name));
+    assert!(listed.next().unwrap().ends_with("the history holds the producer"));
+    let held = format!("ringway_queue_producer_held{{queue=\"{}\"}} 1\n", &*name);
+    assert!(shown(&["metrics", &name]).contains(&held));
+    limit_files_of(&producer, libc::RLIM_INFINITY);
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(!waits());
+    print(&["rm", &name, "--history", "--yes", "-q"]);
+}
+
+#[test]
 fn a_producer_without_space_goes_on_when_there_is_some_or_is_interrupted() {
     let _watchdog = watchdog();
     let (name, _directory) = queue("space-later");

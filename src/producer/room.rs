@@ -119,6 +119,11 @@ impl Producer {
         if has_journal {
             self.make_way();
         }
+        if kept.is_err() {
+            // Whoever gets the error may try again, and is held until there is room all the same.
+            self.held_since.get_or_insert_with(Instant::now);
+            self.tell_what_is_missing(Some(until));
+        }
         Ok(kept? == Kept::Done && self.writer.must_keep().is_none())
     }
 

@@ -69,6 +69,7 @@ pub fn as_json(info: &Info) -> Value {
             "pid": producer.pid,
             "epoch": producer.epoch,
             "since": time(producer.since),
+            "waits_for_history": producer.waits_for_history,
         })),
         "closed": info.closed,
         "next_sequence": info.next_sequence,
@@ -207,8 +208,12 @@ fn journal_text(info: &Info) -> String {
 }
 
 fn producer_text(producer: &ProducerInfo) -> String {
-    let ProducerInfo { alive, pid, epoch, since, .. } = producer;
-    let state = if *alive { "lives" } else { "is gone" };
+    let ProducerInfo { alive, pid, epoch, since, waits_for_history, .. } = producer;
+    let state = match (alive, waits_for_history) {
+        (true, true) => "lives, and waits until the history has more of the stream",
+        (true, false) => "lives",
+        (false, _) => "is gone",
+    };
     format!("process {pid} {state}; number {epoch}, since {}", time(*since))
 }
 

@@ -74,8 +74,14 @@ fn furthest_behind(info: &Info) -> Option<String> {
     let subscriptions = info.subscriptions.iter();
     let subscriptions = subscriptions.map(|of| (of.lag_bytes, of.holds_producer));
     let all = consumers.chain(subscriptions);
-    let (lag, holds) = all.reduce(|one, other| (one.0.max(other.0), one.1 || other.1))?;
-    Some(output::bytes(lag) + if holds { ", holds the producer" } else { "" })
+    let furthest = all.reduce(|one, other| (one.0.max(other.0), one.1 || other.1));
+    let lag = furthest.map(|(lag, _)| output::bytes(lag));
+    let by = match &info.producer {
+        _ if furthest.is_some_and(|(_, holds)| holds) => "holds the producer",
+        Some(producer) if producer.waits_for_history => "the history holds the producer",
+        _ => return lag,
+    };
+    Some(lag.map_or(by.into(), |lag| format!("{lag}, {by}")))
 }
 
 fn as_json((name, info): &Examined) -> Value {

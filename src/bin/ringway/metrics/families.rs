@@ -91,11 +91,12 @@ const OF_QUEUE: &[Family<()>] = &[
     }),
     gauge(
         "queue_producer_held",
-        "Whether a consumer or a named subscription keeps the producer from going on",
+        "Whether a consumer, a named subscription or a history that lacks what is to be overwritten keeps the producer from going on",
         |queue, ()| {
+            let waits = queue.producer.as_ref().is_some_and(|of| of.waits_for_history);
             let consumers = queue.consumers.iter().map(|consumer| consumer.holds_producer);
             let subscriptions = queue.subscriptions.iter().map(|of| of.holds_producer);
-            some(consumers.chain(subscriptions).any(|holds| holds))
+            some(waits || consumers.chain(subscriptions).any(|holds| holds))
         },
     ),
     gauge("queue_consumers", "Consumers that live", |queue, ()| {
