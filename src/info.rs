@@ -191,7 +191,8 @@ pub struct SubscriptionInfo {
     /// Bytes of the stream from the first message that is not acknowledged on: of frames, and of what
     /// lies before the start of a lap where the queue was made anew from a journal.
     pub lag_bytes: u64,
-    /// How old that message is at most, to the sixteenth of a ring.
+    /// How old that message is. In a queue without a journal, at most: since the sixteenth of the ring
+    /// in which it lies was begun, which may be long before on a queue where little is sent.
     pub lag_time: Option<Duration>,
     /// Whether the producer cannot go on because of it.
     pub holds_producer: bool,
@@ -250,7 +251,7 @@ pub struct ConsumerInfo {
     /// Messages that it has not received or not given back; unknown when it is more than a ring
     /// behind.
     pub lag_messages: Option<u64>,
-    /// How old the first of them is at most, to the sixteenth of a ring.
+    /// How old the first of them is; as [`SubscriptionInfo::lag_time`].
     pub lag_time: Option<Duration>,
     /// Messages that it has taken from its named subscription and not acknowledged.
     pub unacked: u64,
@@ -378,6 +379,8 @@ impl SubscriptionInfo {
         let head_sequence = load_acquire(subscription.head_sequence());
         let (mut unacked, mut waiting) = (0, 0);
         let mut first = Place { position: head_position, sequence: head_sequence };
+        // How many messages before it are settled, from that boundary on.
+        let mut settled = 0;
         let mut held_from = head_position;
         for seen in ring.shares_of(subscription.index()).filter(SeenShare::is_passed) {
             let unsettled = seen.state.unsettled();
@@ -394,7 +397,7 @@ impl SubscriptionInfo {
             let waits = seen.share.waiting().load(Ordering::Relaxed) & unsettled;
             waiting += u64::from(waits.count_ones());
             if extent.begin.position < first.position {
-                first = extent.begin;
+                (first, settled) = (extent.begin, unsettled.trailing_zeros());
             }
         }
         let members: Vec<_> = ring.members_of(subscription.index()).collect();
@@ -411,6 +414,7 @@ impl SubscriptionInfo {
             uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
         let display = |word| subscription.word64(word).load(Ordering::Relaxed);
         let has_all = lag != Lag::Skip || head_position >= holding.floor;
+        let (first, sent_at) = ring.message_after(first, settled).unwrap_or((first, None));
         let lag_bytes = end.position.saturating_sub(first.position);
         Self {
             name: subscription.name(),
@@ -428,7 +432,7 @@ impl SubscriptionInfo {
             lag_messages: has_all
                 .then(|| end.sequence.saturating_sub(head_sequence).saturating_add(unacked)),
             lag_bytes,
-            lag_time: age_from(ring, first.position, end),
+            lag_time: age_from(ring, first.position, sent_at, end),
             holds_producer: holding.is_by(lag, held_from),
             delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
             redelivered: count(word::REDELIVERED, layout::REDELIVERED),
@@ -459,7 +463,10 @@ impl ConsumerInfo {
             let (position, sequence) = whereabouts(ring, &member, lag, end);
             let lag_messages = sequence.map(|sequence| end.sequence.saturating_sub(sequence));
             let lag_bytes = end.position.saturating_sub(position);
-            (position, lag_bytes, lag_messages, age_from(ring, position, end))
+            let message =
+                sequence.and_then(|sequence| ring.message_after(Place { position, sequence }, 0));
+            let sent_at = message.and_then(|(_, sent_at)| sent_at);
+            (position, lag_bytes, lag_messages, age_from(ring, position, sent_at, end))
         };
         let owned = ring.used_shares().map(|share| ring.share(share)).filter_map(|share| {
             let state = share.load_state();
@@ -510,10 +517,12 @@ impl Holding {
     }
 }
 
-/// How old what begins at a position is at most, if there is something, and the ring still tells.
-fn age_from(ring: &Ring, position: u64, end: Place) -> Option<Duration> {
-    let recorded_at = (position < end.position).then(|| ring.recorded_at(position))??;
-    SystemTime::now().duration_since(time::moment(recorded_at)).ok()
+/// How old what begins at a position is, if there is something, and the ring still tells: at most, if it
+/// does not say itself when it was sent.
+fn age_from(ring: &Ring, position: u64, sent_at: Option<u64>, end: Place) -> Option<Duration> {
+    let is_there = position < end.position;
+    let since = is_there.then(|| sent_at.or_else(|| ring.recorded_at(position)))??;
+    SystemTime::now().duration_since(time::moment(since)).ok()
 }
 
 /// A member's cursor, and the sequence there if the frame was whole when it was read.

@@ -7,9 +7,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ringway::{Journal, Queue, QueueOptions, Start, Subscribe};
+use ringway::{AckMode, Acked, Journal, Queue, QueueOptions, Start, Subscribe};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{code, print, print_json, ringway, run, said, signal};
@@ -172,4 +172,37 @@ fn a_journaler_that_waits_ends_when_the_queue_is_removed() {
     assert!(said.contains("the queue was removed; nothing was written"), "{said}");
     producer.kill().unwrap();
     producer.wait().unwrap();
+}
+
+#[test]
+fn how_old_and_how_much_is_left_is_told_of_the_first_message_that_is_not_acknowledged() {
+    let _watchdog = watchdog();
+    let name = Name::new("exact-age");
+    let directory = Directory::in_memory(&name);
+    let journal = ["--history", directory.text(), "--journal", "written", "-q"];
+    print(&[&["create", &name, "--capacity", "64KiB"][..], &journal].concat());
+    let queue = Queue::open(&name).unwrap();
+    let member = Subscribe::new().named("w").from(Start::Oldest).ack(AckMode::Manual);
+    let mut member = queue.subscribe(&member).unwrap();
+    print(&["pub", &name, "-q", "a", "b"]);
+    // The ring's sectors are as old as these.
+    thread::sleep(Duration::from_millis(20));
+    print(&["pub", &name, "-q", "c"]);
+    let _alone = queue.subscribe(&Subscribe::new().from(Start::Last(1))).unwrap();
+    let frame_size = queue.info().unwrap().subscriptions[0].lag_bytes / 3;
+    let mut sent_at = SystemTime::UNIX_EPOCH;
+    for sequence in 0..3 {
+        let message = member.receive().unwrap().message().unwrap();
+        sent_at = message.time().unwrap();
+        if sequence < 2 {
+            assert_eq!(message.ack().unwrap(), Acked::Done);
+        }
+    }
+    let before = SystemTime::now().duration_since(sent_at).unwrap();
+    let info = queue.info().unwrap();
+    let after = SystemTime::now().duration_since(sent_at).unwrap();
+    let shared = &info.subscriptions[0];
+    assert_eq!((shared.lag_messages, shared.lag_bytes), (Some(1), frame_size));
+    let ages = [shared.lag_time, info.consumers[1].lag_time].map(Option::unwrap);
+    assert!(ages.iter().all(|age| (before..=after).contains(age)), "{ages:?}");
 }

@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::frame::{Frame, Place};
+use super::frame::{Frame, Place, Shape};
 use super::{ATTEMPTS_MAX, Corrupt, ExtensionSet, Ring};
+use crate::layout::COUNT_MAX;
 use crate::sync::Ordering;
 
 /// The first message that a consumer or observer receives.
@@ -188,18 +189,48 @@ impl Ring {
             }
             let frame = look.frame()?;
             if let Frame::Message { shape, .. } = frame
-                && shape.extensions.contains(ExtensionSet::TIME)
+                && self.sent_at(place, shape).is_some_and(|sent_at| sent_at >= time)
             {
-                let distance = shape.extensions.distance(ExtensionSet::TIME);
-                let at = place.position + (shape.payload_offset() - distance) as u64;
-                if self.frame_word(at).load(Ordering::Relaxed) >= time {
-                    let whole = !self.is_below_floor(place.position);
-                    return Ok(whole.then_some(place.sequence));
-                }
+                let whole = !self.is_below_floor(place.position);
+                return Ok(whole.then_some(place.sequence));
             }
             let Some(next) = frame.next(place) else { return Ok(Some(place.sequence)) };
             place = next;
         }
+    }
+
+    /// Where the message begins that comes so many after a boundary, and when it was sent, in
+    /// nanoseconds since 1970, if it says so. Nothing if there is none, or the writer overwrote the
+    /// way. For display.
+    pub(crate) fn message_after(&self, from: Place, count: u32) -> Option<(Place, Option<u64>)> {
+        // It may be of somebody's making who breaks the rules.
+        if !from.position.is_multiple_of(8) || from.position.max(from.sequence) >= COUNT_MAX {
+            return None;
+        }
+        let target = from.sequence + u64::from(count);
+        let mut place = from;
+        loop {
+            let look = self.look(place);
+            if look.is_below_floor() {
+                return None;
+            }
+            let frame = look.frame().ok()?;
+            if let Frame::Message { shape, .. } = frame
+                && place.sequence == target
+            {
+                let sent_at = self.sent_at(place, shape);
+                return (!self.is_below_floor(place.position)).then_some((place, sent_at));
+            }
+            place = frame.next(place)?;
+        }
+    }
+
+    /// When a message was sent, if it says so; whether it was whole is to be found out afterwards.
+    fn sent_at(&self, place: Place, shape: Shape) -> Option<u64> {
+        let distance = shape.extensions.distance(ExtensionSet::TIME);
+        let at = place.position + (shape.payload_offset() - distance) as u64;
+        let has_time = shape.extensions.contains(ExtensionSet::TIME);
+        has_time.then(|| self.frame_word(at).load(Ordering::Relaxed))
     }
 
     /// The writer was faster each time, as no writer of frames can be.

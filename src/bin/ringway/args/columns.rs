@@ -21,7 +21,8 @@ Columns of consumers:
   BEHIND     messages that it has not received or not given back. This, BYTES and AGE are the
              subscription's, if it is a member of one
   BYTES      from the first of these to the end of the stream
-  AGE        how old that one is at most, to a sixteenth of the ring
+  AGE        how old that one is. Without a journal, at most: since the sixteenth of the ring that
+             it lies in was begun, which may be hours before on a queue where little is sent
   UNACKED    messages that it has taken from its subscription and not acknowledged
   MISSED     messages that were gone before it received them
   SLEEPS     how often it slept while there was nothing
@@ -47,7 +48,8 @@ Columns:
   BEHIND     messages that are not acknowledged, taken or not
   BYTES      from the first of these to the end of the stream, by positions: where the queue was
              made anew since from a journal, with what lies between that and the next lap
-  AGE        how old that one is at most, to a sixteenth of the ring
+  AGE        how old that one is. Without a journal, at most: since the sixteenth of the ring that
+             it lies in was begun, which may be hours before on a queue where little is sent
   DELIVERED  how often a message was delivered to a member
   AGAIN      of these, how often not for the first time
   ACKED      messages that were acknowledged

@@ -166,7 +166,7 @@ const OF_SUBSCRIPTION: &[Family<SubscriptionInfo>] = &[
     ),
     gauge(
         "subscription_lag_seconds",
-        "How old the first message is at most that is not acknowledged; not told once the ring has lost it",
+        "How old the first message is that is not acknowledged; without a journal at most, since the sixteenth of the ring that it lies in was begun, which may be hours before on a quiet queue; not told once the ring has lost it",
         |_, of| lag_time(of.lag_messages, of.lag_time),
     ),
     gauge(
@@ -216,7 +216,7 @@ const OF_CONSUMER: &[Family<ConsumerInfo>] = &[
     ),
     gauge(
         "consumer_lag_seconds",
-        "How old the first message is at most that the consumer has not received or not given back; not told once the ring has lost it",
+        "How old the first message is that the consumer has not received or not given back; without a journal at most, since the sixteenth of the ring that it lies in was begun, which may be hours before on a quiet queue; not told once the ring has lost it",
         |_, of| lag_time(alone(of)?.lag_messages, of.lag_time),
     ),
     gauge(
