@@ -310,8 +310,8 @@ pub struct Rm {
     /// Succeed where there is no such queue
     #[arg(long)]
     pub if_exists: bool,
-    /// Also while somebody lives there, and also what is damaged, or what its journal does not have
-    /// and cannot be saved there; does not ask
+    /// Also while somebody lives there, and also what is damaged or no queue at all, or what its journal
+    /// does not have and cannot be saved there; does not ask
     #[arg(short, long)]
     pub force: bool,
     /// Only if no named subscription has messages that are not acknowledged
