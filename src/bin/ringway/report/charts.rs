@@ -277,7 +277,9 @@ fn heat_map(run: &Value) -> Option<Picture> {
         })
         .collect();
     let length = |row: f64| 10_f64.powf(row / per_decade);
-    let range = decades(cells.iter().map(|(_, row, _)| length(*row)))?;
+    // Of both edges: a row that begins where a decade does lies in the next one.
+    let edges = cells.iter().flat_map(|(_, row, _)| [length(*row), length(row + 1.0)]);
+    let range = decades(edges)?;
     let columns = cells.iter().map(|(column, _, _)| column + 1.0).fold(1.0, f64::max);
     let most = cells.iter().map(|(_, _, count)| *count).fold(1.0, f64::max);
     let load = run["load"].as_f64().map_or("-".into(), number);
@@ -552,6 +554,23 @@ mod tests {
         }
         let odd = json!({ "load": 1e300, "wait_mean_ns": 1e4 });
         assert!(hockey_stick(&[&odd]).is_some());
+    }
+
+    /// Eight rows a decade: row 40 is from 100 us on.
+    #[test]
+    fn a_row_that_begins_with_a_decade_is_as_high_as_the_others() {
+        let cells = json!([[0, 39, 5], [0, 40, 9], [1, 39, 5]]);
+        let map = json!({ "column_ns": 1_000_000, "rows_per_decade": 8.0, "cells": cells });
+        let Picture { wide, narrow, .. } = heat_map(&json!({ "heat_map": map })).unwrap();
+        for svg in [wide, narrow] {
+            let fields = svg.split("<rect ").skip(1).filter(|it| it.contains("#030303"));
+            let heights = fields.map(|field| {
+                let height = field.split("height=\"").nth(1).unwrap().split('"').next().unwrap();
+                height.parse::<u32>().unwrap()
+            });
+            let heights: Vec<u32> = heights.collect();
+            assert!(heights.len() == 3 && heights.iter().all(|height| *height > 10), "{svg}");
+        }
     }
 
     #[test]
