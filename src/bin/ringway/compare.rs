@@ -4,7 +4,8 @@ use ringway::workload::Interval;
 use serde_json::{Value, json};
 
 use crate::bench::args::Compare;
-use crate::bench::document::{CONFIDENCE, SCHEMA_VERSION, float};
+use crate::bench::document::{CONFIDENCE, SCHEMA_VERSION};
+use crate::bench::estimate::{estimate, of_runs};
 use crate::failure::{Ending, Failure};
 use crate::model::{number, time};
 use crate::output::Console;
@@ -263,20 +264,6 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) ->
     let of_one_run = [old, new].iter().any(|run| run["interval_by"] == "batches");
     let case = case.to_owned();
     Some(Pair { case, name, before, after, half_width, of_one_run, worse_by, judgement })
-}
-
-/// What the interval of a number is about: of a load that was run several times the mean of all its
-/// runs, while the number itself is that of the one in the middle.
-fn estimate(run: &Value, name: &str) -> Option<f64> {
-    let Some(figures) = of_runs(run, name) else { return run[name].as_f64() };
-    let figures: Vec<f64> = figures.into_iter().filter_map(Value::as_f64).collect();
-    (!figures.is_empty()).then(|| figures.iter().sum::<f64>() / float(figures.len() as u64))
-}
-
-/// What each run of a load has by that key; nothing if its intervals are not by runs.
-fn of_runs<'a>(run: &'a Value, key: &str) -> Option<Vec<&'a Value>> {
-    let runs = run["runs"].as_array().filter(|_| run["interval_by"] == "runs")?;
-    Some(runs.iter().map(|it| &it[key]).collect())
 }
 
 /// How far off the difference may be of two loads that had the same chance, draw by draw: what that

@@ -145,7 +145,7 @@ impl Times {
     }
 }
 
-/// A number that repeated runs gave: the median, the ends, and the interval of the mean if there
+/// A number that repeated runs gave: the median, the ends, and the mean with its interval, if there
 /// were two runs or more.
 pub fn repeated(name: &str, values: &[f64]) -> Map<String, Value> {
     let mut sorted = values.to_vec();
@@ -155,8 +155,10 @@ pub fn repeated(name: &str, values: &[f64]) -> Map<String, Value> {
     let lower = middle(sorted.len().saturating_sub(1) / 2);
     let median = lower.zip(middle(sorted.len() / 2)).map(|(one, other)| f64::midpoint(one, other));
     let half_width = Interval::of_batches(values, CONFIDENCE).ok().map(|it| it.half_width);
+    let mean = values.iter().sum::<f64>() / float(values.len() as u64);
     Map::from_iter([
         (name.to_owned(), json!(median)),
+        (mean_of(name), finite(mean)),
         (key_of(name, "min"), json!(sorted.first())),
         (key_of(name, "max"), json!(sorted.last())),
         (half_width_of(name), json!(half_width)),
@@ -169,6 +171,11 @@ pub const CONFIDENCE: f64 = 0.95;
 /// The key of how far off a number may be.
 pub fn half_width_of(name: &str) -> String {
     key_of(name, "half_width")
+}
+
+/// The key of a number's mean.
+pub fn mean_of(name: &str) -> String {
+    key_of(name, "mean")
 }
 
 /// The key of a figure over theory's.
@@ -247,11 +254,14 @@ mod tests {
 
     #[test]
     fn repeated_numbers_keep_their_unit_at_the_end() {
-        let map = repeated("rate_per_s", &[3.0, 1.0, 2.0]);
-        assert_eq!(map["rate_per_s"], 2.0);
-        assert_eq!((&map["rate_min_per_s"], &map["rate_max_per_s"]), (&json!(1.0), &json!(3.0)));
+        let map = repeated("rate_per_s", &[4.5, 1.5, 3.0, 3.0]);
+        assert_eq!((&map["rate_per_s"], &map["rate_mean_per_s"]), (&json!(3.0), &json!(3.0)));
+        let map = repeated("rate_per_s", &[6.0, 1.0, 2.0]);
+        assert_eq!((&map["rate_per_s"], &map["rate_mean_per_s"]), (&json!(2.0), &json!(3.0)));
+        assert_eq!((&map["rate_min_per_s"], &map["rate_max_per_s"]), (&json!(1.0), &json!(6.0)));
         let half_width = map["rate_half_width_per_s"].as_f64().unwrap();
-        assert!((half_width - 4.303 / 3_f64.sqrt()).abs() < 0.001);
+        assert!((half_width - 4.303 * 7_f64.sqrt() / 3_f64.sqrt()).abs() < 0.001);
+        assert_eq!(repeated("rate_per_s", &[])["rate_mean_per_s"], Value::Null);
         assert_eq!(repeated("time_ns", &[5.0])["time_half_width_ns"], Value::Null);
         for (values, median) in
             [(vec![], json!(null)), (vec![5.0], json!(5.0)), (vec![4.0, 9.0, 1.0, 2.0], json!(3.0))]

@@ -46,6 +46,8 @@ pub struct Outcome {
     /// What each consumer used of its processor.
     cpu_shares: Vec<f64>,
     producer_cpu_share: f64,
+    /// The same chance without a machine, if it has a message: as the accounts.
+    replayed: Vec<Option<Figures>>,
     pub began: SystemTime,
     /// This run as one of all runs of its load.
     pub runs: Vec<Value>,
@@ -146,6 +148,23 @@ impl Case {
         Ok(Scenario::new(self.arrival.clone(), service, self.rate_per_s, servers, bound)?)
     }
 
+    /// What its chance comes to without a machine: of all servers together or, of a broadcast, of each
+    /// consumer; nothing where there is no message.
+    fn replayed(&self) -> Result<Vec<Option<Figures>>, Failure> {
+        let plan = Plan::new().seed(self.seed);
+        let (from_ns, to_ns) = (self.warm_up_ns(), self.length_ns());
+        let of = |it: &Measured| (it.messages > 0).then_some(it.figures);
+        if !self.broadcast {
+            let replayed = replay(&self.scenario(0)?, &plan, from_ns, to_ns)?;
+            return Ok(vec![of(&replayed.measured)]);
+        }
+        let services = (0..self.consumers).map(|consumer| self.service_of(consumer)).collect();
+        let places = self.bound.map(|bound| bound.places);
+        let broadcast = Broadcast::new(self.arrival.clone(), services, self.rate_per_s, places)?;
+        let replayed = replay_broadcast(&broadcast, &plan, from_ns, to_ns)?;
+        Ok(replayed.consumers.iter().map(of).collect())
+    }
+
     fn offer_task(&self) -> OfferTask {
         let service = if self.broadcast { Service::none() } else { self.services[0] };
         OfferTask {
@@ -228,6 +247,7 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
         accounts,
         cpu_shares: consumers.iter().map(Answer::cpu_share).collect(),
         producer_cpu_share: producer.cpu_share(),
+        replayed: case.replayed()?,
         began,
         runs: Vec::new(),
         faults: Faults::default(),
@@ -316,6 +336,7 @@ impl Outcome {
         let mut map = object(json!({ "run_seed": self.case.seed }));
         map.extend(self.counts());
         map.extend(figures);
+        map.extend(self.beside_waits()?);
         map.extend(longest(measured, theory.as_ref()));
         map.insert("each".into(), self.each_value()?.into());
         Ok(map.into())
@@ -381,7 +402,7 @@ impl Outcome {
         let scenario = case.scenario(case.busiest())?;
         let theory = self.case.theory(&scenario);
         let theory_figures = theory.as_ref().and_then(|it| it.figures);
-        let replayed = self.replayed(&scenario)?;
+        let replayed = self.replayed[case.busiest()];
         let mut map = self.settings(&scenario);
         map.extend(self.counts());
         map.extend(object(json!({
@@ -412,14 +433,10 @@ impl Outcome {
         })));
         map.extend(figures(measured, theory_figures.as_ref(), theory.as_ref()));
         map.extend(longest(measured, theory.as_ref()));
+        map.extend(self.beside_waits()?);
         map.extend(object(json!({
-            "replay_wait_mean_ns": replayed.map(|it| it.wait_mean_ns),
             "replay_sojourn_mean_ns": replayed.map(|it| it.sojourn_mean_ns),
             "replay_loss_share": replayed.map(|it| it.loss_share),
-            "wait_mean_replay_ratio": replayed
-                .filter(|_| measured.messages > 0)
-                .and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
-            "theory_of_measured_wait_mean_ns": self.theory_of_measured(&scenario),
             "wait_spectrum": Times::of(self.waits_in_window()).spectrum(),
             "sojourn_spectrum":
                 Times::of(self.in_window().map(Record::sojourn_ns).collect()).spectrum(),
@@ -451,21 +468,19 @@ impl Outcome {
         }))
     }
 
-    /// The same chance without a machine, if it has a message.
-    fn replayed(&self, scenario: &Scenario) -> Result<Option<Figures>, Failure> {
-        let case = &self.case;
-        let plan = Plan::new().seed(case.seed);
-        let (from_ns, to_ns) = (case.warm_up_ns(), case.length_ns());
-        if !case.broadcast {
-            let measured = replay(scenario, &plan, from_ns, to_ns)?.measured;
-            return Ok((measured.messages > 0).then_some(measured.figures));
-        }
-        let services = (0..case.consumers).map(|consumer| case.service_of(consumer)).collect();
-        let places = case.bound.map(|bound| bound.places);
-        let broadcast = Broadcast::new(case.arrival.clone(), services, case.rate_per_s, places)?;
-        let replayed = replay_broadcast(&broadcast, &plan, from_ns, to_ns)?;
-        let busiest = replayed.consumers.get(case.busiest());
-        Ok(busiest.filter(|it| it.messages > 0).map(|it| it.figures))
+    /// What the mean wait of a run stands beside, for this chance alone.
+    fn beside_waits(&self) -> Result<Map<String, Value>, Failure> {
+        let busiest = self.case.busiest();
+        let measured = &self.accounts[busiest].measured;
+        let replayed = self.replayed[busiest];
+        Ok(object(json!({
+            "replay_wait_mean_ns": replayed.map(|it| it.wait_mean_ns),
+            "wait_mean_replay_ratio": replayed
+                .filter(|_| measured.messages > 0)
+                .and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
+            "theory_of_measured_wait_mean_ns":
+                self.theory_of_measured(&self.case.scenario(busiest)?),
+        })))
     }
 
     /// What theory says of the rate that came about, and of work that takes as much longer than
@@ -590,6 +605,7 @@ fn longest(measured: &Measured, theory: Option<&Prediction>) -> Map<String, Valu
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::bench::estimate::estimated;
     use crate::bench::limits::Verdict;
     use ringway::workload::Sample;
 
@@ -619,12 +635,14 @@ pub mod tests {
     fn outcome_of(case: Case, offered: Offered, samples: Vec<Sample>) -> Outcome {
         let offer = case.offer_task().offer().unwrap();
         let account = account(&offer, &offered, 0, 0, &[samples], CONFIDENCE).unwrap();
+        let replayed = case.replayed().unwrap();
         let mut outcome = Outcome {
             case,
             offered,
             accounts: vec![account],
             cpu_shares: vec![0.5],
             producer_cpu_share: 1.0,
+            replayed,
             began: SystemTime::now(),
             runs: Vec::new(),
             faults: Faults::default(),
@@ -732,6 +750,10 @@ pub mod tests {
         };
         let three = shown(&[600, 400, 500]);
         assert_eq!(three["wait_mean_ns"], 500.0);
+        assert_eq!(estimated(&three.clone().into())["wait_mean_ns"], 500.0);
+        let skewed = shown(&[600, 400, 410]);
+        assert_eq!(skewed["wait_mean_ns"], 410.0, "and what is shown is what +- is about:");
+        assert_eq!(estimated(&skewed.into())["wait_mean_ns"], 470.0);
         let half_width = three["wait_mean_half_width_ns"].as_f64().unwrap();
         assert!((half_width - 430.3 / 3_f64.sqrt()).abs() < 0.1, "{half_width}");
         let waits: Vec<_> =
@@ -810,6 +832,7 @@ pub mod tests {
             first.cpu_shares.push(0.5);
             first.case.services.push("fixed:20us".parse().unwrap());
             (first.case.broadcast, first.case.consumers) = (true, 2);
+            first.replayed = first.case.replayed().unwrap();
             first.runs = vec![first.run_value().unwrap()];
             first
         };

@@ -6,6 +6,7 @@ mod cautions;
 pub mod crew;
 pub mod document;
 mod done;
+pub mod estimate;
 pub mod limits;
 mod loads;
 mod role;
@@ -16,7 +17,7 @@ mod text;
 mod trial;
 mod trips;
 
-pub use self::text::{approximates, predicted, run as text};
+pub use self::text::{approximates, predicted, run as text, runs};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -3,11 +3,13 @@
 use serde_json::Value;
 
 use crate::bench::document::{half_width_of, ratio_of};
+use crate::bench::estimate::estimated;
 use crate::model::{FIGURES, Show, number, share, time};
 use crate::output;
 
-/// The whole run.
+/// The whole run, of what was repeated the means.
 pub fn run(run: &Value) -> String {
+    let run = &estimated(run);
     let mut parts = vec![host(run)];
     if let Some(cells) = list(run, "throughput").or_else(|| list(run, "fanout")) {
         parts.push(streams(cells));
@@ -72,6 +74,7 @@ fn streams(cells: &[Value]) -> String {
         "BATCH",
         "WAIT",
         "MILLION/S",
+        "+-",
         "FROM",
         "TO",
         "GIB/S",
@@ -88,6 +91,7 @@ fn streams(cells: &[Value]) -> String {
             cell["batch"].to_string(),
             plain(&cell["wait"]),
             million("rate_per_s"),
+            million("rate_half_width_per_s"),
             million("rate_min_per_s"),
             million("rate_max_per_s"),
             optional(&cell["bytes_per_s"], |bytes| number(bytes / f64::from(1 << 30))),
@@ -162,11 +166,10 @@ fn load(run: &Value) -> String {
         ),
     ];
     facts.extend(beside(run));
-    let runs = run["runs"].as_array().map_or(1, Vec::len);
-    if runs > 1 {
+    if let Some(runs) = runs(run) {
         facts.push(format!(
-            "runs       {runs}; this is the one of seed {}, whose mean wait is in the middle, and +- is \
-             by all of them",
+            "runs       {runs}; figures, their ratios and waits beside them are the means of all, and +- \
+             is by all; the rest is of the one of seed {}, whose mean wait is in the middle",
             run["run_seed"]
         ));
     }
@@ -175,6 +178,11 @@ fn load(run: &Value) -> String {
     let each = run["each"].as_array().filter(|each| !each.is_empty());
     parts.extend(each.map(|each| consumers(each)));
     parts.join("\n\n")
+}
+
+/// How many runs of a load its intervals are by, if they are.
+pub fn runs(load: &Value) -> Option<usize> {
+    load["runs"].as_array().map(Vec::len).filter(|_| load["interval_by"] == "runs")
 }
 
 /// What the figures stand beside, and are checked by.
@@ -294,10 +302,12 @@ fn sweep(points: &[Value]) -> String {
     let is_approximate = points.iter().any(|point| approximates(point, "wait_mean_ns"));
     let approximately = if is_approximate { ", approximately (~)" } else { "" };
     let table = output::table(&header, &header, rows);
-    let runs = match first["runs"].as_array().map_or(1, Vec::len) {
-        1 => String::new(),
-        runs => format!("; of {runs} runs the one in the middle, +- by all"),
-    };
+    let runs = runs(first).map_or(String::new(), |runs| {
+        format!(
+            "; figures, ratios and replays are the means of {runs} runs, +- by all, the rest of the one in \
+             the middle"
+        )
+    });
     format!(
         "{} of {} for {}, beside {model}{approximately}; replay is the same chance without a machine{runs}\n{table}",
         plain(&first["arrival"]),

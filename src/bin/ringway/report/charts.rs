@@ -92,9 +92,12 @@ fn hockey_stick(points: &[&Value]) -> Option<Picture> {
         "Wait by load",
         format!(
             "How long a message waits from its intended time, for {} arrivals and service {}. Bars: \
-             95 %. Up to the knee a queue costs little; beyond it everything.",
+             95 %. Up to the knee a queue costs little; beyond it everything.{}",
             first["arrival"].as_str().unwrap_or("-"),
-            first["service"].as_str().unwrap_or("-")
+            first["service"].as_str().unwrap_or("-"),
+            bench::runs(first).map_or(String::new(), |runs| format!(
+                " Means are of {runs} runs, percentiles of the one in the middle."
+            ))
         ),
         &all,
         |area, look| {
@@ -201,7 +204,8 @@ fn percentiles_of_loads(run: &Value, points: &[&Value]) -> Option<Picture> {
             Series::new("sojourn", 1, Kind::Line, spectrum(&run["sojourn_spectrum"])),
             Series::new(format!("sojourn, {model}"), 1, Kind::Dots, theory("theory_sojourn_ns")),
         ];
-        return percentile_chart("Percentiles", SPECTRUM_CAPTION, "time", all);
+        let caption = format!("{SPECTRUM_CAPTION}{}", whose(run));
+        return percentile_chart("Percentiles", &caption, "time", all);
     }
     let wanted = [0.3, 0.5, 0.8, 0.9, 0.95];
     let is_near = |point: &Value, load: f64| {
@@ -217,12 +221,24 @@ fn percentiles_of_loads(run: &Value, points: &[&Value]) -> Option<Picture> {
         let points = spectrum(&point["sojourn_spectrum"]);
         Series::new(format!("load {load}"), color, Kind::Line, points)
     });
+    let of_middle = points
+        .first()
+        .and_then(|point| bench::runs(point))
+        .map_or("", |_| " Each is of the run whose mean wait is in the middle.");
     percentile_chart(
         "Percentiles of the sojourn by load",
-        &but_for(SPECTRUM_CAPTION, points.len(), &left_out),
+        &but_for(&format!("{SPECTRUM_CAPTION}{of_middle}"), points.len(), &left_out),
         "sojourn",
         all.collect(),
     )
+}
+
+/// Which of several runs a picture is of.
+fn whose(load: &Value) -> String {
+    bench::runs(load).map_or(String::new(), |runs| {
+        let seed = &load["run_seed"];
+        format!(" Of {runs} runs this is the one of seed {seed}, whose mean wait is in the middle.")
+    })
 }
 
 /// A caption, with the names of those that it is not of.
@@ -285,8 +301,11 @@ fn heat_map(run: &Value) -> Option<Picture> {
     let load = run["load"].as_f64().map_or("-".into(), number);
     picture(
         format!("Sojourn over time at load {load}"),
-        "Each field is some messages: the darker, or in the dark the brighter, the more. A stall of \
-         the machine is a stripe that falls slowly.",
+        format!(
+            "Each field is some messages: the darker, or in the dark the brighter, the more. A stall of \
+             the machine is a stripe that falls slowly.{}",
+            whose(run)
+        ),
         move |area, look| {
             let mut builder = ChartBuilder::on(area);
             builder
@@ -335,8 +354,8 @@ fn lines_by_size(cells: &[&Value], key: &str) -> Vec<Series> {
         let consumers = crate::output::count(consumers, "consumer");
         let name = format!("{consumers}, {wait}{batch}");
         let scale = if key == "bytes_per_s" { size } else { 1.0 };
-        let range = cell["rate_min_per_s"].as_f64().zip(cell["rate_max_per_s"].as_f64());
-        let range = range.map(|(low, high)| (size.max(1.0).log2(), low * scale, high * scale));
+        let half_width = cell["rate_half_width_per_s"].as_f64().map(|it| it * scale);
+        let range = half_width.map(|it| (size.max(1.0).log2(), rate - it, rate + it));
         let place = kinds.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
             kinds.push((name, Points::default()));
             kinds.len() - 1
@@ -358,7 +377,7 @@ fn by_size(cells: &[&Value], key: &str, title: &str) -> Option<Picture> {
     let rest = all.split_off(count.min(LINES_MAX));
     let left_out: Vec<String> = rest.into_iter().map(|series| series.name).collect();
     let caption =
-        "As fast as it goes, the median of the runs; bars are the slowest and the fastest.";
+        "As fast as it goes, the mean of the runs. Bars: 95 %, where there are several runs.";
     let range = decades(all.iter().flat_map(|series| series.points.iter().map(|(_, y)| *y)))?;
     let sizes = all.iter().flat_map(|series| series.points.iter().map(|(x, _)| *x));
     let (least, most) = sizes.fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
@@ -500,7 +519,7 @@ mod tests {
 
     fn stream(size: u64, consumers: u64, batch: u64, wait: &str) -> Value {
         json!({ "size_bytes": size, "consumers": consumers, "batch": batch, "wait": wait,
-            "rate_per_s": 1e6, "rate_min_per_s": 9e5, "rate_max_per_s": 2e6 })
+            "rate_per_s": 1e6, "rate_half_width_per_s": 2e5 })
     }
 
     #[test]
@@ -539,6 +558,21 @@ mod tests {
         });
         let lines = lines_by_load(&points.iter().collect::<Vec<_>>());
         assert!(lines.len() >= 3 && lines.iter().all(ascends));
+    }
+
+    #[test]
+    fn bars_are_about_the_dots_that_they_are_of() {
+        let bar = |line: &Series| (line.points[0].1, line.ranges[0].1, line.ranges[0].2);
+        let cell = stream(64, 1, 1, "spin");
+        assert_eq!(bar(&lines_by_size(&[&cell], "rate_per_s")[0]), (1e6, 8e5, 1.2e6));
+        let run = |wait: f64| json!({ "wait_mean_ns": wait });
+        let load = json!({ "load": 0.8, "wait_mean_ns": 40.0, "wait_mean_half_width_ns": 70.0,
+            "interval_by": "runs", "runs": [run(30.0), run(40.0), run(95.0)] });
+        let sweep = crate::bench::estimate::estimated(&json!({ "points": [load] }));
+        assert_eq!(bar(&lines_by_load(&list(&sweep, "points"))[0]), (55.0, -15.0, 125.0));
+        let captions = of(&sweep).iter().map(|it| it.caption.clone()).collect::<String>();
+        let words = "Means are of 3 runs, percentiles of the one in the middle.";
+        assert!(captions.contains(words), "{captions}");
     }
 
     /// `plotters` draws what is beyond an axis at its end, where it would be taken for another load.

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::drawing::{Picture, themed};
 use super::{charts, peers};
-use crate::bench;
+use crate::bench::document::half_width_of;
+use crate::bench::{self, estimate::estimated};
 use crate::model::{number, share, time};
 
 const STYLE: &str = include_str!("page.css");
@@ -47,8 +48,9 @@ fn section(run: &Value) -> String {
         parts.extend(peers::pictures(run).iter().map(figure));
         peers::text(run)
     } else {
-        parts.extend([facts(run), tiles(run), warnings(run)]);
-        parts.extend(charts::of(run).iter().map(figure));
+        let means = estimated(run);
+        parts.extend([facts(run), tiles(&means), warnings(run)]);
+        parts.extend(charts::of(&means).iter().map(figure));
         bench::text(run)
     };
     let numbers = escaped(&numbers);
@@ -115,11 +117,11 @@ fn tiles(run: &Value) -> String {
         cells.iter().find(fits).cloned()
     };
     if let Some(cell) = of_size(&cells("throughput"), 64, None) {
-        let rate = cell["rate_per_s"].as_f64();
-        tile("messages of 64 B a second", rate.map(|it| format!("{} million", number(it / 1e6))));
+        let million = |rate: f64| format!("{} million", number(rate / 1e6));
+        tile("messages of 64 B a second", with_interval(&cell, "rate_per_s", million));
     }
     if let Some(cell) = of_size(&cells("round_trip"), 64, Some("spin")) {
-        tile("round trip of 64 B, median", cell["median_ns"].as_f64().map(time));
+        tile("round trip of 64 B, median", with_interval(&cell, "median_ns", time));
     }
     for wait in ["spin", "park"] {
         if let Some(cell) = of_size(&cells("one_way"), 64, Some(wait)) {
@@ -131,20 +133,20 @@ fn tiles(run: &Value) -> String {
     }
     if run.get("sent").is_some() {
         tile("load", run["load"].as_f64().map(number));
-        tile("mean wait", run["wait_mean_ns"].as_f64().map(time));
+        tile(&format!("mean wait{}", of_all(", ", run)), with_interval(run, "wait_mean_ns", time));
         let predicted = bench::predicted(run, "wait_mean_ns", time);
         tile("theory's mean wait", run["theory_wait_mean_ns"].as_f64().map(|_| predicted));
-        let name = over_theory("measured", run);
-        tile(&name, run["wait_mean_ratio"].as_f64().map(number));
-        tile("lost", run["loss_share"].as_f64().map(share));
+        tile(&over_theory("measured", run), ratio_with_interval(run));
+        tile("lost", with_interval(run, "loss_share", share));
     }
     let points = cells("points");
     let near = points
         .iter()
         .find(|point| point["load"].as_f64().is_some_and(|load| (load - 0.8).abs() < 0.01));
     if let Some(point) = near {
-        let ratio = point["wait_mean_ratio"].as_f64();
-        tile(&over_theory("wait at load 0.8,", point), ratio.map(number));
+        let name = format!("wait{} at load 0.8,", of_all(" ", point));
+        let name = over_theory(&name, point);
+        tile(&name, ratio_with_interval(point));
     }
     if tiles.is_empty() {
         return String::new();
@@ -156,6 +158,32 @@ fn tiles(run: &Value) -> String {
         })
         .collect();
     format!("<div class=\"tiles\">\n{}\n</div>", tiles.join("\n"))
+}
+
+/// A number and, where several runs were made, how far off their mean may be.
+fn with_interval(cell: &Value, name: &str, show: impl Fn(f64) -> String) -> Option<String> {
+    let is_of_runs = cell.get("interval_by").is_none_or(|it| it == "runs");
+    let half_width = cell[half_width_of(name)].as_f64().filter(|_| is_of_runs);
+    Some(with(cell[name].as_f64()?, half_width, show))
+}
+
+fn with(number: f64, half_width: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    let half_width = half_width.map_or(String::new(), |it| format!(" ± {}", show(it)));
+    format!("{}{half_width}", show(number))
+}
+
+/// The mean wait over theory's.
+fn ratio_with_interval(load: &Value) -> Option<String> {
+    let half_width =
+        load["wait_mean_half_width_ns"].as_f64().filter(|_| bench::runs(load).is_some());
+    let theory = load["theory_wait_mean_ns"].as_f64();
+    let half_width = half_width.zip(theory).map(|(half_width, theory)| half_width / theory);
+    Some(with(load["wait_mean_ratio"].as_f64()?, half_width, number))
+}
+
+/// Of how many runs a figure is the mean, if they are several.
+fn of_all(separator: &str, load: &Value) -> String {
+    bench::runs(load).map_or(String::new(), |runs| format!("{separator}of {runs} runs"))
 }
 
 /// The name of a ratio of waits, which says if theory's is an approximation.
@@ -239,6 +267,28 @@ mod tests {
         let begin = "<script type=\"application/json\" class=\"run\">";
         let data = page.split(begin).nth(1).unwrap().split("</script>").next().unwrap();
         assert_eq!(serde_json::from_str::<Value>(data).unwrap(), run);
+    }
+
+    #[test]
+    fn tiles_of_several_runs_have_their_mean_and_how_far_off_it_may_be() {
+        let run = |wait: f64| json!({ "wait_mean_ns": wait, "wait_mean_ratio": wait / 50e3 });
+        let load = json!({ "kind": "load", "schema_version": 1, "sent": 1, "load": 0.8,
+            "theory_wait_mean_ns": 50e3, "wait_mean_ns": 40e3, "wait_mean_ratio": 0.8,
+            "wait_mean_half_width_ns": 5e3, "interval_by": "runs",
+            "runs": [run(30e3), run(40e3), run(95e3)] });
+        let sweep = json!({ "kind": "sweep", "schema_version": 1, "points": [load] });
+        let stream = json!({ "kind": "throughput", "schema_version": 1, "throughput": [
+            { "size_bytes": 64, "rate_per_s": 2e6, "rate_mean_per_s": 3e6, "rate_half_width_per_s": 1e6 },
+        ] });
+        let page = of(&[load, sweep, stream]);
+        for words in [
+            "<b>55 us ± 5 us</b><span>mean wait, of 3 runs</span>",
+            "<b>1.1 ± 0.1</b><span>measured over theory</span>",
+            "<b>1.1 ± 0.1</b><span>wait of 3 runs at load 0.8, over theory</span>",
+            "<b>3 million ± 1 million</b>",
+        ] {
+            assert!(page.contains(words), "no {words} in {page}");
+        }
     }
 
     #[test]
