@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use ringway::workload::MachineClock;
+use ringway::workload::{Account, MachineClock};
 use serde_json::Value;
 
 use crate::bench::document::{float, warning};
@@ -18,6 +18,8 @@ pub enum About {
     LateGenerator,
     Rate,
     FewMessages,
+    Unsettled,
+    Little,
     ShortRun,
     NoInterval,
     LongWork,
@@ -40,6 +42,35 @@ impl Caution {
 
     pub fn value(&self) -> Value {
         warning(&self.what, self.remedy)
+    }
+}
+
+/// Whether as many messages went as came in the window of a run, and whether they were there as long as
+/// Little's law says.
+#[derive(Clone, Copy, Debug)]
+pub struct Balance {
+    came: u64,
+    went: f64,
+    little_ratio: Option<f64>,
+}
+
+impl Balance {
+    pub fn of(account: &Account, window_ns: u64) -> Self {
+        let measured = &account.measured;
+        let went = measured.figures.throughput_per_s * float(window_ns) / 1e9;
+        Self { came: measured.messages, went, little_ratio: account.little_ratio() }
+    }
+
+    /// Which part of those that came is still there, or came before and went; 0 if it is a few messages,
+    /// as there are at any moment.
+    fn growth_share(&self) -> f64 {
+        const FEW: f64 = 10.0;
+        let growth = (float(self.came) - self.went).abs();
+        if growth > FEW { growth / float(self.came.max(1)) } else { 0.0 }
+    }
+
+    fn little_off(&self) -> f64 {
+        self.little_ratio.map_or(0.0, |ratio| (ratio - 1.0).abs())
     }
 }
 
@@ -94,9 +125,45 @@ impl Outcome {
                 "run longer (-d)",
             ));
         }
+        cautions.extend(self.balance_cautions());
         cautions.extend(self.interval_caution());
         cautions.extend(self.work_cautions());
         cautions
+    }
+
+    /// That the queue of whichever run did not settle, or that Little's law does not hold of it. The law
+    /// alone does not tell a queue that grows: its waits grow as the messages there do.
+    fn balance_cautions(&self) -> Vec<Caution> {
+        const OFF_MAX: f64 = 0.05;
+        let worst = |off: fn(&Balance) -> f64| {
+            let worst = self.balances.iter().max_by(|one, other| off(one).total_cmp(&off(other)));
+            worst.filter(|it| off(it) > OFF_MAX)
+        };
+        let of_runs = match self.runs.len() {
+            1 => String::new(),
+            runs => format!(", in the worst of {runs} runs"),
+        };
+        let unsettled = worst(Balance::growth_share).map(|Balance { came, went, .. }| {
+            Caution::new(
+                About::Unsettled,
+                format_args!(
+                    "the queue did not settle: {came} messages came in the window and {went:.0} were \
+                     through in it{of_runs}"
+                ),
+                "its waits depend on how long it ran: take a lower load, or run longer (-d, -w)",
+            )
+        });
+        let little = worst(Balance::little_off).and_then(|it| it.little_ratio).map(|ratio| {
+            Caution::new(
+                About::Little,
+                format_args!(
+                    "L by events was {} times that by Little's law{of_runs}",
+                    number(ratio)
+                ),
+                "the queue did not settle, or messages are missing: run longer (-d, -w)",
+            )
+        });
+        unsettled.into_iter().chain(little).collect()
     }
 
     /// Of whichever run: a run in the middle without faults does not undo those of others.

@@ -10,6 +10,7 @@ use ringway::workload::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::bench::cautions::Balance;
 use crate::bench::document::{CONFIDENCE, Times, finite, float, half_width_of, ratio_of};
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
@@ -53,6 +54,8 @@ pub struct Outcome {
     pub runs: Vec<Value>,
     /// Of all these runs together.
     pub faults: Faults,
+    /// Of each consumer in each of these runs.
+    pub balances: Vec<Balance>,
 }
 
 /// Messages that are gone though they had a place, came twice, or too late.
@@ -251,9 +254,9 @@ fn run(setting: &Setting<'_>, case: &Case) -> Result<Outcome, Failure> {
         began,
         runs: Vec::new(),
         faults: Faults::default(),
+        balances: Vec::new(),
     };
-    outcome.runs.push(outcome.run_value()?);
-    outcome.faults = outcome.own_faults();
+    outcome.stand_for_itself()?;
     Ok(outcome)
 }
 
@@ -264,7 +267,7 @@ fn batch_means(measured: &Measured, figure: fn(&Figures) -> f64) -> Vec<Option<f
 
 /// Of all runs of a load the one whose mean wait is in the middle, of those with messages as long as
 /// there are any, the longer of two; it has the
-/// list of all, and their faults, and if they are several its intervals are by them, of each consumer
+/// list of all, their faults and their balances, and if they are several its intervals are by them, of each consumer
 /// by its own.
 pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let figures_of = |consumer: usize| -> Vec<Figures> {
@@ -277,6 +280,7 @@ pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let figures: Vec<_> = (0..consumers).map(figures_of).collect();
     let runs: Vec<_> = outcomes.iter().flat_map(|it| it.runs.clone()).collect();
     let faults = outcomes.iter().map(|it| it.faults).fold(Faults::default(), Faults::and);
+    let balances: Vec<_> = outcomes.iter().flat_map(|it| it.balances.clone()).collect();
     if outcomes.iter().any(|it| it.account().measured.messages > 0) {
         outcomes.retain(|it| it.account().measured.messages > 0);
     }
@@ -290,6 +294,7 @@ pub fn middle(mut outcomes: Vec<Outcome>) -> Result<Option<Outcome>, Failure> {
     let mut outcome = outcomes.swap_remove(outcomes.len() / 2);
     outcome.runs = runs;
     outcome.faults = faults;
+    outcome.balances = balances;
     if outcome.runs.len() > 1 {
         for (account, figures) in outcome.accounts.iter_mut().zip(&figures) {
             account.measured.take_intervals_of(figures)?;
@@ -322,6 +327,15 @@ impl Outcome {
     /// in order.
     pub fn out_of_order(&self) -> u64 {
         self.accounts.iter().map(|it| it.out_of_order).sum()
+    }
+
+    /// As the only one of its load, so far.
+    fn stand_for_itself(&mut self) -> Result<(), Failure> {
+        self.runs = vec![self.run_value()?];
+        self.faults = self.own_faults();
+        let window_ns = nanoseconds(self.case.duration);
+        self.balances = self.accounts.iter().map(|it| Balance::of(it, window_ns)).collect();
+        Ok(())
     }
 
     /// One of several runs, by its seed, with all that a limit can be about.
@@ -646,9 +660,9 @@ pub mod tests {
             began: SystemTime::now(),
             runs: Vec::new(),
             faults: Faults::default(),
+            balances: Vec::new(),
         };
-        outcome.runs.push(outcome.run_value().unwrap());
-        outcome.faults = outcome.own_faults();
+        outcome.stand_for_itself().unwrap();
         outcome
     }
 
@@ -683,6 +697,47 @@ pub mod tests {
         assert!(warns(&run("exp:900us"), words) && !warns(&run("exp:10us"), words));
         let two = middle(vec![run("exp:900us"), run("exp:900us")]).unwrap().unwrap();
         assert!(!warns(&two, words));
+    }
+
+    /// Each works so long on a message, of which one comes each millisecond.
+    fn alone(took_ns: u64) -> Outcome {
+        outcome("fixed:500us", |number| {
+            let start_ns = MS.max(took_ns) * number + MS;
+            Sample { number, start_ns, end_ns: start_ns + took_ns, service_ns: took_ns }
+        })
+    }
+
+    #[test]
+    fn a_queue_that_did_not_settle_is_told_whichever_run_had_it() {
+        let words =
+            "the queue did not settle: 99 messages came in the window and 82 were through in it";
+        let [steady, growing] = [900_000, 1_200_000].map(alone);
+        assert!(warns(&growing, words), "{:?}", growing.cautions());
+        assert!(!warns(&growing, "Little's law"), "which holds of it");
+        assert!(!warns(&steady, "did not settle"), "{:?}", steady.cautions());
+        let runs = [500_000, 1_200_000, 500_000, 500_000, 500_000].map(alone).into();
+        let shown = middle(runs).unwrap().unwrap();
+        assert!(
+            warns(&shown, &format!("{words}, in the worst of 5 runs")),
+            "{:?}",
+            shown.cautions()
+        );
+    }
+
+    #[test]
+    fn that_littles_law_does_not_hold_is_told_whichever_run_had_it() {
+        // The last of them stays for a second, of which the window has a millisecond.
+        let run = |last_ns: u64| {
+            outcome("none", |number| {
+                let start_ns = MS * (number + 1);
+                let stays_ns = if number == 98 { last_ns } else { MS };
+                Sample { number, start_ns, end_ns: start_ns + stays_ns, service_ns: stays_ns }
+            })
+        };
+        let words = "times that by Little's law";
+        assert!(warns(&run(1000 * MS), words) && !warns(&run(MS), words));
+        let shown = middle([MS, 1000 * MS, MS].map(run).into()).unwrap().unwrap();
+        assert!(warns(&shown, words), "{:?}", shown.cautions());
     }
 
     #[test]
@@ -833,7 +888,7 @@ pub mod tests {
             first.case.services.push("fixed:20us".parse().unwrap());
             (first.case.broadcast, first.case.consumers) = (true, 2);
             first.replayed = first.case.replayed().unwrap();
-            first.runs = vec![first.run_value().unwrap()];
+            first.stand_for_itself().unwrap();
             first
         };
         let shown = middle([[20, 40], [60, 10], [30, 90]].map(run).into()).unwrap().unwrap();
