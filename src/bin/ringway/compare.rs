@@ -4,6 +4,7 @@ use ringway::workload::Interval;
 use serde_json::{Value, json};
 
 use crate::bench::args::Compare;
+use crate::bench::cautions::About;
 use crate::bench::document::{CONFIDENCE, SCHEMA_VERSION};
 use crate::bench::estimate::{estimate, of_runs};
 use crate::failure::{Ending, Failure};
@@ -27,11 +28,11 @@ pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
                 .into(),
         ));
     }
-    let Compared { pairs, missing, mut differences } = compared(&before, &after, compare.threshold);
+    let compared = compared(&before, &after, compare.threshold);
+    let Compared { pairs, missing, differences, warnings } = &compared;
     if pairs.is_empty() {
         return Err(Failure::Usage("the two runs have no number of the same case".into()));
     }
-    differences.splice(0..0, differences_of_runs(&before, &after));
     let regressed = pairs.iter().any(|pair| pair.judgement == Judgement::Worse);
     if compare.json {
         output::json(&json!({
@@ -42,10 +43,11 @@ pub fn run(compare: &Compare, console: Console) -> Result<Ending, Failure> {
             "regressed": regressed,
             "different": differences,
             "missing": missing,
+            "warnings": warnings,
             "numbers": pairs.iter().map(Pair::value).collect::<Value>(),
         }))?;
     } else {
-        output::print(text(&pairs, &missing, &differences, compare.threshold))?;
+        output::print(text(&compared, compare.threshold))?;
     }
     // Nobody knows of what is missing that it is no worse.
     if !missing.is_empty() {
@@ -65,8 +67,10 @@ struct Compared {
     pairs: Vec<Pair>,
     /// Cases and numbers that the second run lacks.
     missing: Vec<String>,
-    /// What was not the same about cases that are.
+    /// What was not the same about the runs, and about cases that are.
     differences: Vec<String>,
+    /// What the runs themselves are not to be relied on for, and which run it is.
+    warnings: Vec<Value>,
 }
 
 /// A number of both runs.
@@ -90,7 +94,7 @@ enum Judgement {
     Same,
     Better,
     Worse,
-    /// Beyond the threshold, but chance could have done it.
+    /// Beyond the threshold, but chance could have done it, or what disturbed a run.
     Unsure,
 }
 
@@ -170,8 +174,19 @@ const LOAD: &[&str] = &[
     "work",
 ];
 
+/// What is forgiven.
+#[derive(Clone, Copy)]
+struct Terms {
+    threshold: f64,
+    /// Whether one of the two runs was disturbed, as it says itself.
+    is_disturbed: bool,
+}
+
 fn compared(before: &Value, after: &Value, threshold: f64) -> Compared {
-    let mut all = Compared::default();
+    let warnings = warnings_of(before, "first").chain(warnings_of(after, "second")).collect();
+    let differences = differences_of_runs(before, after);
+    let mut all = Compared { differences, warnings, ..Compared::default() };
+    let terms = Terms { threshold, is_disturbed: all.warnings.iter().any(is_disturbance) };
     // A load is a single point, and the run itself.
     let cells = |run: &Value, part: &str| match run[part].as_array() {
         Some(cells) => cells.clone(),
@@ -183,12 +198,26 @@ fn compared(before: &Value, after: &Value, threshold: f64) -> Compared {
         for old in cells(before, part) {
             let case = case(part, &old, keys);
             match new_cells.iter().find(|new| keys.iter().all(|key| old[*key] == new[*key])) {
-                Some(new) => all.compare(&case, &old, new, numbers, threshold),
+                Some(new) => all.compare(&case, &old, new, numbers, terms),
                 None => all.missing.push(case),
             }
         }
     }
     all
+}
+
+/// What a run is not to be relied on for.
+fn warnings_of<'a>(run: &'a Value, which: &'a str) -> impl Iterator<Item = Value> + 'a {
+    let warnings = run["warnings"].as_array().into_iter().flatten();
+    warnings.filter_map(move |warning| {
+        let mut warning = warning.as_object()?.clone();
+        warning.insert("run".into(), which.into());
+        Some(warning.into())
+    })
+}
+
+fn is_disturbance(warning: &Value) -> bool {
+    About::DISTURBANCES.iter().any(|about| warning["about"] == about.name())
 }
 
 /// A cell by what tells it apart.
@@ -208,16 +237,9 @@ fn case(part: &str, cell: &Value, keys: &[&str]) -> String {
 }
 
 impl Compared {
-    fn compare(
-        &mut self,
-        case: &str,
-        old: &Value,
-        new: &Value,
-        numbers: &[Number],
-        threshold: f64,
-    ) {
+    fn compare(&mut self, case: &str, old: &Value, new: &Value, numbers: &[Number], terms: Terms) {
         for number in numbers.iter().filter(|number| estimate(old, number.name).is_some()) {
-            match pair(case, old, new, *number, threshold) {
+            match pair(case, old, new, *number, terms) {
                 Some(pair) => self.pairs.push(pair),
                 None => self.missing.push(format!("{case}: {}", number.name)),
             }
@@ -234,7 +256,7 @@ impl Compared {
     }
 }
 
-fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) -> Option<Pair> {
+fn pair(case: &str, old: &Value, new: &Value, number: Number, terms: Terms) -> Option<Pair> {
     let Number { name, half_width, more_is_better, without, .. } = number;
     let (before, after) = (estimate(old, name)?, estimate(new, name)?);
     let half_width_of = |run: &Value| run[half_width].as_f64().or(without);
@@ -254,14 +276,16 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, threshold: f64) ->
     let worse_by = if more_is_better { 0.0 - change } else { change };
     // Of one run each nobody knows.
     let by_chance = half_width.is_none_or(|half_width| off.abs() <= half_width);
+    // Nor is in the batches of one run what disturbs the next one more.
+    let of_one_run = [old, new].iter().any(|run| run["interval_by"] == "batches");
+    let by_disturbance = of_one_run && terms.is_disturbed;
     // A change from nothing has no bound, and is none of "not a number".
     let judgement = match worse_by {
-        _ if worse_by.abs() <= threshold => Judgement::Same,
-        _ if by_chance => Judgement::Unsure,
+        _ if worse_by.abs() <= terms.threshold => Judgement::Same,
+        _ if by_chance || by_disturbance => Judgement::Unsure,
         _ if worse_by > 0.0 => Judgement::Worse,
         _ => Judgement::Better,
     };
-    let of_one_run = [old, new].iter().any(|run| run["interval_by"] == "batches");
     let case = case.to_owned();
     Some(Pair { case, name, before, after, half_width, of_one_run, worse_by, judgement })
 }
@@ -348,7 +372,8 @@ fn differences_of_runs(before: &Value, after: &Value) -> Vec<String> {
     differences
 }
 
-fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f64) -> String {
+fn text(compared: &Compared, threshold: f64) -> String {
+    let Compared { pairs, missing, differences, warnings } = compared;
     let rows = pairs.iter().map(|pair| {
         let show = |value: f64| match pair.name {
             name if name.ends_with("_ns") => time(value),
@@ -384,6 +409,10 @@ fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f
     lines.extend(missing.iter().map(|case| format!("missing    {case}")));
     let careful = |what: &String| format!("careful    not the same is also {what}");
     lines.extend(differences.iter().map(careful));
+    lines.extend(warnings.iter().map(|warning| {
+        let [run, what] = ["run", "what"].map(|name| warning[name].as_str().unwrap_or("-"));
+        format!("careful    the {run} run says: {what}")
+    }));
     let count = |fits: fn(&Pair) -> bool| match pairs.iter().filter(|pair| fits(pair)).count() {
         0 => None,
         count => Some(output::count(count as u64, "number")),
@@ -394,6 +423,11 @@ fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f
     lines.extend(count(|pair| pair.of_one_run).map(|numbers| {
         format!("careful    {numbers} of loads that were run once, whose +- leaves out what another run makes of the machine: give bench load or sweep --runs")
     }));
+    let is_disturbed = warnings.iter().any(is_disturbance);
+    let are_unsure = |pair: &Pair| pair.of_one_run && pair.judgement == Judgement::Unsure;
+    lines.extend(count(are_unsure).filter(|_| is_disturbed).map(|numbers| {
+        format!("careful    {numbers} of loads that were run once, of which nobody knows whether it was what disturbed the runs: give bench load or sweep --runs")
+    }));
     lines.extend(count(|pair| pair.half_width.is_some_and(f64::is_infinite)).map(|numbers| {
         format!("careful    {numbers} without an interval that holds: of too few messages (run longer, -d), or of service without a third moment (pareto)")
     }));
@@ -403,6 +437,8 @@ fn text(pairs: &[Pair], missing: &[String], differences: &[String], threshold: f
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TERMS: Terms = Terms { threshold: 0.05, is_disturbed: false };
 
     fn judge(before: f64, after: f64, half_width: Option<f64>, more_is_better: bool) -> Judgement {
         judge_without(None, before, after, half_width, more_is_better)
@@ -418,7 +454,7 @@ mod tests {
         let run = |value: f64| json!({ "number": value, "half_width": half_width });
         let (name, half_width) = ("number", "half_width");
         let number = Number { name, half_width, more_is_better, without, batches: None };
-        pair("", &run(before), &run(after), number, 0.05).unwrap().judgement
+        pair("", &run(before), &run(after), number, TERMS).unwrap().judgement
     }
 
     #[test]
@@ -434,7 +470,7 @@ mod tests {
         assert_eq!(judge(100.0, 94.0, Some(5.0), true), Judgement::Unsure, "5 and 5 make 7");
         assert_eq!(judge(0.0, 0.0, none, false), Judgement::Same);
         let rate = json!({ "rate_per_s": 5.0 });
-        let same = pair("", &rate, &rate, STREAM_NUMBERS[0], 0.05).unwrap();
+        let same = pair("", &rate, &rate, STREAM_NUMBERS[0], TERMS).unwrap();
         assert_eq!(number(same.worse_by), "0", "and not -0");
         assert_eq!(judge(0.0, 1.0, none, false), Judgement::Worse, "from nothing");
         let of_load = |after| judge_without(Some(f64::INFINITY), 100.0, after, None, false);
@@ -519,11 +555,39 @@ mod tests {
                 "interval_by": interval_by })
         };
         let told = |one: &str, other: &str| {
-            let pairs = compared(&load(one), &load(other), 0.05).pairs;
-            text(&pairs, &[], &[], 0.05).contains("careful    1 number of loads that were run once")
+            let compared = compared(&load(one), &load(other), 0.05);
+            text(&compared, 0.05)
+                .contains("careful    1 number of loads that were run once, whose +-")
         };
         assert!(told("batches", "batches") && told("runs", "batches"));
         assert!(!told("runs", "runs"));
+    }
+
+    /// Four sweeps of the same on a machine that others used gave three regressions in six pairs.
+    #[test]
+    fn no_difference_of_single_runs_is_sure_that_a_disturbance_may_have_made() {
+        let load = |wait: f64, interval_by: &str, about: &str| {
+            json!({ "kind": "load", "wait_mean_ns": wait, "wait_mean_half_width_ns": 1.0,
+                "runs": [{ "wait_mean_ns": wait }, { "wait_mean_ns": wait }],
+                "interval_by": interval_by,
+                "warnings": [{ "about": about, "what": "held up", "remedy": "wait" }] })
+        };
+        let judged = |interval_by: &str, first: &str, second: &str| {
+            let (old, new) = (load(100.0, interval_by, first), load(200.0, interval_by, second));
+            let compared = compared(&old, &new, 0.05);
+            let said = text(&compared, 0.05);
+            assert!(said.contains("careful    the first run says: held up"), "{said}");
+            assert!(said.contains("careful    the second run says: held up"), "{said}");
+            let is_told = said.contains("whether it was what disturbed the runs");
+            assert_eq!(is_told, compared.pairs[0].judgement == Judgement::Unsure, "{said}");
+            compared.pairs[0].judgement
+        };
+        assert_eq!(judged("batches", "few_messages", "short_run"), Judgement::Worse);
+        for about in ["held_up", "late_generator", "long_work"] {
+            assert_eq!(judged("batches", about, "short_run"), Judgement::Unsure, "{about}");
+            assert_eq!(judged("batches", "short_run", about), Judgement::Unsure, "{about}");
+            assert_eq!(judged("runs", about, about), Judgement::Worse, "{about}");
+        }
     }
 
     #[test]

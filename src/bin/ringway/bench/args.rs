@@ -281,6 +281,10 @@ pub struct Report {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+What differs by more than the threshold and than chance makes of it is worse or better. Of loads
+that were run once it is unsure where a run says that the machine disturbed it: that servers were
+held up, the generator was late or work took longer. Run such loads several times (--runs).
+
 Examples:
   ringway bench --json > before.json
   ringway bench --json > after.json

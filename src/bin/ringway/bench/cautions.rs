@@ -3,9 +3,9 @@
 use std::fmt::Display;
 
 use ringway::workload::{Account, MachineClock};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::bench::document::{float, warning};
+use crate::bench::document::float;
 use crate::bench::loads::{Faults, Outcome};
 use crate::model::{number, time};
 use crate::output;
@@ -27,6 +27,29 @@ pub enum About {
     HeldUp,
 }
 
+impl About {
+    /// What disturbs measurements from outside, now more and now less: the difference of two runs may be its
+    /// doing, and no interval by the batches of one run knows.
+    pub const DISTURBANCES: [Self; 3] = [Self::LateGenerator, Self::LongWork, Self::HeldUp];
+
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Faults => "faults",
+            Self::LateGenerator => "late_generator",
+            Self::Rate => "rate",
+            Self::FewMessages => "few_messages",
+            Self::Unsettled => "unsettled",
+            Self::Little => "little",
+            Self::ShortRun => "short_run",
+            Self::NoInterval => "no_interval",
+            Self::LongWork => "long_work",
+            Self::ShortSleeps => "short_sleeps",
+            Self::HeldUp => "held_up",
+        }
+    }
+}
+
 /// Something not to be relied on, and what to do about it.
 #[derive(Clone, Debug)]
 pub struct Caution {
@@ -41,7 +64,11 @@ impl Caution {
     }
 
     pub fn value(&self) -> Value {
-        warning(&self.what, self.remedy)
+        self.told_as(&self.what)
+    }
+
+    fn told_as(&self, what: &str) -> Value {
+        json!({ "about": self.about.name(), "what": what, "remedy": self.remedy })
     }
 }
 
@@ -274,7 +301,7 @@ pub fn once_each(cautions: &[(String, Caution)], other: &str) -> Vec<Value> {
             1 => String::new(),
             count => format!(", and the like with {}", output::count(count as u64 - 1, other)),
         };
-        warning(format_args!("{load}: {}{others}", caution.what), caution.remedy)
+        caution.told_as(&format!("{load}: {}{others}", caution.what))
     });
     told.collect()
 }

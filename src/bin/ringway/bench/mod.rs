@@ -2,7 +2,7 @@
 
 pub mod args;
 mod canonical;
-mod cautions;
+pub mod cautions;
 pub mod crew;
 pub mod document;
 mod done;
