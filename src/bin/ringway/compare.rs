@@ -1,11 +1,10 @@
 //! `ringway compare`: two runs, number by number, with what chance may make of each.
 
-use ringway::workload::Interval;
 use serde_json::{Value, json};
 
 use crate::bench::args::Compare;
 use crate::bench::cautions::About;
-use crate::bench::document::{CONFIDENCE, SCHEMA_VERSION};
+use crate::bench::document::{SCHEMA_VERSION, half_width, mean};
 use crate::bench::estimate::{estimate, of_runs};
 use crate::failure::{Ending, Failure};
 use crate::model::{number, time};
@@ -120,6 +119,8 @@ struct Number {
     without: Option<f64>,
     /// Its means of batches, of a load.
     batches: Option<&'static str>,
+    /// Which percentile it is, and the key of its time in the row of that.
+    percentile: Option<(f64, &'static str)>,
 }
 
 const MEDIAN: Number = Number {
@@ -128,18 +129,26 @@ const MEDIAN: Number = Number {
     more_is_better: false,
     without: None,
     batches: None,
+    percentile: None,
 };
+const TIMES: &[Number] =
+    &[MEDIAN, percentile("p99_ns", 99.0, "time_ns"), percentile("p99.9_ns", 99.9, "time_ns")];
 const STREAM_NUMBERS: &[Number] = &[Number {
     name: "rate_per_s",
     half_width: "rate_half_width_per_s",
     more_is_better: true,
     without: None,
     batches: None,
+    percentile: None,
 }];
 const LOAD_NUMBERS: &[Number] = &[
     of_load("wait_mean_ns", "wait_mean_half_width_ns", Some("wait_batch_means_ns")),
     of_load("sojourn_mean_ns", "sojourn_mean_half_width_ns", Some("sojourn_batch_means_ns")),
     of_load("loss_share", "loss_share_half_width", None),
+    percentile("wait_p99_ns", 99.0, "wait_ns"),
+    percentile("wait_p99.9_ns", 99.9, "wait_ns"),
+    percentile("sojourn_p99_ns", 99.0, "sojourn_ns"),
+    percentile("sojourn_p99.9_ns", 99.9, "sojourn_ns"),
 ];
 
 const fn of_load(
@@ -148,15 +157,22 @@ const fn of_load(
     batches: Option<&'static str>,
 ) -> Number {
     let without = Some(f64::INFINITY);
-    Number { name, half_width, more_is_better: false, without, batches }
+    Number { name, half_width, more_is_better: false, without, batches, percentile: None }
+}
+
+const fn percentile(name: &'static str, at: f64, time: &'static str) -> Number {
+    let percentile = Some((at, time));
+    // Where there is one, it is in the row.
+    let half_width = "half_width_ns";
+    Number { name, half_width, more_is_better: false, without: None, batches: None, percentile }
 }
 
 /// Parts of a run, what tells their cells apart, and the numbers of each.
 const PARTS: [(&str, &[&str], &[Number]); 5] = [
     ("throughput", STREAM, STREAM_NUMBERS),
     ("fanout", STREAM, STREAM_NUMBERS),
-    ("round_trip", &["size_bytes", "wait"], &[MEDIAN]),
-    ("one_way", &["target_rate_per_s", "size_bytes", "wait"], &[MEDIAN]),
+    ("round_trip", &["size_bytes", "wait"], TIMES),
+    ("one_way", &["target_rate_per_s", "size_bytes", "wait"], TIMES),
     ("points", LOAD, LOAD_NUMBERS),
 ];
 const STREAM: &[&str] = &["size_bytes", "consumers", "batch", "wait"];
@@ -238,9 +254,14 @@ fn case(part: &str, cell: &Value, keys: &[&str]) -> String {
 
 impl Compared {
     fn compare(&mut self, case: &str, old: &Value, new: &Value, numbers: &[Number], terms: Terms) {
-        for number in numbers.iter().filter(|number| estimate(old, number.name).is_some()) {
+        for number in numbers.iter().filter(|number| number.of(old).is_some()) {
             match pair(case, old, new, *number, terms) {
                 Some(pair) => self.pairs.push(pair),
+                // Chance may leave a percentile with too few samples beyond it.
+                None if number.percentile.is_some() => self.differences.push(format!(
+                    "what is known of {case}: only the first run has samples enough for {}",
+                    number.name
+                )),
                 None => self.missing.push(format!("{case}: {}", number.name)),
             }
         }
@@ -256,11 +277,45 @@ impl Compared {
     }
 }
 
+impl Number {
+    /// What it is of a cell, and how far off that may be, if the cell says.
+    fn of(self, cell: &Value) -> Option<(f64, Option<f64>)> {
+        let Some((_, time)) = self.percentile else {
+            let half_width = cell[self.half_width].as_f64().or(self.without);
+            return Some((estimate(cell, self.name)?, half_width));
+        };
+        if let Some(runs) = self.of_runs(cell) {
+            // Those that some runs have by chance are not of all of them.
+            let runs: Vec<f64> = runs.into_iter().collect::<Option<_>>()?;
+            return Some((mean(&runs), half_width(&runs)));
+        }
+        let row = self.row(cell)?;
+        let of_runs = row["mean_ns"].as_f64().zip(Some(row[self.half_width].as_f64()));
+        of_runs.or_else(|| Some((row[time].as_f64()?, None)))
+    }
+
+    /// The row of its percentile.
+    fn row(self, cell: &Value) -> Option<&Value> {
+        let (at, _) = self.percentile?;
+        cell["percentiles"].as_array()?.iter().find(|row| row["percentile"] == at)
+    }
+
+    /// What it is of each run of a load; nothing if its intervals are not by runs.
+    fn of_runs(self, load: &Value) -> Option<Vec<Option<f64>>> {
+        let Some((_, time)) = self.percentile else {
+            return Some(of_runs(load, self.name)?.into_iter().map(Value::as_f64).collect());
+        };
+        let runs = load["runs"].as_array().filter(|_| load["interval_by"] == "runs")?;
+        Some(runs.iter().map(|run| self.row(run)?[time].as_f64()).collect())
+    }
+}
+
 fn pair(case: &str, old: &Value, new: &Value, number: Number, terms: Terms) -> Option<Pair> {
-    let Number { name, half_width, more_is_better, without, .. } = number;
-    let (before, after) = (estimate(old, name)?, estimate(new, name)?);
-    let half_width_of = |run: &Value| run[half_width].as_f64().or(without);
-    let half_width = half_width_of(old).zip(half_width_of(new)).map(|(one, other)| {
+    // How much a percentile that nobody knows the interval of may differ by chance.
+    const LARGE: f64 = 2.0;
+    let Number { name, more_is_better, .. } = number;
+    let ((before, one), (after, other)) = (number.of(old)?, number.of(new)?);
+    let half_width = one.zip(other).map(|(one, other)| {
         // Independent errors add up like the sides of a right angle.
         let independent = one.hypot(other);
         if independent.is_finite() {
@@ -280,8 +335,10 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, terms: Terms) -> O
     let of_one_run = [old, new].iter().any(|run| run["interval_by"] == "batches");
     let by_disturbance = of_one_run && terms.is_disturbed;
     // A change from nothing has no bound, and is none of "not a number".
+    let is_large = before.max(after) > LARGE * before.min(after);
     let judgement = match worse_by {
         _ if worse_by.abs() <= terms.threshold => Judgement::Same,
+        _ if number.percentile.is_some() && half_width.is_none() && !is_large => Judgement::Same,
         _ if by_chance || by_disturbance => Judgement::Unsure,
         _ if worse_by > 0.0 => Judgement::Worse,
         _ => Judgement::Better,
@@ -293,30 +350,32 @@ fn pair(case: &str, old: &Value, new: &Value, number: Number, terms: Terms) -> O
 /// How far off the difference may be of two loads that had the same chance, draw by draw: what that
 /// made of the one it has made of the other, so that it is not in their differences, batch by batch or
 /// run by run (common random numbers). Nothing if they had not.
-fn half_width_of_differences<'a>(old: &'a Value, new: &'a Value, number: Number) -> Option<f64> {
+fn half_width_of_differences(old: &Value, new: &Value, number: Number) -> Option<f64> {
     let is_same = |key: &str| !old[key].is_null() && old[key] == new[key];
     if !["warm_up_ns", "window_ns", "interval_by"].into_iter().all(is_same) {
         return None;
     }
-    let (ones, others) = match (of_runs(old, number.name), of_runs(new, number.name)) {
+    let (ones, others) = match (number.of_runs(old), number.of_runs(new)) {
         // Not by the seed of the run that is shown: which one is in the middle is chance, too.
         (Some(ones), Some(others)) if of_runs(old, "run_seed") == of_runs(new, "run_seed") => {
             (ones, others)
         }
         (None, None) if is_same("run_seed") => {
-            let batches = |run: &'a Value| Some(run[number.batches?].as_array()?.iter().collect());
+            let batches = |run: &Value| -> Option<Vec<_>> {
+                Some(run[number.batches?].as_array()?.iter().map(Value::as_f64).collect())
+            };
             (batches(old)?, batches(new)?)
         }
         _ => return None,
     };
     let pairs = ones.iter().zip(&others);
-    let differences = pairs.map(|(one, other)| Some(other.as_f64()? - one.as_f64()?));
-    let differences: Vec<f64> = differences.flatten().collect();
+    let differences: Vec<f64> =
+        pairs.filter_map(|(one, other)| Some((*other)? - (*one)?)).collect();
     // What the two are shown with are the means of all their runs.
     if old["interval_by"] == "runs" && differences.len() < ones.len() {
         return None;
     }
-    Some(Interval::of_batches(&differences, CONFIDENCE).ok()?.half_width)
+    half_width(&differences)
 }
 
 impl Pair {
@@ -453,7 +512,8 @@ mod tests {
     ) -> Judgement {
         let run = |value: f64| json!({ "number": value, "half_width": half_width });
         let (name, half_width) = ("number", "half_width");
-        let number = Number { name, half_width, more_is_better, without, batches: None };
+        let (batches, percentile) = (None, None);
+        let number = Number { name, half_width, more_is_better, without, batches, percentile };
         pair("", &run(before), &run(after), number, TERMS).unwrap().judgement
     }
 
@@ -545,6 +605,59 @@ mod tests {
         // The order changes, and with it the seed of the middle one, but not the chance of each.
         let turned = pair(&load([150.0, 151.0, 149.0, 160.0, 180.0]));
         assert!((turned.half_width.unwrap() - 28.0).abs() < 2.0, "{turned:?}");
+    }
+
+    #[test]
+    fn percentiles_of_several_runs_are_compared_by_their_means_and_of_one_only_doubted() {
+        let rows = |p99: f64| {
+            json!([{ "percentile": 99.0, "wait_ns": p99, "sojourn_ns": p99 + 50.0 },
+                { "percentile": 99.9, "wait_ns": null, "sojourn_ns": 2.0 * p99 }])
+        };
+        let load = |p99s: [f64; 3], interval_by: &str| {
+            let run =
+                |(seed, p99): (usize, f64)| json!({ "run_seed": seed, "percentiles": rows(p99) });
+            json!({ "kind": "load", "warm_up_ns": 1, "window_ns": 2, "interval_by": interval_by,
+                "percentiles": rows(p99s[1]), "runs": p99s.into_iter().enumerate().map(run).collect::<Value>() })
+        };
+        let of_runs = |p99s| load(p99s, "runs");
+        let judged = |old: &Value, new: &Value| {
+            let Compared { pairs, missing, .. } = compared(old, new, 0.05);
+            assert!(missing.is_empty(), "{missing:?}");
+            let judged = |pair: Pair| (pair.name, pair.before, pair.after, pair.judgement);
+            pairs.into_iter().map(judged).collect::<Vec<_>>()
+        };
+        let old = [100.0, 130.0, 160.0];
+        assert_eq!(
+            judged(&of_runs(old), &of_runs([120.0, 152.0, 178.0])),
+            [
+                ("wait_p99_ns", 130.0, 150.0, Judgement::Worse),
+                ("sojourn_p99_ns", 180.0, 200.0, Judgement::Worse),
+                ("sojourn_p99.9_ns", 260.0, 300.0, Judgement::Worse),
+            ]
+        );
+        let by_chance = judged(&of_runs(old), &of_runs([160.0, 100.0, 190.0]));
+        assert!(by_chance.iter().all(|it| it.3 == Judgement::Unsure), "{by_chance:?}");
+        let once = |p99| load([0.0, p99, 0.0], "batches");
+        for (after, judgement) in [
+            (190.0, Judgement::Same),
+            (60.0, Judgement::Same),
+            (210.0, Judgement::Unsure),
+            (40.0, Judgement::Unsure),
+        ] {
+            assert_eq!(judged(&once(100.0), &once(after))[0].3, judgement, "{after}");
+        }
+        let mut few = of_runs(old);
+        few["runs"][2]["percentiles"][1]["sojourn_ns"] = Value::Null;
+        let differences = compared(&of_runs(old), &few, 0.05).differences;
+        let words = "only the first run has samples enough for sojourn_p99.9_ns";
+        assert!(differences[0].ends_with(words), "{differences:?}");
+
+        let trips = |mean: f64, half_width: f64| {
+            let row = json!({ "percentile": 99.0, "time_ns": 1.0, "mean_ns": mean, "half_width_ns": half_width });
+            json!({ "round_trip": [{ "size_bytes": 8, "wait": "spin", "percentiles": [row] }] })
+        };
+        let worse = judged(&trips(100.0, 5.0), &trips(120.0, 5.0));
+        assert_eq!(worse, [("p99_ns", 100.0, 120.0, Judgement::Worse)]);
     }
 
     #[test]

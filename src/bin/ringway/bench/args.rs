@@ -284,6 +284,8 @@ pub struct Report {
 What differs by more than the threshold and than chance makes of it is worse or better. Of loads
 that were run once it is unsure where a run says that the machine disturbed it: that servers were
 held up, the generator was late or work took longer. Run such loads several times (--runs).
+Percentiles (99 and 99.9) have an interval by runs alone: of single runs they are the same up to
+a factor of 2, and unsure beyond it.
 
 Examples:
   ringway bench --json > before.json

@@ -98,8 +98,9 @@ impl Times {
         Self(times)
     }
 
-    pub fn into_inner(self) -> Vec<u64> {
-        self.0
+    /// Those of all runs.
+    pub fn together(runs: Vec<Self>) -> Self {
+        Self::of(runs.into_iter().flat_map(|run| run.0).collect())
     }
 
     pub fn count(&self) -> usize {
@@ -132,9 +133,26 @@ impl Times {
         self.0.get(within.saturating_sub(1)).copied()
     }
 
-    pub fn percentiles(&self) -> Value {
-        let rows = PERCENTILES.into_iter();
-        rows.map(|it| json!({ "percentile": it, "time_ns": self.percentile_ns(it) })).collect()
+    /// Those that it has samples enough for.
+    pub fn known(&self) -> Known {
+        PERCENTILES.map(|at| self.percentile_ns(at))
+    }
+
+    /// The percentiles of all runs together, and the means of those that each run has.
+    pub fn percentiles(&self, runs: &[Known]) -> Value {
+        let rows = PERCENTILES.into_iter().zip(self.known()).enumerate();
+        let rows = rows.map(|(index, (at, time_ns))| {
+            // Those that some runs have by chance are not of all of them.
+            let each: Option<Vec<f64>> = runs.iter().map(|run| run[index].map(float)).collect();
+            let each = each.unwrap_or_default();
+            json!({
+                "percentile": at,
+                "time_ns": time_ns,
+                "mean_ns": finite(mean(&each)),
+                "half_width_ns": half_width(&each),
+            })
+        });
+        rows.collect()
     }
 
     /// For pictures: the percentiles at even distances of the logarithm of what exceeds them.
@@ -143,6 +161,19 @@ impl Times {
         let points = steps.filter_map(|at| Some(json!([at, self.percentile_ns(at)?])));
         points.collect()
     }
+}
+
+/// The percentiles of a run, in their order.
+pub type Known = [Option<u64>; PERCENTILES.len()];
+
+/// Of none it is no number.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / float(values.len() as u64)
+}
+
+/// How far off their mean may be, if there are two or more.
+pub fn half_width(values: &[f64]) -> Option<f64> {
+    Interval::of_batches(values, CONFIDENCE).ok().map(|it| it.half_width)
 }
 
 /// A number that repeated runs gave: the median, the ends, and the mean with its interval, if there
@@ -154,14 +185,12 @@ pub fn repeated(name: &str, values: &[f64]) -> Map<String, Value> {
     // Of an even number, half way between the two in the middle.
     let lower = middle(sorted.len().saturating_sub(1) / 2);
     let median = lower.zip(middle(sorted.len() / 2)).map(|(one, other)| f64::midpoint(one, other));
-    let half_width = Interval::of_batches(values, CONFIDENCE).ok().map(|it| it.half_width);
-    let mean = values.iter().sum::<f64>() / float(values.len() as u64);
     Map::from_iter([
         (name.to_owned(), json!(median)),
-        (mean_of(name), finite(mean)),
+        (mean_of(name), finite(mean(values))),
         (key_of(name, "min"), json!(sorted.first())),
         (key_of(name, "max"), json!(sorted.last())),
-        (half_width_of(name), json!(half_width)),
+        (half_width_of(name), json!(half_width(values))),
     ])
 }
 
@@ -238,6 +267,18 @@ mod tests {
         // One more is no longer than half of them, and the least that is.
         let odd = Times::of((1..=21).collect());
         assert_eq!(odd.percentile_ns(50.0), Some(11));
+    }
+
+    #[test]
+    fn percentiles_of_runs_have_a_mean_where_each_run_has_them() {
+        let runs = [0, 3000, 6000].map(|base| Times::of((base + 1..=base + 1000).collect()));
+        let known: Vec<_> = runs.iter().map(Times::known).collect();
+        let rows = Times::together(runs.into()).percentiles(&known);
+        let [_, _, p99, p999, ..] = rows.as_array().unwrap().as_slice() else { panic!("{rows}") };
+        assert_eq!((&p99["time_ns"], &p99["mean_ns"]), (&json!(6970), &json!(3990.0)));
+        let half_width = p99["half_width_ns"].as_f64().unwrap();
+        assert!((half_width - 4.302_65 * 3000.0 / 3_f64.sqrt()).abs() < 0.1, "{half_width}");
+        assert_eq!((&p999["time_ns"], &p999["mean_ns"]), (&Value::Null, &Value::Null));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::args::Length;
 use crate::bench::cautions::{About, Caution, once_each};
-use crate::bench::document::{Times, float, repeated};
+use crate::bench::document::{Known, Times, float, repeated};
 use crate::bench::done::Done;
 use crate::bench::loads::{self, Case};
 use crate::bench::role::Role;
@@ -83,8 +83,8 @@ fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) 
     let clock_ns = clock_cost_ns();
     let cpu_shares: Vec<f64> = runs.iter().map(|run| run.cpu_share).collect();
     let runs: Vec<Times> = runs.into_iter().map(|run| Times::of(run.times_ns)).collect();
-    let medians = medians(&runs);
-    let times = Times::of(runs.into_iter().flat_map(Times::into_inner).collect());
+    let (medians, known) = of_each(&runs);
+    let times = Times::together(runs);
     let mut map = Map::from_iter([
         ("size_bytes".into(), json!(cell.size)),
         ("wait".into(), json!(cell.wait.to_string())),
@@ -93,7 +93,7 @@ fn value(cell: Cell, length: Length, runs: Vec<Trips>, bracket_ns: Option<f64>) 
         ("clock_ns".into(), json!(clock_ns)),
         ("mean_ns".into(), json!(times.mean_ns())),
         ("max_ns".into(), json!(times.max_ns())),
-        ("percentiles".into(), times.percentiles()),
+        ("percentiles".into(), times.percentiles(&known)),
         ("spectrum".into(), times.spectrum()),
         ("cpu_share".into(), json!(mean(&cpu_shares))),
     ]);
@@ -166,8 +166,8 @@ fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Val
     let sum = |of: fn(&loads::Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
     let waits = outcomes.iter().map(loads::Outcome::waits_in_window);
     let waits: Vec<Times> = waits.map(Times::of).collect();
-    let medians = medians(&waits);
-    let times = Times::of(waits.into_iter().flat_map(Times::into_inner).collect());
+    let (medians, known) = of_each(&waits);
+    let times = Times::together(waits);
     let achieved: Vec<f64> = outcomes.iter().map(|it| it.account().achieved_rate_per_s).collect();
     let late: Vec<f64> = outcomes.iter().map(|it| it.offered.late_mean_ns).collect();
     let shares: Vec<f64> = outcomes.iter().map(loads::Outcome::cpu_share).collect();
@@ -185,7 +185,7 @@ fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Val
         ("generator_late_mean_ns".into(), json!(mean(&late))),
         ("mean_ns".into(), json!(times.mean_ns())),
         ("max_ns".into(), json!(times.max_ns())),
-        ("percentiles".into(), times.percentiles()),
+        ("percentiles".into(), times.percentiles(&known)),
         ("spectrum".into(), times.spectrum()),
         ("cpu_share".into(), json!(mean(&shares))),
     ]);
@@ -194,9 +194,10 @@ fn one_way_value(cell: Cell, length: Length, outcomes: &[loads::Outcome]) -> Val
     map.into()
 }
 
-/// The median of each run.
-fn medians(runs: &[Times]) -> Vec<f64> {
-    runs.iter().filter_map(|times| times.percentile_ns(50.0)).map(float).collect()
+/// The medians of those runs that have one, and the percentiles of each run.
+fn of_each(runs: &[Times]) -> (Vec<f64>, Vec<Known>) {
+    let medians = runs.iter().filter_map(|times| times.percentile_ns(50.0)).map(float);
+    (medians.collect(), runs.iter().map(Times::known).collect())
 }
 
 fn mean(values: &[f64]) -> f64 {
