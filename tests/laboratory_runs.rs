@@ -313,6 +313,15 @@ fn limits_that_are_missed_fail_with_a_code_of_their_own() {
         "{told}"
     );
     json_with_code(&format!("{load} --fail-if p50>1h --fail-if wait_p50>1h"), "run", 0);
+    // No machine waits less than none.
+    let over = "--fail-if wait_mean_replay_ratio<1 --fail-if wait_mean_replay_ratio>1e9";
+    let broadcast = "bench load --broadcast --consumers 2 --service exp:100us --load 0.5";
+    for load in [&format!("{load} --runs 2"), &format!("{broadcast} {SHORT}")] {
+        let run = json_with_code(&format!("{load} {over}"), "run", 0);
+        for part in ["runs", "each"].iter().flat_map(|part| run[part].as_array().unwrap()) {
+            assert!(part["wait_mean_replay_ratio"].as_f64() >= Some(1.0), "{part}");
+        }
+    }
 }
 
 /// What each kind of run says that it measures, it does: each of that can be judged.
@@ -452,6 +461,10 @@ fn what_cannot_be_run_is_usage_and_named() {
         ("bench load --rate 600 -d 1s --fail-if p99>1ns", "some 600 messages are too few"),
         ("bench load --load 1.1 --fail-if wait_mean_ratio>2", "theory has no wait_mean_ns"),
         ("bench sweep --fail-if loss_ratio>2", "theory has no loss_share"),
+        (
+            "bench load --arrival fixed --service fixed:1ms --fail-if wait_mean_replay_ratio>2",
+            "without a machine no message of this load waits",
+        ),
         ("bench throughput --fail-if p99>1us", "bench throughput does not measure that"),
         ("bench latency -s 8 --fail-if lost>0", "bench latency does not measure that"),
         ("bench --fail-if p99.999>1s", "messages are too few"),

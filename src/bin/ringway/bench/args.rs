@@ -26,7 +26,8 @@ Examples:
   ringway bench load --load 0.8 --service exp:20us --arrival poisson -d 10s
   ringway bench load --load 1.2 --service exp:20us --bound 8
   ringway bench sweep --service fixed:20us --report sweep.html
-  ringway bench load --rate 10000 --fail-if 'p99>200us'")]
+  ringway bench load --rate 10000 --fail-if 'p99>200us'
+  ringway bench load --load 0.95 --fail-if 'wait_mean_replay_ratio>1.1'")]
 pub struct Bench {
     #[command(subcommand)]
     pub command: Option<BenchCommand>,
@@ -66,8 +67,9 @@ pub struct Common {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = options::size)]
     pub capacity: ByteSize,
     /// Fail with exit code 5 if a number is beyond a limit, such as `p99>20us`, `lost>0` or
-    /// `wait_mean_ratio>1.1`; a time without a unit is in nanoseconds. May be given several times.
-    /// One that the run does not measure is refused before it
+    /// `wait_mean_replay_ratio>1.1`, a wait over that of the same chance without a machine (one over
+    /// theory's has the chance in it); a time without a unit is in nanoseconds. May be given
+    /// several times. One that the run does not measure is refused before it
     #[arg(long, value_name = "LIMIT", value_parser = str::parse::<Limit>)]
     pub fail_if: Vec<Limit>,
     /// Draw a report, a page of HTML

@@ -80,7 +80,7 @@ const fn key(name: &'static str, unit: Unit, parts: &'static [Part]) -> Key {
 }
 
 /// Keys that a limit can be about.
-const KEYS: [Key; 26] = [
+const KEYS: [Key; 27] = [
     key("sent", Unit::Messages, COUNTS),
     key("received", Unit::Messages, COUNTS),
     key("lost", Unit::Messages, COUNTS),
@@ -100,6 +100,7 @@ const KEYS: [Key; 26] = [
     key("wait_mean_ns", Unit::Time, LOAD),
     key("sojourn_mean_ns", Unit::Time, LOAD),
     key("wait_mean_ratio", Unit::Ratio, LOAD),
+    key("wait_mean_replay_ratio", Unit::Ratio, LOAD),
     key("sojourn_mean_ratio", Unit::Ratio, LOAD),
     key("loss_ratio", Unit::Ratio, LOAD),
     key("wait_max_ns", Unit::Time, LOAD),
@@ -267,6 +268,11 @@ impl Limit {
             Of::Key(Key { name: "loss_ratio", .. }) => Some("loss_share"),
             _ => None,
         }
+    }
+
+    /// Whether the number is a ratio to what the same chance comes to without a machine.
+    pub fn is_over_replay(&self) -> bool {
+        matches!(self.of, Of::Key(Key { name: "wait_mean_replay_ratio", .. }))
     }
 
     /// One of its numbers, for people.
@@ -443,14 +449,15 @@ mod tests {
 
         // Each message waits so many nanoseconds, and is worked on for as many.
         let run = |ns: u64| {
-            outcome("exp:100us", |number| {
+            outcome("exp:500us", |number| {
                 let sample = served(number, ns, ns);
                 Sample { start_ns: sample.start_ns + ns, end_ns: sample.end_ns + ns, ..sample }
             })
         };
         let three = [1000, 9000, 5000].map(run).into();
         let shown = Value::from(middle(three).unwrap().unwrap().value(false).unwrap());
-        let ratio = shown["sojourn_mean_ratio"].as_f64().unwrap();
+        let ratios = ["sojourn_mean_ratio", "wait_mean_replay_ratio"];
+        let ratios = ratios.map(|name| (name, shown[name].as_f64().unwrap()));
         for key in KEYS.iter().filter(|key| Of::Key(**key).is_in(LOAD)) {
             assert!(!shown["runs"][1][key.name].is_null() || key.name == "loss_ratio", "{key:?}");
         }
@@ -463,10 +470,10 @@ mod tests {
             let Verdict::Missed(found) = judge(limit, &shown) else { panic!("{limit}") };
             assert!((found / worst - 1.0).abs() < 1e-3, "{limit}: {found}");
         }
-        assert!(matches!(
-            judge(&format!("sojourn_mean_ratio>{ratio}"), &shown),
-            Verdict::Missed(_)
-        ));
+        for (name, ratio) in ratios {
+            let verdict = judge(&format!("{name}>{ratio}"), &shown);
+            assert!(matches!(verdict, Verdict::Missed(_)), "{name}");
+        }
     }
 
     #[test]

@@ -99,8 +99,15 @@ impl Case {
         Ok(self.offer_task().offer().map(drop)?)
     }
 
-    /// That theory has a figure where a limit is about a ratio to it.
+    /// That theory, or the replay, has a figure where a limit is about a ratio to it.
     pub fn check_ratio(&self, limit: &Limit) -> Result<(), Failure> {
+        let waits = |replayed: &Option<Figures>| replayed.is_some_and(|it| it.wait_mean_ns > 0.0);
+        if limit.is_over_replay() && !self.replayed()?.iter().all(waits) {
+            return Err(Failure::Usage(format!(
+                "{limit}: without a machine no message of this load waits, so that there is nothing to \
+                 compare with"
+            )));
+        }
         let Some(figure) = limit.theory_figure() else { return Ok(()) };
         for consumer in 0..if self.broadcast { self.consumers } else { 1 } {
             let figures = self.theory(&self.scenario(consumer)?).and_then(|it| it.figures);
@@ -485,16 +492,20 @@ impl Outcome {
     /// What the mean wait of a run stands beside, for this chance alone.
     fn beside_waits(&self) -> Result<Map<String, Value>, Failure> {
         let busiest = self.case.busiest();
-        let measured = &self.accounts[busiest].measured;
-        let replayed = self.replayed[busiest];
-        Ok(object(json!({
-            "replay_wait_mean_ns": replayed.map(|it| it.wait_mean_ns),
-            "wait_mean_replay_ratio": replayed
-                .filter(|_| measured.messages > 0)
-                .and_then(|it| ratio(measured.figures.wait_mean_ns, it.wait_mean_ns)),
-            "theory_of_measured_wait_mean_ns":
-                self.theory_of_measured(&self.case.scenario(busiest)?),
-        })))
+        let theory = self.theory_of_measured(&self.case.scenario(busiest)?);
+        let mut map = self.beside_replay(busiest);
+        map.insert("theory_of_measured_wait_mean_ns".into(), theory.into());
+        Ok(map)
+    }
+
+    /// What a consumer's chance comes to without a machine, and its mean wait over that.
+    fn beside_replay(&self, consumer: usize) -> Map<String, Value> {
+        let measured = &self.accounts[consumer].measured;
+        let replayed = self.replayed[consumer].map(|it| it.wait_mean_ns);
+        let over = replayed
+            .filter(|_| measured.messages > 0)
+            .and_then(|replayed| ratio(measured.figures.wait_mean_ns, replayed));
+        object(json!({ "replay_wait_mean_ns": replayed, "wait_mean_replay_ratio": over }))
     }
 
     /// What theory says of the rate that came about, and of work that takes as much longer than
@@ -554,6 +565,7 @@ impl Outcome {
                 map.extend(longest(&account.measured, theory.as_ref()));
                 let theory_figures = theory.as_ref().and_then(|it| it.figures);
                 map.extend(figures(&account.measured, theory_figures.as_ref(), theory.as_ref()));
+                map.extend(self.beside_replay(consumer));
                 Ok(map.into())
             })
             .collect()

@@ -205,9 +205,10 @@ fn beside(run: &Value) -> Vec<String> {
     let little = optional(&run["little_ratio"], number);
     facts.push(format!("checked    L by events over L by Little's law: {little}"));
     let replay = optional(&run["replay_wait_mean_ns"], time);
+    let over = optional(&run["wait_mean_replay_ratio"], number);
     facts.push(format!(
-        "replayed   the same chance without a machine waits {replay}; for the rate and the overrun of \
-         work that came about theory says {}",
+        "replayed   the same chance without a machine waits {replay}, of which the measured wait is {over} \
+         times; for the rate and the overrun of work that came about theory says {}",
         optional(&run["theory_of_measured_wait_mean_ns"], marked(run, "wait_mean_ns", time))
     ));
     facts
@@ -246,8 +247,18 @@ fn percentiles(run: &Value) -> Option<String> {
 }
 
 fn consumers(each: &[Value]) -> String {
-    let header =
-        ["CONSUMER", "SERVICE", "RECEIVED", "UTILISATION", "W", "THEORY", "WQ", "THEORY", "RATIO"];
+    let header = [
+        "CONSUMER",
+        "SERVICE",
+        "RECEIVED",
+        "UTILISATION",
+        "W",
+        "THEORY",
+        "WQ",
+        "THEORY",
+        "RATIO",
+        "OVER REPLAY",
+    ];
     let rows = each.iter().enumerate().map(|(consumer, it)| {
         vec![
             consumer.to_string(),
@@ -259,6 +270,7 @@ fn consumers(each: &[Value]) -> String {
             optional(&it["wait_mean_ns"], time),
             predicted(it, "wait_mean_ns", time),
             optional(&it["wait_mean_ratio"], number),
+            optional(&it["wait_mean_replay_ratio"], number),
         ]
     });
     output::table(&header, &header[2..], rows)
@@ -276,6 +288,7 @@ fn sweep(points: &[Value]) -> String {
         "THEORY",
         "RATIO",
         "REPLAY",
+        "OVER REPLAY",
         "W 99 %",
         "THEORY",
     ];
@@ -293,6 +306,7 @@ fn sweep(points: &[Value]) -> String {
             predicted(point, "wait_mean_ns", time),
             optional(&point["wait_mean_ratio"], number),
             optional(&point["replay_wait_mean_ns"], time),
+            optional(&point["wait_mean_replay_ratio"], number),
             optional(&p99["sojourn_ns"], time),
             optional(&p99["theory_sojourn_ns"], time),
         ]

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::drawing::{Picture, themed};
 use super::{charts, peers};
-use crate::bench::document::half_width_of;
-use crate::bench::{self, estimate::estimated};
+use crate::bench;
+use crate::bench::document::{half_width, half_width_of};
+use crate::bench::estimate::{estimated, of_runs};
 use crate::model::{number, share, time};
 
 const STYLE: &str = include_str!("page.css");
@@ -136,7 +137,8 @@ fn tiles(run: &Value) -> String {
         tile(&format!("mean wait{}", of_all(", ", run)), with_interval(run, "wait_mean_ns", time));
         let predicted = bench::predicted(run, "wait_mean_ns", time);
         tile("theory's mean wait", run["theory_wait_mean_ns"].as_f64().map(|_| predicted));
-        tile(&over_theory("measured", run), ratio_with_interval(run));
+        tile(&over_theory("measured", run), over_theory_with_interval(run));
+        tile("measured over replay", over_replay_with_interval(run));
         tile("lost", with_interval(run, "loss_share", share));
     }
     let points = cells("points");
@@ -145,8 +147,8 @@ fn tiles(run: &Value) -> String {
         .find(|point| point["load"].as_f64().is_some_and(|load| (load - 0.8).abs() < 0.01));
     if let Some(point) = near {
         let name = format!("wait{} at load 0.8,", of_all(" ", point));
-        let name = over_theory(&name, point);
-        tile(&name, ratio_with_interval(point));
+        tile(&over_theory(&name, point), over_theory_with_interval(point));
+        tile(&format!("{name} over replay"), over_replay_with_interval(point));
     }
     if tiles.is_empty() {
         return String::new();
@@ -173,12 +175,23 @@ fn with(number: f64, half_width: Option<f64>, show: impl Fn(f64) -> String) -> S
 }
 
 /// The mean wait over theory's.
-fn ratio_with_interval(load: &Value) -> Option<String> {
+fn over_theory_with_interval(load: &Value) -> Option<String> {
     let half_width =
         load["wait_mean_half_width_ns"].as_f64().filter(|_| bench::runs(load).is_some());
     let theory = load["theory_wait_mean_ns"].as_f64();
     let half_width = half_width.zip(theory).map(|(half_width, theory)| half_width / theory);
     Some(with(load["wait_mean_ratio"].as_f64()?, half_width, number))
+}
+
+/// The mean wait over what the same chance comes to without a machine, which each run has a ratio of its
+/// own to.
+fn over_replay_with_interval(load: &Value) -> Option<String> {
+    let half_width_of = |ratios: Vec<&Value>| {
+        let ratios: Vec<f64> = ratios.into_iter().filter_map(Value::as_f64).collect();
+        half_width(&ratios).filter(|_| load["wait_mean_half_width_ns"].is_number())
+    };
+    let half_width = of_runs(load, "wait_mean_replay_ratio").and_then(half_width_of);
+    Some(with(load["wait_mean_replay_ratio"].as_f64()?, half_width, number))
 }
 
 /// Of how many runs a figure is the mean, if they are several.
@@ -271,7 +284,10 @@ mod tests {
 
     #[test]
     fn tiles_of_several_runs_have_their_mean_and_how_far_off_it_may_be() {
-        let run = |wait: f64| json!({ "wait_mean_ns": wait, "wait_mean_ratio": wait / 50e3 });
+        let run = |wait: f64| {
+            json!({ "wait_mean_ns": wait, "wait_mean_ratio": wait / 50e3,
+                "wait_mean_replay_ratio": 1.0 + wait / 1e6 })
+        };
         let load = json!({ "kind": "load", "schema_version": 1, "sent": 1, "load": 0.8,
             "theory_wait_mean_ns": 50e3, "wait_mean_ns": 40e3, "wait_mean_ratio": 0.8,
             "wait_mean_half_width_ns": 5e3, "interval_by": "runs",
@@ -285,6 +301,8 @@ mod tests {
             "<b>55 us ± 5 us</b><span>mean wait, of 3 runs</span>",
             "<b>1.1 ± 0.1</b><span>measured over theory</span>",
             "<b>1.1 ± 0.1</b><span>wait of 3 runs at load 0.8, over theory</span>",
+            "<b>1.055 ± 0.08694</b><span>measured over replay</span>",
+            "<b>1.055 ± 0.08694</b><span>wait of 3 runs at load 0.8, over replay</span>",
             "<b>3 million ± 1 million</b>",
         ] {
             assert!(page.contains(words), "no {words} in {page}");
