@@ -218,6 +218,7 @@ impl Reader {
         self.reception().interrupter()
     }
 
+    /// Either is nothing but a reception, so that nobody has to look which it is on the way there.
     #[inline(always)]
     fn reception(&self) -> &Reception {
         match self {

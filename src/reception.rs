@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::history::{Past, PastRead};
 use crate::interrupter::{Interrupter, Interruption};
 use crate::layout;
-use crate::membership::announce_room;
+use crate::membership::{Membership, announce_room};
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
 use crate::ring::{
@@ -41,6 +41,8 @@ const LOOKS_PER_LOOK_AROUND: u32 = 1 << 14;
 /// One reader with what it needs to wait and to hand out payloads.
 #[derive(Debug)]
 pub(crate) struct Reception {
+    /// The consumer's place; an observer has none. Dropped first: giving it up needs the mapping.
+    membership: Option<Membership>,
     /// On lines of its own: consumers of one process often lie side by side.
     reader: CachePadded<Reader>,
     interruption: Interruption,
@@ -108,12 +110,14 @@ impl Reception {
         segment: Arc<Segment>,
         mapping: Arc<Mapping>,
         reader: Reader,
-        member: Option<Member>,
+        membership: Option<Membership>,
         interruption: Interruption,
         wait: Wait,
     ) -> Self {
+        let member = membership.as_ref().map(|place| place.ring().member(place.index()));
         let stand_off = StandOff::new(reader.ring().capacity());
         Self {
+            membership,
             reader: CachePadded::new(reader),
             interruption,
             buffer: Buffer::default(),
@@ -161,6 +165,11 @@ impl Reception {
             return Err(self.segment.forked());
         }
         Ok(self.reader.shared().map(SharedReader::work))
+    }
+
+    /// The number of the consumer's line in the member table.
+    pub(crate) fn member(&self) -> Option<u32> {
+        Some(self.membership.as_ref()?.index().get())
     }
 
     /// The named subscription that it is for.

@@ -53,8 +53,6 @@ use crate::wait::{Patience, Wait};
 /// # Ok::<(), ringway::Error>(())
 /// ```
 pub struct Consumer {
-    /// Dropped first: giving up the place needs the mapping, which the reception owns.
-    membership: Membership,
     reception: Reception,
 }
 
@@ -118,15 +116,13 @@ impl Consumer {
                 Lag::Skip => Reader::Copied(copied(begin).durable_only(only)),
             }
         };
-        let member = Some(ring.member(index));
         // The line may have been a dead member's that held the producer, or we did on the way.
         announce_room(ring);
         let segment = Arc::clone(segment);
-        // From here on the mapping is the reception's: nothing may fail with the membership alive.
-        let reception =
-            Reception::new(segment, mapping, reader, member, interruption, options.wait);
+        let place = Some(membership);
+        let reception = Reception::new(segment, mapping, reader, place, interruption, options.wait);
         let reception = reception.with_past(past).past_the_end(options.past_the_end);
-        Ok(Self { membership, reception })
+        Ok(Self { reception })
     }
 
     /// How to wait from now on, whatever it was [made with](Subscribe::wait). In a
@@ -632,7 +628,8 @@ impl Consumer {
     /// ```
     #[must_use]
     pub fn member(&self) -> u32 {
-        self.membership.index().get()
+        // A consumer has one.
+        self.reception.member().unwrap_or_default()
     }
 
     /// The named subscription that it is a member of, if it is one.
