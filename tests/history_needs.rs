@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
@@ -152,5 +152,60 @@ fn who_was_killed_or_has_expired_keeps_no_file_that_is_too_old() {
         reader.kill_living();
         queue.journaler().unwrap().run(&stop).unwrap();
         assert_eq!(files(&directory, "log").len(), 1);
+    }
+}
+
+#[test]
+fn who_was_moved_back_misses_nothing_that_it_had_when_a_file_went() {
+    /// Of seven a lap is full, and of sixteen laps a file.
+    const LAP: u64 = 7;
+    const FILE: u64 = 16 * LAP;
+    let _alive = watchdog();
+    let name = Name::new("moved-back");
+    let directory = Directory::in_memory(&name);
+    let options = options(&directory).capacity(1 << 20).journal(Journal::SyncedAlways);
+    // Three files, and no message more.
+    let options = options.history_max((48 << 20) + (64 << 10), AtLimit::Hold);
+    let queue = Queue::create(&name, &options).unwrap();
+    let workers = Subscribe::new().named("workers").from(Start::Oldest);
+    queue.declare(&workers).unwrap();
+    let (mut journaler, stop) = (queue.journaler().unwrap(), AtomicBool::new(true));
+    let mut producer = queue.producer().unwrap();
+    let message = vec![7; (128 << 10) - 3 * 8];
+    let mut send_to = |end| {
+        while producer.next_sequence() < end {
+            producer.send(&message).unwrap();
+            journaler.run(&stop).unwrap();
+        }
+    };
+    let work_to = |end| {
+        let mut worker = queue.subscribe(&workers).unwrap();
+        while worker.next_sequence() < end {
+            assert!(worker.try_receive().unwrap().message().is_some());
+        }
+        worker
+    };
+    send_to(3 * FILE);
+    drop(work_to(2 * FILE + 50));
+    // The first file goes, and how far they are is on the disk.
+    send_to(4 * FILE);
+    assert_eq!(files(&directory, "log").len(), 3);
+    queue.seek("workers", Start::Sequence(FILE + 50)).unwrap();
+    let worker = work_to(2 * FILE + 60);
+    send_to(4 * FILE + LAP);
+    assert_eq!(files(&directory, "log").len(), 3, "the second file has gone");
+    let checkpoint = directory.file("subscriptions/workers.checkpoint");
+    let pages = fs::read(&checkpoint).unwrap();
+    drop((worker, producer, journaler));
+    for page in [0, 4096] {
+        Queue::force_remove(&name).unwrap();
+        // What was not synced is lost.
+        let mut torn = pages.clone();
+        torn[page..page + 100].fill(0);
+        fs::write(&checkpoint, torn).unwrap();
+        let queue = Queue::create(&name, &options).unwrap();
+        let mut worker = queue.subscribe(&workers).unwrap();
+        let received = worker.try_receive().unwrap();
+        assert!(received.message().is_some(), "one that they had is missed, by page {page}");
     }
 }

@@ -36,6 +36,7 @@ use crate::layout::subscription as word;
 use crate::layout::{COUNT_MAX, JournalCode, SUBSCRIPTION_NAME_SIZE, Word64};
 use crate::ring::{Lag, Place, Ring, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
+use crate::sync::Ordering;
 use crate::sys::process;
 
 const MAGIC: [u8; 8] = *b"RINGWCHK";
@@ -59,9 +60,18 @@ pub(crate) struct Checkpoints {
     is_synced: bool,
     /// What each entry's file says by now.
     written: HashMap<u32, Slot>,
-    /// And the position that it has on the disk at least, with the name: another subscription may have
-    /// the entry by now.
-    safe: HashMap<u32, (String, u64)>,
+    /// And what it has on the disk at least.
+    safe: HashMap<u32, Safe>,
+}
+
+/// The position that a subscription has on the disk at least, until it is moved, or another one has its
+/// entry: by the name, and by when it was last without a member, which is anew whenever it is made or
+/// moved.
+#[derive(Debug)]
+struct Safe {
+    name: String,
+    idle_since: u64,
+    position: u64,
 }
 
 /// Where a history has them.
@@ -154,28 +164,30 @@ impl Checkpoints {
             let Some(name) = name_of(&subscription) else { continue };
             let Ok((place, sequence)) = ring.settled(&subscription) else { continue };
             let (index, position) = (subscription.index().get(), place.position);
+            let idle_since = subscription.word64(word::IDLE_SINCE).load(Ordering::Relaxed);
             // One that was put back has been written by whoever did that.
-            let is_safe = self.safe.get(&index).is_some_and(|(safe, from)| {
-                *safe == name && (needed_from.min(position)..=position).contains(from)
+            let is_safe = self.safe.get(&index).is_some_and(|safe| {
+                (&safe.name, safe.idle_since) == (&name, idle_since)
+                    && (needed_from.min(position)..=position).contains(&safe.position)
             });
             let slot = Slot { sequence, entry: entry_at(subscription.image(), place) };
             if !is_safe && self.files.write(&name, &slot).is_ok() {
                 self.written.insert(index, slot);
-                written.push((index, (name, position)));
+                written.push((index, Safe { name, idle_since, position }));
             }
         }
         // Others may go on while the disk works, which is once for each file and for the names of all.
         drop(lock);
         if self.is_synced {
             let sync = |name: &str| self.files.sync(&self.files.path(name)).is_ok();
-            written.retain(|(_, (name, _))| sync(name));
+            written.retain(|(_, safe)| sync(&safe.name));
             let Some(lock) = self.lock_to_save().filter(|_| !written.is_empty()) else { return };
-            written.retain(|(index, (name, _))| {
+            written.retain(|(index, Safe { name, .. })| {
                 let slot = self.written.get(index);
                 slot.is_some_and(|slot| self.files.write_other(name, slot).is_ok())
             });
             drop(lock);
-            written.retain(|(_, (name, _))| sync(name));
+            written.retain(|(_, safe)| sync(&safe.name));
             if written.is_empty() || self.files.sync_names().is_err() {
                 return;
             }
@@ -233,7 +245,7 @@ impl Checkpoints {
             }
             written => {
                 written?;
-                if self.safe.get(&index).is_some_and(|(_, safe)| place.position < *safe) {
+                if self.safe.get(&index).is_some_and(|safe| place.position < safe.position) {
                     self.safe.remove(&index);
                 }
                 self.written.insert(index, slot);
