@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use crate::workload::number::{self, NS_PER_S, float};
 use crate::workload::shape::Shape;
 use crate::workload::theory::little;
-use crate::workload::{Error, Figures, Interval, Scenario, Service, carries, student_t};
+use crate::workload::{Error, Figures, Interval, Scenario, Service, carries, recurs, student_t};
 
 /// Batches that a run is cut into. More of them would be too short to be unlike each other, fewer
 /// would leave the interval wide (B. Schmeiser, 1982).
@@ -114,12 +114,13 @@ impl Meter {
     /// the wait.
     pub(super) fn count_served(&mut self, intended_ns: f64, wait_ns: f64, sojourn_ns: f64) {
         let (start_ns, end_ns) = (intended_ns + wait_ns, intended_ns + sojourn_ns);
-        if let Some(batch) = self.batch_at(intended_ns) {
+        if let Some(index) = self.batch_index(intended_ns) {
+            let batch = &mut self.batches[index];
             batch.accepted += 1;
             batch.wait_ns += wait_ns;
             batch.sojourn_ns += sojourn_ns;
-            self.wait.record(wait_ns);
-            self.sojourn.record(sojourn_ns);
+            self.wait.record(index, wait_ns);
+            self.sojourn.record(index, sojourn_ns);
         }
         if let Some(batch) = self.batch_at(end_ns) {
             batch.departures += 1;
@@ -167,11 +168,13 @@ impl Meter {
     }
 
     fn batch_at(&mut self, at_ns: f64) -> Option<&mut Batch> {
+        self.batch_index(at_ns).map(|index| &mut self.batches[index])
+    }
+
+    fn batch_index(&self, at_ns: f64) -> Option<usize> {
         let index = (at_ns - self.begin_ns) / self.batch_ns;
-        if index < 0.0 {
-            return None;
-        }
-        self.batches.get_mut(usize::try_from(number::floor(index)).unwrap_or(usize::MAX))
+        let whole = usize::try_from(number::floor(index)).ok()?;
+        (index >= 0.0 && whole < self.batches.len()).then_some(whole)
     }
 
     /// Gives each batch its part of a time that begins at that moment.
@@ -371,14 +374,15 @@ impl Measured {
     }
 
     /// The wait in nanoseconds that only `100 - percentile` in a hundred messages exceeded, to
-    /// three digits. `None` if there were too few to say, see [`carries`], or if it is longer than 53
-    /// days.
+    /// three digits. `None` if there were too few to say, see [`carries`], if too few batches had
+    /// them, see [`recurs`], or if it is longer than 53 days.
     ///
     /// ```
     /// # let mut meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;
     /// for message in 0..1000 {
     ///     let intended = 1_000_000 * message;
-    ///     meter.served(intended, intended + message, intended + 5000);
+    ///     let wait = message * 389 % 1000;
+    ///     meter.served(intended, intended + wait, intended + 5000);
     /// }
     /// let measured = meter.measured(0.95)?;
     /// let p90 = measured.wait_percentile_ns(90.0).expect("it is carried");
@@ -522,9 +526,12 @@ impl Measured {
     }
 }
 
-/// How often each time came, in picoseconds, to three digits.
+/// How often each time came, in picoseconds, to three digits, and the longest that came in each batch.
 #[derive(Clone, Debug)]
-struct Times(Histogram<u64>);
+struct Times {
+    all: Histogram<u64>,
+    longest: [Option<u64>; BATCHES],
+}
 
 const PS_PER_NS: f64 = 1000.0;
 
@@ -536,23 +543,30 @@ impl Times {
     fn new() -> Result<Self, Error> {
         const DIGITS: u8 = 3;
         // It refuses digits beyond 5 alone.
-        let histogram = Histogram::new(DIGITS);
-        histogram.map(Self).map_err(|_| Error::bounds("the digits", DIGITS, "from 0 to 5"))
+        let all = Histogram::new(DIGITS);
+        let all = all.map_err(|_| Error::bounds("the digits", DIGITS, "from 0 to 5"))?;
+        Ok(Self { all, longest: [None; BATCHES] })
     }
 
-    fn record(&mut self, ns: f64) {
+    fn record(&mut self, batch: usize, ns: f64) {
         let ps = number::floor(ns * PS_PER_NS + 0.5).min(PS_MAX);
+        self.longest[batch] = self.longest[batch].max(Some(ps));
         // It grows by itself, so that nothing is out of its range.
-        let _ = self.0.record(ps);
+        let _ = self.all.record(ps);
     }
 
     fn percentile_ns(&self, percentile: f64) -> Option<f64> {
-        let known = percentile >= 0.0 && carries(self.0.len(), percentile);
-        known.then(|| self.0.value_at_percentile(percentile)).and_then(as_it_was)
+        if !(percentile >= 0.0 && carries(self.all.len(), percentile)) {
+            return None;
+        }
+        let ps = self.all.value_at_percentile(percentile);
+        // Times that differ by less than three digits are the same here.
+        let least = self.all.lowest_equivalent(ps);
+        recurs(self.longest.into_iter().flatten(), least).then_some(ps).and_then(as_it_was)
     }
 
     fn max_ns(&self) -> Option<f64> {
-        Some(self.0.max()).filter(|_| !self.0.is_empty()).and_then(as_it_was)
+        Some(self.all.max()).filter(|_| !self.all.is_empty()).and_then(as_it_was)
     }
 }
 
@@ -610,18 +624,38 @@ mod tests {
     #[test]
     fn times_below_a_nanosecond_and_of_years_are_kept() {
         let mut times = Times::new().unwrap();
-        for _ in 0..100 {
-            times.record(0.25);
-        }
+        let record = |times: &mut Times, ns: f64, count: usize| {
+            (0..count).for_each(|number| times.record(number % BATCHES, ns));
+        };
+        record(&mut times, 0.25, 100);
         assert_eq!(times.percentile_ns(50.0), Some(0.25));
         // A month, which is known to three digits.
-        times.record(2.6e15);
+        record(&mut times, 2.6e15, 1);
         assert!(times.max_ns().is_some_and(|max_ns| (max_ns / 2.6e15 - 1.0).abs() < 1e-3));
         // 53 days and more are not: neither as the longest, nor as a percentile.
-        times.record(f64::INFINITY);
+        record(&mut times, f64::INFINITY, 1);
         assert_eq!(times.max_ns(), None);
         assert_eq!(times.percentile_ns(50.0), Some(0.25));
-        (0..200).for_each(|_| times.record(5e15));
+        record(&mut times, 5e15, 200);
         assert_eq!(times.percentile_ns(50.0), None);
+    }
+
+    #[test]
+    fn a_percentile_is_known_where_ten_batches_have_what_exceeds_it() {
+        // Of 320 messages 32 wait longer than the others, so many of them in each of the first batches.
+        let p90 = |in_each: usize| {
+            let mut times = Times::new().unwrap();
+            for message in 0..320 {
+                let (batch, number) = (message / 10, message % 10);
+                let is_long = number < in_each && batch * in_each < 32;
+                times.record(batch, if is_long { 1.0 } else { 0.25 });
+            }
+            times.percentile_ns(90.5)
+        };
+        assert_eq!([1, 2, 3, 4, 8].map(p90), [Some(1.0), Some(1.0), Some(1.0), None, None]);
+        // Where all are the same, each batch has a tenth of the longest.
+        let mut times = Times::new().unwrap();
+        (0..320).for_each(|message| times.record(message / 10, 0.0));
+        assert_eq!(times.percentile_ns(90.0), Some(0.0));
     }
 }

@@ -81,7 +81,7 @@ pub use self::simulation::{
     Broadcast, BroadcastSimulated, Plan, Simulated, replay, replay_broadcast, simulate,
     simulate_broadcast,
 };
-pub use self::stats::{Interval, PERCENTILES, TimeAverage, carries, student_t};
+pub use self::stats::{Interval, PERCENTILES, TimeAverage, carries, recurs, student_t};
 pub use self::streaming::{
     StreamReceived, StreamSent, answer_round_trips, receive_stream, round_trips, send_stream,
 };

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ringway::workload::{Interval, Machine, carries};
+use ringway::workload::{Interval, Machine, carries, recurs};
 use serde_json::{Map, Value, json};
 
 use crate::bench::setting::Setting;
@@ -89,39 +89,50 @@ pub fn machine_warnings(ends: usize, machine: &Machine) -> Vec<Value> {
     warnings
 }
 
-/// Times in the order of their length.
-pub struct Times(Vec<u64>);
+/// Times in the order of their length, and the longest of each of the parts of a run.
+pub struct Times {
+    sorted: Vec<u64>,
+    longest: Vec<u64>,
+}
 
 impl Times {
+    /// Of a run, in the order in which they came.
     pub fn of(mut times: Vec<u64>) -> Self {
+        const PARTS: usize = 32;
+        let part = |part: usize| part * times.len() / PARTS..(part + 1) * times.len() / PARTS;
+        let longest = |of: usize| times[part(of)].iter().max().copied();
+        let longest = (0..PARTS).filter_map(longest).collect();
         times.sort_unstable();
-        Self(times)
+        Self { sorted: times, longest }
     }
 
-    /// Those of all runs.
+    /// Those of all runs, which have parts of their own.
     pub fn together(runs: Vec<Self>) -> Self {
-        Self::of(runs.into_iter().flat_map(|run| run.0).collect())
+        let longest = runs.iter().flat_map(|run| run.longest.clone()).collect();
+        let mut sorted: Vec<u64> = runs.into_iter().flat_map(|run| run.sorted).collect();
+        sorted.sort_unstable();
+        Self { sorted, longest }
     }
 
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.sorted.len()
     }
 
     pub fn mean_ns(&self) -> Option<f64> {
-        let sum: f64 = self.0.iter().map(|ns| float(*ns)).sum();
-        (!self.0.is_empty()).then(|| sum / float(self.0.len() as u64))
+        let sum: f64 = self.sorted.iter().map(|ns| float(*ns)).sum();
+        (!self.sorted.is_empty()).then(|| sum / float(self.count() as u64))
     }
 
     pub fn max_ns(&self) -> Option<u64> {
-        self.0.last().copied()
+        self.sorted.last().copied()
     }
 
-    /// The time that only `100 - percentile` in a hundred exceed, if there are samples enough: the least
-    /// that so many are no longer than, as a load's is.
+    /// The time that only `100 - percentile` in a hundred exceed, if there are samples enough, and not
+    /// all at a time: the least that so many are no longer than, as a load's is.
     pub fn percentile_ns(&self, percentile: f64) -> Option<u64> {
         // What the product of a whole number has of a fraction by rounding.
         const ROUNDING: f64 = 1e-6;
-        if !carries(self.0.len() as u64, percentile) {
+        if !carries(self.count() as u64, percentile) {
             return None;
         }
         #[allow(
@@ -129,8 +140,9 @@ impl Times {
             clippy::cast_sign_loss,
             reason = "it is within the length"
         )]
-        let within = (percentile / 100.0 * float(self.0.len() as u64) - ROUNDING).ceil() as usize;
-        self.0.get(within.saturating_sub(1)).copied()
+        let within = (percentile / 100.0 * float(self.count() as u64) - ROUNDING).ceil() as usize;
+        let time = self.sorted.get(within.saturating_sub(1)).copied();
+        time.filter(|time| recurs(self.longest.iter().copied(), *time))
     }
 
     /// Those that it has samples enough for.
@@ -155,12 +167,15 @@ impl Times {
         rows.collect()
     }
 
-    /// For pictures: the percentiles at even distances of the logarithm of what exceeds them.
     pub fn spectrum(&self) -> Value {
-        let steps = (0..=48).map(|step| 100.0 - 100.0 * 10_f64.powf(-f64::from(step) / 8.0));
-        let points = steps.filter_map(|at| Some(json!([at, self.percentile_ns(at)?])));
-        points.collect()
+        spectrum(|at| self.percentile_ns(at).map(float))
     }
+}
+
+/// For pictures: the percentiles at even distances of the logarithm of what exceeds them.
+pub fn spectrum(percentile_ns: impl Fn(f64) -> Option<f64>) -> Value {
+    let steps = (0..=48).map(|step| 100.0 - 100.0 * 10_f64.powf(-f64::from(step) / 8.0));
+    steps.filter_map(|at| Some(json!([at, percentile_ns(at)?]))).collect()
 }
 
 /// The percentiles of a run, in their order.
@@ -239,9 +254,19 @@ pub fn float(count: u64) -> f64 {
 mod tests {
     use super::*;
 
+    /// From 1 on, each so far from those that are nearly as long that no two of eleven are in one part.
+    fn apart(count: u64) -> Times {
+        let apart = (count / 11) | 1;
+        let mut times = vec![0; usize::try_from(count).unwrap()];
+        (0..count)
+            .for_each(|time| times[usize::try_from(time * apart % count).unwrap()] = time + 1);
+        assert!(!times.contains(&0));
+        Times::of(times)
+    }
+
     #[test]
     fn percentiles_are_those_of_the_sorted_times() {
-        let times = Times::of((1..=1000).rev().collect());
+        let times = apart(1000);
         assert_eq!(times.percentile_ns(50.0), Some(500));
         assert_eq!(times.percentile_ns(99.0), Some(990));
         assert_eq!(times.percentile_ns(99.9), None);
@@ -250,7 +275,7 @@ mod tests {
         assert_eq!((none.percentile_ns(50.0), none.max_ns(), none.mean_ns()), (None, None, None));
         let spectrum = times.spectrum();
         let points = spectrum.as_array().unwrap();
-        assert_eq!(points[0], json!([0.0, 1]));
+        assert_eq!(points[0], json!([0.0, 1.0]));
         assert!(points.len() == 17, "ten samples beyond the 99th, and no further: {points:?}");
     }
 
@@ -259,19 +284,27 @@ mod tests {
         for (percentile, least) in
             PERCENTILES.into_iter().zip([20, 100, 1000, 10_000, 100_000, 1_000_000])
         {
-            let times = Times::of((1..=least).collect());
+            let times = apart(least);
             assert_eq!(times.percentile_ns(percentile), Some(least - 10), "{percentile}");
             let fewer = Times::of((1..least).collect());
             assert_eq!(fewer.percentile_ns(percentile), None, "{percentile}");
+            let all_at_a_time = Times::of((1..=32 * least).collect());
+            let is_known = percentile < 70.0;
+            assert_eq!(all_at_a_time.percentile_ns(percentile).is_some(), is_known, "{percentile}");
         }
         // One more is no longer than half of them, and the least that is.
-        let odd = Times::of((1..=21).collect());
+        let odd = apart(21);
         assert_eq!(odd.percentile_ns(50.0), Some(11));
     }
 
     #[test]
     fn percentiles_of_runs_have_a_mean_where_each_run_has_them() {
-        let runs = [0, 3000, 6000].map(|base| Times::of((base + 1..=base + 1000).collect()));
+        let run = |base: u64| {
+            let mut run = apart(1000);
+            run.sorted.iter_mut().chain(&mut run.longest).for_each(|time| *time += base);
+            run
+        };
+        let runs = [0, 3000, 6000].map(run);
         let known: Vec<_> = runs.iter().map(Times::known).collect();
         let rows = Times::together(runs.into()).percentiles(&known);
         let [_, _, p99, p999, ..] = rows.as_array().unwrap().as_slice() else { panic!("{rows}") };

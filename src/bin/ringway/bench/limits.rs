@@ -245,7 +245,8 @@ impl Limit {
         Err(Failure::Usage(format!("{self}: {command} does not measure that, but {has}")))
     }
 
-    /// That so many times are enough for a percentile. Where it is close, chance may give a run fewer.
+    /// That so many times are enough for a percentile. Where it is close, chance may give a run fewer, or
+    /// those beyond it all at a time.
     pub fn check_samples(&self, expected: f64) -> Result<(), Failure> {
         let (Of::Percentile(percentile) | Of::WaitPercentile(percentile)) = self.of else {
             return Ok(());

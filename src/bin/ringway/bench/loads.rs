@@ -11,7 +11,7 @@ use ringway::workload::{
 use serde_json::{Map, Value, json};
 
 use crate::bench::cautions::Balance;
-use crate::bench::document::{CONFIDENCE, Times, finite, float, half_width_of, ratio_of};
+use crate::bench::document::{CONFIDENCE, finite, float, half_width_of, ratio_of, spectrum};
 use crate::bench::done::{Done, Logged};
 use crate::bench::limits::Limit;
 use crate::bench::role::{Answer, OfferTask, Role, ServeTask};
@@ -458,9 +458,8 @@ impl Outcome {
         map.extend(object(json!({
             "replay_sojourn_mean_ns": replayed.map(|it| it.sojourn_mean_ns),
             "replay_loss_share": replayed.map(|it| it.loss_share),
-            "wait_spectrum": Times::of(self.waits_in_window()).spectrum(),
-            "sojourn_spectrum":
-                Times::of(self.in_window().map(Record::sojourn_ns).collect()).spectrum(),
+            "wait_spectrum": spectrum(|at| measured.wait_percentile_ns(at)),
+            "sojourn_spectrum": spectrum(|at| measured.sojourn_percentile_ns(at)),
             "heat_map": if with_heat_map { self.heat_map() } else { Value::Null },
             "each": self.each_value()?,
             "interval_by": if self.runs.len() > 1 { "runs" } else { "batches" },

@@ -444,7 +444,8 @@ impl<'a> Lab<'a> {
                     console.note(format_args!("{limit} came true: {}", limit.number_text(*worst)));
                 }
                 Verdict::Unknown => console.note(format_args!(
-                    "{limit} cannot be judged: this run has no such number, or too few samples"
+                    "{limit} cannot be judged: this run has no such number, or too few samples for it, or \
+                     those beyond it in too few parts of the run"
                 )),
             }
         }
