@@ -185,7 +185,7 @@ fn percentile_chart(title: &str, caption: &str, name: &str, all: Vec<Series>) ->
 }
 
 const SPECTRUM_CAPTION: &str = "Each line ends where fewer than ten messages lie beyond, or those that \
-    do came in fewer than ten of 32 parts of the run. Times count from the intended time of a message: nothing is left out because the sender had to wait.";
+    do came in fewer than ten parts, of which a run has 32. Times count from the intended time of a message: nothing is left out because the sender had to wait.";
 
 fn percentiles_of_loads(run: &Value, points: &[&Value]) -> Option<Picture> {
     if run.get("wait_spectrum").is_some() {
@@ -272,7 +272,7 @@ fn percentiles_of_times(run: &Value) -> Vec<Picture> {
         percentile_chart(title, &caption, "time", all.collect())
     };
     let round_trips = "A message and its answer between two ends, one at a time. Each line ends where \
-        fewer than ten lie beyond, or those that do came in fewer than ten of 32 parts of each run.";
+        fewer than ten lie beyond, or those that do came in fewer than ten parts, of which a run has 32.";
     let pictures = [
         of("round_trip", "Round trips", round_trips),
         of("one_way", "One way, at random moments", SPECTRUM_CAPTION),
