@@ -185,7 +185,8 @@ fn percentile_chart(title: &str, caption: &str, name: &str, all: Vec<Series>) ->
 }
 
 const SPECTRUM_CAPTION: &str = "Each line ends where fewer than ten messages lie beyond, or those that \
-    do came in fewer than ten parts, of which a run has 32. Times count from the intended time of a message: nothing is left out because the sender had to wait.";
+    do came in fewer than ten parts, of which a run has 32. Times count from the intended \
+    time of a message: nothing is left out because the sender had to wait.";
 
 fn percentiles_of_loads(run: &Value, points: &[&Value]) -> Option<Picture> {
     if run.get("wait_spectrum").is_some() {
