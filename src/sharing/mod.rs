@@ -131,6 +131,7 @@ impl SharedReader {
             looks_left: 0,
             has_inherited: false,
             picked: 0,
+            to_pick: 0,
             due_at: None,
             letters_until: None,
         };

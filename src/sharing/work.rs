@@ -64,6 +64,8 @@ pub(crate) struct Work {
     pub(super) has_inherited: bool,
     /// How many messages of what is left were handed out since a share was taken, from wherever.
     pub(super) picked: u32,
+    /// Of how many that there were then.
+    pub(super) to_pick: u32,
     /// When there will be something to do without a message from the producer.
     pub(super) due_at: Option<Instant>,
     /// Until when this look may write dead letters, once it has written one.
@@ -394,11 +396,12 @@ impl Work {
 
     /// Whether what is left of shares comes before what others left and the head: until each message of
     /// it has been handed out once. One that is refused again and again keeps nothing else waiting.
-    pub(super) fn is_for_what_is_left(&self) -> bool {
-        self.picked == 0 || {
+    pub(super) fn is_for_what_is_left(&mut self) -> bool {
+        if self.picked == 0 {
             let left = |portion: &Arc<Portion>| portion.state().unsettled() & !portion.lent();
-            self.picked < self.left.iter().map(|portion| left(portion).count_ones()).sum()
+            self.to_pick = self.left.iter().map(|portion| left(portion).count_ones()).sum();
         }
+        self.picked < self.to_pick
     }
 
     /// Looks after what other members left, and hands out a message of that. Each look takes lines
