@@ -83,6 +83,8 @@
 #[cfg(not(loom))]
 mod acker;
 #[cfg(not(loom))]
+mod calls;
+#[cfg(not(loom))]
 mod consumer;
 #[cfg(not(loom))]
 mod consumer_set;

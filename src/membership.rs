@@ -3,13 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::calls::{call_all, call_consumers, call_producer};
 use crate::error::Error;
-use crate::layout::{self, Word32};
+use crate::layout;
 use crate::ring::{Corrupt, MemberIndex, Ring, SubscriptionIndex};
 use crate::segment::{Lock, Segment};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::sys::process;
-use crate::wait::Event;
 
 /// Who clears up after the dead has a line's lock for a moment. So nobody is found to live in it, or
 /// the table to be full, before several looks.
@@ -86,7 +86,7 @@ impl Drop for Membership {
         if self.lock.is_own() {
             // What is corrupt about the shares stays where it is, for others to report.
             let _ = end(&self.ring, self.index);
-            announce_room(&self.ring);
+            call_producer(&self.ring);
         }
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn clear_dead(
         }
     }
     if cleared > 0 {
-        announce_room(ring);
+        call_producer(ring);
     }
     Ok(cleared)
 }
@@ -152,9 +152,7 @@ fn end_of_dead(ring: &Ring, index: MemberIndex) {
     // What is corrupt about its shares is reported by who meets it.
     let _ = end(ring, index);
     // It may have said that it calls those who sleep, so that nobody else did, and died before it could.
-    for event in [layout::DATA_EVENT, layout::ROOM_EVENT] {
-        Event::new(ring.control32(event)).call_anyway();
-    }
+    call_all(ring);
 }
 
 /// Ends a membership: what it left of shares is for others from now on, and what it counted is
@@ -189,29 +187,8 @@ fn end(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
     idle_since.store(process::now_since_start(), Ordering::Relaxed);
     ring.leave(index);
     // What it left, or a share that is free now.
-    announce_messages(ring);
+    call_consumers(ring);
     opened.map(drop)
-}
-
-/// Tells whoever waits for messages that there is one which the producer did not just send: to be
-/// delivered again, or durable by now.
-#[cold]
-pub(crate) fn announce_messages(ring: &Ring) {
-    // SeqCst: WAKE.
-    fence(Ordering::SeqCst);
-    call_if_awaited(ring, layout::DATA_EVENT);
-}
-
-/// Tells a producer that waits for room that a cursor has moved, or is no more.
-#[cold]
-pub(crate) fn announce_room(ring: &Ring) {
-    // SeqCst: ROOM.
-    fence(Ordering::SeqCst);
-    call_if_awaited(ring, layout::ROOM_EVENT);
-}
-
-fn call_if_awaited(ring: &Ring, event: Word32) {
-    Event::new(ring.control32(event)).call_if_awaited();
 }
 
 /// Fills in what others are shown of a member.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
+use crate::calls::call_producer;
 use crate::error::Error;
 use crate::history::{Past, PastRead};
 use crate::interrupter::{Interrupter, Interruption};
 use crate::layout;
-use crate::membership::{Membership, announce_room};
+use crate::membership::Membership;
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
 use crate::ring::{
@@ -351,7 +352,7 @@ impl Reception {
         }
         *patience = patience.begin();
         self.let_go();
-        self.announce_room();
+        self.call_producer();
         let mut pace = Pace::for_message(self.wait, *patience).with_habit(&self.habit);
         let mut uncalled = None;
         if !matches!(*patience, Patience::None) {
@@ -436,11 +437,11 @@ impl Reception {
     }
 
     /// Calls a producer that waits for room, if there is more since the last time.
-    fn announce_room(&mut self) {
+    fn call_producer(&mut self) {
         if let Reader::Held(reader) = &mut *self.reader
             && reader.has_passed_sector()
         {
-            announce_room(reader.track().ring());
+            call_producer(reader.track().ring());
         }
     }
 
@@ -518,7 +519,7 @@ impl Reception {
                         // Lost the race of JOIN: the files have more by now.
                         ring.join(index, Lag::Skip, place.position);
                         // A producer that found it in the way meanwhile has room.
-                        announce_room(&ring);
+                        call_producer(&ring);
                         lost += 1;
                         if lost > RACES_LOST_MAX {
                             return Ok(Some(Read::Empty));
@@ -533,7 +534,7 @@ impl Reception {
                             let join = |place: Place| ring.join(index, Lag::Hold, place.position);
                             let begin = ring.begin_holding(Start::Oldest, join);
                             // As above: it may have been in the way further back.
-                            announce_room(&ring);
+                            call_producer(&ring);
                             begin.map_err(|error| self.segment.start_error(error))?.place
                         }
                     };
@@ -604,7 +605,7 @@ impl Reception {
             return Err(self.segment.forked());
         }
         self.let_go();
-        self.announce_room();
+        self.call_producer();
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::calls;
 use crate::error::Error;
 use crate::history::{Checkpoints, Past};
 use crate::layout::SUBSCRIPTION_NAME_SIZE;
@@ -188,7 +189,7 @@ impl<'a> Registry<'a> {
     pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
         let subscription = self.find_idle(name)?;
         self.discard(&subscription)?;
-        membership::announce_room(self.ring);
+        calls::call_producer(self.ring);
         Ok(())
     }
 
@@ -206,7 +207,7 @@ impl<'a> Registry<'a> {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        membership::announce_room(self.ring);
+        calls::call_producer(self.ring);
         failed.map_or(Ok(removed), Err)
     }
 
@@ -299,7 +300,7 @@ impl<'a> Registry<'a> {
         self.note(subscription)?;
         // Release: as when it was made.
         subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
-        membership::announce_room(self.ring);
+        calls::call_producer(self.ring);
         Ok(())
     }
 
@@ -377,7 +378,7 @@ impl<'a> Registry<'a> {
         }
         if is_any_free {
             // Members of others may have waited for a share to be free.
-            membership::announce_messages(self.ring);
+            calls::call_consumers(self.ring);
         }
     }
 }

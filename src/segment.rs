@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
+use crate::calls::call_all;
 use crate::error::{self, Error};
 use crate::layout::{self, Geometry, Identity, IdentityError, Keeping, SUBSCRIPTION_NAME_SIZE};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::sys::fork::{OwnFile, Witness};
 use crate::sys::{file, map, process};
 use crate::wait::Event;
@@ -527,7 +528,7 @@ impl Object {
             removed => removed.map_err(|source| Error::os(&name, error::REMOVE, source))?,
         }
         if let Some(mapping) = mapping {
-            announce_removal(&mapping.ring());
+            tell_removed(&mapping.ring());
         }
         Ok(Removal::Done)
     }
@@ -804,16 +805,13 @@ impl Mapping {
 }
 
 /// Tells all who are attached that the name is gone.
-fn announce_removal(ring: &Ring) {
+fn tell_removed(ring: &Ring) {
     // Release: whoever sees this sees that the name is gone.
     ring.control32(layout::REMOVED).store(1, Ordering::Release);
-    // SeqCst: WAKE and ROOM. Who is about to sleep finds the word, or is called.
-    fence(Ordering::SeqCst);
-    Event::new(ring.control32(layout::ROOM_EVENT)).call_anyway();
-    let data = Event::new(ring.control32(layout::DATA_EVENT));
-    data.call_anyway();
-    // The producer looks at nothing else while it has room.
-    data.announce();
+    // Who is about to sleep finds the word, or is called.
+    call_all(ring);
+    // As if somebody slept: the producer looks at nothing else while it has room.
+    Event::new(ring.control32(layout::DATA_EVENT)).announce();
 }
 
 /// Whether a queue's name leads to this object.

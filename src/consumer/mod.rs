@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acker::Acker;
+use crate::calls::call_producer;
 use crate::error::Error;
 use crate::history::{Past, resolve};
 use crate::interrupter::{Interrupter, Interruption};
-use crate::membership::{Membership, announce_room};
+use crate::membership::Membership;
 use crate::message::{Batch, Message};
 use crate::outcome::{Acked, Nacked, Received};
 use crate::reception::{Reader, Reception};
@@ -117,7 +118,7 @@ impl Consumer {
             }
         };
         // The line may have been a dead member's that held the producer, or we did on the way.
-        announce_room(ring);
+        call_producer(ring);
         let segment = Arc::clone(segment);
         let place = Some(membership);
         let reception = Reception::new(segment, mapping, reader, place, interruption, options.wait);

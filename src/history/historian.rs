@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::checkpoint::Checkpoints;
 use super::directory::{self, DirectoryLock, journal_in, log_of};
 use super::log::{Log, LogWriter};
+use crate::calls::call_consumers;
 use crate::error::Error;
 use crate::layout::{JournalCode, Keeping};
-use crate::membership::{announce_messages, clear_dead_holders};
+use crate::membership::clear_dead_holders;
 use crate::ring::{Corrupt, Place, Ring, SubscriptionIndex};
 use crate::segment::{Lock, Segment};
 
@@ -237,7 +238,7 @@ impl Historian {
         self.sync()?;
         self.ring.set_durable(end);
         // Whoever waits for durable messages waits as for any.
-        announce_messages(&self.ring);
+        call_consumers(&self.ring);
         Ok(())
     }
 

@@ -12,9 +12,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::historian::{Historian, Kept, RemoveExpired};
+use crate::calls::call_producer;
 use crate::error::Error;
 use crate::layout::{self, JournalCode, time};
-use crate::membership::announce_room;
 use crate::ring::Ring;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
@@ -296,7 +296,7 @@ impl Journaler {
     /// Appends what is committed by now, and has it durable.
     fn write_all(&mut self) -> Result<Kept, Error> {
         let kept = self.historian.keep_all()?;
-        announce_room(self.historian.ring());
+        call_producer(self.historian.ring());
         self.make_durable()?;
         Ok(kept)
     }
@@ -354,7 +354,7 @@ impl Journaler {
         let from = self.historian.end();
         self.is_full = self.historian.catch_up()? == Kept::Full;
         if self.historian.end() != from {
-            announce_room(self.historian.ring());
+            call_producer(self.historian.ring());
         }
         if self.is_sync_due() {
             self.make_durable()?;

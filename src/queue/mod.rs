@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::calls;
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
 use crate::history::{self, Journaler, LogCut};
@@ -528,7 +529,7 @@ impl Queue {
         let registry = Registry::lock(&self.segment, &ring)?;
         let found = registry.find_or_make(name, start, options)?;
         // One that somebody left half made on the way may have held the producer.
-        membership::announce_room(&ring);
+        calls::call_producer(&ring);
         Ok(found.is_new)
     }
 

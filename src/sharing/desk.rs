@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::portion::{Portion, Sight, bit, bits};
+use crate::calls::{call_consumers, call_producer};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetters, Fetched, Letter, Reason};
 use crate::layout::{self, Word64};
-use crate::membership::{announce_messages, announce_room};
 use crate::ring::{
     Buffer, Lag, Member, MemberIndex, PAUSE_MAX, Ring, ShareIndex, Span, State, Subscription,
 };
@@ -429,7 +429,7 @@ impl Desk {
         }
         self.count(what, messages.count_ones().into());
         self.note_counted(portion, messages);
-        self.announce_settled();
+        self.call_for_keys();
         true
     }
 
@@ -452,7 +452,7 @@ impl Desk {
         }
         self.note_counted(portion, messages);
         self.count(layout::MISSED, count as u64);
-        self.announce_settled();
+        self.call_for_keys();
         (count > 0).then_some(Missed { from, to })
     }
 
@@ -512,9 +512,9 @@ impl Desk {
     }
 
     /// Calls those who may have waited for the key of what was settled.
-    pub(super) fn announce_settled(&self) {
+    pub(super) fn call_for_keys(&self) {
         if self.keyed {
-            announce_messages(&self.ring);
+            call_consumers(&self.ring);
         }
     }
 
@@ -537,13 +537,13 @@ impl Desk {
             self.note_opened(portion.sight(now));
         }
         portion.lose();
-        announce_messages(&self.ring);
+        call_consumers(&self.ring);
     }
 
     /// Lets go of a share that is settled, before the receiver puts it aside.
     pub(super) fn retire(&self, portion: &Portion) {
         portion.retire();
-        announce_room(&self.ring);
+        call_producer(&self.ring);
     }
 
     pub(super) fn is_last_delivery(&self, deliveries: u32) -> bool {

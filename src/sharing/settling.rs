@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::Work;
 use super::desk::{Burial, Desk, Shown};
 use super::portion::{Portion, bit};
+use crate::calls::call_consumers;
 use crate::error::Error;
 use crate::history::Reason;
 use crate::layout;
-use crate::membership::announce_messages;
 use crate::outcome::{Acked, Nacked};
 
 /// Whoever settles a member's messages.
@@ -111,7 +111,7 @@ impl<'a> Settler<'a> {
         let is_left = self.pass_on(&settling, portion);
         if !is_left && self.work.is_none() {
             // The receiver may sleep, and has to do so no longer than the pause.
-            announce_messages(&self.desk.ring);
+            call_consumers(&self.desk.ring);
         }
         Ok(Nacked::Retry(pause))
     }
@@ -191,7 +191,7 @@ impl<'a> Settler<'a> {
         portion.set_lent(portion.lent() & !bit(number));
         if matches!(burial, Burial::Gone { .. }) && self.work.is_none() {
             // Only the receiver can tell what is missed, and it may sleep.
-            announce_messages(&self.desk.ring);
+            call_consumers(&self.desk.ring);
         }
         self.pass_on(&settling, portion);
         Ok(if matches!(burial, Burial::Done) { Acked::Done } else { Acked::Late })

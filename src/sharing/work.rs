@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use super::Handed;
 use super::desk::{Burial, Desk, DeskPart, Missed, Shown, Whereabouts};
 use super::portion::{Portion, Sight, bit, bits};
+use crate::calls::{call_consumers, call_producer};
 use crate::error::Error;
 use crate::history::{Checkpoints, Reason, Stretch};
 use crate::layout;
-use crate::membership::{self, announce_messages, announce_room};
+use crate::membership;
 use crate::ring::{
     Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, TURNS_MAX, Take,
 };
@@ -193,7 +194,7 @@ impl Work {
         if done {
             portion.set_lent(portion.lent() & !before | bit(state.handed()));
             if desk.keyed && before != 0 {
-                announce_messages(&desk.ring);
+                call_consumers(&desk.ring);
             }
         }
         done
@@ -347,9 +348,9 @@ impl Work {
             } else {
                 desk.replace(&portion, portion.state().owned_by(None));
                 // Somebody may have waited for a share to be free.
-                announce_messages(&desk.ring);
+                call_consumers(&desk.ring);
             }
-            announce_room(&desk.ring);
+            call_producer(&desk.ring);
         };
         if let Some(portion) = current.take() {
             run.stop();
