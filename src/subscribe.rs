@@ -65,7 +65,7 @@ pub enum AckMode {
     /// batch at once. A message that its consumer was working on when it died, or was dropped, is
     /// delivered again: whoever ends in order closes the consumer. So does who ends by an
     /// [`Interrupter`](crate::Interrupter): a receive that finds itself interrupted
-    /// ([`Error::Interrupted`](crate::Error::Interrupted)) before it waits acknowledges nothing.
+    /// ([`Error::Interrupted`]) before it waits acknowledges nothing.
     #[default]
     Auto,
     /// When the consumer says so: [`Message::ack`](crate::Message::ack),
