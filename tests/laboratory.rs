@@ -75,6 +75,7 @@ fn every_kind_of_scenario_is_as_the_schema_says() {
         ("--load 1.2 --bound 8 --when-full wait", "M/M/1", "exact"),
         ("--bound 8 --service fixed:1us", "M/D/1/8", "no closed form"),
         ("--servers 4 --keys 16", "M/M/4", "no closed form"),
+        ("--servers 8 --keys 2 --rate 1.8e6", "M/M/1", "exact"),
         ("--arrival fixed --service fixed:1s --load 1", "D/D/1", "exact"),
         ("--service none --rate 5", "M/0/1", "exact"),
         (&format!("--arrival trace:{}", trace.display()), "G/M/1", "approximation"),
@@ -106,6 +107,17 @@ fn what_is_infinite_is_null_and_named() {
         (&json!(false), &json!(5e5))
     );
     assert!(text("--load 1.5 --bound 10 --when-full wait").contains("full after 20 us"));
+}
+
+#[test]
+fn a_load_of_fewer_keys_than_servers_is_that_of_the_servers_at_work() {
+    let value = json_of("--servers 8 --keys 2 --load 0.9");
+    assert_eq!(value["scenario"]["rate_per_s"], 1.8e6);
+    assert_eq!(value["scenario"]["load"], 0.9);
+    let said = text("--servers 8 --keys 2 --rate 1.9e6 --simulate -n 200000");
+    assert!(said.contains("8, load 0.95; 2 keys, and no more servers at work"), "{said}");
+    assert!(said.contains("short for its load") && row(&said, "wait, Wq")[0] == "19 us", "{said}");
+    assert!(text("--servers 2 --keys 9").contains("2, load 0.8; 9 keys\n"));
 }
 
 #[test]

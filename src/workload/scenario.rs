@@ -17,6 +17,12 @@ pub(super) fn rounded(load: f64) -> f64 {
     if (load - 1.0).abs() < LOAD_ROUNDING { 1.0 } else { load }
 }
 
+/// How many messages are served in a mean service if there is always one more.
+pub(super) enum Capacity {
+    Exactly(f64),
+    AtMost(f64),
+}
+
 /// Messages that come in a pattern at a rate, and servers that share them: first come, first
 /// served, each message by one server.
 ///
@@ -232,37 +238,90 @@ impl Scenario {
         self.keys
     }
 
-    /// The work offered over what the servers can do: rate times mean service over servers. Above
-    /// 1 a queue without a bound grows without end; at 1 it does unless nothing in it is random.
+    /// The work offered over what the servers can do: rate times mean service over servers, or over
+    /// keys if there are fewer of them, because no more servers work then. Above 1 a queue without a
+    /// bound grows without end; at 1 it does unless nothing in it is random.
     ///
     /// ```
     /// # use ringway::workload::{Arrival, Scenario};
-    /// let scenario = Scenario::new(Arrival::fixed(), "fixed:1s".parse()?, 1.0, 1, None)?;
-    /// assert_eq!(scenario.load(), 1.0);
+    /// let scenario = Scenario::new(Arrival::fixed(), "fixed:1s".parse()?, 1.0, 8, None)?;
+    /// assert_eq!(scenario.load(), 0.125);
+    /// assert_eq!(scenario.keyed(2)?.load(), 0.5);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     #[must_use]
     pub fn load(&self) -> f64 {
-        rounded(self.offered() / f64::from(self.servers))
+        rounded(self.offered() / f64::from(self.most_at_work()))
+    }
+
+    /// No more servers can work at a time than there are keys.
+    fn most_at_work(&self) -> u32 {
+        self.keys.map_or(self.servers, |keys| keys.min(self.servers))
+    }
+
+    /// How many messages are served in a mean service if there is always one more, by servers among
+    /// whom only keys keep any from messages that wait.
+    pub(super) fn capacity(&self) -> Capacity {
+        let most = f64::from(self.most_at_work());
+        match (self.bound, self.keys) {
+            (Some(Bound { places, when_full: WhenFull::Wait }), Some(keys)) if keys > 1 => {
+                // With a server for each key the places are customers that go from key to key: a
+                // closed network of equal stations, all of whose states are equally likely (W. J.
+                // Gordon, G. F. Newell, 1967). A key has a message in K of K + k - 1 of them.
+                if keys <= self.servers && self.service.is_exponential() {
+                    let (places, keys) = (f64::from(places), f64::from(keys));
+                    Capacity::Exactly(keys * places / (places + keys - 1.0))
+                } else {
+                    Capacity::AtMost(most)
+                }
+            }
+            _ => Capacity::Exactly(most),
+        }
+    }
+
+    /// The scenario as so many that are equal and know nothing of each other, each with one server
+    /// and without keys, if it is that: where one server serves all, or Poisson arrivals find a
+    /// server for their key.
+    pub(super) fn by_keys(&self) -> Option<(u32, Self)> {
+        let keys = self.keys?;
+        let one = Self { servers: 1, keys: None, ..self.clone() };
+        if self.most_at_work() == 1 {
+            return Some((1, one));
+        }
+        let apart = self.has_a_server_for_each_key() && self.bound.is_none();
+        let rate_per_s = self.rate_per_s / f64::from(keys);
+        (apart && self.arrival.is_poisson()).then_some((keys, Self { rate_per_s, ..one }))
+    }
+
+    fn has_a_server_for_each_key(&self) -> bool {
+        self.keys.is_some_and(|keys| keys <= self.servers)
     }
 
     /// About how long the queue remembers how it was, in nanoseconds: the longest of the times in which
     /// the birth-death chain forgets, and as much more or less as its times vary (A. R. Odoni, E. Roth,
     /// 1983). Servers to spare remember for as long as their service takes, however many they are (E. A.
-    /// van Doorn, 1985). `None` if it grows without end.
+    /// van Doorn, 1985). A key with a server of its own remembers as one server does, and its gaps are
+    /// sums of as many of all gaps as chance makes it. `None` if it grows without end.
     pub(super) fn relaxation_ns(&self) -> Option<f64> {
-        let root = self.load().sqrt();
+        let (Capacity::Exactly(most) | Capacity::AtMost(most)) = self.capacity();
+        let load = rounded(self.offered() / most);
+        let root = load.sqrt();
         let apart = (1.0 - root).powi(2);
         let forgetting = match self.bound {
             Some(Bound { places, when_full: WhenFull::Reject }) => {
                 apart + 2.0 * root * (1.0 - (PI / (f64::from(places) + 1.0)).cos())
             }
-            _ if self.load() < 1.0 => apart,
+            _ if load < 1.0 => apart,
             _ => return None,
         };
-        let in_a_service = forgetting * f64::from(self.servers);
-        let in_a_service = if self.load() < 1.0 { in_a_service.min(1.0) } else { in_a_service };
-        let variation = f64::midpoint(self.arrival_cv2(), self.service.cv2());
+        let (together, parts) = match self.keys {
+            Some(keys) if self.has_a_server_for_each_key() => (1, keys),
+            _ => (self.servers, 1),
+        };
+        let in_a_service = forgetting * f64::from(together);
+        let in_a_service = if load < 1.0 { in_a_service.min(1.0) } else { in_a_service };
+        let arrival_cv2 = 1.0 + (self.arrival_cv2() - 1.0) / f64::from(parts);
+        let variation = f64::midpoint(arrival_cv2, self.service.cv2());
         Some(variation * self.service.mean_ns() / in_a_service)
     }
 

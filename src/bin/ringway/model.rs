@@ -69,7 +69,9 @@ fn shared(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
              consumers that get them all (--broadcast) have one each"
         )));
     };
-    let rate_per_s = rate(model.rate, model.load, &model.arrival, &[service], model.servers)?;
+    // No more servers work than there are keys, and a load is a part of what they can do.
+    let at_work = model.keys.map_or(model.servers, |keys| keys.min(model.servers));
+    let rate_per_s = rate(model.rate, model.load, &model.arrival, &[service], at_work)?;
     let bound = model.bound.map(|places| Bound { places, when_full: model.when_full });
     let scenario = Scenario::new(model.arrival.clone(), service, rate_per_s, model.servers, bound)?;
     let scenario = match model.keys {

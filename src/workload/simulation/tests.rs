@@ -215,6 +215,13 @@ fn one_key_makes_one_server_of_many_and_many_keys_hinder_nobody() {
         "seed {SEED}: {simulated:?}"
     );
     assert!((simulated.figures.utilisation - 0.7 / 4.0).abs() < 0.01);
+    assert_agrees(&simulated, &predict(&one_key).figures.unwrap(), "one key");
+    // A server for each key: nobody waits for a server, and each key is a queue by itself.
+    for service in ["exp:1us", "fixed:1us", "hyper:1us,3"] {
+        let apart = scenario("poisson", service, 1.4e6, 8).keyed(2).unwrap();
+        let simulated = simulate(&apart, &plan(80_000)).unwrap().measured;
+        assert_agrees(&simulated, &predict(&apart).figures.unwrap(), service);
+    }
 
     let open = scenario("poisson", "exp:1us", 3.2e6, 4);
     let many = open.clone().keyed(1_000_000).unwrap();
@@ -479,6 +486,23 @@ fn a_run_whose_batches_have_no_time_to_be_unlike_is_short_for_its_load() {
     }
     let bound = Some(Bound { places: 8, when_full: WhenFull::Reject });
     assert!(!is_short("poisson", "exp:20us", 1.0, bound));
+}
+
+/// No more servers work than there are keys, and a key with a server of its own remembers as one
+/// server does.
+#[test]
+fn keys_make_the_load_that_a_run_is_short_for() {
+    let is_short = |services: u64, keys: Option<u32>, rate: f64| {
+        let open = scenario("poisson", "exp:1us", rate, 8);
+        let keyed = keys.map_or(Ok(open.clone()), |keys| open.keyed(keys)).unwrap();
+        let meter = Meter::new(0, 32 * services * 1000, 8).unwrap();
+        meter.measured(0.95).unwrap().is_short_for(&keyed)
+    };
+    // The longest memory at 0.95 is 1560 services of one server, and an eighth of that of eight.
+    assert!(is_short(40_000, Some(2), 1.9e6) && !is_short(50_000, Some(2), 1.9e6));
+    assert!(is_short(40_000, Some(8), 7.6e6) && !is_short(50_000, Some(8), 7.6e6));
+    assert!(is_short(5000, None, 7.6e6) && !is_short(6500, None, 7.6e6));
+    assert!(!is_short(100, None, 1.9e6));
 }
 
 /// As M/M/c with more and more servers at the same load becomes one in which nobody waits, the time

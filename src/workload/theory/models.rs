@@ -1,7 +1,7 @@
 //! Which model a scenario is, and what the model says.
 
 use crate::workload::number::NS_PER_S;
-use crate::workload::scenario::rounded;
+use crate::workload::scenario::{Capacity, rounded};
 use crate::workload::theory::chain::Chain;
 use crate::workload::theory::fixed::FixedService;
 use crate::workload::theory::renewal::free_share;
@@ -15,7 +15,9 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 /// Times count from a message's intended time. So a bound at which the producer waits changes
 /// nothing but where messages wait: the servers work whenever there is a message, as without it.
 /// Keys are the exception: places that are taken by messages of one key leave other servers without
-/// work, so that less can be served than without the bound.
+/// work, so that less can be served than without the bound. A single key makes one server of all, and
+/// with a server for each key nobody waits for a server: without a bound, Poisson arrivals then are a
+/// Poisson process for each key (J. F. C. Kingman, 1993), and each key is M/G/1, whose model is told.
 ///
 /// | scenario | formula | |
 /// |---|---|---|
@@ -44,7 +46,10 @@ pub fn predict(scenario: &Scenario) -> Prediction {
     if scenario.service().is_none() {
         return without_service(scenario);
     }
-    if scenario.keys().is_some() && scenario.servers() > 1 {
+    if let Some((parts, part)) = scenario.by_keys() {
+        return in_parts(scenario, parts, predict(&part));
+    }
+    if scenario.keys().is_some() {
         let why = if scenario.bound().is_some_and(|bound| bound.when_full == WhenFull::Wait) {
             "keys keep free servers from messages that wait, and so do places that are full of a few keys"
         } else {
@@ -57,6 +62,26 @@ pub fn predict(scenario: &Scenario) -> Prediction {
         Some(Bound { places, when_full: WhenFull::Wait }) => unbounded(scenario, Some(places)),
         None => unbounded(scenario, None),
     }
+}
+
+/// So many equal queues, each with a key and a server of its own, of which one is as predicted.
+fn in_parts(scenario: &Scenario, parts: u32, of_one: Prediction) -> Prediction {
+    let all = f64::from(parts);
+    let settles = of_one.basis == Basis::Exact && of_one.stable == Some(true);
+    let figures = of_one.figures.map(|one| Figures {
+        utilisation: one.utilisation * all / f64::from(scenario.servers()),
+        throughput_per_s: one.throughput_per_s * all,
+        in_system_mean: one.in_system_mean * all,
+        waiting_mean: one.waiting_mean * all,
+        ..one
+    });
+    let why = match parts {
+        _ if !settles || scenario.servers() == 1 => of_one.why,
+        1 => "messages of one key are served one after the other, as by one server",
+        _ => "a server for each key: each is a queue by itself, whose arrivals are Poisson too",
+    };
+    let growth_per_s = of_one.growth_per_s.map(|growth| growth * all);
+    Prediction { why, growth_per_s, figures, ..of_one }
 }
 
 /// What a formula gives beside the means that all of them have.
@@ -359,7 +384,7 @@ fn without_service(scenario: &Scenario) -> Prediction {
 
 fn no_closed_form(scenario: &Scenario, why: &'static str) -> Prediction {
     let bound = scenario.bound().filter(|bound| bound.when_full == WhenFull::Reject);
-    let (stable, growth) = match capacity(scenario) {
+    let (stable, growth) = match scenario.capacity() {
         _ if bound.is_some() => (Some(true), Some(0.0)),
         Capacity::Exactly(most) => {
             let load = rounded(scenario.offered() / most);
@@ -387,39 +412,12 @@ fn no_closed_form(scenario: &Scenario, why: &'static str) -> Prediction {
 }
 
 /// Whether the same times come over and over, and with them the same queue: nothing is random, and
-/// whose key it is makes no difference.
+/// there are no keys to choose.
 fn comes_over(scenario: &Scenario) -> bool {
     let arrival = scenario.arrival();
     (arrival.is_fixed() || arrival.is_trace())
         && scenario.service().is_fixed()
-        && scenario.keys().is_none_or(|keys| keys == 1)
-}
-
-/// How many messages are served in a mean service if there is always one more.
-enum Capacity {
-    Exactly(f64),
-    AtMost(f64),
-}
-
-/// That of servers among whom only keys keep any from messages that wait.
-fn capacity(scenario: &Scenario) -> Capacity {
-    let servers = f64::from(scenario.servers());
-    let bound = scenario.bound().filter(|bound| bound.when_full == WhenFull::Wait);
-    let Some(keys) = scenario.keys() else { return Capacity::Exactly(servers) };
-    // No more servers can work at a time than there are keys.
-    let most = f64::from(keys).min(servers);
-    match bound {
-        None => Capacity::Exactly(most),
-        Some(_) if keys == 1 => Capacity::Exactly(most),
-        // With a server for each key the places are customers that go from key to key: a closed
-        // network of equal stations, all of whose states are equally likely (W. J. Gordon, G. F.
-        // Newell, 1967). A key has a message in K of K + k - 1 of them.
-        Some(bound) if keys <= scenario.servers() && scenario.service().is_exponential() => {
-            let (places, keys) = (f64::from(bound.places), f64::from(keys));
-            Capacity::Exactly(keys * places / (places + keys - 1.0))
-        }
-        Some(_) => Capacity::AtMost(most),
-    }
+        && scenario.keys().is_none()
 }
 
 /// Kendall's notation: `M/D/1`, `E3/G/4/32`.

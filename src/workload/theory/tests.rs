@@ -374,6 +374,7 @@ fn the_right_model_is_chosen() {
         (with(scenario("poisson", "fixed:1s", 0.5, 1), 8, Reject), "M/D/1/8", NoClosedForm),
         (with(scenario("fixed", "fixed:1s", 1.0, 1), 1, Reject), "D/D/1/1", Exact),
         (scenario("poisson", "exp:1s", 0.5, 2).keyed(5).unwrap(), "M/M/2", NoClosedForm),
+        (scenario("poisson", "exp:1s", 0.5, 5).keyed(5).unwrap(), "M/M/1", Exact),
         (scenario("poisson", "exp:1s", 0.5, 1).keyed(5).unwrap(), "M/M/1", Exact),
     ] {
         let prediction = predict(&scenario);
@@ -403,10 +404,84 @@ fn no_more_servers_work_than_there_are_keys() {
     for (rate, keys, stable, growth) in
         [(1.5, 2, true, 0.0), (2.0, 2, false, 0.0), (2.5, 2, false, 0.5), (3.9, 9, true, 0.0)]
     {
-        let prediction = predict(&scenario("poisson", "exp:1s", rate, 4).keyed(keys).unwrap());
-        assert_eq!((prediction.figures, prediction.stable), (None, Some(stable)), "{rate} {keys}");
+        let keyed = scenario("poisson", "exp:1s", rate, 4).keyed(keys).unwrap();
+        let prediction = predict(&keyed);
+        assert_eq!((prediction.figures.is_some(), prediction.stable), (keys < 9, Some(stable)));
         assert_close(prediction.growth_per_s.unwrap(), growth, 1e-12);
+        assert_close(keyed.load(), rate / f64::from(keys.min(4)), 1e-12);
     }
+}
+
+/// Two keys at four servers are the chain of two numbers that know nothing of each other.
+#[test]
+fn keys_with_a_server_each_are_queues_by_themselves() {
+    let (rate, most) = (1.2, 30_usize);
+    let states = (most + 1) * (most + 1);
+    let mut rates = vec![vec![0.0; states]; states];
+    for one in 0..=most {
+        for other in 0..=most {
+            let row = &mut rates[one * (most + 1) + other];
+            let to = |one: usize, other: usize| one * (most + 1) + other;
+            if one < most {
+                row[to(one + 1, other)] = rate / 2.0;
+            }
+            if other < most {
+                row[to(one, other + 1)] = rate / 2.0;
+            }
+            if one > 0 {
+                row[to(one - 1, other)] = 1.0;
+            }
+            if other > 0 {
+                row[to(one, other - 1)] = 1.0;
+            }
+        }
+    }
+    let count = |index: usize| u32::try_from(index / (most + 1) + index % (most + 1)).unwrap();
+    let chain = stationary(rates);
+    let in_system: f64 = (0..states).map(|state| f64::from(count(state)) * chain[state]).sum();
+
+    let keyed = |service: &str| scenario("poisson", service, rate, 4).keyed(2).unwrap();
+    let prediction = predict(&keyed("exp:1s"));
+    assert_eq!((prediction.model.as_str(), prediction.basis), ("M/M/1", Basis::Exact));
+    let figures = prediction.figures.unwrap();
+    assert_close(figures.in_system_mean, in_system, 1e-5);
+    assert_close(figures.waiting_mean, in_system - rate, 1e-4);
+    assert_close(figures.sojourn_mean_ns, in_system / rate * S, 1e-5);
+    assert_close(figures.utilisation, rate / 4.0, 1e-12);
+    assert_close(figures.throughput_per_s, rate, 1e-12);
+    // M/D/1 at 0.6 waits for half of what M/M/1 does.
+    let fixed = predict(&keyed("fixed:1s"));
+    assert_eq!(fixed.model, "M/D/1");
+    assert_close(fixed.figures.unwrap().wait_mean_ns, 0.75 * S, 1e-12);
+    // Gaps that are no Poisson process do not fall apart into independent parts.
+    let even = predict(&scenario("erlang:2", "exp:1s", rate, 4).keyed(2).unwrap());
+    assert_eq!((even.basis, even.stable), (Basis::NoClosedForm, Some(true)));
+}
+
+/// Whatever comes, and whatever the bound does.
+#[test]
+fn one_key_makes_one_server_of_all() {
+    for (arrival, service) in [("poisson", "exp:1s"), ("fixed", "exp:1s"), ("erlang:2", "fixed:1s")]
+    {
+        for when_full in [None, Some(WhenFull::Reject), Some(WhenFull::Wait)] {
+            let of = |servers: u32| {
+                let open = scenario(arrival, service, 0.7, servers);
+                when_full.map_or(open.clone(), |when_full| bounded(&open, 6, when_full))
+            };
+            let keyed = predict(&of(3).keyed(1).unwrap());
+            let mut one = predict(&of(1));
+            if let Some(figures) = &mut one.figures {
+                figures.utilisation /= 3.0;
+            }
+            let known = |it: &Prediction| (it.model.clone(), it.basis, it.figures, it.full_share);
+            assert_eq!(known(&keyed), known(&one), "{arrival} {service} {when_full:?}");
+        }
+    }
+    // With a single server keys change nothing: a trace that comes over and over stays as it is.
+    let gaps = Trace::new("two", vec![2000.0, 4000.0]).unwrap();
+    let service = "fixed:3us".parse().unwrap();
+    let trace = Scenario::new(Arrival::trace(gaps), service, 1e9 / 3000.0, 1, None).unwrap();
+    assert_eq!(predict(&trace.clone().keyed(5).unwrap()), predict(&trace));
 }
 
 /// A load of 1 that came about by division is one.
@@ -448,7 +523,7 @@ fn places_full_of_a_few_keys_leave_servers_without_work() {
     let predicted = |service: &str, rate: f64, keys: u32, places: u32| {
         let held = bounded(&scenario("poisson", service, rate, 4), places, WhenFull::Wait);
         let prediction = predict(&held.keyed(keys).unwrap());
-        assert_eq!(prediction.basis, Basis::NoClosedForm);
+        assert_eq!(prediction.basis == Basis::NoClosedForm, keys > 1, "one key is one server");
         (prediction.stable, prediction.growth_per_s)
     };
     assert_eq!(predicted("exp:1s", 2.0, 4, 4), (Some(true), Some(0.0)));

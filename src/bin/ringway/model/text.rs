@@ -136,8 +136,12 @@ fn service_text(service: &Service) -> String {
 }
 
 fn servers_text(scenario: &Scenario) -> String {
-    let keys = scenario.keys().map_or(String::new(), |keys| format!("; {keys} keys"));
-    format!("{}, load {}{keys}", scenario.servers(), number(scenario.load()))
+    let servers = scenario.servers();
+    let keys = scenario.keys().map_or(String::new(), |keys| {
+        let fewer = if keys < servers { ", and no more servers at work" } else { "" };
+        format!("; {}{fewer}", output::count(keys.into(), "key"))
+    });
+    format!("{servers}, load {}{keys}", number(scenario.load()))
 }
 
 fn model_text(prediction: &Prediction, simulated: bool) -> String {
