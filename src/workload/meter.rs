@@ -476,12 +476,23 @@ impl Measured {
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
     pub fn served_by(&mut self, service: &Service) {
-        self.finite_moments = self.finite_moments.min(service.finite_moments());
+        let moments = match service.finite_moments() {
+            // No more wait behind a service than there are places, so that a wait has as many moments as
+            // the service, instead of one less. A bound that some batches have not met is none for them.
+            2 if self.every_batch_refused() => 3,
+            moments => moments,
+        };
+        self.finite_moments = self.finite_moments.min(moments);
         self.widen();
     }
 
-    /// How many moments of the [service](Self::served_by) are finite, as far as three: with fewer
-    /// there are intervals that are infinite, however long the run.
+    fn every_batch_refused(&self) -> bool {
+        self.batches().all(|batch| batch.is_some_and(|batch| batch.loss_share > 0.0))
+    }
+
+    /// How many moments of the [service](Self::served_by) are finite, as far as three, and three also of
+    /// two where a bound makes them enough: with fewer there are intervals that are infinite, however
+    /// long the run.
     ///
     /// ```
     /// # let meter = ringway::workload::Meter::new(0, 1_000_000_000, 1)?;

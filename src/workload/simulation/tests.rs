@@ -433,6 +433,37 @@ fn waits_that_have_no_variance_have_no_interval() {
     assert_eq!((found(None), found(Some(8))), ([true, false], [false, false]));
 }
 
+/// With few places no more than so many wait behind a long service, and with many as without any.
+#[test]
+fn a_bound_that_every_batch_meets_makes_a_second_moment_enough() {
+    let runs = 80;
+    let found: Vec<_> = (0..runs)
+        .map(|seed| {
+            let open = scenario("poisson", "pareto:1us,2.5", 0.8e6, 1);
+            let plan = Plan::new().messages(10_000).unwrap().seed(seed).confidence(0.9).unwrap();
+            simulate(&bounded(&open, 4, WhenFull::Reject), &plan).unwrap().measured
+        })
+        .collect();
+    let waits = found.iter().map(|measured| measured.figures.wait_mean_ns);
+    let mean = waits.sum::<f64>() / float(runs);
+    let held = found.iter().filter(|measured| {
+        (measured.figures.wait_mean_ns - mean).abs() <= measured.half_widths.wait_mean_ns
+    });
+    let held = held.count();
+    let widest = found.iter().map(|it| it.half_widths.wait_mean_ns).fold(0.0, f64::max);
+    assert!((66..=78).contains(&held) && widest < 0.5 * mean, "{held} of {runs}, {widest} {mean}");
+
+    for (service, places, waits_hold) in
+        [("pareto:1us,2.5", 1000, false), ("pareto:1us,1.9", 4, false), ("exp:1us", 1000, true)]
+    {
+        let open = scenario("poisson", service, 0.8e6, 1);
+        let rejecting = bounded(&open, places, WhenFull::Reject);
+        let measured = simulate(&rejecting, &plan(10_000)).unwrap().measured;
+        let half_width = measured.half_widths.wait_mean_ns;
+        assert_eq!(half_width.is_finite(), waits_hold, "{service} {places}");
+    }
+}
+
 #[test]
 fn intervals_hold_the_truth_about_as_often_as_they_say() {
     let scenario = scenario("poisson", "exp:1us", 0.5e6, 1);
