@@ -241,7 +241,7 @@ fn general(scenario: &Scenario) -> Formula {
         why: if scenario.arrival().is_trace() {
             "the wait of exponential times, scaled by the variation; it takes the trace's gaps for independent of each other, which they may not be"
         } else {
-            "the wait of exponential times, scaled by the variation; near at high loads; at low ones too large if arrivals are even"
+            "the wait of exponential times, scaled by the variation; near at high loads; at low ones too large for even arrivals, too small or too large for bursts, and with several servers too small for even service, too large for service that varies"
         },
         wait_mean_ns: markov.wait_mean_ns * variation,
         wait: None,
