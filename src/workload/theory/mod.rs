@@ -108,7 +108,7 @@ impl Prediction {
     /// use ringway::workload::{Arrival, Scenario, predict};
     ///
     /// let scenario = Scenario::new(Arrival::poisson(), "hyper:1ms,4".parse()?, 800.0, 1, None)?;
-    /// // For M/G/1 theory has the mean alone.
+    /// // Of M/G/1 only the means are computed here, unless the service is fixed.
     /// assert_eq!(predict(&scenario).sojourn_percentile_ns(99.0), None);
     /// # Ok::<(), ringway::workload::Error>(())
     /// ```
