@@ -55,6 +55,8 @@ fn it_agrees_with_every_exact_formula() {
         scenario("fixed", "exp:1us", 0.8e6, 1),
         scenario("hyper:3", "exp:1us", 0.6e6, 1),
         scenario("onoff:10us,10us", "exp:1us", 0.4e6, 1),
+        scenario("fixed", "exp:1us", 3.2e6, 4),
+        scenario("erlang:4", "exp:1us", 3.2e6, 4),
         scenario("fixed", "fixed:1us", 3e6, 3),
         reject(scenario("poisson", "exp:1us", 0.8e6, 1), 8),
         reject(scenario("poisson", "exp:1us", 1e6, 1), 8),

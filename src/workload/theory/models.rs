@@ -4,7 +4,7 @@ use crate::workload::number::NS_PER_S;
 use crate::workload::scenario::{Capacity, rounded};
 use crate::workload::theory::chain::Chain;
 use crate::workload::theory::fixed::FixedService;
-use crate::workload::theory::renewal::free_share;
+use crate::workload::theory::renewal::{Found, found};
 use crate::workload::theory::tail::Tail;
 use crate::workload::theory::{Basis, Prediction, erlang_b, erlang_c, little};
 use crate::workload::{Bound, Figures, Scenario, WhenFull};
@@ -25,7 +25,7 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 /// | the same, and refused when full | M/M/1/K, M/M/c/K | exact |
 /// | Poisson arrivals, any service, refused when all servers work | M/G/c/c (Erlang B) | exact |
 /// | Poisson arrivals, one server | M/D/1, M/G/1 (Pollaczek-Khinchine) | exact |
-/// | other independent gaps, exponential service, one server | GI/M/1 | exact |
+/// | other independent gaps, exponential service | GI/M/1, GI/M/c (Takacs) | exact |
 /// | fixed gaps, fixed service, up to a load of 1 | D/D/c | exact |
 /// | anything else without a bound, but service of infinite variance by several servers | Kingman, Allen-Cunneen | approximation |
 ///
@@ -193,22 +193,34 @@ fn pollaczek_khinchine(scenario: &Scenario) -> Formula {
     }
 }
 
-/// GI/M/1.
+/// GI/M/c, GI/M/1 among them.
 fn renewal(scenario: &Scenario) -> Option<Formula> {
-    if !scenario.service().is_exponential() || scenario.servers() > 1 {
+    if !scenario.service().is_exponential() {
         return None;
     }
-    let service_ns = scenario.service().mean_ns();
-    let free = free_share(scenario.arrival(), scenario.rate_per_s(), service_ns)?;
-    let waits = 1.0 - free;
+    let (service_ns, servers) = (scenario.service().mean_ns(), scenario.servers());
+    let Found { waits, free } =
+        found(scenario.arrival(), scenario.rate_per_s(), service_ns, servers)?;
+    let wait_if_any_ns = service_ns / (f64::from(servers) * free);
+    let alone = servers == 1;
     Some(Formula {
         basis: Basis::Exact,
-        source: "the embedded chain; D. G. Kendall, 1953",
-        why: "independent gaps of any kind and exponential service, one server",
-        wait_mean_ns: waits / free * service_ns,
-        wait: Some(Tail::exponential(waits, service_ns / free)),
-        sojourn: Some(Tail::exponential(1.0, service_ns / free)),
-        finds: Some(Box::new(move |places| waits.powf(f64::from(places)))),
+        source: if alone {
+            "the embedded chain; D. G. Kendall, 1953"
+        } else {
+            "the embedded chain; L. Takacs, 1962"
+        },
+        why: if alone {
+            "independent gaps of any kind and exponential service, one server"
+        } else {
+            "independent gaps of any kind and exponential service"
+        },
+        wait_mean_ns: waits * wait_if_any_ns,
+        wait: Some(Tail::exponential(waits, wait_if_any_ns)),
+        sojourn: Some(Tail::two_exponentials(service_ns, waits, wait_if_any_ns)),
+        finds: Some(Box::new(move |places| {
+            waits * (1.0 - free).powf(f64::from(places) - f64::from(servers))
+        })),
     })
 }
 

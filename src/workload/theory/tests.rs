@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::fixed::FixedService;
+use super::renewal::found;
 use super::{Basis, Prediction, erlang_b, erlang_c, little, predict};
 use super::{time_to_drain_s, time_to_fill_s};
 use crate::workload::{Arrival, Bound, Figures, Scenario, Service, Trace, WhenFull};
@@ -243,6 +244,87 @@ fn one_exponential_server_with_any_gaps_is_the_chain_of_phases() {
     }
 }
 
+/// L, Lq and the part of the messages that wait of exponential servers, their number in system cut off
+/// at `most`, as a chain of the number and the phase of the next gap.
+fn exponential_servers(arrival: &Phases, servers: usize, most: usize) -> (f64, f64, f64) {
+    let gaps = arrival.begin.len();
+    let mut rates = vec![vec![0.0; (most + 1) * gaps]; (most + 1) * gaps];
+    for count in 0..=most {
+        for gap in 0..gaps {
+            let row = &mut rates[count * gaps + gap];
+            for to in 0..gaps {
+                row[count * gaps + to] += arrival.next[gap][to];
+                row[(count + 1).min(most) * gaps + to] += arrival.end[gap] * arrival.begin[to];
+            }
+            if count > 0 {
+                row[(count - 1) * gaps + gap] +=
+                    f64::from(u32::try_from(count.min(servers)).unwrap());
+            }
+            row[count * gaps + gap] = 0.0;
+        }
+    }
+    let chain = stationary(rates);
+    let (mut in_system, mut waiting, mut came, mut waited) = (0.0, 0.0, 0.0, 0.0);
+    for (state, probability) in chain.iter().enumerate() {
+        let (count, coming) = (state / gaps, probability * arrival.end[state % gaps]);
+        let number = |count: usize| f64::from(u32::try_from(count).unwrap());
+        in_system += number(count) * probability;
+        waiting += number(count.saturating_sub(servers)) * probability;
+        came += coming;
+        waited += if count >= servers { coming } else { 0.0 };
+    }
+    (in_system, waiting, waited / came)
+}
+
+#[test]
+fn exponential_servers_with_any_gaps_are_the_chain_of_phases() {
+    for (servers, load) in [(1, 0.7), (2, 0.3), (3, 0.7), (4, 0.5), (10, 0.7)] {
+        let rate = load * f64::from(servers);
+        for (arrival, phases) in [
+            ("erlang:2", Phases::erlang2(rate)),
+            ("hyper:2", Phases::hyper(rate, 2.0)),
+            ("hyper:5", Phases::hyper(rate, 5.0)),
+            ("onoff:3s,2s", Phases::on_off(3.0, 2.0, rate)),
+        ] {
+            let prediction = predict(&scenario(arrival, "exp:1s", rate, servers));
+            assert_eq!(prediction.basis, Basis::Exact);
+            let figures = prediction.figures.unwrap();
+            let (in_system, waiting, waits) = exponential_servers(&phases, servers as usize, 260);
+            assert_close(figures.in_system_mean, in_system, 1e-7);
+            assert_close(figures.waiting_mean, waiting, 1e-7);
+            // So many do not wait, and one more in a million does.
+            let free = (1.0 - waits) * 100.0;
+            assert_eq!(prediction.wait_percentile_ns(free - 1e-4), Some(0.0));
+            assert!(prediction.wait_percentile_ns(free + 1e-4).unwrap() > 0.0, "{arrival}");
+        }
+    }
+}
+
+/// Where a number of servers is the root itself, nothing over nothing is what it is on both sides.
+#[test]
+fn a_root_that_is_a_number_of_servers_is_no_trouble() {
+    // Erlang C, which does not know the root, of gaps that are Poisson by another way.
+    for servers in [2, 4, 9, 40] {
+        for busy in 1..servers {
+            let rate = f64::from(servers - busy);
+            for near in [-1e-4, -1e-9, 0.0, 1e-13, 1e-7, 1.001e-4] {
+                let rate = rate + near;
+                let found = found(&Arrival::poisson(), rate, S, servers).unwrap();
+                assert_close(found.waits, erlang_c(servers, rate), 1e-9);
+                assert_close(found.free, 1.0 - rate / f64::from(servers), 1e-11);
+            }
+        }
+    }
+    // And as many servers as there may be, from hardly any load to nearly all.
+    for load in [1e-9, 0.01, 0.5, 0.999] {
+        for arrival in ["fixed", "erlang:3", "hyper:20", "onoff:1s,1s"] {
+            let prediction = predict(&scenario(arrival, "exp:1s", load * 1e4, 10_000));
+            let wait = prediction.figures.unwrap().wait_mean_ns;
+            assert!((0.0..1000.0 * S).contains(&wait), "{arrival} {load}: {wait}");
+        }
+    }
+}
+
 /// The series with terms of both signs, which is exact while they are small.
 #[test]
 fn the_wait_for_fixed_service_is_that_of_erlangs_series() {
@@ -361,7 +443,7 @@ fn the_right_model_is_chosen() {
         (scenario("poisson", "fixed:1s", 0.5, 2), "M/D/2", Approximation),
         (scenario("fixed", "exp:1s", 0.5, 1), "D/M/1", Exact),
         (scenario("onoff:1s,1s", "exp:1s", 0.5, 1), "IPP/M/1", Exact),
-        (scenario("erlang:3", "exp:1s", 0.5, 2), "E3/M/2", Approximation),
+        (scenario("erlang:3", "exp:1s", 0.5, 2), "E3/M/2", Exact),
         (scenario("hyper:3", "pareto:1s,3", 0.5, 1), "H2/G/1", Approximation),
         (scenario("fixed", "fixed:1s", 3.0, 3), "D/D/3", Exact),
         (scenario("poisson", "none", 0.5, 1), "M/0/1", Exact),
@@ -619,6 +701,7 @@ fn the_mean_is_the_area_below_the_tail() {
         scenario("poisson", "fixed:1s", 0.7, 1),
         scenario("fixed", "exp:1s", 0.8, 1),
         scenario("onoff:2s,2s", "exp:1s", 0.6, 1),
+        scenario("erlang:4", "exp:1s", 3.2, 4),
         reject(scenario("poisson", "exp:1s", 1.2, 1), 8),
         reject(scenario("poisson", "exp:1s", 4.0, 4), 4),
         reject(scenario("poisson", "exp:1s", 3.0, 4), 20),
