@@ -59,6 +59,8 @@ fn it_agrees_with_every_exact_formula() {
         scenario("erlang:4", "exp:1us", 3.2e6, 4),
         scenario("fixed", "fixed:1us", 3e6, 3),
         reject(scenario("poisson", "exp:1us", 0.8e6, 1), 8),
+        reject(scenario("poisson", "fixed:1us", 0.8e6, 1), 4),
+        reject(scenario("poisson", "fixed:1us", 0.95e6, 1), 8),
         reject(scenario("poisson", "exp:1us", 1e6, 1), 8),
         reject(scenario("poisson", "exp:1us", 1.2e6, 1), 8),
         reject(scenario("poisson", "exp:1us", 1.2e6, 1), 32),

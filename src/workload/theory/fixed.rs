@@ -21,10 +21,22 @@ const NEGLIGIBLE: f64 = 1e-30;
 pub(super) struct FixedService {
     load: f64,
     service_ns: f64,
-    /// The probability of more than so many messages, for each number that was computed.
+    /// The probability of just so many messages, for each number that was computed.
+    levels: Arc<[f64]>,
+    /// The probability of more than so many, for each number that was computed.
     beyond: Arc<[f64]>,
     /// By which it becomes smaller from each number to the next above those.
     ratio: f64,
+}
+
+/// M/D/1/K.
+pub(super) struct Bounded {
+    /// The part of the messages that is lost.
+    pub(super) loss_share: f64,
+    /// One less that, and right also when it is small.
+    pub(super) served_share: f64,
+    /// How many wait on average.
+    pub(super) waiting_mean: f64,
 }
 
 impl FixedService {
@@ -48,7 +60,7 @@ impl FixedService {
         for level in (0..top).rev() {
             beyond[level] = beyond[level + 1] + levels[level + 1];
         }
-        Self { load, service_ns, beyond: beyond.into(), ratio }
+        Self { load, service_ns, levels: levels.into(), beyond: beyond.into(), ratio }
     }
 
     pub(super) fn service_ns(&self) -> f64 {
@@ -64,6 +76,35 @@ impl FixedService {
             Some(&probability) => probability,
             None => self.beyond[last] * self.ratio.powf(float((index - last) as u64)),
         }
+    }
+
+    /// The same queue with so many places, and what finds none lost. Below as many the numbers that
+    /// departures leave behind are in the same proportions as without a bound (H. C. Tijms, 2003, chapter
+    /// 9), and those at any moment follow from them.
+    pub(super) fn bounded(&self, places: u32) -> Bounded {
+        let places = u64::from(places);
+        // A message would find as many others or more without a bound, or fewer. Both are sums of
+        // what is positive, because near a load of 1 the second is little.
+        let full = self.more_than(places - 1);
+        let (mut free, mut waiting) = (0.0, 0.0);
+        for count in 0..places {
+            let level = self.level(count);
+            free += level;
+            waiting += float(count.saturating_sub(1)) * level;
+        }
+        let all = (1.0 - self.load) + self.load * free;
+        let loss_share = (1.0 - self.load) * full / all;
+        Bounded {
+            loss_share,
+            served_share: free / all,
+            waiting_mean: waiting / all + float(places - 1) * loss_share,
+        }
+    }
+
+    /// The probability of just so many messages.
+    fn level(&self, count: u64) -> f64 {
+        let known = usize::try_from(count).ok().and_then(|index| self.levels.get(index));
+        known.copied().unwrap_or_else(|| self.more_than(count - 1) * (1.0 - self.ratio))
     }
 
     /// The probability of a wait longer than that, which is not negative (G. J. Franx, 2001).

@@ -23,6 +23,7 @@ use crate::workload::{Bound, Figures, Scenario, WhenFull};
 /// |---|---|---|
 /// | Poisson arrivals, exponential service | M/M/1, M/M/c (Erlang C) | exact |
 /// | the same, and refused when full | M/M/1/K, M/M/c/K | exact |
+/// | Poisson arrivals, fixed service, one server, refused when full, below a load of 1 | M/D/1/K (Tijms) | exact |
 /// | Poisson arrivals, any service, refused when all servers work | M/G/c/c (Erlang B) | exact |
 /// | Poisson arrivals, one server | M/D/1, M/G/1 (Pollaczek-Khinchine) | exact |
 /// | other independent gaps, exponential service | GI/M/1, GI/M/c (Takacs) | exact |
@@ -297,6 +298,10 @@ fn refusing(scenario: &Scenario, places: u32) -> Prediction {
     if poisson && places == scenario.servers() {
         return loss_system(scenario);
     }
+    if poisson && scenario.service().is_fixed() && scenario.servers() == 1 && scenario.load() < 1.0
+    {
+        return bounded_fixed(scenario, places);
+    }
     if even && scenario.load() <= 1.0 {
         let prediction = unbounded(scenario, Some(places));
         return Prediction {
@@ -343,6 +348,35 @@ fn bounded_markov(scenario: &Scenario, places: u32) -> Prediction {
         full_share: Some(loss_share),
         wait: Some(wait),
         sojourn: Some(sojourn),
+    }
+}
+
+/// M/D/1/K below a load of 1.
+fn bounded_fixed(scenario: &Scenario, places: u32) -> Prediction {
+    let service_ns = scenario.service().mean_ns();
+    let bounded = FixedService::new(scenario.load(), service_ns).bounded(places);
+    let throughput_per_s = scenario.rate_per_s() * bounded.served_share;
+    let utilisation = little(throughput_per_s, service_ns);
+    let wait_mean_ns = bounded.waiting_mean / throughput_per_s * NS_PER_S;
+    Prediction {
+        model: notation(scenario, Some(places)),
+        basis: Basis::Exact,
+        source: "M/D/1 cut off; H. C. Tijms, 2003",
+        why: "Poisson arrivals, fixed service, one server, refused when full: below its bound the queue is in proportion to the one without",
+        stable: Some(true),
+        growth_per_s: Some(0.0),
+        figures: Some(Figures {
+            utilisation,
+            throughput_per_s,
+            loss_share: bounded.loss_share,
+            in_system_mean: bounded.waiting_mean + utilisation,
+            waiting_mean: bounded.waiting_mean,
+            sojourn_mean_ns: wait_mean_ns + service_ns,
+            wait_mean_ns,
+        }),
+        full_share: Some(bounded.loss_share),
+        wait: None,
+        sojourn: None,
     }
 }
 

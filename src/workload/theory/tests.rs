@@ -453,7 +453,10 @@ fn the_right_model_is_chosen() {
         (with(scenario("poisson", "exp:1s", 5.0, 2), 8, Reject), "M/M/2/8", Exact),
         (with(scenario("poisson", "exp:1s", 0.5, 2), 8, Wait), "M/M/2", Exact),
         (with(scenario("poisson", "pareto:1s,2.5", 5.0, 2), 2, Reject), "M/G/2/2", Exact),
-        (with(scenario("poisson", "fixed:1s", 0.5, 1), 8, Reject), "M/D/1/8", NoClosedForm),
+        (with(scenario("poisson", "fixed:1s", 0.5, 1), 8, Reject), "M/D/1/8", Exact),
+        (with(scenario("poisson", "fixed:1s", 1.0, 1), 8, Reject), "M/D/1/8", NoClosedForm),
+        (with(scenario("poisson", "fixed:1s", 0.5, 2), 8, Reject), "M/D/2/8", NoClosedForm),
+        (with(scenario("poisson", "erlang:1s,2", 0.5, 1), 8, Reject), "M/E2/1/8", NoClosedForm),
         (with(scenario("fixed", "fixed:1s", 1.0, 1), 1, Reject), "D/D/1/1", Exact),
         (scenario("poisson", "exp:1s", 0.5, 2).keyed(5).unwrap(), "M/M/2", NoClosedForm),
         (scenario("poisson", "exp:1s", 0.5, 5).keyed(5).unwrap(), "M/M/1", Exact),
@@ -465,11 +468,54 @@ fn the_right_model_is_chosen() {
     }
 }
 
+/// The chain of what services leave behind, of which each begins with a message that was there or
+/// comes: solved state by state, and by the cycle from one end of a service to the next.
+#[test]
+fn fixed_service_with_a_bound_is_the_chain_of_departures() {
+    for load in [0.05_f64, 0.5, 0.8, 0.95, 0.9999] {
+        for places in [2_usize, 4, 8, 32] {
+            let mut arrivals = vec![(-load).exp()];
+            for count in 1..places {
+                let before = arrivals[count - 1];
+                arrivals.push(before * load / f64::from(u32::try_from(count).unwrap()));
+            }
+            let mut steps = vec![vec![0.0; places]; places];
+            for (left, row) in steps.iter_mut().enumerate() {
+                let begins = left.max(1);
+                for (count, probability) in arrivals[..places - begins].iter().enumerate() {
+                    row[begins - 1 + count] = *probability;
+                }
+                // All that comes beyond the places is lost.
+                row[places - 1] = 0.0;
+                row[places - 1] = 1.0 - row.iter().sum::<f64>();
+            }
+            let none_left = stationary(steps)[0];
+            let cycle = none_left / load + 1.0;
+            let open = scenario("poisson", "fixed:1s", load, 1);
+            let prediction =
+                predict(&bounded(&open, u32::try_from(places).unwrap(), WhenFull::Reject));
+            let figures = prediction.figures.unwrap();
+            assert_close(figures.throughput_per_s, 1.0 / cycle, 1e-9);
+            assert_close(figures.utilisation, 1.0 / cycle, 1e-9);
+            let lost = 1.0 - 1.0 / (load * cycle);
+            assert!((figures.loss_share - lost).abs() < 1e-12 + 1e-9 * lost, "{load} {places}");
+            assert_eq!(prediction.full_share, Some(figures.loss_share));
+        }
+    }
+    // One of two places is for who waits: the places are full as long as the second is taken.
+    let two = figures(&bounded(&scenario("poisson", "fixed:1s", 0.8, 1), 2, WhenFull::Reject));
+    assert_close(two.waiting_mean, two.loss_share, 1e-12);
+    // A bound that is far away is none, and one that takes all is M/D/1/1.
+    let far = bounded(&scenario("poisson", "fixed:1s", 0.8, 1), 1_000_000, WhenFull::Reject);
+    assert_close(figures(&far).wait_mean_ns, 2.0 * S, 1e-9);
+    assert_close(FixedService::new(0.8, S).bounded(1).loss_share, erlang_b(1, 0.8), 1e-12);
+}
+
 /// Exponential service has got nowhere, and Poisson arrivals come when they do.
 #[test]
 fn what_a_loss_depends_on_is_what_remembers() {
     for (arrival, service, gaps, services) in [
-        ("poisson", "fixed:1s", false, true),
+        ("poisson", "erlang:1s,2", false, true),
         ("erlang:2", "exp:1s", true, false),
         ("erlang:2", "fixed:1s", true, true),
     ] {
