@@ -15,8 +15,8 @@ use ringway::{Journal, Queue, QueueOptions, key_hash};
 use serde_json::{Value, json};
 use support::history::files;
 use support::program::{
-    answer, await_consumers, await_words, code, limit_files_of, print, print_json, ringway, run,
-    run_limited, run_with, said, signal, that_can_be_limited,
+    answer, await_consumers, await_words, code, limit_files_of, limited, print, print_json,
+    ringway, run, run_with, said, signal, that_can_be_limited,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -547,7 +547,7 @@ fn a_repair_that_fails_tells_what_it_has_cut_off() {
     damage(&second, 0);
     let history = directory.text();
     // There is room for the two messages of the first, and not for those of the second.
-    let repaired = run_limited(&["log", "repair", history, "--yes", "--json"], 1000);
+    let repaired = limited(&["log", "repair", history, "--yes", "--json"], 1000).output().unwrap();
     assert_eq!(code(&repaired), 1, "{}", said(&repaired));
     assert!(said(&repaired).contains("too large"), "{}", said(&repaired));
     let cuts: Value = serde_json::from_slice(&repaired.stdout).unwrap();

@@ -5,9 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 
-use support::program::{
-    code, limit_files_of, print, print_json, run, said, signal, that_can_be_limited,
-};
+use support::program::{code, limit_files_of, limited, print, print_json, run, said, signal};
 use support::{Directory, Name, watchdog};
 
 /// A queue whose ring has room for some hundred messages.
@@ -22,8 +20,7 @@ fn queue(purpose: &str) -> (Name, Directory) {
 /// Starts a `pub` that has no space from the beginning, and gives it this.
 fn publish(name: &str, options: &[&str], input: &[u8]) -> Child {
     let publish = [&["pub", name], options].concat();
-    let mut producer = that_can_be_limited(&publish).stdin(Stdio::piped()).spawn().unwrap();
-    limit_files_of(&producer, 1 << 10);
+    let mut producer = limited(&publish, 1 << 10).stdin(Stdio::piped()).spawn().unwrap();
     producer.stdin.take().unwrap().write_all(input).unwrap();
     producer
 }

@@ -10,8 +10,8 @@ use std::process::{Child, Output, Stdio};
 use ringway::{Queue, QueueOptions, Sent, Subscribe, key_hash};
 use serde_json::{Value, json};
 use support::program::{
-    agree_after, answer, await_words, code, of_careless_parents, print, print_json, ringway, run,
-    run_limited, run_with, said, signal,
+    agree_after, answer, await_words, code, limited, of_careless_parents, print, print_json,
+    ringway, run, run_with, said, signal,
 };
 use support::{Directory, Name, Random, watchdog};
 
@@ -187,7 +187,7 @@ fn what_was_sent_again_is_told_also_if_its_letter_could_not_be_dropped() {
     run(&[&["sub", &name, "--as", "w", "--from", "oldest", "-e"][..], &exec].concat());
     let letters = std::fs::metadata(directory.file("dead-letters/w.letters")).unwrap().len();
     let again = ["dead-letters", "send-again", &name, "w", "--all", "--json"];
-    let sent = run_limited(&again, letters);
+    let sent = limited(&again, letters).output().unwrap();
     assert_eq!(code(&sent), 1, "{}", said(&sent));
     let told: Value = serde_json::from_slice(&sent.stdout).unwrap();
     assert_eq!(told, json!([{ "id": 0, "sequence": 1 }]));

@@ -126,12 +126,12 @@ pub(crate) fn that_can_be_limited(arguments: &[&str]) -> Command {
     with_signal(arguments, libc::SIGXFSZ, libc::SIG_IGN)
 }
 
-/// Runs the program to its end, where no file may become larger.
-pub(crate) fn run_limited(arguments: &[&str], size: u64) -> Output {
+/// The program, where from the beginning no file may become larger.
+pub(crate) fn limited(arguments: &[&str], size: u64) -> Command {
     let mut command = ringway(arguments);
     // SAFETY: it may be called between fork and exec.
     unsafe { command.pre_exec(move || super::limit_files(size)) };
-    command.output().unwrap()
+    command
 }
 
 /// The program, which a terminal that is closed ends, also where whoever runs the tests ignores that.
