@@ -85,8 +85,8 @@ pub enum SetReceived<'a> {
     Empty,
     /// Nothing came within the time given.
     TimedOut,
-    /// Nobody's queue is open, or nobody is there, so that there is nothing to wait for. Should a later
-    /// producer go on, so do the messages.
+    /// Nobody's queue is open, or nobody is there, so that there is nothing to wait for: every receive says
+    /// so at once, and whoever goes on has to pause. Should a later producer go on, so do the messages.
     Ended,
 }
 
