@@ -153,29 +153,19 @@ impl<'a> SendBatch<'a> {
         let fences = self.producer.check_process()?;
         let way = self.staging.begin_many(&mut self.producer.writer);
         let from = self.staging.place().position;
-        let pushed = self.push_all(way.as_ref(), fences, payloads.into_iter());
-        // Also of a batch that is full: what came before it took its time.
+        let mut payloads = payloads.into_iter();
+        if let Some(way) = &way {
+            payloads.try_for_each(|payload| self.push_past_caches(way, payload.as_ref()))?;
+        } else if fences == STAMPED {
+            payloads.try_for_each(|payload| self.push(payload.as_ref()))?;
+        } else {
+            while let Some(refused) =
+                self.staging.try_append_all(&self.producer.writer, &mut payloads)
+            {
+                self.push_patiently(Extensions::NONE, refused.as_ref())?;
+            }
+        }
         self.staging.end_many(&mut self.producer.writer, way, from);
-        pushed
-    }
-
-    #[inline(always)]
-    fn push_all<P: AsRef<[u8]>>(
-        &mut self,
-        way: Option<&PastCaches>,
-        fences: u32,
-        mut payloads: impl Iterator<Item = P>,
-    ) -> Result<(), Error> {
-        if let Some(way) = way {
-            return payloads.try_for_each(|payload| self.push_past_caches(way, payload.as_ref()));
-        }
-        if fences == STAMPED {
-            return payloads.try_for_each(|payload| self.push(payload.as_ref()));
-        }
-        while let Some(refused) = self.staging.try_append_all(&self.producer.writer, &mut payloads)
-        {
-            self.push_patiently(Extensions::NONE, refused.as_ref())?;
-        }
         Ok(())
     }
 
