@@ -109,9 +109,6 @@ pub(crate) fn clear_dead(
             lock.give_up_member(index)?;
         }
     }
-    if cleared > 0 {
-        call_producer(ring);
-    }
     Ok(cleared)
 }
 
