@@ -55,6 +55,7 @@ impl Ring {
         let granted = self.header64(layout::GRANTED);
         // A writer that took over may have been granted less than the last one was.
         let licence = licence.max(granted.load(Ordering::Relaxed));
+        // Relaxed: KEEP orders it by the fence of who asked for it.
         granted.store(licence, Ordering::Relaxed);
         // SeqCst: LICENCE, for members that spill. Behind a release fence what goes past the caches might
         // come first.

@@ -43,7 +43,7 @@
 //! | CLOSE   | writer: store of `closed`               | reader: load of `closed`            | all commits before the end |
 //! | TURN    | member: its share, then the turn        | anybody: the turn, the share, the turn again | what the share is, if it is still its turn |
 //! | HEAD    | whoever finishes a turn: the share's mark, then the head | writer: load of the heads, then of the shares | that a message is in a share before no head holds it |
-//! | KEEP    | historian: store of `written`            | writer, readers of files: load of `written` | the end of the historian's loads; what is in the files |
+//! | KEEP    | historian: store of `written`; [`Writer`], behind a load of that: store of the licence, and of what is granted | writer, readers of files: load of `written`; these: of the others before it | the end of the historian's loads; what is in the files |
 //! | PASS    | owner or heir: the share's state        | heir or owner: the share's state    | what was done with the messages |
 //!
 //! Sleeping, waking and interrupting have pairs of their own, stated in [`crate::wait`].
@@ -62,7 +62,7 @@
 //! loads below it behind it, and may overwrite. A stale cursor is too low, which costs room and
 //! nothing else.
 //!
-//! **LICENCE** (relaxed store, fence, relaxed stores; relaxed loads, acquire fence, relaxed
+//! **LICENCE** (store, fence, relaxed stores; relaxed loads, acquire fence, relaxed
 //! load). If any loaded byte came from a store after the writer's fence, the fences synchronize,
 //! and the reader's load of the licence finds that step of it or a later one: the reader learns
 //! that its position is below the floor, and drops the copy. This holds for the commit word

@@ -265,7 +265,6 @@ impl Subscription {
     }
 
     /// Whether messages of one key go to one member at a time.
-    #[cfg(not(loom))]
     pub(crate) fn is_keyed(&self) -> bool {
         self.word32(word::KEYED).load(Ordering::Relaxed) == 1
     }
