@@ -117,7 +117,7 @@ impl<'a> Registry<'a> {
         write_name(&subscription, name);
         subscription.word32(word::LAG).store(lag.code(), Ordering::Relaxed);
         subscription.word32(word::KEYED).store(keyed.into(), Ordering::Relaxed);
-        options.terms.found(&subscription);
+        options.terms.write_first(&subscription);
         subscription.word64(word::CREATED_AT).store(process::time_of_day(), Ordering::Relaxed);
         note_idle(&subscription);
         for count in [

@@ -116,18 +116,18 @@ impl Terms {
     }
 
     /// Makes them those of a subscription that nobody has found yet.
-    pub(crate) fn found(&self, subscription: &Subscription) {
+    pub(crate) fn write_first(&self, subscription: &Subscription) {
         subscription.word32(word::TERMS).store(0, Ordering::Relaxed);
         self.write(subscription, &word::TERM_WORDS[0]);
     }
 
     /// Makes them those of a subscription, and whoever dies over it leaves the old ones or these: one
-    /// word says which of two sets counts. `settle` may fail; then they are what they were, and it is
+    /// word says which of two sets counts. `note` may fail; then they are what they were, and it is
     /// called once more.
     pub(crate) fn replace<E>(
         &self,
         subscription: &Subscription,
-        settle: impl Fn() -> Result<(), E>,
+        note: impl Fn() -> Result<(), E>,
     ) -> Result<(), E> {
         let in_use = set_in_use(subscription);
         let choose = |set: usize| {
@@ -137,10 +137,10 @@ impl Terms {
         };
         self.write(subscription, &word::TERM_WORDS[1 - in_use]);
         choose(1 - in_use);
-        settle().inspect_err(|_| {
+        note().inspect_err(|_| {
             choose(in_use);
-            // Perhaps half of it was done.
-            let _ = settle();
+            // Perhaps it was written, and only not synced.
+            let _ = note();
         })
     }
 
