@@ -1,6 +1,6 @@
 //! Calls to those who sleep, by whoever is not the producer in the middle of a send.
 
-use crate::layout::{self, Word32};
+use crate::layout::{CONTROL, Control, Word};
 use crate::ring::Ring;
 use crate::sync::{Ordering, fence};
 use crate::wait::Event;
@@ -11,7 +11,7 @@ use crate::wait::Event;
 pub(crate) fn call_consumers(ring: &Ring) {
     // SeqCst: WAKE.
     fence(Ordering::SeqCst);
-    event(ring, layout::DATA_EVENT).call_if_awaited();
+    event(ring, CONTROL.data_event).call_if_awaited();
 }
 
 /// Calls a producer that waits for room: a cursor has moved, or is no more.
@@ -19,7 +19,7 @@ pub(crate) fn call_consumers(ring: &Ring) {
 pub(crate) fn call_producer(ring: &Ring) {
     // SeqCst: ROOM.
     fence(Ordering::SeqCst);
-    event(ring, layout::ROOM_EVENT).call_if_awaited();
+    event(ring, CONTROL.room_event).call_if_awaited();
 }
 
 /// Calls everybody, also those whom somebody said that he called, and died before he could.
@@ -27,11 +27,11 @@ pub(crate) fn call_producer(ring: &Ring) {
 pub(crate) fn call_all(ring: &Ring) {
     // SeqCst: WAKE and ROOM.
     fence(Ordering::SeqCst);
-    for word in [layout::ROOM_EVENT, layout::DATA_EVENT] {
+    for word in [CONTROL.room_event, CONTROL.data_event] {
         event(ring, word).call_anyway();
     }
 }
 
-fn event(ring: &Ring, word: Word32) -> Event<'_> {
-    Event::new(ring.control32(word))
+fn event(ring: &Ring, word: Word<Control, u32>) -> Event<'_> {
+    Event::new(ring.control(word))
 }

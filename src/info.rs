@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::history::Journal;
-use crate::layout::{self, Keeping, Word64, subscription as word, time};
+use crate::layout::{self, CONTROL, HEADER, Keeping, MEMBER, SUBSCRIPTION, Word, time};
 use crate::registry::is_expired;
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, SeenShare, Subscription};
 use crate::segment::{Access, Segment};
@@ -301,17 +301,17 @@ impl Info {
         let oldest = ring.oldest().map_err(corrupt)?;
         let end = ring.end().map_err(corrupt)?;
         let licence = ring.licence().load(Ordering::Relaxed);
-        let epoch = ring.header64(layout::EPOCH).load(Ordering::Relaxed);
+        let epoch = ring.header(HEADER.epoch).load(Ordering::Relaxed);
         let alive = epoch > 0 && segment.producer_lives();
-        let must_keep = ring.header64(layout::MUST_KEEP).load(Ordering::Relaxed);
+        let must_keep = ring.header(HEADER.must_keep).load(Ordering::Relaxed);
         let holding =
             Holding { floor: ring.floor(licence), must_keep: if alive { must_keep } else { 0 } };
         let subscriptions = SubscriptionInfo::all(segment, &ring, end, holding);
         let producer = (epoch > 0).then(|| ProducerInfo {
             alive,
-            pid: ring.header32(layout::PRODUCER_PID).load(Ordering::Relaxed),
+            pid: ring.header(HEADER.producer_pid).load(Ordering::Relaxed),
             epoch,
-            since: time::moment(ring.header64(layout::PRODUCED_SINCE).load(Ordering::Relaxed)),
+            since: time::moment(ring.header(HEADER.produced_since).load(Ordering::Relaxed)),
             waits_for_history: holding.must_keep > ring.written(),
         });
         let Keeping { journal, size_max, drops_oldest, keep_for, .. } = identity.keeping;
@@ -325,7 +325,7 @@ impl Info {
             memory_size: geometry.memory_size(),
             members_max: geometry.tables().members,
             subscriptions_max: geometry.tables().subscriptions,
-            subscriptions_expired: ring.expired().load(Ordering::Relaxed),
+            subscriptions_expired: ring.control(CONTROL.expired).load(Ordering::Relaxed),
             history: segment.history().map(Into::into),
             history_max: Some(size_max).filter(|&size| size != u64::MAX),
             history_drops_oldest: drops_oldest,
@@ -402,17 +402,17 @@ impl SubscriptionInfo {
         }
         let members: Vec<_> = ring.members_of(subscription.index()).collect();
         let alive = members.iter().filter(|&&index| segment.member_lives(index)).count();
-        let count = |of_left: Word64, of_member: Word64| {
-            let left = subscription.word64(of_left).load(Ordering::Relaxed);
+        let count = |of_left: Word<_, u64>, of_member: Word<_, u64>| {
+            let left = subscription.word(of_left).load(Ordering::Relaxed);
             let members = members.iter().map(|&index| ring.member(index));
             members.fold(left, |sum, member| {
-                sum.wrapping_add(member.word64(of_member).load(Ordering::Relaxed))
+                sum.wrapping_add(member.word(of_member).load(Ordering::Relaxed))
             })
         };
         let uncounted = members.iter().map(|&index| ring.uncounted(index));
         let (delivered, acked) =
             uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
-        let display = |word| subscription.word64(word).load(Ordering::Relaxed);
+        let display = |word: Word<_, u64>| subscription.word(word).load(Ordering::Relaxed);
         let has_all = lag != Lag::Skip || head_position >= holding.floor;
         let (first, sent_at) = ring.message_after(first, settled).unwrap_or((first, None));
         let lag_bytes = end.position.saturating_sub(first.position);
@@ -422,9 +422,9 @@ impl SubscriptionInfo {
             keyed: subscription.is_keyed(),
             terms: Terms::of(subscription),
             expired: members.is_empty() && is_expired(subscription),
-            created_at: time::moment(display(word::CREATED_AT)),
+            created_at: time::moment(display(SUBSCRIPTION.created_at)),
             members_alive: u32::try_from(alive).unwrap_or(u32::MAX),
-            left_at: Some(display(word::LEFT_AT)).filter(|&at| at > 0).map(time::moment),
+            left_at: Some(display(SUBSCRIPTION.left_at)).filter(|&at| at > 0).map(time::moment),
             head_sequence,
             head_position,
             unacked,
@@ -434,11 +434,11 @@ impl SubscriptionInfo {
             lag_bytes,
             lag_time: age_from(ring, first.position, sent_at, end),
             holds_producer: holding.is_by(lag, held_from),
-            delivered: count(word::DELIVERED, layout::DELIVERED).wrapping_add(delivered),
-            redelivered: count(word::REDELIVERED, layout::REDELIVERED),
-            acked: count(word::ACKED, layout::ACKED).wrapping_add(acked),
-            dead_letters: count(word::DEAD_LETTERS, layout::DEAD_LETTERS),
-            missed: count(word::MISSED, layout::MISSED),
+            delivered: count(SUBSCRIPTION.delivered, MEMBER.delivered).wrapping_add(delivered),
+            redelivered: count(SUBSCRIPTION.redelivered, MEMBER.redelivered),
+            acked: count(SUBSCRIPTION.acked, MEMBER.acked).wrapping_add(acked),
+            dead_letters: count(SUBSCRIPTION.dead_letters, MEMBER.dead_letters),
+            missed: count(SUBSCRIPTION.missed, MEMBER.missed),
         }
     }
 }
@@ -474,25 +474,25 @@ impl ConsumerInfo {
             (state.owner() == Some(index) && share.is_passed()).then_some(state)
         });
         let (delivered, acked) = ring.uncounted(index);
-        let counted = |word| member.word64(word).load(Ordering::Relaxed);
+        let counted = |word: Word<_, u64>| member.word(word).load(Ordering::Relaxed);
         Self {
             member: index.get(),
             alive: segment.member_lives(index),
-            pid: member.word32(layout::PID).load(Ordering::Relaxed),
-            since: time::moment(member.word64(layout::SINCE).load(Ordering::Relaxed)),
+            pid: member.word(MEMBER.pid).load(Ordering::Relaxed),
+            since: time::moment(member.word(MEMBER.since).load(Ordering::Relaxed)),
             lag,
             position,
             lag_bytes,
             lag_messages,
             lag_time,
             unacked: owned.map(|state| u64::from(state.unsettled().count_ones())).sum(),
-            delivered: counted(layout::DELIVERED).wrapping_add(delivered),
-            acked: counted(layout::ACKED).wrapping_add(acked),
+            delivered: counted(MEMBER.delivered).wrapping_add(delivered),
+            acked: counted(MEMBER.acked).wrapping_add(acked),
             holds_producer: subscription.is_none() && holding.is_by(lag, position),
             subscription,
-            missed: member.word64(layout::MISSED).load(Ordering::Relaxed),
-            sleeps: member.word64(layout::SLEEPS).load(Ordering::Relaxed),
-            late_wakes: member.word32(layout::LATE_WAKES).load(Ordering::Relaxed),
+            missed: member.word(MEMBER.missed).load(Ordering::Relaxed),
+            sleeps: member.word(MEMBER.sleeps).load(Ordering::Relaxed),
+            late_wakes: member.word(MEMBER.late_wakes).load(Ordering::Relaxed),
         }
     }
 }

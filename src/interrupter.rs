@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::layout::Word32;
+use crate::layout::{Control, Word};
 use crate::segment::{Mapping, Segment};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::sys::fork::SharedWitness;
@@ -55,7 +55,7 @@ const INTERRUPTED: u32 = 2;
 pub struct Interrupter {
     witness: SharedWitness,
     /// What the handle sleeps on. An observer's is nothing: it may not write there.
-    events: &'static [Word32],
+    events: &'static [Word<Control, u32>],
     /// What a member sleeps on that waits for its ackers.
     relief: Option<Arc<AtomicU32>>,
     mapping: Arc<Mapping>,
@@ -83,7 +83,7 @@ impl Interrupter {
         // SeqCst: INTERRUPT.
         fence(Ordering::SeqCst);
         let ring = self.mapping.ring();
-        self.events.iter().for_each(|&event| Event::new(ring.control32(event)).call_anyway());
+        self.events.iter().for_each(|&event| Event::new(ring.control(event)).call_anyway());
         self.relief.iter().for_each(|relief| Event::new(relief).call_anyway());
     }
 }
@@ -130,7 +130,7 @@ impl Interruption {
     /// One who interrupts the handle, which has this mapping and sleeps on these words of it.
     pub(crate) fn interrupter(
         &self,
-        events: &'static [Word32],
+        events: &'static [Word<Control, u32>],
         mapping: &Arc<Mapping>,
         relief: Option<Arc<AtomicU32>>,
     ) -> Interrupter {

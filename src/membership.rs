@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::calls::{call_all, call_consumers, call_producer};
 use crate::error::Error;
-use crate::layout;
+use crate::layout::{MEMBER, SUBSCRIPTION};
 use crate::ring::{Corrupt, MemberIndex, Ring, SubscriptionIndex};
 use crate::segment::{Lock, Segment};
 use crate::sync::Ordering;
@@ -163,24 +163,24 @@ fn end(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
     };
     // Before its share is another's.
     let (delivered, acked) = ring.uncounted(index);
-    member.word32(layout::CURRENT).store(0, Ordering::Relaxed);
-    member.word64(layout::DELIVERED).fetch_add(delivered, Ordering::Relaxed);
-    member.word64(layout::ACKED).fetch_add(acked, Ordering::Relaxed);
+    member.word(MEMBER.current).store(0, Ordering::Relaxed);
+    member.word(MEMBER.delivered).fetch_add(delivered, Ordering::Relaxed);
+    member.word(MEMBER.acked).fetch_add(acked, Ordering::Relaxed);
     let opened = ring.disown(index);
     for (from, to) in [
-        (layout::DELIVERED, layout::subscription::DELIVERED),
-        (layout::REDELIVERED, layout::subscription::REDELIVERED),
-        (layout::ACKED, layout::subscription::ACKED),
-        (layout::DEAD_LETTERS, layout::subscription::DEAD_LETTERS),
-        (layout::MISSED, layout::subscription::MISSED),
+        (MEMBER.delivered, SUBSCRIPTION.delivered),
+        (MEMBER.redelivered, SUBSCRIPTION.redelivered),
+        (MEMBER.acked, SUBSCRIPTION.acked),
+        (MEMBER.dead_letters, SUBSCRIPTION.dead_letters),
+        (MEMBER.missed, SUBSCRIPTION.missed),
     ] {
         // Relaxed: for display.
-        let count = member.word64(from).swap(0, Ordering::Relaxed);
-        subscription.word64(to).fetch_add(count, Ordering::Relaxed);
+        let count = member.word(from).swap(0, Ordering::Relaxed);
+        subscription.word(to).fetch_add(count, Ordering::Relaxed);
     }
-    let left_at = subscription.word64(layout::subscription::LEFT_AT);
+    let left_at = subscription.word(SUBSCRIPTION.left_at);
     left_at.store(process::time_of_day(), Ordering::Relaxed);
-    let idle_since = subscription.word64(layout::subscription::IDLE_SINCE);
+    let idle_since = subscription.word(SUBSCRIPTION.idle_since);
     idle_since.store(process::now_since_start(), Ordering::Relaxed);
     ring.leave(index);
     // What it left, or a share that is free now.
@@ -191,15 +191,15 @@ fn end(ring: &Ring, index: MemberIndex) -> Result<(), Corrupt> {
 /// Fills in what others are shown of a member.
 fn introduce(ring: &Ring, index: MemberIndex) {
     let member = ring.member(index);
-    member.word32(layout::SUBSCRIPTION).store(0, Ordering::Relaxed);
-    member.word32(layout::PID).store(std::process::id(), Ordering::Relaxed);
-    member.word64(layout::SINCE).store(process::time_of_day(), Ordering::Relaxed);
-    member.word64(layout::MISSED).store(0, Ordering::Relaxed);
-    member.word64(layout::SLEEPS).store(0, Ordering::Relaxed);
-    for count in [layout::DELIVERED, layout::REDELIVERED, layout::ACKED, layout::DEAD_LETTERS] {
-        member.word64(count).store(0, Ordering::Relaxed);
+    member.word(MEMBER.subscription).store(0, Ordering::Relaxed);
+    member.word(MEMBER.pid).store(std::process::id(), Ordering::Relaxed);
+    member.word(MEMBER.since).store(process::time_of_day(), Ordering::Relaxed);
+    member.word(MEMBER.missed).store(0, Ordering::Relaxed);
+    member.word(MEMBER.sleeps).store(0, Ordering::Relaxed);
+    for count in [MEMBER.delivered, MEMBER.redelivered, MEMBER.acked, MEMBER.dead_letters] {
+        member.word(count).store(0, Ordering::Relaxed);
     }
-    for word in [layout::LATE_WAKES, layout::CURRENT, layout::COUNTED] {
-        member.word32(word).store(0, Ordering::Relaxed);
+    for word in [MEMBER.late_wakes, MEMBER.current, MEMBER.counted] {
+        member.word(word).store(0, Ordering::Relaxed);
     }
 }

@@ -11,7 +11,7 @@ use crate::calls::call_producer;
 use crate::error::Error;
 use crate::history::{Past, PastRead};
 use crate::interrupter::{Interrupter, Interruption};
-use crate::layout;
+use crate::layout::{CONTROL, HEADER, MEMBER};
 use crate::membership::Membership;
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
@@ -458,7 +458,7 @@ impl Reception {
         }
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
             // Relaxed: only this consumer stores it, and others only show it.
-            let missed = member.word64(layout::MISSED);
+            let missed = member.word(MEMBER.missed);
             let sum = missed.load(Ordering::Relaxed).wrapping_add(to - from);
             missed.store(sum, Ordering::Relaxed);
         }
@@ -621,7 +621,7 @@ impl Reception {
         self.look_around_next();
         let relief = self.reader.shared().filter(|_| announced.is_full);
         let relief = relief.map(|reader| Arc::clone(reader.relief_word()));
-        Errand::new(&self.mapping, layout::DATA_EVENT, relief, announced.ticket)
+        Errand::new(&self.mapping, CONTROL.data_event, relief, announced.ticket)
     }
 
     /// Announces that it is going to sleep, if it is allowed to. [`Self::confirm_sleep`] has to follow,
@@ -646,7 +646,7 @@ impl Reception {
             fence(Ordering::SeqCst);
             return;
         }
-        let barrier = self.reader.ring().header32(layout::BARRIER);
+        let barrier = self.reader.ring().header(HEADER.barrier);
         announced.is_sure = fence_before_sleep(barrier, issue);
         if !announced.is_sure {
             announced.limit = announced.limit.min(SLEEP_UNSURE);
@@ -684,7 +684,7 @@ impl Reception {
 
     pub(crate) fn interrupter(&self) -> Interrupter {
         // An observer may not write, and so sleeps on nothing.
-        let events: &[_] = if self.member.is_some() { &[layout::DATA_EVENT] } else { &[] };
+        let events: &[_] = if self.member.is_some() { &[CONTROL.data_event] } else { &[] };
         let relief = self.reader.shared().map(|reader| Arc::clone(reader.relief_word()));
         self.interruption.interrupter(events, &self.mapping, relief)
     }
@@ -713,7 +713,7 @@ impl Reception {
     fn event(&self, is_full: bool) -> Event<'_> {
         Event::new(match self.reader.shared() {
             Some(reader) if is_full => reader.relief_word(),
-            _ => self.reader.ring().control32(layout::DATA_EVENT),
+            _ => self.reader.ring().control(CONTROL.data_event),
         })
     }
 
@@ -721,7 +721,7 @@ impl Reception {
     pub(crate) fn note_sleep(&self) {
         if let Some(member) = &self.member {
             // Relaxed: only this consumer stores it, and others only show it.
-            let sleeps = member.word64(layout::SLEEPS);
+            let sleeps = member.word(MEMBER.sleeps);
             sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
     }
@@ -734,7 +734,7 @@ impl Reception {
             && !self.event(announced.is_full).was_called_since(announced.ticket)
         {
             // Relaxed: as for the sleeps.
-            let late = member.word32(layout::LATE_WAKES);
+            let late = member.word(MEMBER.late_wakes);
             late.store(late.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
     }

@@ -5,10 +5,71 @@
 //! [`crate::ring`] runs on regions of a mapped segment, of the heap (unit tests) or of loom's
 //! atomics (model checks), and cannot tell them apart.
 
+use core::marker::PhantomData;
+
 #[cfg(not(loom))]
 pub(crate) use self::memory::Region;
 #[cfg(loom)]
 pub(crate) use self::model::Region;
+use crate::layout::{Part, Word};
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// A region that begins with a part of the segment, whose words can be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Words<P> {
+    region: Region,
+    part: PhantomData<fn() -> P>,
+}
+
+/// What a word holds that processes share.
+pub(crate) trait Shared {
+    type Atomic;
+
+    /// # Safety
+    /// The word is aligned to its size, and within the region.
+    unsafe fn at(region: &Region, offset: usize) -> &Self::Atomic;
+}
+
+impl Shared for u64 {
+    type Atomic = AtomicU64;
+
+    #[inline(always)]
+    unsafe fn at(region: &Region, offset: usize) -> &AtomicU64 {
+        // SAFETY: passed on.
+        unsafe { region.u64_at(offset) }
+    }
+}
+
+impl Shared for u32 {
+    type Atomic = AtomicU32;
+
+    #[inline(always)]
+    unsafe fn at(region: &Region, offset: usize) -> &AtomicU32 {
+        // SAFETY: passed on.
+        unsafe { region.u32_at(offset) }
+    }
+}
+
+impl<P: Part> Words<P> {
+    #[inline(always)]
+    pub(crate) fn new(region: Region) -> Self {
+        assert!(region.size() >= P::SIZE);
+        Self { region, part: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn word<Value: Shared>(&self, word: Word<P, Value>) -> &Value::Atomic {
+        // SAFETY: `layout` makes words of a part only within it and aligned, and `new` checked that the
+        // region is as long.
+        unsafe { Value::at(&self.region, word.offset()) }
+    }
+
+    /// All of the region, the part first.
+    #[inline(always)]
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+}
 
 #[cfg(not(loom))]
 mod memory {

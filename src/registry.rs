@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::calls;
 use crate::error::Error;
 use crate::history::{Checkpoints, Past};
-use crate::layout::SUBSCRIPTION_NAME_SIZE;
-use crate::layout::subscription::{self as word, FREE, IN_USE, MOVING, UNFINISHED};
+use crate::layout::{
+    CONTROL, FREE, IN_USE, MOVING, SUBSCRIPTION, SUBSCRIPTION_NAME_SIZE, UNFINISHED, Word,
+};
 use crate::membership;
 use crate::ring::{Begin, Lag, Place, Ring, SeenShare, Start, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, check_subscription_name};
@@ -113,29 +114,29 @@ impl<'a> Registry<'a> {
         let is_journal = self.segment.identity().keeping.journal.is_some();
         let lag = options.lag.unwrap_or(if is_journal { Lag::Spill } else { Lag::Hold });
         let keyed = options.keyed.unwrap_or(false);
-        subscription.word32(word::STATE).store(UNFINISHED, Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.state).store(UNFINISHED, Ordering::Relaxed);
         write_name(&subscription, name);
-        subscription.word32(word::LAG).store(lag.code(), Ordering::Relaxed);
-        subscription.word32(word::KEYED).store(keyed.into(), Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.lag).store(lag.code(), Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.keyed).store(keyed.into(), Ordering::Relaxed);
         options.terms.write_first(&subscription);
-        subscription.word64(word::CREATED_AT).store(process::time_of_day(), Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.created_at).store(process::time_of_day(), Ordering::Relaxed);
         note_idle(&subscription);
         for count in [
-            word::LEFT_AT,
-            word::DELIVERED,
-            word::REDELIVERED,
-            word::ACKED,
-            word::DEAD_LETTERS,
-            word::MISSED,
+            SUBSCRIPTION.left_at,
+            SUBSCRIPTION.delivered,
+            SUBSCRIPTION.redelivered,
+            SUBSCRIPTION.acked,
+            SUBSCRIPTION.dead_letters,
+            SUBSCRIPTION.missed,
         ] {
-            subscription.word64(count).store(0, Ordering::Relaxed);
+            subscription.word(count).store(0, Ordering::Relaxed);
         }
         let placed = self.place_head(&subscription, lag, start, None);
         let made = placed.and_then(|begin| self.note(&subscription).map(|()| begin));
         match made {
             Ok(begin) => {
                 // Release: whoever finds it finished finds all of it.
-                subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
+                subscription.word(SUBSCRIPTION.state).store(IN_USE, Ordering::Release);
                 let missed = begin.missed_from.map(|from| (from, begin.place.sequence));
                 Ok(Found { is_new: true, missed, ..Found::of(subscription) })
             }
@@ -161,9 +162,9 @@ impl<'a> Registry<'a> {
             Err(Error::Corrupt { .. }) => {}
             noted => noted?,
         }
-        subscription.word64(word::MOVES_TO).store(sequence, Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.moves_to).store(sequence, Ordering::Relaxed);
         // Release: who finds it being moved finds where to.
-        subscription.word32(word::STATE).store(MOVING, Ordering::Release);
+        subscription.word(SUBSCRIPTION.state).store(MOVING, Ordering::Release);
         self.finish_moving(&subscription)
     }
 
@@ -228,7 +229,7 @@ impl<'a> Registry<'a> {
         }
         let name = subscription.name();
         self.discard(subscription)?;
-        self.ring.expired().fetch_add(1, Ordering::Relaxed);
+        self.ring.control(CONTROL.expired).fetch_add(1, Ordering::Relaxed);
         Ok(Some(name))
     }
 
@@ -256,7 +257,7 @@ impl<'a> Registry<'a> {
         for subscription in self.ring.subscriptions() {
             let is_wanted = subscription.name() == name;
             // Acquire: whoever finds it unfinished or moving finds all that was done so far.
-            let finished = match subscription.word32(word::STATE).load(Ordering::Acquire) {
+            let finished = match subscription.word(SUBSCRIPTION.state).load(Ordering::Acquire) {
                 UNFINISHED => self.discard(&subscription),
                 MOVING => self.finish_moving(&subscription),
                 _ => Ok(()),
@@ -290,7 +291,7 @@ impl<'a> Registry<'a> {
     }
 
     fn finish_moving(&self, subscription: &Subscription) -> Result<(), Error> {
-        let sequence = subscription.word64(word::MOVES_TO).load(Ordering::Relaxed);
+        let sequence = subscription.word(SUBSCRIPTION.moves_to).load(Ordering::Relaxed);
         let lag = subscription.lag().unwrap_or_default();
         // A damaged one needs nothing that could be found.
         let needed = self.ring.settled(subscription).ok().map(|(place, _)| place);
@@ -299,7 +300,7 @@ impl<'a> Registry<'a> {
         note_idle(subscription);
         self.note(subscription)?;
         // Release: as when it was made.
-        subscription.word32(word::STATE).store(IN_USE, Ordering::Release);
+        subscription.word(SUBSCRIPTION.state).store(IN_USE, Ordering::Release);
         calls::call_producer(self.ring);
         Ok(())
     }
@@ -347,7 +348,7 @@ impl<'a> Registry<'a> {
 
     /// Ends what an entry is. If its checkpoint cannot be removed, it stays what it was.
     fn discard(&self, subscription: &Subscription) -> Result<(), Error> {
-        let state = subscription.word32(word::STATE);
+        let state = subscription.word(SUBSCRIPTION.state);
         let before = state.load(Ordering::Relaxed);
         // First: whoever dies from here on leaves something that the next one ends.
         // Release: as when it was made.
@@ -414,24 +415,24 @@ fn may_have_expired(ring: &Ring, among: &[SubscriptionIndex]) -> bool {
 
 /// Whether somebody makes it or removes it; for who has the lock of the table, one who has died.
 fn is_unfinished(subscription: &Subscription) -> bool {
-    subscription.word32(word::STATE).load(Ordering::Relaxed) == UNFINISHED
+    subscription.word(SUBSCRIPTION.state).load(Ordering::Relaxed) == UNFINISHED
 }
 
 /// Whether it has been without a member for as long as it may, if it is without one now.
 pub(crate) fn is_expired(subscription: &Subscription) -> bool {
-    let time = |word| subscription.word64(word).load(Ordering::Relaxed);
-    let last_seen = time(word::CREATED_AT).max(time(word::LEFT_AT));
+    let time = |word: Word<_, u64>| subscription.word(word).load(Ordering::Relaxed);
+    let last_seen = time(SUBSCRIPTION.created_at).max(time(SUBSCRIPTION.left_at));
     let passed = |now: u64, since| Duration::from_nanos(now.saturating_sub(since));
     Terms::of(subscription).expires_after.is_some_and(|limit| {
         // By two clocks: one may be set, the other may be a container's own.
-        passed(process::now_since_start(), time(word::IDLE_SINCE)) >= limit
+        passed(process::now_since_start(), time(SUBSCRIPTION.idle_since)) >= limit
             && passed(process::time_of_day(), last_seen) >= limit
     })
 }
 
 /// From now on it is without a member, unless there is one.
 fn note_idle(subscription: &Subscription) {
-    subscription.word64(word::IDLE_SINCE).store(process::now_since_start(), Ordering::Relaxed);
+    subscription.word(SUBSCRIPTION.idle_since).store(process::now_since_start(), Ordering::Relaxed);
 }
 
 fn write_name(subscription: &Subscription, name: &str) {
@@ -441,6 +442,6 @@ fn write_name(subscription: &Subscription, name: &str) {
         let mut value = [0; 8];
         value.copy_from_slice(chunk);
         let value = u64::from_le_bytes(value);
-        subscription.word64(word::name(index)).store(value, Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.name.word64(index)).store(value, Ordering::Relaxed);
     }
 }

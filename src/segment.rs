@@ -13,7 +13,9 @@ use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::calls::call_all;
 use crate::error::{self, Error};
-use crate::layout::{self, Geometry, Identity, IdentityError, Keeping, SUBSCRIPTION_NAME_SIZE};
+use crate::layout::{
+    self, CONTROL, Geometry, HEADER, Identity, IdentityError, Keeping, SUBSCRIPTION_NAME_SIZE,
+};
 use crate::region::Region;
 use crate::ring::{MemberIndex, Ring, StartError};
 use crate::sync::Ordering;
@@ -62,7 +64,7 @@ pub(crate) struct Birth {
     /// Of what there is in the history before it.
     pub(crate) written_from: u64,
     /// The first entries of the subscription table.
-    pub(crate) subscriptions: Vec<[u8; layout::subscription::SIZE]>,
+    pub(crate) subscriptions: Vec<[u8; layout::SUBSCRIPTION_SIZE]>,
     pub(crate) keeping: Keeping,
     /// Shorter than the header's field, and absolute.
     pub(crate) history: Option<PathBuf>,
@@ -125,14 +127,14 @@ impl Segment {
             .map_err(os("initialise"))?;
         if let Some(path) = &birth.history {
             let bytes = path.as_os_str().as_bytes();
-            file.write_all_at(bytes, layout::HISTORY_OFFSET as u64).map_err(os("initialise"))?;
+            file.write_all_at(bytes, HEADER.history.offset() as u64).map_err(os("initialise"))?;
         }
         for (index, entry) in (0..).zip(&birth.subscriptions) {
             let offset = Geometry::control_offset() + geometry.subscription(index);
             file.write_all_at(entry, offset as u64).map_err(os("initialise"))?;
         }
         for (word, entries) in birth.subscriptions.chunks(64).enumerate() {
-            let offset = Geometry::control_offset() + geometry.subscription_map(word).0;
+            let offset = Geometry::control_offset() + geometry.subscription_map(word);
             let bits = (u64::MAX >> (64 - entries.len())).to_le_bytes();
             file.write_all_at(&bits, offset as u64).map_err(os("initialise"))?;
         }
@@ -292,14 +294,14 @@ impl Segment {
     /// The producer's process, as it saw itself; for display.
     pub(crate) fn producer_pid(&self) -> u32 {
         let mut pid = [0; 4];
-        let read = self.file.read_exact_at(&mut pid, layout::PRODUCER_PID.0 as u64);
+        let read = self.file.read_exact_at(&mut pid, HEADER.producer_pid.offset() as u64);
         read.map_or(0, |()| u32::from_le_bytes(pid))
     }
 
     /// The sequence of the first message that is not durable.
     pub(crate) fn durable_sequence(&self) -> Option<u64> {
         let mut sequence = [0; 8];
-        self.file.read_exact_at(&mut sequence, layout::DURABLE_SEQUENCE.0 as u64).ok()?;
+        self.file.read_exact_at(&mut sequence, HEADER.durable_sequence.offset() as u64).ok()?;
         Some(u64::from_le_bytes(sequence))
     }
 
@@ -596,7 +598,7 @@ impl Object {
         }
         let (owner, mode) = (facts.uid(), facts.mode() & 0o7777);
         let mut history = [0; layout::HISTORY_PATH_SIZE];
-        let read = file.read_exact_at(&mut history, layout::HISTORY_OFFSET as u64);
+        let read = file.read_exact_at(&mut history, HEADER.history.offset() as u64);
         read.map_err(|source| Error::os(&name, "read", source))?;
         let end = history.iter().position(|&byte| byte == 0).unwrap_or(history.len());
         let path = PathBuf::from(OsStr::from_bytes(&history[..end]));
@@ -774,11 +776,10 @@ impl Mapping {
     }
 
     fn instance(&self) -> [u8; 16] {
-        let region = self.region();
+        let ring = self.ring();
         let mut instance = [0; 16];
         for (half, bytes) in instance.chunks_exact_mut(8).enumerate() {
-            // SAFETY: the instance's offset is a multiple of 8 within the header.
-            let word = unsafe { region.u64_at(layout::INSTANCE_OFFSET + half * 8) };
+            let word = ring.header(HEADER.instance.word64(half));
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
         instance
@@ -807,11 +808,11 @@ impl Mapping {
 /// Tells all who are attached that the name is gone.
 fn tell_removed(ring: &Ring) {
     // Release: whoever sees this sees that the name is gone.
-    ring.control32(layout::REMOVED).store(1, Ordering::Release);
+    ring.control(CONTROL.removed).store(1, Ordering::Release);
     // Who is about to sleep finds the word, or is called.
     call_all(ring);
     // As if somebody slept: the producer looks at nothing else while it has room.
-    Event::new(ring.control32(layout::DATA_EVENT)).announce();
+    Event::new(ring.control(CONTROL.data_event)).announce();
 }
 
 /// Whether a queue's name leads to this object.

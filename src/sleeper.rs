@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::layout::Word32;
+use crate::layout::{Control, Word};
 use crate::ring::Ring;
 use crate::segment::Mapping;
 use crate::sync::AtomicU32;
@@ -26,7 +26,7 @@ use crate::wait::{self, Event, Ticket};
 /// One word to sleep on, which stays mapped for as long.
 #[derive(Debug)]
 pub(crate) struct Errand {
-    event: Word32,
+    event: Word<Control, u32>,
     /// What a member sleeps on instead that waits for its ackers.
     relief: Option<Arc<AtomicU32>>,
     ticket: Ticket,
@@ -38,7 +38,7 @@ pub(crate) struct Errand {
 impl Errand {
     pub(crate) fn new(
         mapping: &Arc<Mapping>,
-        event: Word32,
+        event: Word<Control, u32>,
         relief: Option<Arc<AtomicU32>>,
         ticket: Ticket,
     ) -> Self {
@@ -46,7 +46,7 @@ impl Errand {
     }
 
     fn sleep(&self) -> (Event<'_>, Ticket) {
-        let event = || self.ring.control32(self.event);
+        let event = || self.ring.control(self.event);
         (Event::new(self.relief.as_deref().unwrap_or_else(event)), self.ticket)
     }
 }

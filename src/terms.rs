@@ -2,10 +2,39 @@
 
 use std::time::Duration;
 
-use crate::layout::subscription::{self as word, TermWords};
-use crate::layout::time;
+use crate::layout::{SUBSCRIPTION, Subscription as Entry, Word, time};
 use crate::ring::Subscription;
 use crate::sync::{Ordering, load_acquire32};
+
+/// The words of a subscription's terms.
+struct TermWords {
+    deliveries_max: Word<Entry, u32>,
+    backoff_first: Word<Entry, u64>,
+    backoff_max: Word<Entry, u64>,
+    backoff_factor: Word<Entry, u32>,
+    ack_within: Word<Entry, u64>,
+    expires_after: Word<Entry, u64>,
+}
+
+/// Both sets of them, of which one counts.
+const SETS: [TermWords; 2] = [
+    TermWords {
+        deliveries_max: SUBSCRIPTION.deliveries_max,
+        backoff_first: SUBSCRIPTION.backoff_first,
+        backoff_max: SUBSCRIPTION.backoff_max,
+        backoff_factor: SUBSCRIPTION.backoff_factor,
+        ack_within: SUBSCRIPTION.ack_within,
+        expires_after: SUBSCRIPTION.expires_after,
+    },
+    TermWords {
+        deliveries_max: SUBSCRIPTION.other_deliveries_max,
+        backoff_first: SUBSCRIPTION.other_backoff_first,
+        backoff_max: SUBSCRIPTION.other_backoff_max,
+        backoff_factor: SUBSCRIPTION.other_backoff_factor,
+        ack_within: SUBSCRIPTION.other_ack_within,
+        expires_after: SUBSCRIPTION.other_expires_after,
+    },
+];
 
 const DELIVERIES_MAX: u32 = 250;
 const TIME_MIN: Duration = Duration::from_nanos(1);
@@ -99,12 +128,12 @@ impl Backoff {
 
 impl Terms {
     pub(crate) fn of(subscription: &Subscription) -> Self {
-        let number = |word| subscription.word32(word).load(Ordering::Relaxed);
-        let time = |word| {
-            let nanoseconds = subscription.word64(word).load(Ordering::Relaxed);
+        let number = |word: Word<_, u32>| subscription.word(word).load(Ordering::Relaxed);
+        let time = |word: Word<_, u64>| {
+            let nanoseconds = subscription.word(word).load(Ordering::Relaxed);
             Some(Duration::from_nanos(nanoseconds)).filter(|time| !time.is_zero())
         };
-        let set = &word::TERM_WORDS[set_in_use(subscription)];
+        let set = &SETS[set_in_use(subscription)];
         let factor = f64::from(number(set.backoff_factor)) / 1e3;
         Self {
             deliveries_max: Some(number(set.deliveries_max)).filter(|&count| count > 0),
@@ -117,8 +146,8 @@ impl Terms {
 
     /// Makes them those of a subscription that nobody has found yet.
     pub(crate) fn write_first(&self, subscription: &Subscription) {
-        subscription.word32(word::TERMS).store(0, Ordering::Relaxed);
-        self.write(subscription, &word::TERM_WORDS[0]);
+        subscription.word(SUBSCRIPTION.terms).store(0, Ordering::Relaxed);
+        self.write(subscription, &SETS[0]);
     }
 
     /// Makes them those of a subscription, and whoever dies over it leaves the old ones or these: one
@@ -133,9 +162,9 @@ impl Terms {
         let choose = |set: usize| {
             let code = u32::from(set == 1);
             // Release: whoever finds them in use finds all of them.
-            subscription.word32(word::TERMS).store(code, Ordering::Release);
+            subscription.word(SUBSCRIPTION.terms).store(code, Ordering::Release);
         };
-        self.write(subscription, &word::TERM_WORDS[1 - in_use]);
+        self.write(subscription, &SETS[1 - in_use]);
         choose(1 - in_use);
         note().inspect_err(|_| {
             choose(in_use);
@@ -145,12 +174,12 @@ impl Terms {
     }
 
     fn write(&self, subscription: &Subscription, set: &TermWords) {
-        let nanoseconds = |word, time: Option<Duration>| {
+        let nanoseconds = |word: Word<_, u64>, time: Option<Duration>| {
             let time = time::nanoseconds(time.unwrap_or_default());
-            subscription.word64(word).store(time, Ordering::Relaxed);
+            subscription.word(word).store(time, Ordering::Relaxed);
         };
-        let number = |word, value: u32| {
-            subscription.word32(word).store(value, Ordering::Relaxed);
+        let number = |word: Word<_, u32>, value: u32| {
+            subscription.word(word).store(value, Ordering::Relaxed);
         };
         number(set.deliveries_max, self.deliveries_max.unwrap_or(0));
         nanoseconds(set.backoff_first, self.backoff.map(|backoff| backoff.first));
@@ -220,7 +249,7 @@ fn is_possible(time: Duration) -> bool {
 /// Which of both sets of words counts.
 fn set_in_use(subscription: &Subscription) -> usize {
     // Acquire: with all that was written before it was chosen.
-    usize::from(load_acquire32(subscription.word32(word::TERMS)) == 1)
+    usize::from(load_acquire32(subscription.word(SUBSCRIPTION.terms)) == 1)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "terms are checked")]

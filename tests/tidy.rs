@@ -49,7 +49,7 @@ const MODULES: [(&str, &str); 31] = [
     ("outcome", ""),
     ("error", ""),
     ("ring", "region copy sync layout"),
-    ("region", "copy sync"),
+    ("region", "copy sync layout"),
     ("copy", "sync"),
     ("wait", "sys sync"),
     ("sys", "sync"),

@@ -32,8 +32,9 @@ use super::fields::{put, u32_at, u64_at};
 use super::log::{FileHeader, Log, LogCut, LogRead, LogReader, hex};
 use super::making::make_within;
 use crate::error::Error;
-use crate::layout::subscription as word;
-use crate::layout::{COUNT_MAX, JournalCode, SUBSCRIPTION_NAME_SIZE, Word64};
+use crate::layout::{
+    COUNT_MAX, IN_USE, JournalCode, SUBSCRIPTION, SUBSCRIPTION_NAME_SIZE, SUBSCRIPTION_SIZE, Word,
+};
 use crate::ring::{Lag, Place, Ring, Subscription, SubscriptionIndex};
 use crate::segment::{Lock, Segment, what_is_wrong_with};
 use crate::sync::Ordering;
@@ -43,13 +44,13 @@ const MAGIC: [u8; 8] = *b"RINGWCHK";
 const VERSION: u32 = 1;
 const CHECKED_FROM: usize = 16;
 const ENTRY_OFFSET: usize = 48;
-const SLOT_BYTES: usize = ENTRY_OFFSET + word::SIZE;
+const SLOT_BYTES: usize = ENTRY_OFFSET + SUBSCRIPTION_SIZE;
 /// Where the slots are that are written in turn.
 const SLOTS: [usize; 2] = [0, 4096];
 const SUFFIX: &str = "checkpoint";
 
 /// An entry of the subscription table.
-pub(crate) type Entry = [u8; word::SIZE];
+pub(crate) type Entry = [u8; SUBSCRIPTION_SIZE];
 
 /// The checkpoints of a queue with a journal.
 #[derive(Debug)]
@@ -164,7 +165,7 @@ impl Checkpoints {
             let Some(name) = name_of(&subscription) else { continue };
             let Ok((place, sequence)) = ring.settled(&subscription) else { continue };
             let (index, position) = (subscription.index().get(), place.position);
-            let idle_since = subscription.word64(word::IDLE_SINCE).load(Ordering::Relaxed);
+            let idle_since = subscription.word(SUBSCRIPTION.idle_since).load(Ordering::Relaxed);
             // One that was put back has been written by whoever did that.
             let is_safe = self.safe.get(&index).is_some_and(|safe| {
                 (&safe.name, safe.idle_since) == (&name, idle_since)
@@ -433,12 +434,15 @@ fn follow(reader: &mut LogReader, slot: &Slot, resumed_at: Place) -> Option<Plac
 
 impl Slot {
     fn place(&self) -> Place {
-        let word = |at: Word64| u64_at(&self.entry, at.0);
-        Place { position: word(word::HEAD_POSITION), sequence: word(word::HEAD_SEQUENCE) }
+        let word = |word: Word<_, u64>| u64::from_le_bytes(word.get(&self.entry));
+        Place {
+            position: word(SUBSCRIPTION.head_position),
+            sequence: word(SUBSCRIPTION.head_sequence),
+        }
     }
 
     fn lag(&self) -> Option<Lag> {
-        Lag::from_code(u32_at(&self.entry, word::LAG.0))
+        Lag::from_code(u32::from_le_bytes(SUBSCRIPTION.lag.get(&self.entry)))
     }
 
     fn bytes(&self, id: &[u8; 16], generation: u64) -> [u8; SLOT_BYTES] {
@@ -461,7 +465,7 @@ impl Slot {
         let is_one = bytes[..8] == MAGIC
             && u32_at(bytes, 8) == VERSION
             && u32_at(bytes, 12) == crc32c::crc32c(&bytes[CHECKED_FROM..]);
-        let (mut id, mut entry) = ([0; 16], [0; word::SIZE]);
+        let (mut id, mut entry) = ([0; 16], [0; SUBSCRIPTION_SIZE]);
         id.copy_from_slice(&bytes[16..32]);
         entry.copy_from_slice(&bytes[ENTRY_OFFSET..]);
         let slot = Self { sequence: u64_at(bytes, 40), entry };
@@ -657,8 +661,7 @@ impl Files {
         if is_name {
             padded[..name.len()].copy_from_slice(name.as_bytes());
         }
-        let named = &slot.entry[word::name(0).0..][..SUBSCRIPTION_NAME_SIZE];
-        if !is_name || named != padded {
+        if !is_name || SUBSCRIPTION.name.get(&slot.entry) != padded {
             return Err(self.damaged(path, "it is of a subscription of another name"));
         }
         Ok(Some(slot))
@@ -688,17 +691,16 @@ fn newest_of(slots: Vec<Whole>) -> Option<Whole> {
 
 fn without_member_from_now_on(mut entry: Entry) -> Entry {
     // The machine may have been started since it was written.
-    put(&mut entry, word::IDLE_SINCE.0, &process::now_since_start().to_le_bytes());
+    SUBSCRIPTION.idle_since.put(&mut entry, process::now_since_start().to_le_bytes());
     entry
 }
 
 /// The entry as it is in a table that is new: at a place, and nobody's turn.
 fn entry_at(mut entry: Entry, place: Place) -> Entry {
-    let mut put = |offset, field: &[u8]| put(&mut entry, offset, field);
-    put(word::HEAD_POSITION.0, &place.position.to_le_bytes());
-    put(word::HEAD_SEQUENCE.0, &place.sequence.to_le_bytes());
-    put(word::TURN.0, &0_u64.to_le_bytes());
-    put(word::STATE.0, &word::IN_USE.to_le_bytes());
-    put(word::IDLE_SINCE.0, &0_u64.to_le_bytes());
+    SUBSCRIPTION.head_position.put(&mut entry, place.position.to_le_bytes());
+    SUBSCRIPTION.head_sequence.put(&mut entry, place.sequence.to_le_bytes());
+    SUBSCRIPTION.turn.put(&mut entry, 0_u64.to_le_bytes());
+    SUBSCRIPTION.state.put(&mut entry, IN_USE.to_le_bytes());
+    SUBSCRIPTION.idle_since.put(&mut entry, 0_u64.to_le_bytes());
     entry
 }

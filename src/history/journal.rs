@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::historian::{Historian, Kept, RemoveExpired};
 use crate::calls::call_producer;
 use crate::error::Error;
-use crate::layout::{self, JournalCode, time};
+use crate::layout::{CONTROL, JournalCode, time};
 use crate::ring::Ring;
 use crate::segment::{Access, Mapping, Segment};
 use crate::sync::{Ordering, fence};
@@ -404,7 +404,7 @@ impl Journaler {
     }
 
     fn sleep(&self) {
-        let event = Event::new(self.historian.ring().control32(layout::DATA_EVENT));
+        let event = Event::new(self.historian.ring().control(CONTROL.data_event));
         let ticket = event.announce();
         // SeqCst: WAKE. The producers of queues with a journal issue theirs.
         fence(Ordering::SeqCst);

@@ -1,11 +1,10 @@
 //! What the first bytes of a segment say about it, written once and parsed once.
 
 use core::fmt;
-use core::mem::offset_of;
 
 use super::{
-    BYTE_ORDER, FEATURE_JOURNAL, FEATURES_KNOWN, FIRST_SEQUENCE_MAX, Geometry, Header, MAGIC,
-    MAJOR, NO_POSITION, SECTORS, Tables, sector_position, sector_recorded_at, sector_sequence,
+    BYTE_ORDER, FEATURE_JOURNAL, FEATURES_KNOWN, FIRST_SEQUENCE_MAX, Geometry, HEADER, Header,
+    MAGIC, MAJOR, NO_POSITION, Part, SECTOR_START, SECTORS, Tables, Word, in_sector,
 };
 
 /// What a segment says about itself. Constant from its birth on.
@@ -77,146 +76,147 @@ pub(crate) enum IdentityError {
 }
 
 impl Identity {
-    pub(crate) const SIZE: usize = offset_of!(Header, licence);
+    pub(crate) const SIZE: usize = HEADER.licence.offset();
 
     /// The header region of a new segment: the identity, and an index that knows where the
     /// first frame will begin. All other bytes of a new segment are zero. The history may have
     /// something from `written_from` on.
     pub(crate) fn birth_image(&self, written_from: u64) -> [u8; Header::SIZE] {
         let mut image = [0; Header::SIZE];
-        let mut put = |offset: usize, bytes: &[u8]| {
-            image[offset..offset + bytes.len()].copy_from_slice(bytes);
-        };
         let geometry = &self.geometry;
-        put(offset_of!(Header, magic), &MAGIC);
-        put(offset_of!(Header, byte_order), &BYTE_ORDER.to_le_bytes());
-        put(offset_of!(Header, major), &MAJOR.to_le_bytes());
-        put(offset_of!(Header, minor), &self.minor.to_le_bytes());
-        put(offset_of!(Header, segment_size), &geometry.segment_size().to_le_bytes());
-        put(offset_of!(Header, capacity), &geometry.capacity.to_le_bytes());
-        put(offset_of!(Header, control_offset), &(Geometry::control_offset() as u64).to_le_bytes());
-        put(offset_of!(Header, ring_offset), &(geometry.ring_offset() as u64).to_le_bytes());
-        let Tables { members, subscriptions, shares } = geometry.tables;
-        put(offset_of!(Header, members), &members.to_le_bytes());
-        put(offset_of!(Header, subscriptions), &subscriptions.to_le_bytes());
-        put(offset_of!(Header, shares), &shares.to_le_bytes());
-        put(offset_of!(Header, control_size), &(geometry.control_size() as u64).to_le_bytes());
-        put(offset_of!(Header, instance), &self.instance);
-        put(offset_of!(Header, created_at), &self.created_at.to_le_bytes());
-        put(offset_of!(Header, first_sequence), &self.first_sequence.to_le_bytes());
-        put(offset_of!(Header, creator_pid), &self.creator_pid.to_le_bytes());
+        HEADER.magic.put(&mut image, MAGIC);
+        HEADER.byte_order.put(&mut image, BYTE_ORDER.to_le_bytes());
+        HEADER.major.put(&mut image, MAJOR.to_le_bytes());
+        HEADER.minor.put(&mut image, self.minor.to_le_bytes());
+        HEADER.segment_size.put(&mut image, geometry.segment_size().to_le_bytes());
+        HEADER.capacity.put(&mut image, geometry.capacity().to_le_bytes());
+        HEADER.control_offset.put(&mut image, (Geometry::control_offset() as u64).to_le_bytes());
+        HEADER.ring_offset.put(&mut image, (geometry.ring_offset() as u64).to_le_bytes());
+        let Tables { members, subscriptions, shares } = geometry.tables();
+        HEADER.members.put(&mut image, members.to_le_bytes());
+        HEADER.subscriptions.put(&mut image, subscriptions.to_le_bytes());
+        HEADER.shares.put(&mut image, shares.to_le_bytes());
+        HEADER.control_size.put(&mut image, (geometry.control_size() as u64).to_le_bytes());
+        HEADER.instance.put(&mut image, self.instance);
+        HEADER.created_at.put(&mut image, self.created_at.to_le_bytes());
+        HEADER.first_sequence.put(&mut image, self.first_sequence.to_le_bytes());
+        HEADER.creator_pid.put(&mut image, self.creator_pid.to_le_bytes());
         let keeping = &self.keeping;
         let (journal, sync_every) = JournalCode::words(keeping.journal);
         let features = if keeping.journal.is_some() { FEATURE_JOURNAL } else { 0 };
-        put(offset_of!(Header, features_required), &features.to_le_bytes());
-        put(offset_of!(Header, history_id), &keeping.history_id);
-        put(offset_of!(Header, history_max), &keeping.size_max.to_le_bytes());
-        put(offset_of!(Header, at_limit), &u32::from(keeping.drops_oldest).to_le_bytes());
-        put(offset_of!(Header, journal), &journal.to_le_bytes());
-        put(offset_of!(Header, sync_every), &sync_every.to_le_bytes());
-        put(offset_of!(Header, keep_for), &keeping.keep_for.to_le_bytes());
+        HEADER.features_required.put(&mut image, features.to_le_bytes());
+        HEADER.history_id.put(&mut image, keeping.history_id);
+        HEADER.history_max.put(&mut image, keeping.size_max.to_le_bytes());
+        HEADER.at_limit.put(&mut image, u32::from(keeping.drops_oldest).to_le_bytes());
+        HEADER.journal.put(&mut image, journal.to_le_bytes());
+        HEADER.sync_every.put(&mut image, sync_every.to_le_bytes());
+        HEADER.keep_for.put(&mut image, keeping.keep_for.to_le_bytes());
         for position in [
-            offset_of!(Header, first_position),
-            offset_of!(Header, written),
-            offset_of!(Header, durable),
-            sector_position(0).0,
+            HEADER.first_position,
+            HEADER.written,
+            HEADER.durable,
+            in_sector(0, SECTOR_START.position),
         ] {
-            put(position, &self.first_position.to_le_bytes());
+            position.put(&mut image, self.first_position.to_le_bytes());
         }
-        put(offset_of!(Header, written_from), &written_from.to_le_bytes());
+        HEADER.written_from.put(&mut image, written_from.to_le_bytes());
         // Up to here everything may be written, and nothing below is there.
         let licence =
-            if self.first_position == 0 { 0 } else { self.first_position + geometry.capacity };
-        put(offset_of!(Header, licence), &licence.to_le_bytes());
-        put(offset_of!(Header, granted), &licence.to_le_bytes());
-        put(offset_of!(Header, durable_sequence), &self.first_sequence.to_le_bytes());
+            if self.first_position == 0 { 0 } else { self.first_position + geometry.capacity() };
+        HEADER.licence.put(&mut image, licence.to_le_bytes());
+        HEADER.granted.put(&mut image, licence.to_le_bytes());
+        HEADER.durable_sequence.put(&mut image, self.first_sequence.to_le_bytes());
         for sector in 1..SECTORS {
-            put(sector_position(sector).0, &NO_POSITION.to_le_bytes());
+            in_sector(sector, SECTOR_START.position).put(&mut image, NO_POSITION.to_le_bytes());
         }
-        put(sector_sequence(0).0, &self.first_sequence.to_le_bytes());
-        put(sector_recorded_at(0).0, &self.created_at.to_le_bytes());
+        let sequence = self.first_sequence.to_le_bytes();
+        in_sector(0, SECTOR_START.sequence).put(&mut image, sequence);
+        let recorded_at = self.created_at.to_le_bytes();
+        in_sector(0, SECTOR_START.recorded_at).put(&mut image, recorded_at);
         image
     }
 
     /// Reads and checks what another process wrote.
     pub(crate) fn parse(bytes: &[u8; Self::SIZE]) -> Result<Self, IdentityError> {
-        let u16_at = |offset| u16::from_le_bytes(array(bytes, offset));
-        let u32_at = |offset| u32::from_le_bytes(array(bytes, offset));
-        let u64_at = |offset| u64::from_le_bytes(array(bytes, offset));
+        let u16_of = |field: Word<_, u16>| u16::from_le_bytes(field.get(bytes));
+        let u32_of = |field: Word<_, u32>| u32::from_le_bytes(field.get(bytes));
+        let u64_of = |field: Word<_, u64>| u64::from_le_bytes(field.get(bytes));
 
         if bytes.iter().all(|&byte| byte == 0) {
             return Err(IdentityError::Unfinished);
         }
-        if array::<8>(bytes, offset_of!(Header, magic)) != MAGIC {
+        if HEADER.magic.get(bytes) != MAGIC {
             return Err(IdentityError::Magic);
         }
-        if u32_at(offset_of!(Header, byte_order)) != BYTE_ORDER {
+        if u32_of(HEADER.byte_order) != BYTE_ORDER {
             return Err(IdentityError::ByteOrder);
         }
-        let major = u16_at(offset_of!(Header, major));
+        let major = u16_of(HEADER.major);
         if major != MAJOR {
             return Err(IdentityError::Major(major));
         }
-        let features = u32_at(offset_of!(Header, features_required));
+        let features = u32_of(HEADER.features_required);
         let unknown = features & !FEATURES_KNOWN;
         if unknown != 0 {
             return Err(IdentityError::Features(unknown));
         }
         let tables = Tables {
-            members: u32_at(offset_of!(Header, members)),
-            subscriptions: u32_at(offset_of!(Header, subscriptions)),
-            shares: u32_at(offset_of!(Header, shares)),
+            members: u32_of(HEADER.members),
+            subscriptions: u32_of(HEADER.subscriptions),
+            shares: u32_of(HEADER.shares),
         };
-        let geometry = Geometry::new(u64_at(offset_of!(Header, capacity)), tables)
-            .map_err(IdentityError::Geometry)?;
+        let geometry =
+            Geometry::new(u64_of(HEADER.capacity), tables).map_err(IdentityError::Geometry)?;
         let derived = [
-            (offset_of!(Header, segment_size), geometry.segment_size()),
-            (offset_of!(Header, control_offset), Geometry::control_offset() as u64),
-            (offset_of!(Header, control_size), geometry.control_size() as u64),
-            (offset_of!(Header, ring_offset), geometry.ring_offset() as u64),
+            (HEADER.segment_size, geometry.segment_size()),
+            (HEADER.control_offset, Geometry::control_offset() as u64),
+            (HEADER.control_size, geometry.control_size() as u64),
+            (HEADER.ring_offset, geometry.ring_offset() as u64),
         ];
-        for (offset, expected) in derived {
-            let found = u64_at(offset);
+        for (field, expected) in derived {
+            let found = u64_of(field);
             if found != expected {
                 return Err(IdentityError::Geometry(format!(
-                    "the word at {offset:#x} is {found}, but the other sizes make it {expected}"
+                    "the word at {:#x} is {found}, but the other sizes make it {expected}",
+                    field.offset()
                 )));
             }
         }
-        let first_sequence = u64_at(offset_of!(Header, first_sequence));
+        let first_sequence = u64_of(HEADER.first_sequence);
         if first_sequence >= FIRST_SEQUENCE_MAX {
             return Err(IdentityError::Geometry(format!(
                 "a first sequence of {first_sequence} is not below 2^61"
             )));
         }
-        let first_position = u64_at(offset_of!(Header, first_position));
-        if first_position >= FIRST_SEQUENCE_MAX || !first_position.is_multiple_of(geometry.capacity)
+        let first_position = u64_of(HEADER.first_position);
+        if first_position >= FIRST_SEQUENCE_MAX
+            || !first_position.is_multiple_of(geometry.capacity())
         {
             return Err(IdentityError::Geometry(format!(
                 "a first position of {first_position} is no start of a lap below 2^61"
             )));
         }
-        let journal = u32_at(offset_of!(Header, journal));
+        let journal = u32_of(HEADER.journal);
         if (journal != 0) != (features & FEATURE_JOURNAL != 0) {
             return Err(IdentityError::Geometry(format!(
                 "its features are {features:#x}, but its journal is {journal}"
             )));
         }
         let keeping = Keeping {
-            history_id: array(bytes, offset_of!(Header, history_id)),
-            size_max: u64_at(offset_of!(Header, history_max)),
-            drops_oldest: u32_at(offset_of!(Header, at_limit)) != 0,
-            journal: JournalCode::of(journal, u64_at(offset_of!(Header, sync_every)))?,
-            keep_for: u64_at(offset_of!(Header, keep_for)),
+            history_id: HEADER.history_id.get(bytes),
+            size_max: u64_of(HEADER.history_max),
+            drops_oldest: u32_of(HEADER.at_limit) != 0,
+            journal: JournalCode::of(journal, u64_of(HEADER.sync_every))?,
+            keep_for: u64_of(HEADER.keep_for),
         };
         Ok(Self {
             geometry,
-            minor: u16_at(offset_of!(Header, minor)),
-            instance: array(bytes, offset_of!(Header, instance)),
-            created_at: u64_at(offset_of!(Header, created_at)),
+            minor: u16_of(HEADER.minor),
+            instance: HEADER.instance.get(bytes),
+            created_at: u64_of(HEADER.created_at),
             first_sequence,
             first_position,
-            creator_pid: u32_at(offset_of!(Header, creator_pid)),
+            creator_pid: u32_of(HEADER.creator_pid),
             keeping,
         })
     }
@@ -235,11 +235,6 @@ impl fmt::Display for IdentityError {
     }
 }
 
-fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[offset..offset + N]);
-    array
-}
 #[cfg(test)]
 mod tests {
     use super::super::{MEMBERS_MAX, MINOR};
@@ -269,7 +264,7 @@ mod tests {
     }
 
     fn image() -> [u8; Identity::SIZE] {
-        array(&identity().birth_image(0), 0)
+        *identity().birth_image(0).first_chunk().expect("a header is longer")
     }
 
     fn with(offset: usize, bytes: &[u8]) -> Result<Identity, IdentityError> {
@@ -295,19 +290,19 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_together_are_refused() {
         for (offset, value) in [
-            (offset_of!(Header, segment_size), 1 << 21),
-            (offset_of!(Header, capacity), 3 << 20),
-            (offset_of!(Header, capacity), 1 << 40),
-            (offset_of!(Header, capacity), 0),
-            (offset_of!(Header, control_offset), 0),
-            (offset_of!(Header, ring_offset), u64::MAX),
-            (offset_of!(Header, first_sequence), FIRST_SEQUENCE_MAX),
+            (HEADER.segment_size.offset(), 1 << 21),
+            (HEADER.capacity.offset(), 3 << 20),
+            (HEADER.capacity.offset(), 1 << 40),
+            (HEADER.capacity.offset(), 0),
+            (HEADER.control_offset.offset(), 0),
+            (HEADER.ring_offset.offset(), u64::MAX),
+            (HEADER.first_sequence.offset(), FIRST_SEQUENCE_MAX),
         ] {
             let result = with(offset, &u64::to_le_bytes(value));
             assert!(matches!(result, Err(IdentityError::Geometry(_))), "{offset:#x}: {result:?}");
         }
         for members in [0, MEMBERS_MAX + 1, u32::MAX] {
-            let result = with(offset_of!(Header, members), &members.to_le_bytes());
+            let result = with(HEADER.members.offset(), &members.to_le_bytes());
             assert!(matches!(result, Err(IdentityError::Geometry(_))), "{members}: {result:?}");
         }
     }
@@ -321,7 +316,7 @@ mod tests {
     #[test]
     fn every_single_byte_change_is_refused_or_harmless() {
         // The bytes from `instance` on may hold anything; all before are determined by the sizes.
-        for offset in 0..offset_of!(Header, instance) {
+        for offset in 0..HEADER.instance.offset() {
             for bit in 0..8 {
                 let mut image = image();
                 image[offset] ^= 1 << bit;

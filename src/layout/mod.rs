@@ -17,12 +17,16 @@
 //! when somebody comes or goes may share one. A change here is a change
 //! of the format: raise [`MAJOR`] when an older build must not attach, [`MINOR`] when it may.
 
+mod geometry;
 mod identity;
 pub(crate) mod time;
+mod word;
 
 use core::mem::{offset_of, size_of};
 
+pub(crate) use geometry::{Geometry, Tables};
 pub(crate) use identity::{Identity, IdentityError, JournalCode, Keeping};
+pub(crate) use word::{Part, Word};
 
 /// First bytes of every segment.
 pub const MAGIC: [u8; 8] = *b"RINGWAY\0";
@@ -55,6 +59,8 @@ pub(crate) const SHARES_MAX: u32 = 32 << 10;
 pub(crate) const SHARE_COUNT_MAX: u32 = 32;
 /// Bytes of a subscription's name.
 pub(crate) const SUBSCRIPTION_NAME_SIZE: usize = 64;
+/// Bytes of its entry.
+pub(crate) const SUBSCRIPTION_SIZE: usize = Subscription::SIZE;
 /// Bytes of the path of a history directory.
 pub(crate) const HISTORY_PATH_SIZE: usize = 1024;
 /// The ring is that many sectors.
@@ -70,14 +76,6 @@ pub(crate) const FIRST_SEQUENCE_MAX: u64 = 1 << 61;
 compile_error!(
     "a ringway segment is little-endian and up to 2 GiB: the crate needs a 64-bit little-endian target"
 );
-
-/// A 64-bit word of the segment, by its offset from the start of its region or line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Word64(pub(crate) usize);
-
-/// A 32-bit word of the segment, by its offset from the start of its region or line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Word32(pub(crate) usize);
 
 /// One field of the segment, as [`fields`] lists it.
 ///
@@ -132,10 +130,10 @@ pub fn fields() -> impl Iterator<Item = Field> {
 /// ```
 pub fn places() -> impl Iterator<Item = (&'static str, String)> {
     let control = Geometry::control_offset();
-    let map = control + Geometry::member_map(0).0;
+    let map = control + Geometry::member_map(0);
     [
         ("Header", format!("{:#07x}", 0)),
-        ("SectorStart", format!("{:#07x}, {SECTORS} of them", sector_position(0).0)),
+        ("SectorStart", format!("{:#07x}, {SECTORS} of them", HEADER.sectors.offset())),
         ("Control", format!("{control:#07x}")),
         ("member map", format!("{map:#07x}, a bit for each member, in whole {LINE_SIZE} bytes")),
         ("subscription map", "behind it, a bit for each, as the member map".into()),
@@ -178,17 +176,33 @@ pub fn commit_word_bits() -> &'static [(&'static str, u32, u32, &'static str)] {
 macro_rules! part {
     (
         $(#[$meta:meta])*
-        struct $name:ident: $size:literal {
+        struct $name:ident: $size:literal, $words:ident: $Words:ident {
             $($offset:literal $field:ident: $type:ty = $writer:literal $meaning:literal;)+
         }
     ) => {
         $(#[$meta])*
         #[repr(C)]
+        #[derive(Clone, Copy, Debug)]
         #[allow(dead_code, reason = "never built: the compiler checks the offsets")]
         #[allow(clippy::struct_field_names, reason = "names of the format")]
-        struct $name {
+        pub(crate) struct $name {
             $($field: $type,)+
         }
+
+        impl Part for $name {
+            const SIZE: usize = $size;
+        }
+
+        /// The fields of that part.
+        #[allow(dead_code, reason = "of some fields only the table is used")]
+        #[allow(clippy::struct_field_names, reason = "names of the format")]
+        pub(crate) struct $Words {
+            $(pub(crate) $field: Word<$name, $type>,)+
+        }
+
+        pub(crate) const $words: $Words = $Words {
+            $($field: Word::at($offset),)+
+        };
 
         impl $name {
             const FIELDS: &[Field] = &[$(Field {
@@ -211,7 +225,7 @@ macro_rules! part {
 
 part! {
     /// The first region.
-    struct Header: 2176 {
+    struct Header: 2176, HEADER: HeaderWords {
         0x000 magic: [u8; 8] = "creator" "the bytes RINGWAY and a zero";
         0x008 byte_order: u32 = "creator" "0x01020304 as the creator's machine stores it";
         0x00c major: u16 = "creator" "major layout; others are refused";
@@ -262,7 +276,7 @@ part! {
 
 part! {
     /// The sector index's entry for one sixteenth of the ring: its first frame boundary.
-    struct SectorStart: 32 {
+    struct SectorStart: 32, SECTOR_START: SectorStartWords {
         0x00 position: u64 = "producer" "all ones while the entry holds nothing or changes";
         0x08 sequence: u64 = "producer" "of the frame that begins there";
         0x10 recorded_at: u64 = "producer" "nanoseconds since 1970 when it was recorded, for display";
@@ -274,7 +288,7 @@ part! {
     /// The start of the second region. The member map and the subscription map (a bit for each,
     /// rounded up to whole lines), the subscription table, the member table and the share table
     /// follow.
-    struct Control: 512 {
+    struct Control: 512, CONTROL: ControlWords {
         0x000 data_event: u32 = "anyone" "odd while a consumer may sleep on it; the producer's sends wake it";
         0x004 _reserved_data: [u8; 124] = "nobody" "zero";
         0x080 room_event: u32 = "anyone" "odd while the producer may sleep on it; consumers wake it";
@@ -292,7 +306,7 @@ part! {
 part! {
     /// A named subscription. Its bit in the subscription map says that it holds the producer, if
     /// it is of that kind.
-    struct Subscription: 512 {
+    struct Subscription: 512, SUBSCRIPTION: SubscriptionWords {
         0x000 head_position: u64 = "members" "of the next frame that is in no share";
         0x008 head_sequence: u64 = "members" "of that frame";
         0x010 turn: u64 = "members" "how often the head has moved (48 bits); below, 1 + the share that moves it, or 0";
@@ -330,7 +344,7 @@ part! {
 part! {
     /// One consumer. Its bit in the member map says whether the line is in use, its lock
     /// whether its owner lives.
-    struct Member: 128 {
+    struct Member: 128, MEMBER: MemberWords {
         0x00 cursor: u64 = "member" "position below which it needs nothing any more; of no meaning in a named subscription";
         0x08 lag: u32 = "member" "0 skip, 1 hold, 2 spill";
         0x0c subscription: u32 = "member" "1 + its entry in the subscription table, 0 when anonymous";
@@ -352,7 +366,7 @@ part! {
 part! {
     /// A share: messages of a named subscription that follow each other and are one member's to
     /// work on.
-    struct Share: 384 {
+    struct Share: 384, SHARE: ShareWords {
         0x00 ticket: u64 = "owner, helpers" "1 + the subscription (bits 48 to 62) and the turn it was taken at; bit 63: the head has passed it";
         0x08 state: u64 = "owner, heirs" "unsettled messages (32 bits) | how many were handed out (6) | 1 + owner (15) | generation (11)";
         0x10 from_position: u64 = "owner" "the head's position before it";
@@ -371,363 +385,27 @@ part! {
     }
 }
 
-impl Header {
-    const SIZE: usize = size_of::<Self>();
+impl Subscription {
+    /// All of its bytes.
+    pub(crate) const WHOLE: Word<Self, [u8; Self::SIZE]> = Word::at(0);
 }
 
-pub(crate) const INSTANCE_OFFSET: usize = offset_of!(Header, instance);
-
-pub(crate) const LICENCE: Word64 = Word64(offset_of!(Header, licence));
-pub(crate) const GRANTED: Word64 = Word64(offset_of!(Header, granted));
-pub(crate) const EPOCH: Word64 = Word64(offset_of!(Header, epoch));
-pub(crate) const CLOSED: Word64 = Word64(offset_of!(Header, closed));
-pub(crate) const BARRIER: Word32 = Word32(offset_of!(Header, barrier));
-pub(crate) const PRODUCER_PID: Word32 = Word32(offset_of!(Header, producer_pid));
-pub(crate) const PRODUCED_SINCE: Word64 = Word64(offset_of!(Header, produced_since));
-pub(crate) const MUST_KEEP: Word64 = Word64(offset_of!(Header, must_keep));
-pub(crate) const FLUSH_TO: Word64 = Word64(offset_of!(Header, flush_to));
-
-/// The position of the sector index's entry `sector`.
-pub(crate) const fn sector_position(sector: usize) -> Word64 {
+/// A field of the sector index's entry `sector`.
+pub(crate) const fn in_sector<Value>(
+    sector: usize,
+    word: Word<SectorStart, Value>,
+) -> Word<Header, Value> {
     assert!(sector < SECTORS);
-    Word64(offset_of!(Header, sectors) + sector * size_of::<SectorStart>())
+    Word::at(HEADER.sectors.offset() + sector * SectorStart::SIZE + word.offset())
 }
 
-/// The sequence of the sector index's entry `sector`.
-pub(crate) const fn sector_sequence(sector: usize) -> Word64 {
-    Word64(sector_position(sector).0 + offset_of!(SectorStart, sequence))
-}
-
-/// When the sector index's entry `sector` was recorded.
-pub(crate) const fn sector_recorded_at(sector: usize) -> Word64 {
-    Word64(sector_position(sector).0 + offset_of!(SectorStart, recorded_at))
-}
-
-pub(crate) const HISTORY_OFFSET: usize = offset_of!(Header, history);
-pub(crate) const WRITTEN: Word64 = Word64(offset_of!(Header, written));
-pub(crate) const WRITTEN_FROM: Word64 = Word64(offset_of!(Header, written_from));
-pub(crate) const DURABLE: Word64 = Word64(offset_of!(Header, durable));
-pub(crate) const DURABLE_SEQUENCE: Word64 = Word64(offset_of!(Header, durable_sequence));
-pub(crate) const JOURNAL_STATE: Word32 = Word32(offset_of!(Header, journal_state));
-/// The values of the journal's state.
+/// The values of `journal_state`.
 pub(crate) const JOURNAL_SOUND: u32 = 0;
 pub(crate) const JOURNAL_FAILED: u32 = 1;
 pub(crate) const JOURNAL_SYNCING: u32 = 2;
 
-pub(crate) const DATA_EVENT: Word32 = Word32(offset_of!(Control, data_event));
-pub(crate) const ROOM_EVENT: Word32 = Word32(offset_of!(Control, room_event));
-pub(crate) const REMOVED: Word32 = Word32(offset_of!(Control, removed));
-pub(crate) const SHARES_USED: Word32 = Word32(offset_of!(Control, shares_used));
-pub(crate) const JOINS: Word64 = Word64(offset_of!(Control, joins));
-pub(crate) const EXPIRED: Word64 = Word64(offset_of!(Control, expired));
-
-pub(crate) const MEMBER_SIZE: usize = size_of::<Member>();
-pub(crate) const CURSOR: Word64 = Word64(offset_of!(Member, cursor));
-pub(crate) const LAG: Word32 = Word32(offset_of!(Member, lag));
-pub(crate) const PID: Word32 = Word32(offset_of!(Member, pid));
-pub(crate) const LATE_WAKES: Word32 = Word32(offset_of!(Member, late_wakes));
-pub(crate) const SINCE: Word64 = Word64(offset_of!(Member, since));
-pub(crate) const MISSED: Word64 = Word64(offset_of!(Member, missed));
-pub(crate) const SLEEPS: Word64 = Word64(offset_of!(Member, sleeps));
-pub(crate) const SUBSCRIPTION: Word32 = Word32(offset_of!(Member, subscription));
-pub(crate) const DELIVERED: Word64 = Word64(offset_of!(Member, delivered));
-pub(crate) const REDELIVERED: Word64 = Word64(offset_of!(Member, redelivered));
-pub(crate) const ACKED: Word64 = Word64(offset_of!(Member, acked));
-pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Member, dead_letters));
-pub(crate) const CURRENT: Word32 = Word32(offset_of!(Member, current));
-pub(crate) const COUNTED: Word32 = Word32(offset_of!(Member, counted));
-
-/// The words of a [`Subscription`].
-pub(crate) mod subscription {
-    use super::{SUBSCRIPTION_NAME_SIZE, Subscription, Word32, Word64, offset_of};
-
-    pub(crate) const SIZE: usize = size_of::<Subscription>();
-    pub(crate) const HEAD_POSITION: Word64 = Word64(offset_of!(Subscription, head_position));
-    pub(crate) const HEAD_SEQUENCE: Word64 = Word64(offset_of!(Subscription, head_sequence));
-    pub(crate) const TURN: Word64 = Word64(offset_of!(Subscription, turn));
-    pub(crate) const STATE: Word32 = Word32(offset_of!(Subscription, state));
-    pub(crate) const LAG: Word32 = Word32(offset_of!(Subscription, lag));
-    pub(crate) const KEYED: Word32 = Word32(offset_of!(Subscription, keyed));
-    pub(crate) const TERMS: Word32 = Word32(offset_of!(Subscription, terms));
-    pub(crate) const CREATED_AT: Word64 = Word64(offset_of!(Subscription, created_at));
-    pub(crate) const LEFT_AT: Word64 = Word64(offset_of!(Subscription, left_at));
-    pub(crate) const DELIVERED: Word64 = Word64(offset_of!(Subscription, delivered));
-    pub(crate) const REDELIVERED: Word64 = Word64(offset_of!(Subscription, redelivered));
-    pub(crate) const ACKED: Word64 = Word64(offset_of!(Subscription, acked));
-    pub(crate) const DEAD_LETTERS: Word64 = Word64(offset_of!(Subscription, dead_letters));
-    pub(crate) const MISSED: Word64 = Word64(offset_of!(Subscription, missed));
-    pub(crate) const MOVES_TO: Word64 = Word64(offset_of!(Subscription, moves_to));
-    pub(crate) const IDLE_SINCE: Word64 = Word64(offset_of!(Subscription, idle_since));
-
-    /// The words of a subscription's terms.
-    #[derive(Debug)]
-    pub(crate) struct TermWords {
-        pub(crate) deliveries_max: Word32,
-        pub(crate) backoff_first: Word64,
-        pub(crate) backoff_max: Word64,
-        pub(crate) backoff_factor: Word32,
-        pub(crate) ack_within: Word64,
-        pub(crate) expires_after: Word64,
-    }
-
-    /// Both sets of them, of which one counts.
-    pub(crate) const TERM_WORDS: [TermWords; 2] = [
-        TermWords {
-            deliveries_max: Word32(offset_of!(Subscription, deliveries_max)),
-            backoff_first: Word64(offset_of!(Subscription, backoff_first)),
-            backoff_max: Word64(offset_of!(Subscription, backoff_max)),
-            backoff_factor: Word32(offset_of!(Subscription, backoff_factor)),
-            ack_within: Word64(offset_of!(Subscription, ack_within)),
-            expires_after: Word64(offset_of!(Subscription, expires_after)),
-        },
-        TermWords {
-            deliveries_max: Word32(offset_of!(Subscription, other_deliveries_max)),
-            backoff_first: Word64(offset_of!(Subscription, other_backoff_first)),
-            backoff_max: Word64(offset_of!(Subscription, other_backoff_max)),
-            backoff_factor: Word32(offset_of!(Subscription, other_backoff_factor)),
-            ack_within: Word64(offset_of!(Subscription, other_ack_within)),
-            expires_after: Word64(offset_of!(Subscription, other_expires_after)),
-        },
-    ];
-
-    /// The values of the state.
-    pub(crate) const FREE: u32 = 0;
-    pub(crate) const UNFINISHED: u32 = 1;
-    pub(crate) const IN_USE: u32 = 2;
-    pub(crate) const MOVING: u32 = 3;
-
-    /// Eight bytes of the name.
-    pub(crate) const fn name(index: usize) -> Word64 {
-        assert!(index < SUBSCRIPTION_NAME_SIZE / 8);
-        Word64(offset_of!(Subscription, name) + index * 8)
-    }
-}
-
-/// The words of a [`Share`].
-pub(crate) mod share {
-    use super::{SHARE_COUNT_MAX, Share, Word32, Word64, offset_of};
-
-    pub(crate) const SIZE: usize = size_of::<Share>();
-    pub(crate) const TICKET: Word64 = Word64(offset_of!(Share, ticket));
-    pub(crate) const STATE: Word64 = Word64(offset_of!(Share, state));
-    pub(crate) const FROM_POSITION: Word64 = Word64(offset_of!(Share, from_position));
-    pub(crate) const FROM_SEQUENCE: Word64 = Word64(offset_of!(Share, from_sequence));
-    pub(crate) const POSITION: Word64 = Word64(offset_of!(Share, position));
-    pub(crate) const SEQUENCE: Word64 = Word64(offset_of!(Share, sequence));
-    pub(crate) const END: Word64 = Word64(offset_of!(Share, end));
-    pub(crate) const SUBSCRIPTION: Word32 = Word32(offset_of!(Share, subscription));
-    pub(crate) const COUNT: Word32 = Word32(offset_of!(Share, count));
-    pub(crate) const WAITING: Word32 = Word32(offset_of!(Share, waiting));
-    pub(crate) const PROGRESS: Word32 = Word32(offset_of!(Share, progress));
-
-    /// The word that has the byte of message `index`.
-    pub(crate) const fn retries(index: u32) -> Word64 {
-        assert!(index < SHARE_COUNT_MAX);
-        Word64(offset_of!(Share, retries) + index as usize / 8 * 8)
-    }
-
-    pub(crate) const fn key(index: u32) -> Word32 {
-        assert!(index < SHARE_COUNT_MAX);
-        Word32(offset_of!(Share, keys) + index as usize * 4)
-    }
-
-    pub(crate) const fn pause(index: u32) -> Word32 {
-        assert!(index < SHARE_COUNT_MAX);
-        Word32(offset_of!(Share, pauses) + index as usize * 4)
-    }
-}
-
-/// How many entries the tables have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tables {
-    pub(crate) members: u32,
-    pub(crate) subscriptions: u32,
-    pub(crate) shares: u32,
-}
-
-/// How large everything is. Built only with sizes that fit together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Geometry {
-    capacity: u64,
-    tables: Tables,
-}
-
-impl Geometry {
-    /// Checks the sizes; the error says which bound is broken.
-    pub(crate) fn new(capacity: u64, tables: Tables) -> Result<Self, String> {
-        if !(CAPACITY_MIN..=CAPACITY_MAX).contains(&capacity) {
-            return Err(format!(
-                "a capacity of {capacity} bytes is outside {CAPACITY_MIN} to {CAPACITY_MAX} (64 KiB to 2 GiB)"
-            ));
-        }
-        if !capacity.is_power_of_two() {
-            let next = capacity.next_power_of_two() >> 10;
-            let next =
-                if next < 1 << 10 { format!("{next} KiB") } else { format!("{} MiB", next >> 10) };
-            return Err(format!(
-                "a capacity of {capacity} bytes is not a power of two, try {next}"
-            ));
-        }
-        let Tables { members, subscriptions, shares } = tables;
-        if !(1..=MEMBERS_MAX).contains(&members) {
-            return Err(format!("{members} members are outside 1 to {MEMBERS_MAX}"));
-        }
-        if subscriptions > SUBSCRIPTIONS_MAX {
-            return Err(format!(
-                "{subscriptions} named subscriptions are more than {SUBSCRIPTIONS_MAX}"
-            ));
-        }
-        if shares > SHARES_MAX {
-            return Err(format!("{shares} shares are more than {SHARES_MAX}"));
-        }
-        Ok(Self { capacity, tables })
-    }
-
-    /// Whether a ring can have so many bytes.
-    pub(crate) fn is_capacity(bytes: u64) -> bool {
-        (CAPACITY_MIN..=CAPACITY_MAX).contains(&bytes) && bytes.is_power_of_two()
-    }
-
-    /// A ring too small for a segment, for tests that look at every byte of it.
-    #[cfg(test)]
-    pub(crate) fn tiny(capacity: u64, tables: Tables) -> Self {
-        assert!(capacity.is_power_of_two() && capacity >= 16 * SECTORS as u64);
-        Self { capacity, tables }
-    }
-
-    pub(crate) const fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    pub(crate) const fn sector_size(&self) -> u64 {
-        self.capacity / SECTORS as u64
-    }
-
-    /// The largest payload, bytes.
-    pub(crate) const fn message_size_max(&self) -> u64 {
-        self.capacity / 8
-    }
-
-    /// The most bytes of frames that one batch may hold. With the largest frame, the padding
-    /// before it and the index's distance from the end, that leaves the newest entry of the
-    /// sector index above the floor at all times.
-    pub(crate) const fn batch_size_max(&self) -> u64 {
-        self.capacity / 4
-    }
-
-    pub(crate) const fn tables(&self) -> Tables {
-        self.tables
-    }
-
-    pub(crate) const fn header_size() -> usize {
-        Header::SIZE
-    }
-
-    pub(crate) const fn control_offset() -> usize {
-        Header::SIZE.next_multiple_of(REGION_ALIGN)
-    }
-
-    pub(crate) const fn member_map_words(&self) -> usize {
-        map_words(self.tables.members)
-    }
-
-    /// From the start of the control region; `word` is below [`Self::member_map_words`].
-    pub(crate) const fn member_map(word: usize) -> Word64 {
-        Word64(size_of::<Control>() + word * size_of::<u64>())
-    }
-
-    pub(crate) const fn subscription_map_words(&self) -> usize {
-        map_words(self.tables.subscriptions)
-    }
-
-    /// From the start of the control region; `word` is below [`Self::subscription_map_words`].
-    pub(crate) const fn subscription_map(&self, word: usize) -> Word64 {
-        let map = size_of::<Control>() + map_size(self.tables.members);
-        Word64(map + word * size_of::<u64>())
-    }
-
-    /// From the start of the control region; `index` is below the table's size.
-    pub(crate) const fn subscription(&self, index: u32) -> usize {
-        let table = self.subscription_map(0).0 + map_size(self.tables.subscriptions);
-        table + index as usize * size_of::<Subscription>()
-    }
-
-    /// From the start of the control region; `index` is below the table's size.
-    pub(crate) const fn member(&self, index: u32) -> usize {
-        self.subscription(self.tables.subscriptions) + index as usize * MEMBER_SIZE
-    }
-
-    /// From the start of the control region; `index` is below the table's size.
-    pub(crate) const fn share(&self, index: u32) -> usize {
-        self.member(self.tables.members) + index as usize * size_of::<Share>()
-    }
-
-    pub(crate) const fn control_size(&self) -> usize {
-        self.share(self.tables.shares)
-    }
-
-    /// Where the pages of the control region end.
-    pub(crate) const fn control_end(&self) -> usize {
-        (Self::control_offset() + self.control_size()).next_multiple_of(REGION_ALIGN)
-    }
-
-    pub(crate) const fn ring_offset(&self) -> usize {
-        let is_large = self.capacity >= LARGE_RING_ALIGN as u64;
-        self.control_end().next_multiple_of(if is_large { LARGE_RING_ALIGN } else { REGION_ALIGN })
-    }
-
-    /// Bytes from the segment's start to its end.
-    pub(crate) const fn segment_size(&self) -> u64 {
-        self.ring_offset() as u64 + self.capacity
-    }
-
-    /// Bytes of memory that it takes: all but what lies between the control region and the ring.
-    pub(crate) const fn memory_size(&self) -> u64 {
-        self.control_end() as u64 + self.capacity
-    }
-}
-
-const fn map_words(bits: u32) -> usize {
-    bits.div_ceil(u64::BITS) as usize
-}
-
-const fn map_size(bits: u32) -> usize {
-    (map_words(bits) * size_of::<u64>()).next_multiple_of(LINE_SIZE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn regions_do_not_overlap_at_any_size() {
-        for capacity_log2 in 16..=31 {
-            for (members, subscriptions, shares) in
-                [(1, 0, 0), (64, 64, 128), (65, 3, 7), (16_384, 4_096, 32_768)]
-            {
-                let tables = Tables { members, subscriptions, shares };
-                let geometry = Geometry::new(1 << capacity_log2, tables).unwrap();
-                assert!(Geometry::header_size() <= Geometry::control_offset());
-                let maps = [
-                    (Geometry::member_map(geometry.member_map_words()), members),
-                    (geometry.subscription_map(geometry.subscription_map_words()), subscriptions),
-                ];
-                assert!(geometry.subscription_map(0).0 >= maps[0].0.0);
-                assert!(geometry.subscription(0) >= maps[1].0.0);
-                for begin in [geometry.subscription(0), geometry.member(0), geometry.share(0)] {
-                    assert_eq!(begin % LINE_SIZE, 0);
-                }
-                let control_end = Geometry::control_offset() + geometry.control_size();
-                assert!(control_end <= geometry.control_end());
-                assert!(geometry.control_end() <= geometry.ring_offset());
-                let is_large = geometry.capacity() >= LARGE_RING_ALIGN as u64;
-                let align = if is_large { LARGE_RING_ALIGN } else { REGION_ALIGN };
-                assert_eq!(geometry.ring_offset() % align, 0);
-                let gap = geometry.ring_offset() - geometry.control_end();
-                assert!(gap < align);
-                assert_eq!(geometry.memory_size(), geometry.segment_size() - gap as u64);
-                assert_eq!(geometry.segment_size() % REGION_ALIGN as u64, 0);
-            }
-        }
-    }
-}
+/// The values of a subscription's `state`.
+pub(crate) const FREE: u32 = 0;
+pub(crate) const UNFINISHED: u32 = 1;
+pub(crate) const IN_USE: u32 = 2;
+pub(crate) const MOVING: u32 = 3;

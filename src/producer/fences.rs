@@ -1,7 +1,7 @@
 //! Whose the producer's fence of WAKE is ([`crate::wait`]), and whether this is its process.
 
 use crate::error::Error;
-use crate::layout;
+use crate::layout::{CONTROL, HEADER};
 use crate::ring::Ring;
 use crate::segment::Segment;
 use crate::sys::fork::Witness;
@@ -51,8 +51,8 @@ impl Fences {
 
     /// Tells those who are about to sleep, and calls those who did by what was right before.
     pub(super) fn tell(&self, ring: &Ring) {
-        let event = Event::new(ring.control32(layout::DATA_EVENT));
-        tell_sleepers(ring.header32(layout::BARRIER), event, self.value() == BY_SLEEPERS);
+        let event = Event::new(ring.control(CONTROL.data_event));
+        tell_sleepers(ring.header(HEADER.barrier), event, self.value() == BY_SLEEPERS);
     }
 
     /// Sleepers have been called, and this is the next message's sequence.

@@ -22,7 +22,7 @@ use self::room::Want;
 use crate::error::Error;
 use crate::history::{self, Historian, Looks};
 use crate::interrupter::{Interrupter, Interruption};
-use crate::layout;
+use crate::layout::{CONTROL, HEADER, MEMBER};
 use crate::outcome::{Holder, Sent};
 use crate::registry;
 use crate::ring::{Check, Extensions, Keeps, Shape, Writer};
@@ -111,11 +111,11 @@ impl Producer {
             // Its end removes what nobody needs any more. What fails will fail again when it counts.
             drop(Historian::take(segment, ring, registry::remove_expired));
         }
-        let epoch = ring.header64(layout::EPOCH);
+        let epoch = ring.header(HEADER.epoch);
         epoch.store(epoch.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        ring.header32(layout::PRODUCER_PID).store(std::process::id(), Ordering::Relaxed);
-        ring.header64(layout::MUST_KEEP).store(0, Ordering::Relaxed);
-        ring.header64(layout::PRODUCED_SINCE).store(process::time_of_day(), Ordering::Relaxed);
+        ring.header(HEADER.producer_pid).store(std::process::id(), Ordering::Relaxed);
+        ring.header(HEADER.must_keep).store(0, Ordering::Relaxed);
+        ring.header(HEADER.produced_since).store(process::time_of_day(), Ordering::Relaxed);
         let interruption = Interruption::new(segment)?;
         let fences = Fences::new(segment, check.is_some(), registered)?;
         fences.tell(ring);
@@ -180,7 +180,7 @@ impl Producer {
     /// ```
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        let events = &[layout::ROOM_EVENT, layout::DATA_EVENT];
+        let events = &[CONTROL.room_event, CONTROL.data_event];
         self.interruption.interrupter(events, &self.mapping, None)
     }
 
@@ -657,7 +657,7 @@ impl Producer {
         let (members, subscriptions) = self.holders();
         let consumers = members.into_iter().map(|index| Holder::Consumer {
             member: index.get(),
-            pid: ring.member(index).word32(layout::PID).load(Ordering::Relaxed),
+            pid: ring.member(index).word(MEMBER.pid).load(Ordering::Relaxed),
         });
         let subscriptions = subscriptions.into_iter().filter_map(|index| {
             let members = ring.members_of(index);
@@ -876,7 +876,7 @@ impl Producer {
         } else {
             fence(Ordering::SeqCst);
         }
-        if Event::new(self.writer.ring().control32(layout::DATA_EVENT)).is_awaited() {
+        if Event::new(self.writer.ring().control(CONTROL.data_event)).is_awaited() {
             self.call();
         }
     }
@@ -884,7 +884,7 @@ impl Producer {
     #[cold]
     fn call(&mut self) {
         let (ring, sequence) = (self.writer.ring(), self.writer.next_sequence());
-        Event::new(ring.control32(layout::DATA_EVENT)).call();
+        Event::new(ring.control(CONTROL.data_event)).call();
         self.fences.note_call(ring, sequence);
         if ring.is_removed() {
             // It was the remover. The next message asks for room, and finds out.

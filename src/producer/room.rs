@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Producer;
 use crate::error::Error;
 use crate::history::{Historian, Kept};
-use crate::layout::{self, Word32};
+use crate::layout::{CONTROL, Control, HEADER, Word};
 use crate::membership;
 use crate::registry;
 use crate::ring::{MemberIndex, Shape, SubscriptionIndex, Writer};
@@ -33,10 +33,10 @@ pub(super) enum Want {
 }
 
 impl Want {
-    fn event(self) -> Word32 {
+    fn event(self) -> Word<Control, u32> {
         match self {
-            Self::Room => layout::ROOM_EVENT,
-            Self::Durable(_) => layout::DATA_EVENT,
+            Self::Room => CONTROL.room_event,
+            Self::Durable(_) => CONTROL.data_event,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Producer {
 
     /// For who asks why the producer waits: who needs in files what lies below.
     pub(super) fn tell_what_is_missing(&self, in_files: Option<u64>) {
-        let word = self.writer.ring().header64(layout::MUST_KEEP);
+        let word = self.writer.ring().header(HEADER.must_keep);
         word.store(in_files.unwrap_or(0), Ordering::Relaxed);
     }
 
@@ -215,7 +215,7 @@ impl Producer {
     pub(super) fn sleep(&self, want: Want, limit: Duration) -> Result<(), Error> {
         let limit = limit.min(self.sleep_max(want));
         if let Some(ticket) = self.announce_sleep(want) {
-            Event::new(self.writer.ring().control32(want.event())).sleep(ticket, limit);
+            Event::new(self.writer.ring().control(want.event())).sleep(ticket, limit);
         }
         self.look_around()
     }
@@ -237,7 +237,7 @@ impl Producer {
     /// Announces a sleep on the event of what it wants, and looks for that the last time; `None` if
     /// there is a reason not to sleep.
     fn announce_sleep(&self, want: Want) -> Option<Ticket> {
-        let ticket = Event::new(self.writer.ring().control32(want.event())).announce();
+        let ticket = Event::new(self.writer.ring().control(want.event())).announce();
         // SeqCst: ROOM; WAKE where it is a journaler that calls.
         fence(Ordering::SeqCst);
         let has_to_wait = match want {

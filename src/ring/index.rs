@@ -4,9 +4,7 @@
 use core::ops::Range;
 
 use super::{Corrupt, Place, Ring, crash_point, frame};
-use crate::layout::{
-    COUNT_MAX, NO_POSITION, SECTORS, sector_position, sector_recorded_at, sector_sequence,
-};
+use crate::layout::{COUNT_MAX, NO_POSITION, SECTOR_START, SECTORS, in_sector};
 use crate::sync::{Ordering, fence, load_acquire, spin_loop};
 
 /// Looks that found no entry are repeated so often while the writer moves on. It takes one
@@ -21,14 +19,16 @@ impl Ring {
     /// everything before the boundary committed.
     pub(super) fn record(&self, place: Place) {
         let sector = self.offset(place.position) / (self.frames.size() / SECTORS);
-        let position = self.header64(sector_position(sector));
+        let position = self.header(in_sector(sector, SECTOR_START.position));
         crash_point();
         position.store(NO_POSITION, Ordering::Relaxed);
         // Release: INDEX. Whoever sees the new sequence sees that the entry changes.
         fence(Ordering::Release);
         crash_point();
-        self.header64(sector_sequence(sector)).store(place.sequence, Ordering::Relaxed);
-        self.header64(sector_recorded_at(sector)).store((self.clock)(), Ordering::Relaxed);
+        self.header(in_sector(sector, SECTOR_START.sequence))
+            .store(place.sequence, Ordering::Relaxed);
+        self.header(in_sector(sector, SECTOR_START.recorded_at))
+            .store((self.clock)(), Ordering::Relaxed);
         crash_point();
         // Release: INDEX.
         position.store(place.position, Ordering::Release);
@@ -64,7 +64,8 @@ impl Ring {
     /// more. For display.
     pub(crate) fn recorded_at(&self, position: u64) -> Option<u64> {
         let sector = self.offset(position) / (self.frames.size() / SECTORS);
-        let recorded_at = self.header64(sector_recorded_at(sector)).load(Ordering::Relaxed);
+        let recorded_at =
+            self.header(in_sector(sector, SECTOR_START.recorded_at)).load(Ordering::Relaxed);
         let entry = self.entry(sector)?;
         let same_lap = self.sector_end(entry.position) == self.sector_end(position);
         (same_lap && recorded_at > 0).then_some(recorded_at)
@@ -117,10 +118,11 @@ impl Ring {
     }
 
     pub(super) fn entry(&self, sector: usize) -> Option<Place> {
-        let word = self.header64(sector_position(sector));
+        let word = self.header(in_sector(sector, SECTOR_START.position));
         // Acquire: INDEX.
         let position = load_acquire(word);
-        let sequence = self.header64(sector_sequence(sector)).load(Ordering::Relaxed);
+        let sequence =
+            self.header(in_sector(sector, SECTOR_START.sequence)).load(Ordering::Relaxed);
         // Acquire: INDEX. A sequence stored later than `position` shows in the second load.
         fence(Ordering::Acquire);
         let unchanged = word.load(Ordering::Relaxed) == position;

@@ -5,8 +5,9 @@
 
 use super::frame::Frame;
 use super::{Corrupt, Lag, MemberIndex, Place, Ring, SubscriptionIndex};
-use crate::layout::{self, COUNT_MAX, NO_POSITION, SECTORS};
-use crate::layout::{JOURNAL_FAILED, JOURNAL_SOUND, JOURNAL_SYNCING};
+use crate::layout::{
+    COUNT_MAX, HEADER, JOURNAL_FAILED, JOURNAL_SOUND, JOURNAL_SYNCING, NO_POSITION, SECTORS,
+};
 use crate::sync::{AtomicU32, Ordering, fence, load_acquire};
 
 /// What has to be in the files before it is overwritten.
@@ -23,26 +24,26 @@ impl Ring {
     /// Up to where the files have the stream.
     pub(crate) fn written(&self) -> u64 {
         // Acquire: KEEP.
-        load_acquire(self.header64(layout::WRITTEN))
+        load_acquire(self.header(HEADER.written))
     }
 
     /// From where on they have it.
     pub(crate) fn written_from(&self) -> u64 {
         // Acquire: KEEP.
-        load_acquire(self.header64(layout::WRITTEN_FROM))
+        load_acquire(self.header(HEADER.written_from))
     }
 
     /// The position below which bytes may be overwritten already, which is what counts for those who
     /// have the files to go to. The licence is ahead of it while somebody objects.
     pub(crate) fn granted_floor(&self) -> u64 {
         // Acquire: KEEP. Who looks for it in the files after this finds there what was granted.
-        self.floor(load_acquire(self.header64(layout::GRANTED)))
+        self.floor(load_acquire(self.header(HEADER.granted)))
     }
 
     /// That no more is granted than was ever asked for. Who spills waits for the files to have what is
     /// granted, and for what nobody writes that would be without an end.
     pub(super) fn check_granted(&self) -> Result<(), Corrupt> {
-        let granted = self.header64(layout::GRANTED).load(Ordering::Relaxed);
+        let granted = self.header(HEADER.granted).load(Ordering::Relaxed);
         // Acquire: LICENCE. What is granted was asked for before the writer's fence.
         fence(Ordering::Acquire);
         let licence = self.licence().load(Ordering::Relaxed);
@@ -52,7 +53,7 @@ impl Ring {
 
     /// Nobody has objected to a licence.
     pub(super) fn grant(&self, licence: u64) {
-        let granted = self.header64(layout::GRANTED);
+        let granted = self.header(HEADER.granted);
         // A writer that took over may have been granted less than the last one was.
         let licence = licence.max(granted.load(Ordering::Relaxed));
         // Relaxed: KEEP orders it by the fence of who asked for it.
@@ -65,43 +66,43 @@ impl Ring {
     /// The historian has appended up to a position.
     pub(crate) fn set_written(&self, position: u64) {
         // Release: KEEP.
-        self.header64(layout::WRITTEN).store(position, Ordering::Release);
+        self.header(HEADER.written).store(position, Ordering::Release);
     }
 
     /// What is below a position is not in the files any more, or never was.
     pub(crate) fn set_written_from(&self, position: u64) {
         // Release: KEEP.
-        self.header64(layout::WRITTEN_FROM).store(position, Ordering::Release);
+        self.header(HEADER.written_from).store(position, Ordering::Release);
     }
 
     /// Up to where messages are as safe as the queue was made to have them.
     pub(crate) fn durable(&self) -> u64 {
         // Acquire: KEEP.
-        load_acquire(self.header64(layout::DURABLE))
+        load_acquire(self.header(HEADER.durable))
     }
 
     /// The sequence of the first message that is not.
     pub(crate) fn durable_sequence(&self) -> u64 {
         // Acquire: KEEP.
-        load_acquire(self.header64(layout::DURABLE_SEQUENCE))
+        load_acquire(self.header(HEADER.durable_sequence))
     }
 
     pub(crate) fn set_durable(&self, place: Place) {
         // Release: KEEP, for both.
-        self.header64(layout::DURABLE_SEQUENCE).store(place.sequence, Ordering::Release);
-        self.header64(layout::DURABLE).store(place.position, Ordering::Release);
+        self.header(HEADER.durable_sequence).store(place.sequence, Ordering::Release);
+        self.header(HEADER.durable).store(place.position, Ordering::Release);
     }
 
     /// Has a journaler that syncs now and then do so at once. A fence and a call of the sleepers have
     /// to follow.
     pub(crate) fn ask_to_flush(&self, position: u64) {
         // Relaxed: WAKE orders it for who sleeps; who does not finds it soon.
-        self.header64(layout::FLUSH_TO).store(position, Ordering::Relaxed);
+        self.header(HEADER.flush_to).store(position, Ordering::Relaxed);
     }
 
     /// Whether what the producer wants durable now is not.
     pub(crate) fn is_flush_awaited(&self) -> bool {
-        self.durable() < self.header64(layout::FLUSH_TO).load(Ordering::Relaxed)
+        self.durable() < self.header(HEADER.flush_to).load(Ordering::Relaxed)
     }
 
     /// Whether a sync has failed: what the system could not write it may have forgotten, so that
@@ -138,7 +139,7 @@ impl Ring {
     }
 
     fn journal_state(&self) -> &AtomicU32 {
-        self.header32(layout::JOURNAL_STATE)
+        self.header(HEADER.journal_state)
     }
 
     /// The lowest position that somebody needs who spills.

@@ -7,9 +7,9 @@
 //! clear it.
 
 use super::{Ring, SubscriptionIndex};
-use crate::layout::{self, MEMBER_SIZE};
-use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
+use crate::layout::{self, CONTROL, Geometry, MEMBER, Word};
+use crate::region::{Shared, Words};
+use crate::sync::{AtomicU64, Ordering, fence, load_acquire};
 
 /// What happens when a consumer falls a whole ring behind.
 ///
@@ -70,7 +70,7 @@ impl MemberIndex {
 /// A member's line.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    line: Region,
+    line: Words<layout::Member>,
 }
 
 impl Ring {
@@ -105,7 +105,7 @@ impl Ring {
 
     #[inline(always)]
     pub(crate) fn member(&self, index: MemberIndex) -> Member {
-        Member { line: self.control.slice(self.geometry.member(index.0), MEMBER_SIZE) }
+        Member { line: self.entry_at(self.geometry.member(index.0)) }
     }
 
     /// Makes the caller a member of its own whose needs begin at `cursor`, or moves a member there
@@ -116,8 +116,8 @@ impl Ring {
         let member = self.member(index);
         // Release: RETIRE, for the member that had the line before.
         member.cursor().store(cursor, Ordering::Release);
-        member.word32(layout::LAG).store(lag.code(), Ordering::Relaxed);
-        member.word32(layout::SUBSCRIPTION).store(0, Ordering::Relaxed);
+        member.word(MEMBER.lag).store(lag.code(), Ordering::Relaxed);
+        member.word(MEMBER.subscription).store(0, Ordering::Relaxed);
         self.activate(index);
         self.floor_after_joining()
     }
@@ -126,8 +126,8 @@ impl Ring {
     /// are the subscription's head and its shares.
     pub(crate) fn join_named(&self, index: MemberIndex, subscription: SubscriptionIndex, lag: Lag) {
         let member = self.member(index);
-        member.word32(layout::LAG).store(lag.code(), Ordering::Relaxed);
-        member.word32(layout::SUBSCRIPTION).store(1 + subscription.get(), Ordering::Relaxed);
+        member.word(MEMBER.lag).store(lag.code(), Ordering::Relaxed);
+        member.word(MEMBER.subscription).store(1 + subscription.get(), Ordering::Relaxed);
         self.activate(index);
     }
 
@@ -141,7 +141,7 @@ impl Ring {
     /// on it needs them.
     pub(super) fn floor_after_joining(&self) -> u64 {
         // Release: JOIN. A writer that sees the count sees the need.
-        self.joins().fetch_add(1, Ordering::Release);
+        self.control(CONTROL.joins).fetch_add(1, Ordering::Release);
         // SeqCst: JOIN.
         fence(Ordering::SeqCst);
         self.floor(self.licence().load(Ordering::Relaxed))
@@ -214,6 +214,13 @@ impl Ring {
         })
     }
 
+    /// Part of the member map: bit `n` is for member `64 * word + n`.
+    fn member_map(&self, word: usize) -> &AtomicU64 {
+        assert!(word < self.geometry.member_map_words());
+        // SAFETY: the map has that many words, and `Ring::new` checked that the region holds it.
+        unsafe { self.control.region().u64_at(Geometry::member_map(word)) }
+    }
+
     fn map_bit(&self, index: MemberIndex) -> (&AtomicU64, u64) {
         (self.member_map((index.0 / u64::BITS) as usize), 1 << (index.0 % u64::BITS))
     }
@@ -222,31 +229,21 @@ impl Ring {
 impl Member {
     #[inline(always)]
     pub(crate) fn cursor(&self) -> &AtomicU64 {
-        self.word64(layout::CURSOR)
+        self.word(MEMBER.cursor)
     }
 
     /// The named subscription that it is a member of.
     pub(crate) fn subscription(&self) -> Option<SubscriptionIndex> {
-        SubscriptionIndex::of_code(self.word32(layout::SUBSCRIPTION).load(Ordering::Relaxed))
+        SubscriptionIndex::of_code(self.word(MEMBER.subscription).load(Ordering::Relaxed))
     }
 
     pub(crate) fn lag(&self) -> Option<Lag> {
-        Lag::from_code(self.word32(layout::LAG).load(Ordering::Relaxed))
+        Lag::from_code(self.word(MEMBER.lag).load(Ordering::Relaxed))
     }
 
-    /// `word` is one of a member's line.
     #[inline(always)]
-    pub(crate) fn word64(&self, word: layout::Word64) -> &AtomicU64 {
-        debug_assert!(word.0 + 8 <= MEMBER_SIZE);
-        // SAFETY: `layout` makes words of a member's line only within its size.
-        unsafe { self.line.u64_at(word.0) }
-    }
-
-    /// `word` is one of a member's line.
-    pub(crate) fn word32(&self, word: layout::Word32) -> &AtomicU32 {
-        debug_assert!(word.0 + 4 <= MEMBER_SIZE);
-        // SAFETY: as in `word64`.
-        unsafe { self.line.u32_at(word.0) }
+    pub(crate) fn word<Value: Shared>(&self, word: Word<layout::Member, Value>) -> &Value::Atomic {
+        self.line.word(word)
     }
 }
 

@@ -164,9 +164,9 @@ pub(crate) use self::start::{Begin, StartError};
 pub(crate) use self::subscriptions::{Head, Subscription, SubscriptionIndex};
 pub(crate) use self::write_side::{PastCaches, Staging, Writer};
 
-use crate::layout::{self, Geometry, Word32, Word64};
-use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, load_acquire, load_acquire32};
+use crate::layout::{CONTROL, Control, Geometry, HEADER, Header, NO_POSITION, Part, Word};
+use crate::region::{Region, Shared, Words};
+use crate::sync::{AtomicU64, load_acquire, load_acquire32};
 
 /// What others can make fail by being faster is begun anew so often.
 const ATTEMPTS_MAX: u32 = 100;
@@ -181,7 +181,7 @@ pub(crate) struct Corrupt {
 impl core::fmt::Display for Corrupt {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { position, found } = self;
-        if *found == layout::NO_POSITION {
+        if *found == NO_POSITION {
             return write!(f, "its sector index leads to no frame above position {position}");
         }
         write!(f, "at position {position} stands {found:#018x}, which is not the frame due there")
@@ -192,8 +192,9 @@ impl core::fmt::Display for Corrupt {
 /// the regions are as large as the geometry says, and each method stays within its region.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
-    header: Region,
-    control: Region,
+    header: Words<Header>,
+    /// With the tables behind it.
+    control: Words<Control>,
     frames: Region,
     /// The capacity less one.
     offset_mask: u64,
@@ -204,10 +205,10 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new(header: Region, control: Region, frames: Region, geometry: Geometry) -> Self {
-        assert!(header.size() >= Geometry::header_size());
         assert!(control.size() >= geometry.control_size());
         assert!(frames.size() as u64 == geometry.capacity());
         let offset_mask = geometry.capacity() - 1;
+        let (header, control) = (Words::new(header), Words::new(control));
         Self { header, control, frames, offset_mask, geometry, clock: || 0 }
     }
 
@@ -230,7 +231,7 @@ impl Ring {
     }
 
     pub(crate) fn licence(&self) -> &AtomicU64 {
-        self.header64(layout::LICENCE)
+        self.header(HEADER.licence)
     }
 
     /// Where a held reader's spans and the writer's claims count from.
@@ -243,52 +244,29 @@ impl Ring {
     /// Where the stream ended, if it has.
     pub(crate) fn closed_at(&self) -> Option<u64> {
         // Acquire: CLOSE.
-        load_acquire(self.header64(layout::CLOSED)).checked_sub(1)
+        load_acquire(self.header(HEADER.closed)).checked_sub(1)
     }
 
-    pub(crate) fn header64(&self, word: Word64) -> &AtomicU64 {
-        debug_assert!(word.0 + 8 <= Geometry::header_size());
-        // SAFETY: `layout` makes words of the header only within its size, which `new` checked.
-        unsafe { self.header.u64_at(word.0) }
-    }
-
-    pub(crate) fn header32(&self, word: Word32) -> &AtomicU32 {
-        debug_assert!(word.0 + 4 <= Geometry::header_size());
-        // SAFETY: as in `header64`.
-        unsafe { self.header.u32_at(word.0) }
-    }
-
-    /// `word` is one of the control region's first lines.
     #[inline(always)]
-    pub(crate) fn control32(&self, word: Word32) -> &AtomicU32 {
-        debug_assert!(word.0 + 4 <= self.geometry.control_size());
-        // SAFETY: `layout` makes words of the first lines only within their size.
-        unsafe { self.control.u32_at(word.0) }
+    pub(crate) fn header<Value: Shared>(&self, word: Word<Header, Value>) -> &Value::Atomic {
+        self.header.word(word)
     }
 
-    /// How many subscriptions were removed because they had had no member for too long.
-    pub(crate) fn expired(&self) -> &AtomicU64 {
-        // SAFETY: as in `control32`.
-        unsafe { self.control.u64_at(layout::EXPIRED.0) }
-    }
-
-    /// How often somebody has made known anew from where on it needs messages.
-    fn joins(&self) -> &AtomicU64 {
-        // SAFETY: as in `control32`.
-        unsafe { self.control.u64_at(layout::JOINS.0) }
+    #[inline(always)]
+    pub(crate) fn control<Value: Shared>(&self, word: Word<Control, Value>) -> &Value::Atomic {
+        self.control.word(word)
     }
 
     /// Whether the queue's name was taken away on purpose.
     pub(crate) fn is_removed(&self) -> bool {
         // Acquire: whoever sees this sees that the name is gone.
-        load_acquire32(self.control32(layout::REMOVED)) != 0
+        load_acquire32(self.control(CONTROL.removed)) != 0
     }
 
-    /// Part of the member map: bit `n` is for member `64 * word + n`.
-    fn member_map(&self, word: usize) -> &AtomicU64 {
-        assert!(word < self.geometry.member_map_words());
-        // SAFETY: the map has that many words, and `new` checked that the region holds it.
-        unsafe { self.control.u64_at(Geometry::member_map(word).0) }
+    /// The entry of a table of the control region that begins at an offset from its start.
+    #[inline(always)]
+    fn entry_at<P: Part>(&self, offset: usize) -> Words<P> {
+        Words::new(self.control.region().slice(offset, P::SIZE))
     }
 
     /// The eight bytes at a position, which is a multiple of 8.

@@ -14,8 +14,8 @@ use super::read_side::Read;
 use super::run::{Run, Span};
 use super::subscriptions::{Head, Subscription, SubscriptionIndex};
 use super::{Corrupt, Lag, MemberIndex, Place, Ring, crash_point};
-use crate::layout::{self, COUNT_MAX, SHARE_COUNT_MAX, share as word};
-use crate::region::Region;
+use crate::layout::{self, CONTROL, COUNT_MAX, MEMBER, SHARE, SHARE_COUNT_MAX, Word};
+use crate::region::{Shared, Words};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire};
 
 /// How often a share that other members are faster to take is tried for again. Of many who take small
@@ -35,7 +35,7 @@ impl ShareIndex {
 /// An entry of the share table.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
-    entry: Region,
+    entry: Words<layout::Share>,
 }
 
 /// A share as it was seen to be of a subscription.
@@ -210,7 +210,7 @@ impl Ring {
     /// The entries of the share table that were ever in use.
     pub(crate) fn used_shares(&self) -> impl Iterator<Item = ShareIndex> + use<> {
         // Acquire: HEAD. A share is taken after this was raised.
-        let used = crate::sync::load_acquire32(self.control32(layout::SHARES_USED));
+        let used = crate::sync::load_acquire32(self.control(CONTROL.shares_used));
         (0..used.min(self.geometry.tables().shares)).map(ShareIndex)
     }
 
@@ -231,7 +231,7 @@ impl Ring {
     }
 
     pub(crate) fn share(&self, index: ShareIndex) -> Share {
-        Share { entry: self.control.slice(self.geometry.share(index.0), word::SIZE) }
+        Share { entry: self.entry_at(self.geometry.share(index.0)) }
     }
 
     /// `None` for a number that the table does not have.
@@ -290,14 +290,14 @@ impl Ring {
             crash_point();
             // First of all: whoever clears up after the dead looks no further than this.
             // Relaxed: the turn that takes the share carries it.
-            self.control32(layout::SHARES_USED).fetch_max(1 + index.0, Ordering::Relaxed);
+            self.control(CONTROL.shares_used).fetch_max(1 + index.0, Ordering::Relaxed);
             crash_point();
             share.replace_state(state, state.owned_by(Some(owner))).is_ok()
         };
         let index = { indexes }.find(take)?;
         crash_point();
         let code = 1 + subscription.get();
-        self.share(index).word32(word::SUBSCRIPTION).store(code, Ordering::Relaxed);
+        self.share(index).word(SHARE.subscription).store(code, Ordering::Relaxed);
         Some(index)
     }
 
@@ -564,11 +564,11 @@ impl Ring {
     pub(crate) fn uncounted(&self, owner: MemberIndex) -> (u64, u64) {
         let member = self.member(owner);
         // Relaxed, its words: for display.
-        let current = member.word32(layout::CURRENT).load(Ordering::Relaxed).checked_sub(1);
+        let current = member.word(MEMBER.current).load(Ordering::Relaxed).checked_sub(1);
         let share = current.and_then(|number| self.share_numbered(number));
         let state = share.map(|share| share.load_state());
         let Some(state) = state.filter(|state| state.owner() == Some(owner)) else { return (0, 0) };
-        let counted = member.word32(layout::COUNTED).load(Ordering::Relaxed);
+        let counted = member.word(MEMBER.counted).load(Ordering::Relaxed);
         (state.handed().into(), state.settled().saturating_sub(counted).into())
     }
 
@@ -657,43 +657,44 @@ impl Share {
     fn fill(&self, ticket: u64, from: Place, extent: Extent) -> State {
         // Release: TURN. Whoever sees any of this sees that the share's last turn is over.
         fence(Ordering::Release);
-        let store = |word, value: u64| self.word64(word).store(value, Ordering::Relaxed);
+        let store =
+            |word: Word<_, u64>, value: u64| self.word(word).store(value, Ordering::Relaxed);
         crash_point();
         // Relaxed: its turn carries all of it.
-        store(word::TICKET, ticket);
-        store(word::FROM_POSITION, from.position);
-        store(word::FROM_SEQUENCE, from.sequence);
-        store(word::POSITION, extent.begin.position);
-        store(word::SEQUENCE, extent.begin.sequence);
-        store(word::END, extent.end);
-        self.word32(word::COUNT).store(extent.count, Ordering::Relaxed);
+        store(SHARE.ticket, ticket);
+        store(SHARE.from_position, from.position);
+        store(SHARE.from_sequence, from.sequence);
+        store(SHARE.position, extent.begin.position);
+        store(SHARE.sequence, extent.begin.sequence);
+        store(SHARE.end, extent.end);
+        self.word(SHARE.count).store(extent.count, Ordering::Relaxed);
         self.waiting().store(0, Ordering::Relaxed);
-        for index in (0..SHARE_COUNT_MAX).step_by(8) {
-            store(word::retries(index), 0);
+        for word in 0..SHARE_COUNT_MAX as usize / 8 {
+            store(SHARE.retries.word64(word), 0);
         }
         crash_point();
         let state = State(self.state().load(Ordering::Relaxed)).filled(extent.count);
-        store(word::STATE, state.0);
+        store(SHARE.state, state.0);
         state
     }
 
     pub(super) fn step(&self) -> Step {
-        let load = |word| self.word64(word).load(Ordering::Relaxed);
-        let count = u64::from(self.word32(word::COUNT).load(Ordering::Relaxed));
-        let sequence = load(word::SEQUENCE).wrapping_add(count);
+        let load = |word: Word<_, u64>| self.word(word).load(Ordering::Relaxed);
+        let count = u64::from(self.word(SHARE.count).load(Ordering::Relaxed));
+        let sequence = load(SHARE.sequence).wrapping_add(count);
         let from =
-            Place { position: load(word::FROM_POSITION), sequence: load(word::FROM_SEQUENCE) };
-        Step { from, to: Place { position: load(word::END), sequence } }
+            Place { position: load(SHARE.from_position), sequence: load(SHARE.from_sequence) };
+        Step { from, to: Place { position: load(SHARE.end), sequence } }
     }
 
     /// What the share consists of, unchecked: see [`Ring::extent`].
     fn extent(&self) -> Extent {
-        let load = |word| self.word64(word).load(Ordering::Relaxed);
+        let load = |word: Word<_, u64>| self.word(word).load(Ordering::Relaxed);
         Extent {
-            begin: Place { position: load(word::POSITION), sequence: load(word::SEQUENCE) },
-            end: load(word::END),
-            count: self.word32(word::COUNT).load(Ordering::Relaxed),
-            missed_from: load(word::FROM_SEQUENCE),
+            begin: Place { position: load(SHARE.position), sequence: load(SHARE.sequence) },
+            end: load(SHARE.end),
+            count: self.word(SHARE.count).load(Ordering::Relaxed),
+            missed_from: load(SHARE.from_sequence),
             shape: None,
         }
     }
@@ -749,22 +750,27 @@ impl Share {
     }
 
     pub(crate) fn subscription(&self) -> Option<SubscriptionIndex> {
-        SubscriptionIndex::of_code(self.word32(word::SUBSCRIPTION).load(Ordering::Relaxed))
+        SubscriptionIndex::of_code(self.word(SHARE.subscription).load(Ordering::Relaxed))
     }
 
     /// How often the owner has shown that it is at work. Only the owner stores it.
     pub(crate) fn progress(&self) -> &AtomicU32 {
-        self.word32(word::PROGRESS)
+        self.word(SHARE.progress)
     }
 
     /// Messages that wait to be delivered again, a bit each. Only the owner stores it.
     pub(crate) fn waiting(&self) -> &AtomicU32 {
-        self.word32(word::WAITING)
+        self.word(SHARE.waiting)
+    }
+
+    /// The word that has the byte of message `index`.
+    fn retries(&self, index: u32) -> &AtomicU64 {
+        self.word(SHARE.retries.word64(index as usize / 8))
     }
 
     /// How often message `index` was delivered; from 255 on, at least so often.
     pub(crate) fn deliveries(&self, index: u32, state: State) -> u32 {
-        let retries = self.word64(word::retries(index)).load(Ordering::Relaxed);
+        let retries = self.retries(index).load(Ordering::Relaxed);
         let byte = retries.to_le_bytes()[index as usize % 8];
         u32::from(byte) + u32::from(index < state.handed())
     }
@@ -781,14 +787,16 @@ impl Share {
         // others have counted since.
         // Release: PASS. Whoever takes the share over sees it.
         let (success, failure) = (Ordering::Release, Ordering::Relaxed);
-        let _ = self.word64(word::retries(index)).fetch_update(success, failure, count);
+        let _ = self.retries(index).fetch_update(success, failure, count);
     }
 
     /// How long message `index`, which waits, does so, unless that is for the subscription to say.
     pub(crate) fn pause(&self, index: u32) -> Option<Duration> {
         // Relaxed: who takes the share over has it by its state.
-        let milliseconds =
-            self.word32(word::pause(index)).load(Ordering::Relaxed).checked_sub(1)?;
+        let milliseconds = self
+            .word(SHARE.pauses.word32(index as usize))
+            .load(Ordering::Relaxed)
+            .checked_sub(1)?;
         Some(Duration::from_millis(milliseconds.into()))
     }
 
@@ -801,13 +809,13 @@ impl Share {
             .map(|pause| u32::try_from(milliseconds(pause)).unwrap_or(u32::MAX - 1));
         let code = milliseconds.map_or(0, |milliseconds| 1 + milliseconds);
         // Relaxed: as in `pause`.
-        self.word32(word::pause(index)).store(code, Ordering::Relaxed);
+        self.word(SHARE.pauses.word32(index as usize)).store(code, Ordering::Relaxed);
         milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.into()))
     }
 
     /// The word for the key of message `index`.
     pub(crate) fn key(&self, index: u32) -> &AtomicU32 {
-        self.word32(word::key(index))
+        self.word(SHARE.keys.word32(index as usize))
     }
 
     /// What its first messages have of their keys; 0 for each after those.
@@ -820,25 +828,15 @@ impl Share {
     }
 
     fn ticket(&self) -> &AtomicU64 {
-        self.word64(word::TICKET)
+        self.word(SHARE.ticket)
     }
 
     fn state(&self) -> &AtomicU64 {
-        self.word64(word::STATE)
+        self.word(SHARE.state)
     }
 
-    /// `word` is one of a share's entry.
     #[inline(always)]
-    fn word64(&self, word: layout::Word64) -> &AtomicU64 {
-        debug_assert!(word.0 + 8 <= word::SIZE);
-        // SAFETY: `layout` makes words of an entry only within its size.
-        unsafe { self.entry.u64_at(word.0) }
-    }
-
-    /// `word` is one of a share's entry.
-    fn word32(&self, word: layout::Word32) -> &AtomicU32 {
-        debug_assert!(word.0 + 4 <= word::SIZE);
-        // SAFETY: as in `word64`.
-        unsafe { self.entry.u32_at(word.0) }
+    fn word<Value: Shared>(&self, word: Word<layout::Share, Value>) -> &Value::Atomic {
+        self.entry.word(word)
     }
 }

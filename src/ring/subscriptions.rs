@@ -10,9 +10,9 @@
 use super::members::set_bits;
 use super::shares::{ShareIndex, Step};
 use super::{Corrupt, Lag, Place, Ring};
-use crate::layout::{self, COUNT_MAX, subscription as word};
-use crate::region::Region;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, load_acquire, load_acquire32};
+use crate::layout::{self, COUNT_MAX, IN_USE, MOVING, SUBSCRIPTION, SUBSCRIPTION_SIZE, Word};
+use crate::region::{Shared, Words};
+use crate::sync::{AtomicU64, Ordering, fence, load_acquire, load_acquire32};
 
 /// Looks at a head are begun anew so often while others move it. It takes a preemption in the middle
 /// of each to get here, or a hostile writer.
@@ -36,7 +36,7 @@ impl SubscriptionIndex {
 /// An entry of the subscription table.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
-    entry: Region,
+    entry: Words<layout::Subscription>,
     index: SubscriptionIndex,
 }
 
@@ -100,7 +100,7 @@ impl Ring {
     pub(crate) fn subscription(&self, index: SubscriptionIndex) -> Option<Subscription> {
         let exists = index.0 < self.geometry.tables().subscriptions;
         exists.then(|| {
-            let entry = self.control.slice(self.geometry.subscription(index.0), word::SIZE);
+            let entry = self.entry_at(self.geometry.subscription(index.0));
             Subscription { entry, index }
         })
     }
@@ -204,8 +204,8 @@ impl Ring {
     /// Part of the subscription map: bit `n` is for entry `64 * word + n`.
     fn subscription_map(&self, word: usize) -> &AtomicU64 {
         assert!(word < self.geometry.subscription_map_words());
-        // SAFETY: the map has that many words, and `new` checked that the region holds it.
-        unsafe { self.control.u64_at(self.geometry.subscription_map(word).0) }
+        // SAFETY: the map has that many words, and `Ring::new` checked that the region holds it.
+        unsafe { self.control.region().u64_at(self.geometry.subscription_map(word)) }
     }
 }
 
@@ -223,50 +223,51 @@ impl Subscription {
     /// Whether it is in use, and not being moved.
     pub(crate) fn is_in_place(&self) -> bool {
         // Acquire: who finds it in use finds all of it.
-        load_acquire32(self.word32(word::STATE)) == word::IN_USE
+        load_acquire32(self.word(SUBSCRIPTION.state)) == IN_USE
     }
 
     /// Whether the entry is a subscription, wholly made.
     pub(crate) fn is_in_use(&self) -> bool {
         // Acquire: whoever finds it finished finds all of it.
-        matches!(load_acquire32(self.word32(word::STATE)), word::IN_USE | word::MOVING)
+        matches!(load_acquire32(self.word(SUBSCRIPTION.state)), IN_USE | MOVING)
     }
 
     /// Its name, or what stands there instead, made readable.
     pub(crate) fn name(&self) -> String {
-        let words = (0..layout::SUBSCRIPTION_NAME_SIZE / 8).map(word::name);
+        let words = (0..layout::SUBSCRIPTION_NAME_SIZE / 8)
+            .map(|index| self.word(SUBSCRIPTION.name.word64(index)));
         let bytes: Vec<u8> = words
-            .flat_map(|word| self.word64(word).load(Ordering::Relaxed).to_le_bytes())
+            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
             .take_while(|&byte| byte != 0)
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The bytes of its entry.
-    pub(crate) fn image(&self) -> [u8; word::SIZE] {
-        let mut image = [0; word::SIZE];
+    pub(crate) fn image(&self) -> [u8; SUBSCRIPTION_SIZE] {
+        let mut image = [0; SUBSCRIPTION_SIZE];
         for (index, bytes) in image.chunks_exact_mut(8).enumerate() {
-            let word = self.word64(layout::Word64(index * 8)).load(Ordering::Relaxed);
+            let word = self.word(layout::Subscription::WHOLE.word64(index)).load(Ordering::Relaxed);
             bytes.copy_from_slice(&word.to_le_bytes());
         }
         image
     }
 
     pub(crate) fn head_position(&self) -> &AtomicU64 {
-        self.word64(word::HEAD_POSITION)
+        self.word(SUBSCRIPTION.head_position)
     }
 
     pub(crate) fn head_sequence(&self) -> &AtomicU64 {
-        self.word64(word::HEAD_SEQUENCE)
+        self.word(SUBSCRIPTION.head_sequence)
     }
 
     pub(crate) fn lag(&self) -> Option<Lag> {
-        Lag::from_code(self.word32(word::LAG).load(Ordering::Relaxed))
+        Lag::from_code(self.word(SUBSCRIPTION.lag).load(Ordering::Relaxed))
     }
 
     /// Whether messages of one key go to one member at a time.
     pub(crate) fn is_keyed(&self) -> bool {
-        self.word32(word::KEYED).load(Ordering::Relaxed) == 1
+        self.word(SUBSCRIPTION.keyed).load(Ordering::Relaxed) == 1
     }
 
     /// Moves the head as the share of a turn says, and ends the turn, unless that has been done.
@@ -286,7 +287,7 @@ impl Subscription {
     }
 
     fn turn(&self) -> &AtomicU64 {
-        self.word64(word::TURN)
+        self.word(SUBSCRIPTION.turn)
     }
 
     pub(super) fn load_turn(&self) -> Turn {
@@ -301,17 +302,10 @@ impl Subscription {
         self.turn().load(Ordering::Relaxed) == turn.0
     }
 
-    /// `word` is one of a subscription's entry.
-    pub(crate) fn word64(&self, word: layout::Word64) -> &AtomicU64 {
-        debug_assert!(word.0 + 8 <= word::SIZE);
-        // SAFETY: `layout` makes words of an entry only within its size.
-        unsafe { self.entry.u64_at(word.0) }
-    }
-
-    /// `word` is one of a subscription's entry.
-    pub(crate) fn word32(&self, word: layout::Word32) -> &AtomicU32 {
-        debug_assert!(word.0 + 4 <= word::SIZE);
-        // SAFETY: as in `word64`.
-        unsafe { self.entry.u32_at(word.0) }
+    pub(crate) fn word<Value: Shared>(
+        &self,
+        word: Word<layout::Subscription, Value>,
+    ) -> &Value::Atomic {
+        self.entry.word(word)
     }
 }

@@ -10,7 +10,7 @@ use super::bypass::Bypass;
 use super::frame::{self, Extensions, HEADER_SIZE, Place, Shape};
 use super::{Corrupt, Keeps, Lag, MemberIndex, Ring, SubscriptionIndex, crash_point};
 use crate::copy::{self, BLOCKS_MAX, By, FETCHED, FirstLine, LINE, Manner, NextLines};
-use crate::layout;
+use crate::layout::{CONTROL, HEADER};
 use crate::sync::{Ordering, fence, load_acquire};
 
 /// How the payload of a message is copied that is sent by itself. [`Writer::take_lines`] sees to the next
@@ -352,14 +352,14 @@ impl Writer {
         crash_point();
         let end = self.place().position + 1;
         // Release: CLOSE.
-        self.ring.header64(layout::CLOSED).store(end, Ordering::Release);
+        self.ring.header(HEADER.closed).store(end, Ordering::Release);
     }
 
     /// Takes back a close.
     pub(crate) fn reopen(&mut self) {
         crash_point();
         // Release: CLOSE. Frames that are committed from now on come after it.
-        self.ring.header64(layout::CLOSED).store(0, Ordering::Release);
+        self.ring.header(HEADER.closed).store(0, Ordering::Release);
     }
 
     /// [`Self::reserve`] for a head that may be ahead of what is committed; `record` learns of
@@ -433,7 +433,7 @@ impl Writer {
     /// say so: each look takes a line away from a member at work.
     fn is_granted_by_members(&mut self) -> bool {
         // Acquire: JOIN.
-        let joins = load_acquire(self.ring.joins());
+        let joins = load_acquire(self.ring.control(CONTROL.joins));
         if joins != self.needs.joins || !self.is_granted(self.needs.held_from) {
             self.needs = Needs { joins, held_from: self.ring.held_from() };
         }

@@ -15,7 +15,7 @@ use super::portion::{Portion, Sight, bit, bits};
 use crate::calls::{call_consumers, call_producer};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetters, Fetched, Letter, Reason};
-use crate::layout::{self, Word64};
+use crate::layout::{self, MEMBER, Word};
 use crate::ring::{
     Buffer, Lag, Member, MemberIndex, PAUSE_MAX, Ring, ShareIndex, Span, State, Subscription,
 };
@@ -380,8 +380,8 @@ impl Desk {
     /// Shows which share's messages are not counted one by one, but by [`Self::count_handed`], or by
     /// whoever clears up after this member: see [`Ring::uncounted`].
     pub(super) fn begin_to_count(&self, portion: &Portion) {
-        self.member.word32(layout::COUNTED).store(0, Ordering::Relaxed);
-        let current = self.member.word32(layout::CURRENT);
+        self.member.word(MEMBER.counted).store(0, Ordering::Relaxed);
+        let current = self.member.word(MEMBER.current);
         current.store(1 + portion.index().get(), Ordering::Relaxed);
     }
 
@@ -392,10 +392,10 @@ impl Desk {
             return;
         }
         let state = portion.state();
-        let counted = self.member.word32(layout::COUNTED).load(Ordering::Relaxed);
-        self.member.word32(layout::CURRENT).store(0, Ordering::Relaxed);
-        self.count(layout::DELIVERED, state.handed().into());
-        self.count(layout::ACKED, state.settled().saturating_sub(counted).into());
+        let counted = self.member.word(MEMBER.counted).load(Ordering::Relaxed);
+        self.member.word(MEMBER.current).store(0, Ordering::Relaxed);
+        self.count(MEMBER.delivered, state.handed().into());
+        self.count(MEMBER.acked, state.settled().saturating_sub(counted).into());
     }
 
     /// Settled messages were counted; those that were never handed out, not as something that
@@ -403,26 +403,31 @@ impl Desk {
     fn note_counted(&self, portion: &Portion, messages: u32) {
         let count = (messages & portion.state().handed_messages()).count_ones();
         if self.is_counting(portion) {
-            let counted = self.member.word32(layout::COUNTED);
+            let counted = self.member.word(MEMBER.counted);
             counted.store(counted.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
         }
     }
 
     fn is_counting(&self, portion: &Portion) -> bool {
         // Relaxed: only this member stores it.
-        let current = self.member.word32(layout::CURRENT).load(Ordering::Relaxed);
+        let current = self.member.word(MEMBER.current).load(Ordering::Relaxed);
         current == 1 + portion.index().get()
     }
 
     /// Adds to one of the counts in the member's line, which only this member changes.
-    pub(super) fn count(&self, word: Word64, more: u64) {
-        let word = self.member.word64(word);
+    pub(super) fn count(&self, word: Word<layout::Member, u64>, more: u64) {
+        let word = self.member.word(word);
         word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 
     /// Settles messages as something that is counted; `false` if another member has taken the share
     /// away.
-    pub(super) fn settle_as(&self, what: Word64, portion: &Portion, messages: u32) -> bool {
+    pub(super) fn settle_as(
+        &self,
+        what: Word<layout::Member, u64>,
+        portion: &Portion,
+        messages: u32,
+    ) -> bool {
         let state = portion.state().settle(messages);
         if !self.replace(portion, state) {
             return false;
@@ -451,7 +456,7 @@ impl Desk {
             return None;
         }
         self.note_counted(portion, messages);
-        self.count(layout::MISSED, count as u64);
+        self.count(MEMBER.missed, count as u64);
         self.call_for_keys();
         (count > 0).then_some(Missed { from, to })
     }
@@ -494,7 +499,7 @@ impl Desk {
         let (held, written) = self.while_busy(portion, number, held, hold, write);
         let burial = match written {
             Ok(Some(Whereabouts::Message { .. })) => {
-                let settled = self.settle_as(layout::DEAD_LETTERS, portion, bit(number));
+                let settled = self.settle_as(MEMBER.dead_letters, portion, bit(number));
                 Ok(if settled { Burial::Done } else { Burial::Late })
             }
             Ok(Some(Whereabouts::Gone { to })) => Ok(Burial::Gone { to }),

@@ -24,7 +24,7 @@ use self::portion::Portion;
 use self::work::{hold, note_due};
 use crate::error::Error;
 use crate::history::{Backlog, DeadLetters};
-use crate::layout;
+use crate::layout::MEMBER;
 use crate::registry::Found;
 use crate::ring::{Buffer, Lag, MemberIndex, Read, Run, Span, Take};
 use crate::segment::{Mapping, Segment};
@@ -211,7 +211,7 @@ impl SharedReader {
                 if lent != 0 {
                     portion.set_lent(0);
                     // Who is too late is not told: another member has the message by now.
-                    work.desk.settle_as(layout::ACKED, portion, lent);
+                    work.desk.settle_as(MEMBER.acked, portion, lent);
                 }
             }
         } else if let Some(mut shown) = work.hold() {
@@ -229,7 +229,7 @@ impl SharedReader {
         let work = &mut self.work;
         if let Some((from, to)) = work.missed.take() {
             let _shown = work.hold();
-            work.desk.count(layout::MISSED, to - from);
+            work.desk.count(MEMBER.missed, to - from);
             return Ok(Read::Missed { from, to });
         }
         work.due_at = None;
@@ -384,7 +384,7 @@ impl SharedReader {
                 work.desk.begin_to_count(&portion);
             }
             if is_missed {
-                work.desk.count(layout::MISSED, to - from);
+                work.desk.count(MEMBER.missed, to - from);
             }
         }
         if in_order {

@@ -414,14 +414,14 @@ pub(super) fn bits(word: u32) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{Geometry, Tables};
+    use crate::layout::{Geometry, Header, Part, Tables};
     use crate::region::Region;
 
     /// Has a test do something with a ring.
     fn with_ring(test: impl FnOnce(&Ring)) {
         let geometry = Geometry::tiny(1024, Tables { members: 4, subscriptions: 2, shares: 12 });
-        let mut memory = [Geometry::header_size(), geometry.control_size(), 1024]
-            .map(|size| vec![0_u64; size / 8]);
+        let mut memory =
+            [Header::SIZE, geometry.control_size(), 1024].map(|size| vec![0_u64; size / 8]);
         let [header, control, frames] = memory.each_mut().map(|words| {
             // SAFETY: this keeps the memory while the test has the ring, and leaves its vectors as long as
             // they are.

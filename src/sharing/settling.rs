@@ -9,7 +9,7 @@ use super::portion::{Portion, bit};
 use crate::calls::call_consumers;
 use crate::error::Error;
 use crate::history::Reason;
-use crate::layout;
+use crate::layout::MEMBER;
 use crate::outcome::{Acked, Nacked};
 
 /// Whoever settles a member's messages.
@@ -171,7 +171,7 @@ impl<'a> Settler<'a> {
 
     /// Settles messages that are lent; late if another member has taken the share away.
     fn acknowledge(self, settling: &Settling<'_>, portion: &Portion, messages: u32) -> Acked {
-        let acked = self.desk.settle_as(layout::ACKED, portion, messages);
+        let acked = self.desk.settle_as(MEMBER.acked, portion, messages);
         // Behind that, so that the receiver never takes it for something that is left.
         portion.set_lent(portion.lent() & !messages);
         self.pass_on(settling, portion);

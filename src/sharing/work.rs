@@ -9,7 +9,7 @@ use super::portion::{Portion, Sight, bit, bits};
 use crate::calls::{call_consumers, call_producer};
 use crate::error::Error;
 use crate::history::{Checkpoints, Reason, Stretch};
-use crate::layout;
+use crate::layout::MEMBER;
 use crate::membership;
 use crate::ring::{
     Buffer, Corrupt, Head, Place, Read, Ring, Run, ShareIndex, Span, TURNS_MAX, Take,
@@ -661,8 +661,8 @@ fn deliver_again(
         desk.show_lent(shown, portion);
     }
     let delivery = portion.deliveries(number);
-    desk.count(layout::DELIVERED, 1);
-    desk.count(layout::REDELIVERED, u64::from(delivery > 1));
+    desk.count(MEMBER.delivered, 1);
+    desk.count(MEMBER.redelivered, u64::from(delivery > 1));
     let sequence = portion.extent().begin.sequence + u64::from(number);
     Ok(Some(Read::Message(Handed { span, sequence, delivery, is_copy })))
 }

@@ -11,7 +11,9 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
+use crate::layout::{
+    CONTROL, HEADER, Header, NO_POSITION, Part, SECTOR_START, SECTORS, Tables, in_sector,
+};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::wait::{Event, fence_before_sleep, tell_sleepers};
 
@@ -33,15 +35,15 @@ fn ring_of(capacity: u64) -> Ring {
     let geometry = Geometry::tiny(capacity, TABLES);
     let control_size = geometry.control_size();
     let ring = Ring::new(
-        Region::zeroed(Geometry::header_size(), Geometry::header_size()),
+        Region::zeroed(Header::SIZE, Header::SIZE),
         Region::zeroed(control_size, control_size),
         Region::zeroed(usize::try_from(capacity).unwrap(), 0),
         geometry,
     );
     for sector in 1..SECTORS {
-        ring.header64(sector_position(sector)).store(NO_POSITION, Ordering::Relaxed);
+        ring.header(in_sector(sector, SECTOR_START.position)).store(NO_POSITION, Ordering::Relaxed);
     }
-    ring.header64(sector_sequence(0)).store(0, Ordering::Relaxed);
+    ring.header(in_sector(0, SECTOR_START.sequence)).store(0, Ordering::Relaxed);
     ring
 }
 
@@ -394,7 +396,7 @@ fn no_wakeup_of_a_consumer_is_lost() {
     {
         loom::model(move || {
             let ring = new_ring();
-            ring.header32(layout::BARRIER).store(first.into(), Ordering::Relaxed);
+            ring.header(HEADER.barrier).store(first.into(), Ordering::Relaxed);
             let mut writer = Writer::recover(ring.clone()).unwrap();
             // Both have room: to ask for it takes a fence.
             assert!(writer.reserve(plain(2 * 16)));
@@ -403,8 +405,8 @@ fn no_wakeup_of_a_consumer_is_lost() {
             let consumer_ring = ring.clone();
             let consumer = thread::spawn(move || {
                 let mut reader = HeldReader::new(consumer_ring.clone(), index, begin);
-                let event = Event::new(consumer_ring.control32(layout::DATA_EVENT));
-                let barrier = consumer_ring.header32(layout::BARRIER);
+                let event = Event::new(consumer_ring.control(CONTROL.data_event));
+                let barrier = consumer_ring.header(HEADER.barrier);
                 for next in 0..count {
                     // As `Reception::sleep`: nobody wakes by time here, so a lost call is a deadlock.
                     while reader.is_caught_up() {
@@ -418,7 +420,7 @@ fn no_wakeup_of_a_consumer_is_lost() {
                     assert_eq!(look_held(&consumer_ring, &mut reader), Some(next));
                 }
             });
-            let event = Event::new(ring.control32(layout::DATA_EVENT));
+            let event = Event::new(ring.control(CONTROL.data_event));
             let mut send_and_call = |by_sleepers: bool| {
                 send(&mut writer).unwrap();
                 if !by_sleepers {
@@ -430,7 +432,7 @@ fn no_wakeup_of_a_consumer_is_lost() {
             };
             send_and_call(first);
             if then != first {
-                tell_sleepers(ring.header32(layout::BARRIER), event, then);
+                tell_sleepers(ring.header(HEADER.barrier), event, then);
             }
             if count == 2 {
                 send_and_call(then);
@@ -447,7 +449,7 @@ fn no_interruption_of_a_sleeper_is_lost() {
         let interrupted = Arc::new(AtomicU32::new(0));
         let (sleeper_ring, seen) = (ring.clone(), Arc::clone(&interrupted));
         let sleeper = thread::spawn(move || {
-            let event = Event::new(sleeper_ring.control32(layout::DATA_EVENT));
+            let event = Event::new(sleeper_ring.control(CONTROL.data_event));
             // As `Reception::sleep`.
             while seen.load(Ordering::Relaxed) == 0 {
                 let ticket = event.announce();
@@ -460,7 +462,7 @@ fn no_interruption_of_a_sleeper_is_lost() {
         // As `Interrupter::interrupt`.
         interrupted.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Event::new(ring.control32(layout::DATA_EVENT)).call_anyway();
+        Event::new(ring.control(CONTROL.data_event)).call_anyway();
         sleeper.join().unwrap();
     });
 }
@@ -476,7 +478,7 @@ fn no_wakeup_of_a_producer_is_lost() {
         let consumer_ring = ring.clone();
         let consumer = thread::spawn(move || {
             let mut reader = HeldReader::new(consumer_ring.clone(), index, begin);
-            let event = Event::new(consumer_ring.control32(layout::ROOM_EVENT));
+            let event = Event::new(consumer_ring.control(CONTROL.room_event));
             for next in 0..2 {
                 assert_eq!(look_held(&consumer_ring, &mut reader), Some(next));
                 reader.release();
@@ -488,7 +490,7 @@ fn no_wakeup_of_a_producer_is_lost() {
                 }
             }
         });
-        let event = Event::new(ring.control32(layout::ROOM_EVENT));
+        let event = Event::new(ring.control(CONTROL.room_event));
         while !writer.has_room() {
             let ticket = event.announce();
             fence(Ordering::SeqCst);
@@ -512,14 +514,14 @@ fn two_callers_and_a_sleeper_that_comes_back_lose_no_call() {
                 thread::spawn(move || {
                     work.fetch_add(1, Ordering::Relaxed);
                     fence(Ordering::SeqCst);
-                    let event = Event::new(ring.control32(layout::ROOM_EVENT));
+                    let event = Event::new(ring.control(CONTROL.room_event));
                     if event.is_awaited() {
                         event.call();
                     }
                 })
             })
             .collect();
-        let event = Event::new(ring.control32(layout::ROOM_EVENT));
+        let event = Event::new(ring.control(CONTROL.room_event));
         for wanted in 1..=2 {
             while work.load(Ordering::Relaxed) < wanted {
                 let ticket = event.announce();

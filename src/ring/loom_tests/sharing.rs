@@ -1,7 +1,7 @@
 //! Members of one named subscription: taking, handing over, and what the writer may overwrite.
 
 use super::*;
-use crate::layout::subscription as word;
+use crate::layout::SUBSCRIPTION;
 
 /// A subscription that holds from the oldest message on.
 fn subscribe(ring: &Ring) -> Subscription {
@@ -12,7 +12,7 @@ fn subscribe(ring: &Ring) -> Subscription {
 pub(super) fn subscribe_with(ring: &Ring, lag: Lag) -> Subscription {
     let index = ring.subscription_indexes().next().unwrap();
     let subscription = ring.subscription(index).unwrap();
-    subscription.word32(word::LAG).store(lag.code(), Ordering::Relaxed);
+    subscription.word(SUBSCRIPTION.lag).store(lag.code(), Ordering::Relaxed);
     ring.begin_holding(Start::Oldest, |place| ring.place_head(&subscription, place)).unwrap();
     subscription
 }

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::frame::{self, message_word, padding_word};
 use super::*;
-use crate::layout::{NO_POSITION, SECTORS, Tables, sector_position, sector_sequence};
+use crate::layout::{HEADER, Header, NO_POSITION, Part, SECTOR_START, SECTORS, Tables, in_sector};
 use crate::sync::Ordering;
 
 const CAPACITY: u64 = 1024;
@@ -34,14 +34,15 @@ impl Memory {
         let geometry = Geometry::tiny(capacity, TABLES);
         let words = |size: usize| vec![0; size / 8];
         let mut memory = Self {
-            header: words(Geometry::header_size()),
+            header: words(Header::SIZE),
             control: words(geometry.control_size()),
             frames: words(usize::try_from(capacity).unwrap()),
             geometry,
         };
         let ring = memory.ring();
         for sector in 0..SECTORS {
-            ring.header64(sector_position(sector)).store(NO_POSITION, Ordering::Relaxed);
+            ring.header(in_sector(sector, SECTOR_START.position))
+                .store(NO_POSITION, Ordering::Relaxed);
         }
         let sector_start = begin.position - begin.position % geometry.sector_size();
         ring.licence().store(sector_start + geometry.sector_size(), Ordering::Relaxed);
@@ -446,7 +447,7 @@ fn assert_index_is_complete(ring: &Ring, end: Place) {
             && place.position >= recorded_until
         {
             let sector = ring.offset(place.position) / (ring.frames.size() / SECTORS);
-            let entry = ring.header64(sector_position(sector));
+            let entry = ring.header(in_sector(sector, SECTOR_START.position));
             assert_eq!(entry.load(Ordering::Relaxed), place.position);
             recorded_until = ring.sector_end(place.position);
         }
@@ -495,7 +496,7 @@ fn an_end_elsewhere_is_no_end_here() {
     let mut reader = hold(&ring, 0, Start::Oldest);
     let end = Read::Closed { end: 0 };
     for (closed, expected) in [(1, end), (25, Read::Empty), (0, Read::Empty)] {
-        ring.header64(layout::CLOSED).store(closed, Ordering::Relaxed);
+        ring.header(HEADER.closed).store(closed, Ordering::Relaxed);
         assert_eq!(reader.look(), Ok(expected));
     }
 }
@@ -558,11 +559,11 @@ fn an_entry_of_the_index_that_cannot_be_is_passed_over() {
     }
     let newest = ring.newest().unwrap();
     for position in [1 << 61, u64::MAX, 5 * 1024 + 960, newest.position + 1] {
-        ring.header64(sector_position(15)).store(position, Ordering::Relaxed);
+        ring.header(in_sector(15, SECTOR_START.position)).store(position, Ordering::Relaxed);
         assert_eq!(ring.newest(), Ok(newest), "{position}");
     }
     for sector in 0..SECTORS {
-        ring.header64(sector_position(sector)).store(NO_POSITION, Ordering::Relaxed);
+        ring.header(in_sector(sector, SECTOR_START.position)).store(NO_POSITION, Ordering::Relaxed);
     }
     assert!(ring.newest().is_err());
     assert!(ring.begin(Start::Newest).is_err());

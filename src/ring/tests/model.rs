@@ -209,11 +209,11 @@ proptest! {
             ring.word_at(word * 8).store(value, Ordering::Relaxed);
         }
         for (sector, position, sequence) in index {
-            ring.header64(sector_position(sector)).store(position, Ordering::Relaxed);
-            ring.header64(sector_sequence(sector)).store(sequence, Ordering::Relaxed);
+            ring.header(in_sector(sector, SECTOR_START.position)).store(position, Ordering::Relaxed);
+            ring.header(in_sector(sector, SECTOR_START.sequence)).store(sequence, Ordering::Relaxed);
         }
         ring.licence().store(licence, Ordering::Relaxed);
-        ring.header64(layout::CLOSED).store(closed, Ordering::Relaxed);
+        ring.header(HEADER.closed).store(closed, Ordering::Relaxed);
 
         for start in [Start::Oldest, Start::Newest, Start::Last(10), Start::Sequence(60)] {
             if let Ok(begin) = ring.begin(start) {

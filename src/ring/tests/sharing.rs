@@ -2,7 +2,7 @@
 
 use super::crash::{Died, after, stop_after, stop_no_more};
 use super::*;
-use crate::layout::subscription as word;
+use crate::layout::SUBSCRIPTION;
 
 /// Ends members quietly.
 fn quiet() {
@@ -17,7 +17,7 @@ fn quiet() {
 fn subscribe(ring: &Ring, lag: Lag) -> Subscription {
     let index = ring.subscription_indexes().next().unwrap();
     let subscription = ring.subscription(index).unwrap();
-    subscription.word32(word::LAG).store(lag.code(), Ordering::Relaxed);
+    subscription.word(SUBSCRIPTION.lag).store(lag.code(), Ordering::Relaxed);
     ring.begin_holding(Start::Oldest, |place| ring.place_head(&subscription, place)).unwrap();
     subscription
 }
@@ -285,7 +285,7 @@ fn what_an_heir_is_done_with_moves_no_head_but_that_of_whoever_has_it_next() {
         let [one, other] = [0, 1].map(|number| {
             let index = ring.subscription_indexes().nth(number).unwrap();
             let subscription = ring.subscription(index).unwrap();
-            subscription.word32(word::LAG).store(Lag::Hold.code(), Ordering::Relaxed);
+            subscription.word(SUBSCRIPTION.lag).store(Lag::Hold.code(), Ordering::Relaxed);
             ring.begin_holding(Start::Oldest, |at| ring.place_head(&subscription, at)).unwrap();
             subscription
         });
@@ -407,7 +407,7 @@ fn a_ticket_is_of_one_subscription() {
     let ring = memory.ring();
     let tickets = ring.subscription_indexes().take(2).map(|index| {
         let subscription = ring.subscription(index).unwrap();
-        subscription.word32(word::LAG).store(Lag::Hold.code(), Ordering::Relaxed);
+        subscription.word(SUBSCRIPTION.lag).store(Lag::Hold.code(), Ordering::Relaxed);
         ring.begin_holding(Start::Oldest, |place| ring.place_head(&subscription, place)).unwrap();
         let share = ring.allot(member(&ring, 0), index).unwrap();
         assert!(matches!(ring.take(&subscription, share, 3, false), Ok(Take::Taken(..))));
