@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::Producer;
 use crate::error::Error;
 use crate::history::{Historian, Kept};
-use crate::layout::{CONTROL, Control, HEADER, Word};
+use crate::layout::{CONTROL, Control, HEADER, MEMBER, Word};
 use crate::membership;
+use crate::outcome::Holder;
 use crate::registry;
 use crate::ring::{MemberIndex, Shape, SubscriptionIndex, Writer};
 use crate::sleeper::{Errand, Order};
@@ -42,6 +43,62 @@ impl Want {
 }
 
 impl Producer {
+    /// Who held the producer when it last asked for room: each was a ring behind. Smaller messages may
+    /// have found room since, without asking. Empty if there was room. After a [flush](Self::flush) that
+    /// gave up: who needs what is in the history, where there may be no space for more.
+    ///
+    /// ```
+    /// # use ringway::{Holder, Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-held-by");
+    /// # let queue = Queue::create("doc-held-by", &QueueOptions::new().capacity(64 << 10))?;
+    /// let slow = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
+    /// let holders = producer.held_by();
+    /// assert!(matches!(holders[..], [Holder::Consumer { member, .. }] if member == slow.member()));
+    /// # Queue::force_remove("doc-held-by")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn held_by(&self) -> Vec<Holder> {
+        let ring = self.writer.ring();
+        let (members, subscriptions) = self.holders();
+        let consumers = members.into_iter().map(|index| Holder::Consumer {
+            member: index.get(),
+            pid: ring.member(index).word(MEMBER.pid).load(Ordering::Relaxed),
+        });
+        let subscriptions = subscriptions.into_iter().filter_map(|index| {
+            let members = ring.members_of(index);
+            let living = members.filter(|&member| self.segment.member_lives(member)).count();
+            Some(Holder::Subscription {
+                queue: self.queue_name().to_owned(),
+                name: ring.subscription(index)?.name(),
+                members: u32::try_from(living).unwrap_or(u32::MAX),
+            })
+        });
+        consumers.chain(subscriptions).collect()
+    }
+
+    /// For how long the producer has been held: since it first asked for room and found none. Messages
+    /// that need not ask may have been sent since.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-held-for");
+    /// # let queue = Queue::create("doc-held-for", &QueueOptions::new().capacity(64 << 10))?;
+    /// let slow = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.held_for(), None);
+    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
+    /// assert!(producer.held_for().is_some());
+    /// # Queue::force_remove("doc-held-for")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn held_for(&self) -> Option<Duration> {
+        self.held_since.map(|since| since.elapsed())
+    }
+
     /// Has `reserve` make room, and waits for it as long as the patience lasts; `false` if it
     /// came to an end.
     #[cold]
@@ -127,26 +184,6 @@ impl Producer {
         Ok(kept? == Kept::Done && self.writer.must_keep().is_none())
     }
 
-    /// Has the journal go as far as that, if nobody else writes it and as far as there is space.
-    pub(super) fn write_journal(&mut self, until: u64) -> Result<(), Error> {
-        if self.writer.ring().has_journal_failed() {
-            return Err(Error::JournalFailed { queue: self.queue_name().into() });
-        }
-        if let Some(historian) = self.historian()? {
-            let written = historian.keep(until).and_then(|_| historian.make_durable());
-            self.make_way();
-            written?;
-        }
-        Ok(())
-    }
-
-    /// Where somebody needs something below, the files may have no space for what is to be durable up to
-    /// `end`. Nobody does who keeps up with them.
-    pub(super) fn may_lack_space_below(&self, end: u64) -> Option<u64> {
-        let written = self.writer.ring().written();
-        (written < end).then_some(written)
-    }
-
     /// Who is in the way of what was last waited for: consumers of their own, and named subscriptions.
     pub(super) fn holders(&self) -> (Vec<MemberIndex>, Vec<SubscriptionIndex>) {
         match self.unflushed {
@@ -163,14 +200,14 @@ impl Producer {
 
     /// For a journaler that is about to come. Whatever is in the way of removing what is too old, or of
     /// space, each message is not to pay for that.
-    fn make_way(&mut self) {
+    pub(super) fn make_way(&mut self) {
         if let Some(historian) = self.historian.take() {
             self.looks = historian.looks();
         }
     }
 
     /// Who appends to the history, if that can be the producer.
-    fn historian(&mut self) -> Result<Option<&mut Historian>, Error> {
+    pub(super) fn historian(&mut self) -> Result<Option<&mut Historian>, Error> {
         let now = Instant::now();
         let refused_lately = |last| now.duration_since(last) < CLEAR_INTERVAL_MAX;
         if self.historian.is_none() && !self.refused_at.is_some_and(refused_lately) {
