@@ -254,6 +254,24 @@ fn what_introductions_get_wrong_is_named_with_numbers() {
 }
 
 #[test]
+fn the_highest_rate_is_where_the_limit_begins_to_be_missed() {
+    // Of M/M/1 the wait is load/(mu - rate), the sojourn exponential at mu - rate.
+    let rate = |arguments: &str| {
+        let value = json_of(&format!("--service exp:10us {arguments}"));
+        value["scenario"]["rate_per_s"].as_f64().unwrap()
+    };
+    let near = |found: f64, due: f64| assert!((found / due - 1.0).abs() < 1e-6, "{found}, {due}");
+    near(rate("--until p99>200us"), 1e5 - 100_f64.ln() / 200e-6);
+    near(rate("--until wait_mean_ns>=40us"), 8e4);
+    near(rate("--until utilisation>60% --servers 4"), 2.4e5);
+    // One place: what is lost is load/(1 + load).
+    near(rate("--until loss_share>50% --bound 1"), 1e5);
+    let text = text("--until p99>200us --service exp:10us");
+    assert!(text.contains("until      p99>200us: at no higher rate"), "{text}");
+    assert_eq!(row(&text, "99 %")[1], "200 us");
+}
+
+#[test]
 fn what_cannot_be_is_usage_and_named() {
     for (arguments, words) in [
         ("--arrival sometimes", "'--arrival <PATTERN>': 'sometimes' is no arrival"),
@@ -280,6 +298,16 @@ fn what_cannot_be_is_usage_and_named() {
         ("--messages 5", "it is a whole number from 1000 to 100000000"),
         ("--seed soon", "--seed"),
         ("--broadcast --servers 2", "cannot be used with"),
+        ("--until p99>1us --load 0.5", "cannot be used with"),
+        ("--until p98>1us", "there is no number 'p98'"),
+        ("--until lost>0", "of M/M/1 theory has only p50, p90"),
+        ("--until p99>1ms --keys 16 -c 4", "theory has no number of this scenario"),
+        ("--until p99>1us --service fixed:2us", "that is so at the lowest rate"),
+        ("--until loss_share>0", "theory keeps to that at any rate"),
+        (
+            "--until loss_share>40% --service fixed:1us --bound 8",
+            "as far as it goes, to a load of 1",
+        ),
         ("--broadcast --bound 1 --when-full wait", "cannot be used with"),
     ] {
         let Output { status, stdout, stderr } = model(arguments);

@@ -85,6 +85,6 @@ pub use self::stats::{Interval, PERCENTILES, TimeAverage, carries, recurs, stude
 pub use self::streaming::{
     StreamReceived, StreamSent, answer_round_trips, receive_stream, round_trips, send_stream,
 };
-pub use self::theory::{Basis, Prediction, predict};
+pub use self::theory::{Basis, Prediction, highest_rate, predict};
 pub use self::trace::Trace;
 pub use self::transport::{ReceivingEnd, SendingEnd, Taken, check, read_lines};

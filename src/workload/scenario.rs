@@ -7,9 +7,6 @@ use crate::UnknownName;
 use crate::workload::number::{self, NS_PER_S};
 use crate::workload::{Arrival, Error, Service};
 
-const RATE_MIN_PER_S: f64 = 1e-6;
-const RATE_MAX_PER_S: f64 = 1e12;
-
 /// A load within this of 1 is 1: it came about by division.
 const LOAD_ROUNDING: f64 = 1e-12;
 
@@ -101,6 +98,20 @@ impl std::fmt::Display for WhenFull {
 }
 
 impl Scenario {
+    /// The lowest rate, messages a second.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Scenario::RATE_MIN_PER_S, 1e-6);
+    /// ```
+    pub const RATE_MIN_PER_S: f64 = 1e-6;
+
+    /// The highest rate, messages a second.
+    ///
+    /// ```
+    /// assert_eq!(ringway::workload::Scenario::RATE_MAX_PER_S, 1e12);
+    /// ```
+    pub const RATE_MAX_PER_S: f64 = 1e12;
+
     /// The most servers.
     ///
     /// ```
@@ -158,6 +169,18 @@ impl Scenario {
     pub fn keyed(self, keys: u32) -> Result<Self, Error> {
         let keys = number::within("the number of keys", keys, 1, Self::PLACES_MAX)?;
         Ok(Self { keys: Some(keys), ..self })
+    }
+
+    /// The same at another rate.
+    ///
+    /// ```
+    /// # use ringway::workload::{Arrival, Scenario, Service};
+    /// # let scenario = Scenario::new(Arrival::fixed(), Service::none(), 1.0, 1, None)?;
+    /// assert_eq!(scenario.at_rate(5.0)?.rate_per_s(), 5.0);
+    /// # Ok::<(), ringway::workload::Error>(())
+    /// ```
+    pub fn at_rate(self, rate_per_s: f64) -> Result<Self, Error> {
+        Ok(Self { rate_per_s: checked_rate(rate_per_s)?, ..self })
     }
 
     /// When messages are offered.
@@ -341,5 +364,5 @@ pub(super) fn checked_servers(servers: u32) -> Result<u32, Error> {
 }
 
 pub(super) fn checked_rate(rate_per_s: f64) -> Result<f64, Error> {
-    number::within("the rate", rate_per_s, RATE_MIN_PER_S, RATE_MAX_PER_S)
+    number::within("the rate", rate_per_s, Scenario::RATE_MIN_PER_S, Scenario::RATE_MAX_PER_S)
 }

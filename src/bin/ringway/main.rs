@@ -23,6 +23,7 @@ mod interrupt;
 mod journal;
 mod journaling;
 mod layout;
+mod limits;
 mod list;
 mod log;
 mod man;

@@ -5,14 +5,15 @@ mod json;
 mod text;
 
 use ringway::workload::{
-    Arrival, Bound, Broadcast, BroadcastSimulated, Plan, Prediction, Scenario, Service, Simulated,
-    predict, simulate, simulate_broadcast,
+    Arrival, Basis, Bound, Broadcast, BroadcastSimulated, Plan, Prediction, Scenario, Service,
+    Simulated, highest_rate, predict, simulate, simulate_broadcast,
 };
 
 pub use self::text::{FIGURES, Show, number, share, time};
 
 use crate::args::Model;
 use crate::failure::{Ending, Failure};
+use crate::limits::Limit;
 use crate::output;
 
 /// The load if nothing else says how many messages come.
@@ -21,6 +22,8 @@ pub const LOAD: f64 = 0.8;
 /// Scenario, theory and simulation of servers that share messages.
 pub struct Shared {
     pub scenario: Scenario,
+    /// What its rate is the highest to keep to.
+    pub until: Option<Limit>,
     pub prediction: Prediction,
     pub simulated: Option<Simulated>,
     pub seed: u64,
@@ -78,9 +81,42 @@ fn shared(model: &Model, plan: &Plan) -> Result<Shared, Failure> {
         Some(keys) => scenario.keyed(keys)?,
         None => scenario,
     };
+    let scenario = match &model.until {
+        Some(limit) => highest(&scenario, limit)?,
+        None => scenario,
+    };
     let simulated = model.simulate.then(|| simulate(&scenario, plan)).transpose()?;
     let (seed, messages) = (model.seed, model.messages);
-    Ok(Shared { prediction: predict(&scenario), scenario, simulated, seed, messages })
+    let (prediction, until) = (predict(&scenario), model.until.clone());
+    Ok(Shared { scenario, until, prediction, simulated, seed, messages })
+}
+
+/// The scenario at the highest rate at which theory keeps to a limit.
+fn highest(scenario: &Scenario, limit: &Limit) -> Result<Scenario, Failure> {
+    let refused = |why: String| Err(Failure::Usage(format!("--until '{limit}': {why}")));
+    let at = |rate: f64| Ok::<_, Failure>(predict(&scenario.clone().at_rate(rate)?));
+    let at_ease = at(scenario.rate_per_s() / 2.0)?;
+    if limit.is_kept_by(&at_ease).is_none() {
+        let has = Limit::numbers_of(&at_ease);
+        return refused(match has.as_slice() {
+            [] => "theory has no number of this scenario".into(),
+            has => format!("of {} theory has only {}", at_ease.model, has.join(", ")),
+        });
+    }
+    let keeps = |prediction: &Prediction| limit.is_kept_by(prediction) == Some(true);
+    let Some(found) = highest_rate(scenario, keeps)? else {
+        return refused("that is so at the lowest rate, of a message that comes alone".into());
+    };
+    let rate = found.rate_per_s();
+    if rate >= Scenario::RATE_MAX_PER_S {
+        return refused("theory keeps to that at any rate".into());
+    }
+    let beyond = at(rate * (1.0 + 1e-6))?;
+    if beyond.basis == Basis::NoClosedForm {
+        let load = number(found.load());
+        return refused(format!("theory keeps to that as far as it goes, to a load of {load}"));
+    }
+    Ok(found)
 }
 
 fn broadcast(model: &Model, plan: &Plan) -> Result<Broadcasted, Failure> {

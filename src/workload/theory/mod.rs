@@ -5,12 +5,14 @@ mod fixed;
 mod laws;
 mod models;
 mod renewal;
+mod search;
 mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use self::laws::{erlang_b, erlang_c, little, time_to_drain_s, time_to_fill_s};
 pub use self::models::predict;
+pub use self::search::highest_rate;
 
 use std::fmt;
 

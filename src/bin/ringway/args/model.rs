@@ -3,6 +3,7 @@
 use clap::{ArgGroup, Args};
 use ringway::workload::{Arrival, Plan, Scenario, Service, WhenFull};
 
+use crate::limits::Limit;
 use crate::options;
 
 #[derive(Debug, Args)]
@@ -13,6 +14,7 @@ Examples:
   ringway model --load 0.9 --service fixed:20us
   ringway model --rate 3.2 --service exp:1s --servers 4 --simulate
   ringway model --load 1.2 --bound 32 --simulate
+  ringway model --service exp:10us --until 'p99>200us'
   ringway model --broadcast --service exp:1us --service exp:3us --bound 64
   ringway model --explain
 
@@ -40,6 +42,9 @@ pub struct Model {
     /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
     #[arg(long, value_name = "NUMBER", value_parser = options::rate)]
     pub load: Option<f64>,
+    /// Find the highest rate at which theory keeps to this, as in 'p99>200us'
+    #[arg(long, value_name = "LIMIT", conflicts_with_all = ["rate", "load", "broadcast"])]
+    pub until: Option<Limit>,
     /// How many servers share the messages
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1)]
     #[arg(value_parser = options::within(1, Scenario::SERVERS_MAX))]

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use ringway::Wait;
 use ringway::workload::{Arrival, Scenario, Service, WhenFull};
 
-use crate::bench::limits::Limit;
 use crate::failure::Failure;
+use crate::limits::Limit;
 use crate::{model, options};
 
 #[derive(Debug, Args)]

@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use crate::bench::cautions::Balance;
 use crate::bench::document::{CONFIDENCE, finite, float, half_width_of, ratio_of, spectrum};
 use crate::bench::done::{Done, Logged};
-use crate::bench::limits::Limit;
 use crate::bench::role::{Answer, OfferTask, Role, ServeTask};
 use crate::bench::setting::Setting;
 use crate::failure::Failure;
+use crate::limits::Limit;
 use crate::model::number;
 use crate::output::nanoseconds;
 
@@ -631,7 +631,7 @@ fn longest(measured: &Measured, theory: Option<&Prediction>) -> Map<String, Valu
 pub mod tests {
     use super::*;
     use crate::bench::estimate::estimated;
-    use crate::bench::limits::Verdict;
+    use crate::limits::Verdict;
     use ringway::workload::Sample;
 
     const MS: u64 = 1_000_000;

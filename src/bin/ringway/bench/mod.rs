@@ -7,8 +7,7 @@ pub mod crew;
 pub mod document;
 mod done;
 pub mod estimate;
-pub mod limits;
-mod loads;
+pub mod loads;
 mod role;
 mod setting;
 mod stage;
@@ -31,12 +30,12 @@ use crate::bench::args::{
 };
 use crate::bench::cautions::{Caution, once_each};
 use crate::bench::done::Done;
-use crate::bench::limits::{Part, Verdict};
 use crate::bench::loads::{Case, Outcome};
 use crate::bench::setting::Setting;
 use crate::bench::trial::Trial;
 use crate::failure::{Ending, Failure};
 use crate::interrupt::Interrupt;
+use crate::limits::{Part, Verdict};
 use crate::output::{self, Console};
 use crate::{model, report};
 

@@ -3,18 +3,20 @@
 use ringway::workload::{Measured, PERCENTILES, Prediction, Scenario, Service, Simulated};
 use serde_json::{Map, Value, json};
 
+use crate::limits::Limit;
 use crate::model::{Broadcasted, Shared, explain};
 
 /// Of what is printed here. A new name keeps it, a changed or a missing one raises it.
 const SCHEMA_VERSION: u32 = 1;
 
 pub fn shared(shared: &Shared) -> Value {
-    let Shared { scenario, prediction, simulated, seed, .. } = shared;
+    let Shared { scenario, until, prediction, simulated, seed, .. } = shared;
     json!({
         "schema_version": SCHEMA_VERSION,
         "kind": "shared",
         "version": env!("CARGO_PKG_VERSION"),
         "scenario": scenario_value(scenario),
+        "until": until.as_ref().map(Limit::to_string),
         "theory": theory(prediction),
         "simulation": simulated.as_ref().map(|it| simulation(it, prediction, *seed)),
     })
@@ -42,6 +44,7 @@ pub fn broadcast(broadcasted: &Broadcasted) -> Value {
             "load": broadcast.load(),
             "bound_places": places,
         },
+        "until": null,
         "theory": theories.map(|consumers| json!({ "consumers": consumers })),
         "simulation": {
             "seed": seed,

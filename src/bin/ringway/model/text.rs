@@ -8,14 +8,19 @@ use crate::model::{Broadcasted, Shared};
 use crate::output;
 
 pub fn shared(shared: &Shared) -> String {
-    let Shared { scenario, prediction, simulated, seed, messages } = shared;
-    let mut facts = vec![
-        ("arrivals", arrivals_text(scenario)),
+    let Shared { scenario, until, prediction, simulated, seed, messages } = shared;
+    let mut facts = vec![("arrivals", arrivals_text(scenario))];
+    facts.extend(
+        until
+            .as_ref()
+            .map(|limit| ("until", format!("{limit}: at no higher rate does theory keep to that"))),
+    );
+    facts.extend([
         ("service", service_text(scenario.service())),
         ("servers", servers_text(scenario)),
         ("model", model_text(prediction, simulated.is_some())),
         ("because", prediction.why.to_owned()),
-    ];
+    ]);
     facts.extend(bound_text(scenario, prediction).map(|text| ("full", text)));
     facts.extend(growth_text(scenario, prediction).map(|text| ("growth", text)));
     if let Some(simulated) = simulated {

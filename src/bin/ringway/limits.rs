@@ -1,9 +1,9 @@
-//! Limits that a run is to keep to: `--fail-if 'p99>20us'`.
+//! Limits that a run, or theory, is to keep to: `--fail-if 'p99>20us'`, `--until 'p99>20us'`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use ringway::workload::carries;
+use ringway::workload::{Figures, Prediction, carries};
 use serde_json::Value;
 
 use crate::bench::document::{PERCENTILES, float};
@@ -123,13 +123,30 @@ impl Of {
             .or_else(|| KEYS.into_iter().find(|key| key.name == name).map(Self::Key))
     }
 
+    /// Everything that a limit can be about, and its name.
+    fn all() -> impl Iterator<Item = (Self, String)> {
+        let percentiles = PERCENTILES.map(|it| (Self::Percentile(it), format!("p{it}")));
+        let waits = PERCENTILES.map(|it| (Self::WaitPercentile(it), format!("wait_p{it}")));
+        let keys = KEYS.map(|key| (Self::Key(key), key.name.to_owned()));
+        percentiles.into_iter().chain(waits).chain(keys)
+    }
+
     /// The names of all that these parts have.
     fn names(parts: &[Part]) -> String {
-        let percentiles = |prefix: &'static str| PERCENTILES.map(|it| format!("{prefix}{it}"));
-        let keys = KEYS.map(|key| key.name.to_owned());
-        let all = percentiles("p").into_iter().chain(percentiles("wait_p")).chain(keys);
-        let is_there = |name: &String| Self::by_name(name).is_some_and(|of| of.is_in(parts));
-        all.filter(is_there).collect::<Vec<_>>().join(", ")
+        let there = Self::all().filter(|(of, _)| of.is_in(parts));
+        there.map(|(_, name)| name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The number as theory has it, if it does.
+    fn of_theory(self, prediction: &Prediction) -> Option<f64> {
+        match self {
+            Self::Percentile(percentile) => prediction.sojourn_percentile_ns(percentile),
+            Self::WaitPercentile(percentile) => prediction.wait_percentile_ns(percentile),
+            Self::Key(key) => {
+                let mut figures = prediction.figures.iter().flat_map(Figures::named);
+                figures.find_map(|(name, figure)| (name == key.name).then_some(figure))
+            }
+        }
     }
 
     fn is_in(self, parts: &[Part]) -> bool {
@@ -259,6 +276,19 @@ impl Limit {
             "{self}: some {} messages are too few for that, it takes {least} and a longer run",
             expected.round()
         )))
+    }
+
+    /// Whether theory keeps to it; `None` if it does not have the number.
+    pub fn is_kept_by(&self, prediction: &Prediction) -> Option<bool> {
+        self.of.of_theory(prediction).map(|number| !self.is_beyond(number))
+    }
+
+    /// The names of all that theory has.
+    pub fn numbers_of(prediction: &Prediction) -> Vec<String> {
+        Of::all()
+            .filter(|(of, _)| of.of_theory(prediction).is_some())
+            .map(|(_, name)| name)
+            .collect()
     }
 
     /// The figure of theory's that the number is a ratio to, if it is one.
