@@ -383,7 +383,7 @@ pub struct Pub {
     /// Read messages from a file instead of the standard input, which - is too
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Messages a second at most
+    /// Messages a second at most, as in 5000 or 80k
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
     pub rate: Option<f64>,
     /// End after this many messages

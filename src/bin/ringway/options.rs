@@ -267,7 +267,7 @@ pub enum Speed {
 }
 
 pub fn speed(text: &str) -> Result<Speed, String> {
-    let times = text.strip_suffix('x').and_then(|times| rate(times).ok()).map(Speed::Times);
+    let times = text.strip_suffix('x').and_then(|times| positive(times).ok()).map(Speed::Times);
     let speed = if text == "max" { Some(Speed::Max) } else { times };
     speed.ok_or_else(|| "it is max, or a number with an x, such as 1x or 0.5x".into())
 }
@@ -343,11 +343,24 @@ pub fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-pub fn rate(text: &str) -> Result<f64, String> {
+pub fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate.is_normal() && rate > 0.0 => Ok(rate),
+        Ok(number) if number.is_normal() && number > 0.0 => Ok(number),
         _ => Err("it is a number above 0".into()),
     }
+}
+
+/// Messages a second: a number, in thousands, millions or billions if a letter says so.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.as_bytes() {
+        [.., b'k' | b'K'] => (&text[..text.len() - 1], 1e3),
+        [.., b'M'] => (&text[..text.len() - 1], 1e6),
+        [.., b'G'] => (&text[..text.len() - 1], 1e9),
+        _ => (text, 1.0),
+    };
+    let number = positive(number).map_err(|it| format!("{it}, as in 80000, 80k, 1.5M or 2G"))?;
+    let rate = number * unit;
+    if rate.is_finite() { Ok(rate) } else { Err("it is too large a number".into()) }
 }
 
 #[cfg(test)]
@@ -457,10 +470,18 @@ mod tests {
 
     #[test]
     fn rates_are_above_zero_and_finite() {
-        assert_eq!(rate("0.5"), Ok(0.5));
-        for bad in ["0", "-1", "inf", "NaN", "", "fast"] {
+        for (text, number) in
+            [("0.5", 0.5), ("80k", 8e4), ("1.5M", 1.5e6), ("2G", 2e9), ("1e3K", 1e6)]
+        {
+            assert_eq!(rate(text), Ok(number), "{text}");
+        }
+        for bad in
+            ["0", "-1", "inf", "NaN", "", "fast", "k", "1 k", "1m", "1kk", "0M", "1e308k", "ä"]
+        {
             assert!(rate(bad).is_err(), "{bad:?}");
         }
+        assert_eq!(positive("0.5"), Ok(0.5));
+        assert!(positive("1k").is_err());
     }
 
     #[test]

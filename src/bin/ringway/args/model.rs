@@ -35,12 +35,12 @@ pub struct Model {
     /// How long a server takes for a message; with --broadcast once for each consumer
     #[arg(long, value_name = "TIMES", default_value = "exp:1us")]
     pub service: Vec<Service>,
-    /// Messages offered a second
+    /// Messages offered a second, as in 5000 or 80k
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
     #[arg(conflicts_with = "load")]
     pub rate: Option<f64>,
     /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
-    #[arg(long, value_name = "NUMBER", value_parser = options::rate)]
+    #[arg(long, value_name = "NUMBER", value_parser = options::positive)]
     pub load: Option<f64>,
     /// Find the highest rate at which theory keeps to this, as in 'p99>200us'
     #[arg(long, value_name = "LIMIT", conflicts_with_all = ["rate", "load", "broadcast"])]

@@ -220,12 +220,12 @@ pub enum Work {
 
 #[derive(Debug, Args)]
 pub struct Load {
-    /// Messages offered a second
+    /// Messages offered a second, as in 5000 or 80k
     #[arg(short, long, value_name = "NUMBER", value_parser = options::rate)]
     #[arg(conflicts_with = "part")]
     pub rate: Option<f64>,
     /// The same as a part of what the servers can do: 0.8 if neither is given, or a trace's own
-    #[arg(id = "part", long = "load", value_name = "NUMBER", value_parser = options::rate)]
+    #[arg(id = "part", long = "load", value_name = "NUMBER", value_parser = options::positive)]
     pub part: Option<f64>,
     #[command(flatten)]
     pub workload: Workload,
@@ -238,7 +238,7 @@ pub struct Sweep {
     /// The loads, each a part of what the servers can do
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     #[arg(default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,0.95")]
-    #[arg(value_parser = options::rate)]
+    #[arg(value_parser = options::positive)]
     pub loads: Vec<f64>,
     #[command(flatten)]
     pub workload: Workload,
