@@ -67,7 +67,7 @@
 //! # The way of a message
 //!
 //! [`Producer::send`] → `ring/write_side.rs` → the segment (`layout/`, `ring/frame.rs`) →
-//! [`Consumer::receive`] → `reception.rs` → `ring/run.rs` → [`Message`]; a member's share of them
+//! [`Consumer::receive`] → `reception/` → `ring/run.rs` → [`Message`]; a member's share of them
 //! comes by `sharing/` and `ring/shares.rs`. Why that is safe stands
 //! at the head of `ring/mod.rs`; how the two sides wait for each other, at that of `wait/mod.rs`.
 

@@ -17,7 +17,7 @@ use crate::interrupter::{Interrupter, Interruption};
 use crate::membership::Membership;
 use crate::message::{Batch, Message};
 use crate::outcome::{Acked, Nacked, Received};
-use crate::reception::{Reader, Reception};
+use crate::reception::{AnyReader, Reception};
 use crate::registry::Registry;
 use crate::ring::{CopyReader, HeldReader, Lag, MemberIndex, Place, Ring, Start};
 use crate::segment::{Access, Segment};
@@ -84,7 +84,9 @@ impl Consumer {
             ring.join_named(index, found.subscription.index(), found.lag);
             // Nobody moves or removes the subscription from here on.
             drop(registry);
-            Reader::Shared(Box::new(SharedReader::new(segment, &mapping, index, found, options)?))
+            AnyReader::Shared(Box::new(SharedReader::new(
+                segment, &mapping, index, found, options,
+            )?))
         } else {
             let (lag, only) = (options.lag.unwrap_or_default(), options.durable_only);
             let join = |place: Place| ring.join(index, lag, place.position);
@@ -110,11 +112,11 @@ impl Consumer {
             let copied = |begin| CopyReader::new(ring.clone(), Some(ring.member(index)), begin);
             match lag {
                 Lag::Hold => {
-                    Reader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
+                    AnyReader::Held(HeldReader::new(ring.clone(), index, begin).durable_only(only))
                 }
                 // In the files it needs them from where it begins there, as soon as it has them.
-                Lag::Spill => Reader::Copied(copied(begin).spilling().durable_only(only)),
-                Lag::Skip => Reader::Copied(copied(begin).durable_only(only)),
+                Lag::Spill => AnyReader::Copied(copied(begin).spilling().durable_only(only)),
+                Lag::Skip => AnyReader::Copied(copied(begin).durable_only(only)),
             }
         };
         // The line may have been a dead member's that held the producer, or we did on the way.

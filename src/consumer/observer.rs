@@ -11,7 +11,7 @@ use crate::history::{Past, resolve};
 use crate::interrupter::{Interrupter, Interruption};
 use crate::message::{Batch, Message};
 use crate::outcome::Received;
-use crate::reception::{Reader, Reception};
+use crate::reception::{AnyReader, Reception};
 use crate::ring::{CopyReader, Start};
 use crate::segment::{Access, Segment};
 use crate::wait::{Patience, Wait};
@@ -47,7 +47,7 @@ impl Observer {
         let past = look_back(segment, &ring, start, None)?.filter(Past::is_entered);
         let start = if past.is_some() { Start::Newest } else { start };
         let begin = ring.begin(start).map_err(|error| segment.start_error(error))?;
-        let reader = Reader::Copied(CopyReader::new(ring, None, begin));
+        let reader = AnyReader::Copied(CopyReader::new(ring, None, begin));
         let segment = Arc::clone(segment);
         let reception = Reception::new(segment, mapping, reader, None, interruption, wait);
         Ok(Self { reception: reception.with_past(past) })
