@@ -24,7 +24,6 @@ use crate::outcome::Received;
 use crate::ring::{Buffer, Member, Read, Run, Span};
 use crate::segment::{Mapping, Segment};
 use crate::sharing::{Handed, SharedReader, Work};
-use crate::sync::Ordering;
 use crate::wait::{Habit, Next, Pace, Patience, StandOff, Wait};
 
 /// Polls of the next commit word before the next thorough look: a few hundred nanoseconds.
@@ -416,10 +415,7 @@ impl Reception {
             looks += 1;
         }
         if let (Read::Missed { from, to }, Some(member)) = (read, &self.member) {
-            // Relaxed: only this consumer stores it, and others only show it.
-            let missed = member.word(MEMBER.missed);
-            let sum = missed.load(Ordering::Relaxed).wrapping_add(to - from);
-            missed.store(sum, Ordering::Relaxed);
+            member.count(MEMBER.missed, to - from);
         }
         let sequence = self.reader.run().sequence().wrapping_sub(1);
         let is_copy = !matches!(&*self.reader, AnyReader::Held(_));

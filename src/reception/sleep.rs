@@ -177,9 +177,7 @@ impl Reception {
     /// It has slept.
     pub(crate) fn note_sleep(&self) {
         if let Some(member) = &self.member {
-            // Relaxed: only this consumer stores it, and others only show it.
-            let sleeps = member.word(MEMBER.sleeps);
-            sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            member.count(MEMBER.sleeps, 1);
         }
     }
 
@@ -190,7 +188,7 @@ impl Reception {
             && announced.is_sure
             && !self.event(announced.is_full).was_called_since(announced.ticket)
         {
-            // Relaxed: as for the sleeps.
+            // Relaxed: as all counts of a member.
             let late = member.word(MEMBER.late_wakes);
             late.store(late.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }

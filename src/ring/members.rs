@@ -241,6 +241,13 @@ impl Member {
         Lag::from_code(self.word(MEMBER.lag).load(Ordering::Relaxed))
     }
 
+    /// Adds to one of its counts, which this member alone stores, and others only show.
+    pub(crate) fn count(&self, word: Word<layout::Member, u64>, more: u64) {
+        // Relaxed: for display.
+        let word = self.word(word);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
     #[inline(always)]
     pub(crate) fn word<Value: Shared>(&self, word: Word<layout::Member, Value>) -> &Value::Atomic {
         self.line.word(word)

@@ -414,10 +414,8 @@ impl Desk {
         current == 1 + portion.index().get()
     }
 
-    /// Adds to one of the counts in the member's line, which only this member changes.
     pub(super) fn count(&self, word: Word<layout::Member, u64>, more: u64) {
-        let word = self.member.word(word);
-        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        self.member.count(word, more);
     }
 
     /// Settles messages as something that is counted; `false` if another member has taken the share
