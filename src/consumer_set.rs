@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::consumer::{Consumer, Observer};
 use crate::error::Error;
 use crate::interrupter::Interrupter;
-use crate::message::Message;
+use crate::message::{Batch, Message};
 use crate::outcome::Received;
 use crate::reception::{Announced, Reception, nap};
 use crate::sleeper::Order;
@@ -77,10 +77,10 @@ pub struct ConsumerSet {
 /// ```
 #[derive(Debug)]
 #[must_use = "what it lends is received, and what it is else, an error say, goes unseen"]
-pub enum SetReceived<'a> {
-    /// What the one of this number received: a message, or that it missed some, or, once each, that
-    /// its queue is closed; or its error.
-    One(usize, Result<Received<Message<'a>>, Error>),
+pub enum SetReceived<M> {
+    /// What the one of this number received: a message, or a batch of its own, or that it missed some, or,
+    /// once each, that its queue is closed; or its error.
+    One(usize, Result<Received<M>, Error>),
     /// Nothing is there now. Only [`try_receive`](ConsumerSet::try_receive) says so.
     Empty,
     /// Nothing came within the time given.
@@ -90,7 +90,7 @@ pub enum SetReceived<'a> {
     Ended,
 }
 
-impl<'a> SetReceived<'a> {
+impl<M> SetReceived<M> {
     /// Who received something, and what, if anybody did.
     ///
     /// ```
@@ -107,7 +107,7 @@ impl<'a> SetReceived<'a> {
     /// # Ok::<(), ringway::Error>(())
     /// ```
     #[must_use = "what it is else, an error say, goes unseen"]
-    pub fn one(self) -> Option<(usize, Result<Received<Message<'a>>, Error>)> {
+    pub fn one(self) -> Option<(usize, Result<Received<M>, Error>)> {
         match self {
             Self::One(number, received) => Some((number, received)),
             Self::Empty | Self::TimedOut | Self::Ended => None,
@@ -484,7 +484,7 @@ impl ConsumerSet {
     /// # Queue::force_remove("doc-set-receive")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn receive(&mut self) -> SetReceived<'_> {
+    pub fn receive(&mut self) -> SetReceived<Message<'_>> {
         self.receive_within(Patience::Endless)
     }
 
@@ -501,7 +501,7 @@ impl ConsumerSet {
     /// # Queue::force_remove("doc-set-try")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn try_receive(&mut self) -> SetReceived<'_> {
+    pub fn try_receive(&mut self) -> SetReceived<Message<'_>> {
         self.receive_within(Patience::None)
     }
 
@@ -519,15 +519,108 @@ impl ConsumerSet {
     /// # Queue::force_remove("doc-set-timeout")?;
     /// # Ok::<(), ringway::Error>(())
     /// ```
-    pub fn receive_timeout(&mut self, time: Duration) -> SetReceived<'_> {
+    pub fn receive_timeout(&mut self, time: Duration) -> SetReceived<Message<'_>> {
         self.receive_within(Patience::Lasting(time))
     }
 
-    fn receive_within(&mut self, patience: Patience) -> SetReceived<'_> {
+    /// As [`receive`](Self::receive), but up to `count_max` messages at a time, all of the same reader: as
+    /// [`Consumer::receive_batch`] of the one whose turn it is.
+    ///
+    /// # Errors
+    /// As of [`receive`](Self::receive).
+    ///
+    /// ```
+    /// # use ringway::{ConsumerSet, Queue, QueueOptions, Start, Subscribe};
+    /// # let _ = Queue::force_remove("doc-set-batch");
+    /// # let queue = Queue::create("doc-set-batch", &QueueOptions::new())?;
+    /// # let mut producer = queue.producer()?;
+    /// for payload in [b"one", b"two"] {
+    ///     producer.send(payload)?;
+    /// }
+    /// let oldest = Subscribe::new().from(Start::Oldest);
+    /// let mut set = ConsumerSet::from_iter([queue.subscribe(&oldest)?]);
+    /// let (_, received) = set.receive_batch(256).one().unwrap();
+    /// assert_eq!(received?.message().unwrap().count(), 2);
+    /// # drop(set);
+    /// # Queue::force_remove("doc-set-batch")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn receive_batch(&mut self, count_max: usize) -> SetReceived<Batch<'_>> {
+        self.receive_batch_within(count_max, Patience::Endless)
+    }
+
+    /// As [`receive_batch`](Self::receive_batch), but [`SetReceived::Empty`] at once if there is nothing
+    /// yet.
+    ///
+    /// ```
+    /// # use ringway::{ConsumerSet, Queue, QueueOptions, SetReceived, Subscribe};
+    /// # let _ = Queue::force_remove("doc-set-try-batch");
+    /// # let queue = Queue::create("doc-set-try-batch", &QueueOptions::new())?;
+    /// let mut set = ConsumerSet::from_iter([queue.subscribe(&Subscribe::new())?]);
+    /// assert!(matches!(set.try_receive_batch(256), SetReceived::Empty));
+    /// # drop(set);
+    /// # Queue::force_remove("doc-set-try-batch")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn try_receive_batch(&mut self, count_max: usize) -> SetReceived<Batch<'_>> {
+        self.receive_batch_within(count_max, Patience::None)
+    }
+
+    /// As [`receive_batch`](Self::receive_batch), but [`SetReceived::TimedOut`] if nothing comes within
+    /// `time`.
+    ///
+    /// ```
+    /// # use ringway::{ConsumerSet, Queue, QueueOptions, SetReceived, Subscribe};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-set-batch-timeout");
+    /// # let queue = Queue::create("doc-set-batch-timeout", &QueueOptions::new())?;
+    /// let mut set = ConsumerSet::from_iter([queue.subscribe(&Subscribe::new())?]);
+    /// let time = Duration::from_millis(1);
+    /// assert!(matches!(set.receive_batch_timeout(256, time), SetReceived::TimedOut));
+    /// # drop(set);
+    /// # Queue::force_remove("doc-set-batch-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn receive_batch_timeout(
+        &mut self,
+        count_max: usize,
+        time: Duration,
+    ) -> SetReceived<Batch<'_>> {
+        self.receive_batch_within(count_max, Patience::Lasting(time))
+    }
+
+    fn receive_within(&mut self, patience: Patience) -> SetReceived<Message<'_>> {
+        // SAFETY: what is received is bound to the borrow of the set, which owns the readers.
+        unsafe { self.receive_unbound(patience) }
+    }
+
+    fn receive_batch_within(
+        &mut self,
+        count_max: usize,
+        patience: Patience,
+    ) -> SetReceived<Batch<'_>> {
+        // SAFETY: as in `receive_within`; the others of the batch follow it in the same reader.
+        match unsafe { self.receive_unbound(patience) } {
+            SetReceived::One(number, received) => {
+                let place = self.place_of(number).expect("whoever received is there");
+                let reception = self.entries[place].reader.reception_mut();
+                let left = count_max.saturating_sub(1);
+                let received = received.map(|it| it.map(|first| reception.batch(first, left)));
+                SetReceived::One(number, received)
+            }
+            SetReceived::Empty => SetReceived::Empty,
+            SetReceived::TimedOut => SetReceived::TimedOut,
+            SetReceived::Ended => SetReceived::Ended,
+        }
+    }
+
+    /// # Safety
+    /// As of [`Self::ask_all`].
+    unsafe fn receive_unbound<'a>(&mut self, patience: Patience) -> SetReceived<Message<'a>> {
         let patience = patience.begin();
         let mut pace = Pace::for_message(self.wait, patience).at_many(self.entries.len());
         loop {
-            // SAFETY: what was found is bound to the borrow of the set, which owns the readers.
+            // SAFETY: as the caller promises.
             if let Some((number, received)) = unsafe { self.ask_all() } {
                 return SetReceived::One(number, received);
             }

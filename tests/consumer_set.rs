@@ -101,6 +101,49 @@ fn nobody_waits_for_those_who_have_always_something() {
     }
 }
 
+#[test]
+fn a_batch_is_of_the_one_whose_turn_it_is() {
+    let _watchdog = watchdog();
+    let names = [Name::new("batch-a"), Name::new("batch-b"), Name::new("batch-c")];
+    let queues = names.each_ref().map(queue_of);
+    let mut set = ConsumerSet::new();
+    set.add(queues[0].subscribe(&oldest()).unwrap());
+    set.add(queues[1].subscribe(&oldest().named("members").on_lag(Lag::Hold)).unwrap());
+    set.add(queues[2].observe(Start::Oldest).unwrap());
+    for queue in &queues {
+        let mut producer = queue.producer().unwrap();
+        for number in 0..10_u64 {
+            producer.send(&number.to_le_bytes()).unwrap();
+        }
+        producer.close().unwrap();
+    }
+    let mut due = [0_u64; 3];
+    let mut turns = Vec::new();
+    loop {
+        match set.receive_batch(4) {
+            SetReceived::One(number, received) => {
+                let Some(batch) = received.unwrap().message() else { continue };
+                turns.push(number);
+                let mut count = 0;
+                for message in batch {
+                    assert_eq!(message.sequence(), due[number], "of {number}");
+                    assert_eq!(message.payload(), due[number].to_le_bytes());
+                    due[number] += 1;
+                    count += 1;
+                }
+                assert!((1..=4).contains(&count), "{count}");
+            }
+            SetReceived::Ended => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(due, [10; 3]);
+    assert_eq!(turns, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    // All was acknowledged, that of the member by its next turns.
+    assert_eq!(queues[1].info().unwrap().subscriptions[0].unacked, 0);
+    assert!(matches!(set.try_receive_batch(4), SetReceived::Ended));
+}
+
 /// A member that may have one message, and has to acknowledge it.
 fn careful() -> Subscribe {
     oldest().named("members").ack(AckMode::Manual).prefetch(1)

@@ -185,7 +185,7 @@ impl Reception {
 
     /// A message, and up to `left` more that follow it without a gap.
     #[inline]
-    fn batch<'a>(&'a mut self, first: Message<'a>, left: usize) -> Batch<'a> {
+    pub(crate) fn batch<'a>(&'a mut self, first: Message<'a>, left: usize) -> Batch<'a> {
         match &mut *self.reader {
             AnyReader::Held(reader) => Batch::of_held(first, reader, left),
             AnyReader::Copied(reader) => {
