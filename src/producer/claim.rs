@@ -1,141 +1,12 @@
 //! A message that is written where it will lie.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use super::Producer;
 use super::fences::BY_SLEEPERS;
 use crate::error::Error;
 use crate::ring::{Extensions, Shape, Writer};
 use crate::wait::Patience;
-
-impl Producer {
-    /// Room for a message of `size` bytes, to be written in place. Waits as [`send`](Self::send)
-    /// does.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions, Start};
-    /// # let _ = Queue::force_remove("doc-claim");
-    /// # let queue = Queue::create("doc-claim", &QueueOptions::new())?;
-    /// let mut producer = queue.producer()?;
-    /// let mut claim = producer.claim(5)?;
-    /// claim.copy_from_slice(b"hello");
-    /// claim.commit()?;
-    /// drop(producer.claim(100)?); // never happened
-    /// let mut observer = queue.observe(Start::Oldest)?;
-    /// assert_eq!(observer.receive()?.message().unwrap().payload(), b"hello");
-    /// # Queue::force_remove("doc-claim")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline]
-    pub fn claim(&mut self, size: usize) -> Result<Claim<'_>, Error> {
-        self.claim_for_sure(Extensions::NONE, size)
-    }
-
-    /// As [`claim`](Self::claim), but `None` at once if there is no room. It may wait for the disk as
-    /// [`try_send`](Self::try_send) may.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # let _ = Queue::force_remove("doc-try-claim");
-    /// # let queue = Queue::create("doc-try-claim", &QueueOptions::new())?;
-    /// let mut producer = queue.producer()?;
-    /// if let Some(mut claim) = producer.try_claim(8)? {
-    ///     claim.fill(1);
-    ///     claim.commit()?;
-    /// }
-    /// # Queue::force_remove("doc-try-claim")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[inline]
-    pub fn try_claim(&mut self, size: usize) -> Result<Option<Claim<'_>>, Error> {
-        self.claim_within(Extensions::NONE, size, Patience::None)
-    }
-
-    /// As [`claim`](Self::claim), but `None` if there is still no room after the time given.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions};
-    /// # use std::time::Duration;
-    /// # let _ = Queue::force_remove("doc-claim-timeout");
-    /// # let queue = Queue::create("doc-claim-timeout", &QueueOptions::new())?;
-    /// let mut producer = queue.producer()?;
-    /// assert!(producer.claim_timeout(8, Duration::from_secs(1))?.is_some());
-    /// # Queue::force_remove("doc-claim-timeout")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    pub fn claim_timeout(
-        &mut self,
-        size: usize,
-        time: Duration,
-    ) -> Result<Option<Claim<'_>>, Error> {
-        self.claim_within(Extensions::NONE, size, Patience::Lasting(time))
-    }
-
-    #[inline(always)]
-    pub(super) fn claim_for_sure(
-        &mut self,
-        extensions: Extensions,
-        size: usize,
-    ) -> Result<Claim<'_>, Error> {
-        let claim = self.claim_within(extensions, size, Patience::Endless)?;
-        Ok(claim.expect("endless patience does not end"))
-    }
-
-    /// Claims room, and waits for it as long as the patience lasts.
-    #[inline(always)]
-    pub(super) fn claim_within(
-        &mut self,
-        extensions: Extensions,
-        size: usize,
-        patience: Patience,
-    ) -> Result<Option<Claim<'_>>, Error> {
-        if self.fences.value() >= BY_SLEEPERS && extensions.is_empty() {
-            let plain = Shape { extensions: extensions.set(), size };
-            if let Some(offset) = self.writer.try_claim(plain) {
-                self.claimed = None;
-                return Ok(Some(Claim::new(self, offset, size)));
-            }
-        }
-        self.claim_patiently(extensions, size, patience)
-    }
-
-    /// [`Self::claim_within`] where there is no room without asking, or where the message carries
-    /// more than a payload.
-    #[inline(never)]
-    fn claim_patiently(
-        &mut self,
-        extensions: Extensions,
-        size: usize,
-        patience: Patience,
-    ) -> Result<Option<Claim<'_>>, Error> {
-        self.check_process()?;
-        let extensions = self.stamp(extensions);
-        let shape = Shape { extensions: extensions.set(), size };
-        let mut asked = false;
-        loop {
-            if let Some(offset) = self.writer.try_claim(shape) {
-                self.writer.confine();
-                let is_unusual = asked || !extensions.is_empty();
-                self.claimed = is_unusual.then_some(Unusual { extensions, asked });
-                return Ok(Some(Claim::new(self, offset, size)));
-            }
-            if !self.make_room(shape, patience, Writer::reserve)? {
-                return Ok(None);
-            }
-            asked = true;
-        }
-    }
-}
 
 /// A message that is being written in place, at an address that is a multiple of 8. It begins with
 /// whatever lay there before. Dropped without a [`commit`](Self::commit), it never happened.
@@ -220,6 +91,63 @@ impl<'a> Claim<'a> {
     #[inline]
     fn start(&self) -> *mut u8 {
         self.producer.writer.ring().payloads().wrapping_add(self.offset)
+    }
+}
+
+impl Producer {
+    #[inline(always)]
+    pub(super) fn claim_for_sure(
+        &mut self,
+        extensions: Extensions,
+        size: usize,
+    ) -> Result<Claim<'_>, Error> {
+        let claim = self.claim_within(extensions, size, Patience::Endless)?;
+        Ok(claim.expect("endless patience does not end"))
+    }
+
+    /// Claims room, and waits for it as long as the patience lasts.
+    #[inline(always)]
+    pub(super) fn claim_within(
+        &mut self,
+        extensions: Extensions,
+        size: usize,
+        patience: Patience,
+    ) -> Result<Option<Claim<'_>>, Error> {
+        if self.fences.value() >= BY_SLEEPERS && extensions.is_empty() {
+            let plain = Shape { extensions: extensions.set(), size };
+            if let Some(offset) = self.writer.try_claim(plain) {
+                self.claimed = None;
+                return Ok(Some(Claim::new(self, offset, size)));
+            }
+        }
+        self.claim_patiently(extensions, size, patience)
+    }
+
+    /// [`Self::claim_within`] where there is no room without asking, or where the message carries
+    /// more than a payload.
+    #[inline(never)]
+    fn claim_patiently(
+        &mut self,
+        extensions: Extensions,
+        size: usize,
+        patience: Patience,
+    ) -> Result<Option<Claim<'_>>, Error> {
+        self.check_process()?;
+        let extensions = self.stamp(extensions);
+        let shape = Shape { extensions: extensions.set(), size };
+        let mut asked = false;
+        loop {
+            if let Some(offset) = self.writer.try_claim(shape) {
+                self.writer.confine();
+                let is_unusual = asked || !extensions.is_empty();
+                self.claimed = is_unusual.then_some(Unusual { extensions, asked });
+                return Ok(Some(Claim::new(self, offset, size)));
+            }
+            if !self.make_room(shape, patience, Writer::reserve)? {
+                return Ok(None);
+            }
+            asked = true;
+        }
     }
 }
 

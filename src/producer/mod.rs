@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::history::{self, Historian, Looks};
 use crate::interrupter::{Interrupter, Interruption};
 use crate::layout::{CONTROL, HEADER};
-use crate::outcome::Sent;
+use crate::outcome::{Holder, Sent};
 use crate::registry;
 use crate::ring::{Check, Extensions, Keeps, Shape, Writer};
 use crate::segment::{Access, Lock, Mapping, Segment};
@@ -313,6 +313,77 @@ impl Producer {
         self.try_send(value.as_bytes())
     }
 
+    /// Room for a message of `size` bytes, to be written in place. Waits as [`send`](Self::send)
+    /// does.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Start};
+    /// # let _ = Queue::force_remove("doc-claim");
+    /// # let queue = Queue::create("doc-claim", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// let mut claim = producer.claim(5)?;
+    /// claim.copy_from_slice(b"hello");
+    /// claim.commit()?;
+    /// drop(producer.claim(100)?); // never happened
+    /// let mut observer = queue.observe(Start::Oldest)?;
+    /// assert_eq!(observer.receive()?.message().unwrap().payload(), b"hello");
+    /// # Queue::force_remove("doc-claim")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn claim(&mut self, size: usize) -> Result<Claim<'_>, Error> {
+        self.claim_for_sure(Extensions::NONE, size)
+    }
+
+    /// As [`claim`](Self::claim), but `None` at once if there is no room. It may wait for the disk as
+    /// [`try_send`](Self::try_send) may.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-claim");
+    /// # let queue = Queue::create("doc-try-claim", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// if let Some(mut claim) = producer.try_claim(8)? {
+    ///     claim.fill(1);
+    ///     claim.commit()?;
+    /// }
+    /// # Queue::force_remove("doc-try-claim")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_claim(&mut self, size: usize) -> Result<Option<Claim<'_>>, Error> {
+        self.claim_within(Extensions::NONE, size, Patience::None)
+    }
+
+    /// As [`claim`](Self::claim), but `None` if there is still no room after the time given.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-claim-timeout");
+    /// # let queue = Queue::create("doc-claim-timeout", &QueueOptions::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert!(producer.claim_timeout(8, Duration::from_secs(1))?.is_some());
+    /// # Queue::force_remove("doc-claim-timeout")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn claim_timeout(
+        &mut self,
+        size: usize,
+        time: Duration,
+    ) -> Result<Option<Claim<'_>>, Error> {
+        self.claim_within(Extensions::NONE, size, Patience::Lasting(time))
+    }
+
     /// Begins a batch: messages that become visible together, by one store. Dropped without a
     /// [`commit`](SendBatch::commit), it never happened.
     ///
@@ -351,6 +422,115 @@ impl Producer {
     /// ```
     pub fn message(&mut self) -> Outgoing<'_> {
         Outgoing::new(self)
+    }
+
+    /// Waits until everything that was sent is durable. A journaler that syncs now and then does so
+    /// now; where none lives, this writes itself. Where a history of limited size is full, and a named
+    /// subscription holds it, this waits for that too.
+    ///
+    /// # Errors
+    /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
+    /// [`Error::Stale`]; [`Error::Interrupted`] if an [interrupter](Self::interrupter) ended the wait.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-flush");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-flush");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// let queue = Queue::create("doc-flush", &options)?;
+    /// let mut producer = queue.producer()?;
+    /// producer.send(b"one")?;
+    /// producer.send(b"two")?;
+    /// producer.flush()?;
+    /// assert_eq!(queue.durable_sequence(), Some(2));
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-flush")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.flush_within(Patience::Endless).map(drop)
+    }
+
+    /// As [`flush`](Self::flush), but `false` if a journaler has yet to make something durable. It was
+    /// asked to; a [`Readiness`](crate::Readiness) tells when to ask again. Where none lives, this
+    /// writes itself, and so may wait for the disk all the same.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-try-flush");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-try-flush");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// # let queue = Queue::create("doc-try-flush", &options)?;
+    /// # let mut producer = queue.producer()?;
+    /// producer.send(b"one")?;
+    /// // There is no journaler.
+    /// assert!(producer.try_flush()?);
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-try-flush")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn try_flush(&mut self) -> Result<bool, Error> {
+        self.flush_within(Patience::None)
+    }
+
+    /// As [`flush`](Self::flush), but waits up to `time`; `false` if that was over first. What is not
+    /// durable by then may be so at any moment after.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # use std::time::Duration;
+    /// # let _ = Queue::force_remove("doc-flush-timeout");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-flush-timeout");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// # let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// # let queue = Queue::create("doc-flush-timeout", &options)?;
+    /// # let mut producer = queue.producer()?;
+    /// producer.send(b"one")?;
+    /// if !producer.flush_timeout(Duration::from_secs(60))? {
+    ///     eprintln!("the disk is slow");
+    /// }
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-flush-timeout")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn flush_timeout(&mut self, time: Duration) -> Result<bool, Error> {
+        self.flush_within(Patience::Lasting(time))
+    }
+
+    /// [Sends](Self::send) a message, and waits until it is durable, for as long as that takes.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send) and [`flush`](Self::flush). After an error of the latter kind the
+    /// message was sent, and may or may not become durable.
+    ///
+    /// ```
+    /// # use ringway::{Journal, Queue, QueueOptions};
+    /// # let _ = Queue::force_remove("doc-send-durable");
+    /// # let directory = std::env::temp_dir().join("ringway-doc-send-durable");
+    /// # let _ = std::fs::remove_dir_all(&directory);
+    /// let options = QueueOptions::new().history(&directory).journal(Journal::SyncedAlways);
+    /// let queue = Queue::create("doc-send-durable", &options)?;
+    /// let mut producer = queue.producer()?;
+    /// let sequence = producer.send_durable(b"one")?;
+    /// assert_eq!(queue.durable_sequence(), Some(sequence + 1));
+    /// # drop(producer);
+    /// # Queue::force_remove("doc-send-durable")?;
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    pub fn send_durable(&mut self, payload: &[u8]) -> Result<u64, Error> {
+        self.send_and_flush(Extensions::NONE, payload)
     }
 
     /// Ends the stream: consumers that have received everything before are told
@@ -413,6 +593,47 @@ impl Producer {
     #[must_use]
     pub fn message_size_max(&self) -> usize {
         self.segment.message_size_max()
+    }
+
+    /// Who held the producer when it last asked for room: each was a ring behind. Smaller messages may
+    /// have found room since, without asking. Empty if there was room. After a [flush](Self::flush) that
+    /// gave up: who needs what is in the history, where there may be no space for more.
+    ///
+    /// ```
+    /// # use ringway::{Holder, Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-held-by");
+    /// # let queue = Queue::create("doc-held-by", &QueueOptions::new().capacity(64 << 10))?;
+    /// let slow = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
+    /// let holders = producer.held_by();
+    /// assert!(matches!(holders[..], [Holder::Consumer { member, .. }] if member == slow.member()));
+    /// # Queue::force_remove("doc-held-by")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn held_by(&self) -> Vec<Holder> {
+        self.holders()
+    }
+
+    /// For how long the producer has been held: since it first asked for room and found none. Messages
+    /// that need not ask may have been sent since.
+    ///
+    /// ```
+    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
+    /// # let _ = Queue::force_remove("doc-held-for");
+    /// # let queue = Queue::create("doc-held-for", &QueueOptions::new().capacity(64 << 10))?;
+    /// let slow = queue.subscribe(&Subscribe::new())?;
+    /// let mut producer = queue.producer()?;
+    /// assert_eq!(producer.held_for(), None);
+    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
+    /// assert!(producer.held_for().is_some());
+    /// # Queue::force_remove("doc-held-for")?;
+    /// # Ok::<(), ringway::Error>(())
+    /// ```
+    #[must_use]
+    pub fn held_for(&self) -> Option<Duration> {
+        self.held_since.map(|since| since.elapsed())
     }
 
     /// The name of its queue.

@@ -10,7 +10,7 @@ use crate::layout::{CONTROL, Control, HEADER, MEMBER, Word};
 use crate::membership;
 use crate::outcome::Holder;
 use crate::registry;
-use crate::ring::{MemberIndex, Shape, SubscriptionIndex, Writer};
+use crate::ring::{Shape, Writer};
 use crate::sleeper::{Errand, Order};
 use crate::sync::{Ordering, fence};
 use crate::wait::{Event, Next, Pace, Patience, Ticket};
@@ -43,62 +43,6 @@ impl Want {
 }
 
 impl Producer {
-    /// Who held the producer when it last asked for room: each was a ring behind. Smaller messages may
-    /// have found room since, without asking. Empty if there was room. After a [flush](Self::flush) that
-    /// gave up: who needs what is in the history, where there may be no space for more.
-    ///
-    /// ```
-    /// # use ringway::{Holder, Queue, QueueOptions, Sent, Subscribe};
-    /// # let _ = Queue::force_remove("doc-held-by");
-    /// # let queue = Queue::create("doc-held-by", &QueueOptions::new().capacity(64 << 10))?;
-    /// let slow = queue.subscribe(&Subscribe::new())?;
-    /// let mut producer = queue.producer()?;
-    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
-    /// let holders = producer.held_by();
-    /// assert!(matches!(holders[..], [Holder::Consumer { member, .. }] if member == slow.member()));
-    /// # Queue::force_remove("doc-held-by")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[must_use]
-    pub fn held_by(&self) -> Vec<Holder> {
-        let ring = self.writer.ring();
-        let (members, subscriptions) = self.holders();
-        let consumers = members.into_iter().map(|index| Holder::Consumer {
-            member: index.get(),
-            pid: ring.member(index).word(MEMBER.pid).load(Ordering::Relaxed),
-        });
-        let subscriptions = subscriptions.into_iter().filter_map(|index| {
-            let members = ring.members_of(index);
-            let living = members.filter(|&member| self.segment.member_lives(member)).count();
-            Some(Holder::Subscription {
-                queue: self.queue_name().to_owned(),
-                name: ring.subscription(index)?.name(),
-                members: u32::try_from(living).unwrap_or(u32::MAX),
-            })
-        });
-        consumers.chain(subscriptions).collect()
-    }
-
-    /// For how long the producer has been held: since it first asked for room and found none. Messages
-    /// that need not ask may have been sent since.
-    ///
-    /// ```
-    /// # use ringway::{Queue, QueueOptions, Sent, Subscribe};
-    /// # let _ = Queue::force_remove("doc-held-for");
-    /// # let queue = Queue::create("doc-held-for", &QueueOptions::new().capacity(64 << 10))?;
-    /// let slow = queue.subscribe(&Subscribe::new())?;
-    /// let mut producer = queue.producer()?;
-    /// assert_eq!(producer.held_for(), None);
-    /// while producer.try_send(&[0; 1000])? != Sent::Full {}
-    /// assert!(producer.held_for().is_some());
-    /// # Queue::force_remove("doc-held-for")?;
-    /// # Ok::<(), ringway::Error>(())
-    /// ```
-    #[must_use]
-    pub fn held_for(&self) -> Option<Duration> {
-        self.held_since.map(|since| since.elapsed())
-    }
-
     /// Has `reserve` make room, and waits for it as long as the patience lasts; `false` if it
     /// came to an end.
     #[cold]
@@ -185,17 +129,32 @@ impl Producer {
     }
 
     /// Who is in the way of what was last waited for: consumers of their own, and named subscriptions.
-    pub(super) fn holders(&self) -> (Vec<MemberIndex>, Vec<SubscriptionIndex>) {
-        match self.unflushed {
+    pub(super) fn holders(&self) -> Vec<Holder> {
+        let ring = self.writer.ring();
+        let (members, subscriptions) = match self.unflushed {
             Some(end) => {
                 let below = self.may_lack_space_below(end).unwrap_or(0);
-                self.writer.ring().in_need_of_files(below, true)
+                ring.in_need_of_files(below, true)
             }
             None => (
                 self.writer.holding_members().collect(),
                 self.writer.holding_subscriptions().collect(),
             ),
-        }
+        };
+        let consumers = members.into_iter().map(|index| Holder::Consumer {
+            member: index.get(),
+            pid: ring.member(index).word(MEMBER.pid).load(Ordering::Relaxed),
+        });
+        let subscriptions = subscriptions.into_iter().filter_map(|index| {
+            let members = ring.members_of(index);
+            let living = members.filter(|&member| self.segment.member_lives(member)).count();
+            Some(Holder::Subscription {
+                queue: self.queue_name().to_owned(),
+                name: ring.subscription(index)?.name(),
+                members: u32::try_from(living).unwrap_or(u32::MAX),
+            })
+        });
+        consumers.chain(subscriptions).collect()
     }
 
     /// For a journaler that is about to come. Whatever is in the way of removing what is too old, or of
