@@ -622,3 +622,24 @@ fn whose_a_history_is_that_has_lost_it_its_journal_says() {
     let restored = Archive::restore(directory.path()).map(drop);
     assert!(matches!(restored, Err(Error::LogDamaged { .. })), "{restored:?}");
 }
+
+#[test]
+fn a_history_that_was_moved_and_linked_is_in_use_while_its_queue_is_there() {
+    let _alive = watchdog();
+    let name = Name::new("moved-and-linked");
+    let (directory, other) = (Directory::new(&name), Name::new("moved-to"));
+    let moved = Directory::new(&other);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    queue.producer().unwrap().send_durable(b"first").unwrap();
+    fs::rename(directory.path(), moved.path()).unwrap();
+    symlink(moved.path(), directory.path()).unwrap();
+    queue.producer().unwrap().send_durable(b"second").unwrap();
+    for path in [directory.path(), moved.path()] {
+        let archive = Archive::open(path).unwrap();
+        for refused in [archive.repair().map(drop), archive.remove().map(drop)] {
+            assert!(matches!(refused, Err(Error::HistoryInUse { .. })), "{refused:?}");
+        }
+        assert_eq!(archive.messages(0).unwrap().count(), 2);
+    }
+    fs::remove_file(directory.path()).unwrap();
+}

@@ -9,7 +9,8 @@ use std::time::SystemTime;
 
 use super::checkpoint::{faults_in, put_aside};
 use super::directory::{
-    DirectoryLock, check_instance, check_instance_in, journal_in, lock, owner, pruned_until,
+    DirectoryLock, check_instance, check_instance_in, is_same_directory, journal_in, lock, owner,
+    pruned_until,
 };
 use super::log::{HEADER_SIZE, Log, LogCut, LogFile, LogRead, LogReader, Torn};
 use super::removal::remove_all;
@@ -758,7 +759,8 @@ impl Archive {
             Err(Error::NotFound { .. }) => return Ok(None),
             segment => segment?,
         };
-        let is_here = self.directory.canonicalize().ok().as_deref() == segment.history();
+        // It may have been moved since, and a link left in its place.
+        let is_here = segment.history().is_some_and(|it| is_same_directory(&self.directory, it));
         Ok(is_here.then_some(segment))
     }
 

@@ -20,7 +20,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use super::checkpoint::{self, Entry};
 use super::log::{End, Log, LogCut, Torn, hex};
@@ -236,6 +236,15 @@ fn adopt(directory: &Path, queue: &str) -> Result<PathBuf, Error> {
     }
     id_of(&path, queue)?;
     Ok(path)
+}
+
+/// Whether two paths lead to one directory; of what cannot be looked at, whether they are the same.
+pub(crate) fn is_same_directory(asked: &Path, found: &Path) -> bool {
+    let facts = |path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    match (facts(asked), facts(found)) {
+        (Ok(asked), Ok(found)) => asked == found,
+        _ => path::absolute(asked).is_ok_and(|asked| asked == found),
+    }
 }
 
 /// What the file says that says whose a directory is.

@@ -35,7 +35,7 @@ pub use self::pruning::{Pruned, Unread};
 pub(crate) use self::backlog::{Backlog, Fetched, Stretch};
 pub(crate) use self::checkpoint::Checkpoints;
 pub(crate) use self::dead_letters::Letter;
-pub(crate) use self::directory::{Adopted, Recovered, check_of, recover};
+pub(crate) use self::directory::{Adopted, Recovered, check_of, is_same_directory, recover};
 pub(crate) use self::historian::{Historian, Kept, Looks};
 pub(crate) use self::journal::{is_saved, save};
 pub(crate) use self::past::{Past, PastRead, resolve};

@@ -1,14 +1,12 @@
 //! What a queue is made with.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Queue;
 use crate::error::Error;
-use crate::history::{self, Adopted, Journal, Recovered};
+use crate::history::{self, Adopted, Journal, Recovered, is_same_directory};
 use crate::layout::{FIRST_SEQUENCE_MAX, Geometry, Keeping, SHARES_MIN, Tables, time};
 use crate::segment::{Birth, new_instance};
 
@@ -346,15 +344,6 @@ fn time_at_risk(journal: Journal) -> (bool, Duration) {
         Journal::Written => (true, Duration::ZERO),
         Journal::SyncedEvery(every) => (false, every),
         Journal::SyncedAlways => (false, Duration::ZERO),
-    }
-}
-
-/// Whether two paths lead to one directory; of what cannot be looked at, whether they are the same.
-fn is_same_directory(asked: &Path, found: &Path) -> bool {
-    let facts = |path| fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
-    match (facts(asked), facts(found)) {
-        (Ok(asked), Ok(found)) => asked == found,
-        _ => path::absolute(asked).is_ok_and(|asked| asked == found),
     }
 }
 
