@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
-use crate::history::Journal;
+use crate::history::{Journal, Past};
 use crate::layout::{self, CONTROL, HEADER, Keeping, MEMBER, SUBSCRIPTION, Word, time};
 use crate::registry::is_expired;
 use crate::ring::{Lag, Member, MemberIndex, Place, Ring, SeenShare, Subscription};
@@ -191,8 +191,10 @@ pub struct SubscriptionInfo {
     /// Bytes of the stream from the first message that is not acknowledged on: of frames, and of what
     /// lies before the start of a lap where the queue was made anew from a journal.
     pub lag_bytes: u64,
-    /// How old that message is. In a queue without a journal, at most: since the sixteenth of the ring
-    /// in which it lies was begun, which may be long before on a queue where little is sent.
+    /// How old that message is, also where it is in files alone, of a [journal](crate::QueueOptions::journal)
+    /// that this process may read. In a queue without one, at most: since the sixteenth of the ring in
+    /// which it lies was begun, which may be long before on a queue where little is sent; unknown once
+    /// it has left the ring.
     pub lag_time: Option<Duration>,
     /// Whether the producer cannot go on because of it.
     pub holds_producer: bool,
@@ -251,7 +253,8 @@ pub struct ConsumerInfo {
     /// Messages that it has not received or not given back; unknown when it is more than a ring
     /// behind.
     pub lag_messages: Option<u64>,
-    /// How old the first of them is; as [`SubscriptionInfo::lag_time`].
+    /// How old the first of them is; as [`SubscriptionInfo::lag_time`], but unknown of a consumer of its
+    /// own once that message has left the ring.
     pub lag_time: Option<Duration>,
     /// Messages that it has taken from its named subscription and not acknowledged.
     pub unacked: u64,
@@ -414,7 +417,11 @@ impl SubscriptionInfo {
             uncounted.fold((0, 0), |(delivered, acked), more| (delivered + more.0, acked + more.1));
         let display = |word: Word<_, u64>| subscription.word(word).load(Ordering::Relaxed);
         let has_all = lag != Lag::Skip || head_position >= holding.floor;
-        let (first, sent_at) = ring.message_after(first, settled).unwrap_or((first, None));
+        let message = ring.message_after(first, settled).or_else(|| {
+            let is_in_files = lag != Lag::Skip && first.position < ring.granted_floor();
+            Past::of(segment, None).filter(|_| is_in_files)?.message_after(first, settled, ring)
+        });
+        let (first, sent_at) = message.unwrap_or((first, None));
         let lag_bytes = end.position.saturating_sub(first.position);
         Self {
             name: subscription.name(),

@@ -188,7 +188,7 @@ fn how_old_and_how_much_is_left_is_told_of_the_first_message_that_is_not_acknowl
     // The ring's sectors are as old as these.
     thread::sleep(Duration::from_millis(20));
     print(&["pub", &name, "-q", "c"]);
-    let _alone = queue.subscribe(&Subscribe::new().from(Start::Last(1))).unwrap();
+    let alone = queue.subscribe(&Subscribe::new().from(Start::Last(1))).unwrap();
     let frame_size = queue.info().unwrap().subscriptions[0].lag_bytes / 3;
     let mut sent_at = SystemTime::UNIX_EPOCH;
     for sequence in 0..3 {
@@ -205,4 +205,16 @@ fn how_old_and_how_much_is_left_is_told_of_the_first_message_that_is_not_acknowl
     assert_eq!((shared.lag_messages, shared.lag_bytes), (Some(1), frame_size));
     let ages = [shared.lag_time, info.consumers[1].lag_time].map(Option::unwrap);
     assert!(ages.iter().all(|age| (before..=after).contains(age)), "{ages:?}");
+    // Also once it has left the ring.
+    drop(alone);
+    let mut producer = queue.producer().unwrap();
+    while queue.info().unwrap().oldest_sequence < 3 {
+        producer.send(&[0; 4000]).unwrap();
+    }
+    let before = SystemTime::now().duration_since(sent_at).unwrap();
+    let info = queue.info().unwrap();
+    let after = SystemTime::now().duration_since(sent_at).unwrap();
+    let shared = &info.subscriptions[0];
+    assert_eq!(shared.lag_bytes, info.position - 2 * frame_size);
+    assert!((before..=after).contains(&shared.lag_time.unwrap()), "{:?}", shared.lag_time);
 }

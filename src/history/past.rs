@@ -115,6 +115,30 @@ impl Past {
         if self.durable_only { written.min(ring.durable()) } else { written }
     }
 
+    /// Where the message begins that comes so many after a boundary which has left the ring, and when it was
+    /// sent, in nanoseconds since 1970, if it says so. Nothing if the files do not tell. For display.
+    pub(crate) fn message_after(
+        &mut self,
+        from: Place,
+        count: u32,
+        ring: &Ring,
+    ) -> Option<(Place, Option<u64>)> {
+        if !from.is_possible() {
+            return None;
+        }
+        let target = from.sequence + u64::from(count);
+        self.reader.move_to(from);
+        loop {
+            match self.reader.next_of(ring, ring.written()).ok()? {
+                LogRead::Message(span) if self.place().sequence > target => {
+                    return Some((self.reader.begin_of(span), self.reader.time(span)));
+                }
+                LogRead::Message(_) | LogRead::Missed { .. } => {}
+                LogRead::End | LogRead::Gone => return None,
+            }
+        }
+    }
+
     /// What was missed before the beginning, once.
     pub(crate) fn missed(&mut self) -> Option<(u64, u64)> {
         let from = self.missed_from.take()?;

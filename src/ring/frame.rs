@@ -8,6 +8,7 @@
 //!
 //! A commit word of 0 means that nothing is committed here yet.
 
+use crate::layout::COUNT_MAX;
 use crate::ring::Corrupt;
 
 /// Bytes of the commit word.
@@ -29,6 +30,14 @@ const SEQUENCE_SHIFT: u32 = 36;
 pub(crate) struct Place {
     pub(crate) position: u64,
     pub(crate) sequence: u64,
+}
+
+impl Place {
+    /// Whether a frame may begin there. What stands in a segment may be of somebody's making who breaks
+    /// the rules.
+    pub(crate) fn is_possible(self) -> bool {
+        self.position.is_multiple_of(8) && self.position.max(self.sequence) < COUNT_MAX
+    }
 }
 
 /// What a frame boundary holds.

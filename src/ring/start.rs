@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use super::frame::{Frame, Place, Shape};
 use super::{ATTEMPTS_MAX, Corrupt, ExtensionSet, Ring};
-use crate::layout::COUNT_MAX;
 use crate::sync::Ordering;
 
 /// The first message that a consumer or observer receives.
@@ -203,8 +202,7 @@ impl Ring {
     /// nanoseconds since 1970, if it says so. Nothing if there is none, or the writer overwrote the
     /// way. For display.
     pub(crate) fn message_after(&self, from: Place, count: u32) -> Option<(Place, Option<u64>)> {
-        // It may be of somebody's making who breaks the rules.
-        if !from.position.is_multiple_of(8) || from.position.max(from.sequence) >= COUNT_MAX {
+        if !from.is_possible() {
             return None;
         }
         let target = from.sequence + u64::from(count);
