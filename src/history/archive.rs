@@ -450,15 +450,14 @@ impl Archive {
     /// ```
     pub fn verify(&self) -> Result<Verified, Error> {
         let said = self.said_by_queue();
-        let files = self.log.files()?;
-        let size = files.iter().filter_map(|file| fs::metadata(&file.path).ok());
-        let mut verified = Verified {
-            files: files.len(),
-            size: size.map(|facts| facts.len()).fold(0, u64::saturating_add),
-            ..Verified::default()
-        };
+        let mut verified = Verified::default();
         let faults = self.count(&mut verified)?;
         verified.damage = faults.into_iter().next();
+        // Of those that are there by now.
+        let files = self.log.files()?;
+        let size = files.iter().filter_map(|file| fs::metadata(&file.path).ok());
+        verified.files = files.len();
+        verified.size = size.map(|facts| facts.len()).fold(0, u64::saturating_add);
         verified.absent =
             said.filter(|said| self.lacks(said, &verified)).map(|_| self.log.absent());
         let faults = faults_in(&self.directory, &self.log)?;
@@ -478,7 +477,7 @@ impl Archive {
                     if !is_begun {
                         verified.first_sequence = begin.sequence;
                     } else if verified.next_sequence < begin.sequence {
-                        verified.gaps.push(verified.next_sequence..begin.sequence);
+                        walk.note_gap(verified.next_sequence..begin.sequence, verified)?;
                     }
                     is_begun = true;
                     verified.next_sequence = begin.sequence;
@@ -882,11 +881,25 @@ impl Walk {
         loop {
             match self.next()? {
                 LogRead::Message(_) => verified.messages += 1,
-                LogRead::Missed { from, to } => verified.gaps.push(from..to),
+                LogRead::Missed { from, to } => self.note_gap(from..to, verified)?,
                 LogRead::End | LogRead::Gone => return Ok(()),
             }
             verified.next_sequence = self.reader.place().sequence;
         }
+    }
+
+    /// Notes what is missing before the file that was just come to. Where that is the first one by now,
+    /// whoever appends has removed what was before: nothing is missing between others, and all that is
+    /// there begins here.
+    fn note_gap(&self, gap: Range<u64>, verified: &mut Verified) -> Result<(), Error> {
+        let first = self.log.files()?.first().map_or(0, |first| first.base);
+        if first < self.reader.place().position {
+            verified.gaps.push(gap);
+        } else {
+            verified.gaps.clear();
+            (verified.messages, verified.first_sequence) = (0, gap.end);
+        }
+        Ok(())
     }
 
     /// Goes on behind what an error says is damaged, if a whole message comes in that file that is
@@ -930,5 +943,42 @@ fn place_of(error: &Error) -> Option<(PathBuf, u64)> {
         Error::LogDamaged { path, offset, .. } => Some((path.clone(), *offset)),
         Error::ForeignHistory { path, .. } => Some((path.clone(), 0)),
         _ => None,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Journal, Queue, QueueOptions};
+
+    #[test]
+    fn what_goes_while_it_is_verified_is_not_missing() {
+        let name = format!("verified-meanwhile-{}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("ringway-{name}"));
+        let options = QueueOptions::new().capacity(64 << 10).history(&directory);
+        let options = options.journal(Journal::Written);
+        for _ in 0..4 {
+            let queue = Queue::create(&name, &options).unwrap();
+            queue.producer().unwrap().send_durable(b"to be kept, for a while").unwrap();
+            Queue::remove(&name).unwrap();
+        }
+        let archive = Archive::open(&directory).unwrap();
+        let files = archive.log.files().unwrap();
+        let verify_without = |gone: Range<usize>| {
+            let (mut walk, mut verified) = (Walk::new(&archive).unwrap(), Verified::default());
+            walk.go_to(&files[0]).unwrap();
+            for file in &files[gone] {
+                fs::remove_file(&file.path).unwrap();
+            }
+            walk.count(&mut verified).unwrap();
+            let gaps: Vec<_> = verified.gaps.iter().map(|gap| (gap.start, gap.end)).collect();
+            (gaps, verified.messages, verified.first_sequence, verified.next_sequence)
+        };
+        // One between others is.
+        assert_eq!(verify_without(1..2), (vec![(1, 2)], 3, 0, 4));
+        fs::write(&files[1].path, "").unwrap();
+        // Nothing is before what is left.
+        assert_eq!(verify_without(0..2), (vec![], 2, 2, 4));
+        fs::remove_dir_all(&directory).unwrap();
     }
 }
