@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use ringway::{AckMode, Acked, Archive, AtLimit, Consumer, Error, Holder, Journal, Lag, Nacked};
 use ringway::{Pruned, Queue, QueueOptions, Reason, Received, Sent, Start, Subscribe};
-use support::history::{files, payload, send_for_ever, send_until};
+use support::history::{files, payload, send_for_ever, send_until, write_files};
 use support::segment::{field, subscription_offset};
 use support::users::{NOBODY, become_nobody, is_root};
 use support::{Directory, Name, Peer, Random, play, say, watchdog};
@@ -356,6 +356,29 @@ fn nobody_misses_what_it_had_when_the_files_are_gone_and_the_queue_is_made_anew(
     let mut worker = queue.subscribe(&workers()).unwrap();
     let received = worker.try_receive().unwrap();
     assert!(matches!(received, Received::Message(_)), "{received:?}");
+}
+
+#[test]
+fn who_had_a_part_of_what_went_by_force_is_told_only_of_the_rest() {
+    let _alive = watchdog();
+    let name = Name::new("had-a-part");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    send_until(&mut queue.producer().unwrap(), 5);
+    let mut worker = queue.subscribe(&workers().ack(AckMode::Manual)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(worker.receive().unwrap().message().unwrap().ack().unwrap(), Acked::Done);
+    }
+    drop((worker, queue));
+    Queue::remove(&name).unwrap();
+    write_files(&name, &journalled(&directory), &[7]);
+    let pruned = Archive::open(directory.path()).unwrap().force_prune(0, None).unwrap();
+    assert_eq!(pruned.removed.len(), 1);
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    let received = worker.try_receive().unwrap();
+    assert!(matches!(received, Received::Missed { from: 2, to: 5 }), "{received:?}");
+    assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), 5);
 }
 
 #[test]

@@ -407,10 +407,10 @@ fn find_place(log: &Log, slot: &Slot, end: Place, resumed_at: Place) -> Place {
     let begins_before = |header: &FileHeader| header.begin.sequence <= slot.sequence;
     // Whoever gets there is told what is missing, or damaged.
     let otherwise = if is_possible { boundary } else { Place { position: 0, ..boundary } };
-    // What is gone is not to be looked for in each file.
+    // What is gone is not to be looked for in each file. Nor is what was settled of it missed.
     let first = log.files().ok().and_then(|files| log.open(files.first()?).ok()?);
     if first.is_some_and(|(_, header)| !begins_before(&header)) {
-        return otherwise;
+        return Place { sequence: slot.sequence, ..otherwise };
     }
     match reader.go_to_file(begins_before) {
         Ok(Some(begin)) if begin.sequence <= slot.sequence => {
