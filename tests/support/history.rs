@@ -28,7 +28,6 @@ pub(crate) fn send_until(producer: &mut Producer, end: u64) {
     }
 }
 
-/// Receives the messages up to `end`, each whole and in its turn.
 /// Makes a journal of a file for each end, by queues that are removed again.
 pub(crate) fn write_files(name: &Name, options: &QueueOptions, ends: &[u64]) {
     for &end in ends {
@@ -41,6 +40,7 @@ pub(crate) fn write_files(name: &Name, options: &QueueOptions, ends: &[u64]) {
     }
 }
 
+/// Receives the messages up to `end`, each whole and in its turn.
 pub(crate) fn receive_until(consumer: &mut Consumer, end: u64) {
     while consumer.next_sequence() < end {
         let next = consumer.next_sequence();
