@@ -152,8 +152,9 @@ impl<'a> Registry<'a> {
     pub(crate) fn seek(&self, name: &str, start: Start) -> Result<(), Error> {
         let subscription = self.find_idle(name)?;
         let in_ring = self.ring.begin(start).map_err(|error| self.segment.start_error(error))?;
+        let (lag, needed) = (subscription.lag().unwrap_or_default(), self.needed(&subscription));
         // Only then: what has left the ring by now is in the files.
-        let in_files = self.begin_in_files(subscription.lag().unwrap_or_default(), start)?;
+        let in_files = self.begin_in_files(lag, start, needed)?;
         let begin = in_files.unwrap_or(in_ring);
         let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
         // What keeps its checkpoint from being written is told before anything has changed. One that is
@@ -293,8 +294,7 @@ impl<'a> Registry<'a> {
     fn finish_moving(&self, subscription: &Subscription) -> Result<(), Error> {
         let sequence = subscription.word(SUBSCRIPTION.moves_to).load(Ordering::Relaxed);
         let lag = subscription.lag().unwrap_or_default();
-        // A damaged one needs nothing that could be found.
-        let needed = self.ring.settled(subscription).ok().map(|(place, _)| place);
+        let needed = self.needed(subscription);
         self.place_head(subscription, lag, Start::Sequence(sequence), needed)?;
         self.forget_shares(subscription);
         note_idle(subscription);
@@ -324,20 +324,36 @@ impl<'a> Registry<'a> {
         };
         let in_ring = in_ring.map_err(|error| self.segment.start_error(error))?;
         // Only then: what has left the ring by now is in the files.
-        let begin = self.begin_in_files(lag, start)?.unwrap_or(in_ring);
+        let begin = self.begin_in_files(lag, start, needed)?.unwrap_or(in_ring);
         self.ring.place_head(subscription, begin.place);
         Ok(begin)
     }
 
-    /// Where a subscription begins, if that is in the files of a journal. One that holds is never
-    /// put further behind than it would let itself fall.
-    fn begin_in_files(&self, lag: Lag, start: Start) -> Result<Option<Begin>, Error> {
+    /// From where on a subscription needs what there is. A damaged one needs nothing that could be found.
+    fn needed(&self, subscription: &Subscription) -> Option<Place> {
+        self.ring.settled(subscription).ok().map(|(place, _)| place)
+    }
+
+    /// Where a subscription begins, if that is in the files: of a journal, or with what it has spilt and
+    /// `needed` before. One that holds is never put further behind than it would let itself fall.
+    fn begin_in_files(
+        &self,
+        lag: Lag,
+        start: Start,
+        needed: Option<Place>,
+    ) -> Result<Option<Begin>, Error> {
         let is_journal = self.segment.identity().keeping.journal.is_some();
-        let past = Past::of(self.segment, None).filter(|_| is_journal && lag == Lag::Spill);
+        // What others have spilt may go at any moment.
+        let spilt =
+            needed.filter(|needed| !is_journal && self.ring.has_left(None, needed.position));
+        let has_files = lag == Lag::Spill && (is_journal || spilt.is_some());
+        let past = Past::of(self.segment, None).filter(|_| has_files);
         let Some(mut past) = past else { return Ok(None) };
         past.begin(start, self.ring)?;
         let missed_from = past.missed().map(|(from, _)| from);
-        Ok(past.is_entered().then(|| Begin { place: past.place(), missed_from }))
+        let found = past.place();
+        let place = spilt.filter(|spilt| spilt.position > found.position).unwrap_or(found);
+        Ok(past.is_entered().then_some(Begin { place, missed_from }))
     }
 
     /// Has it on disk from where on a subscription has messages to come, if the queue has a journal.

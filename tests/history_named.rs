@@ -662,6 +662,38 @@ fn a_named_subscription_begins_in_the_journal_if_asked_to() {
 }
 
 #[test]
+fn one_that_spills_is_moved_within_what_it_has_in_files() {
+    let _alive = watchdog();
+    let name = Name::new("moved-within-spill");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory)).unwrap();
+    queue.declare(&workers()).unwrap();
+    // Has spilt all of it: that is there, but nobody keeps it for another one.
+    queue.declare(&workers().named("others")).unwrap();
+    send_until(&mut queue.producer().unwrap(), 2000);
+    let mut worker = queue.subscribe(&workers().prefetch(1)).unwrap();
+    for sequence in 0..700 {
+        assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+    worker.close().unwrap();
+    for (start, first) in [
+        (Start::Oldest, 700),
+        (Start::Sequence(1200), 1200),
+        (Start::Sequence(900), 1200),
+        (Start::Last(600), 1400),
+    ] {
+        queue.seek("workers", start).unwrap();
+        let info = queue.info().unwrap();
+        assert_eq!(info.subscription("workers").unwrap().head_sequence, first, "{start:?}");
+    }
+    leave_moving_to(&name, 0, 1500);
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    assert_eq!(receive_all(&mut worker), (1500..2000).collect::<Vec<_>>());
+    let mut other = queue.subscribe(&workers().named("others")).unwrap();
+    assert_eq!(receive_all(&mut other), (0..2000).collect::<Vec<_>>());
+}
+
+#[test]
 fn work_goes_on_where_it_was_when_the_queue_is_made_anew() {
     let _alive = watchdog();
     let name = Name::new("work-goes-on");

@@ -718,13 +718,14 @@ impl Queue {
 
     /// Moves a named subscription without members elsewhere in the stream. What its members left
     /// undone is forgotten. Where a sequence is gone it is moved to the oldest message that is there;
-    /// nobody is told what lay between. It waits for others, ten seconds at most, as
+    /// nobody is told what lay between. With [`Lag::Spill`](crate::Lag::Spill), and without a journal,
+    /// what it has not acknowledged is there, also in files. It waits for others, ten seconds at most, as
     /// [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
     /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`]; [`Error::NoJournal`] for a
-    /// time. Where it is to begin in the files of a journal, of those [`Error::File`],
-    /// [`Error::LogDamaged`], [`Error::ForeignHistory`]. [`Error::File`] also if its checkpoint in a
+    /// time. Where it is to begin in files, of those [`Error::File`], [`Error::LogDamaged`],
+    /// [`Error::ForeignHistory`]. [`Error::File`] also if its checkpoint in a
     /// journal cannot be written: it stays where it is then. What begins to fail only in the middle of
     /// the call leaves it to whoever wants it next to move it there; until that can be done, it is an
     /// error for them.
