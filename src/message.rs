@@ -271,7 +271,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`Error::Forked`]; [`Error::File`] if the dead letter could not be written: then the message
-    /// is still to be dealt with.
+    /// is still to be dealt with; with [`AckMode::Auto`](crate::AckMode::Auto) it comes again.
     ///
     /// ```
     /// # use ringway::{AckMode, Nacked, Queue, QueueOptions, Start, Subscribe};

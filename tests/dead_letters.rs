@@ -361,6 +361,42 @@ fn a_directory_that_cannot_be_written_keeps_the_message_alive() {
     assert_eq!(next_of(&mut consumer).sequence(), 1);
 }
 
+#[test]
+fn what_could_not_be_given_up_is_not_acknowledged_by_the_next_receive() {
+    let _alive = watchdog();
+    for (is_rejected, is_closed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let name = Name::new("not-given-up");
+        let directory = Directory::new(&name);
+        let queue = queue_with(&name, &directory);
+        let letters_directory = directory.file("dead-letters");
+        fs::write(&letters_directory, "no directory").unwrap();
+        let deliveries_max = if is_rejected { 9 } else { 1 };
+        let options = workers().ack(AckMode::Auto).deliveries_max(deliveries_max);
+        let mut consumer = queue.subscribe(&options).unwrap();
+        let mut producer = queue.producer().unwrap();
+        (0..2).for_each(|sequence| _ = producer.send(&payload(sequence)).unwrap());
+        producer.close().unwrap();
+        let message = next_of(&mut consumer);
+        let is_refused =
+            if is_rejected { message.reject().is_ok() } else { message.nack().is_ok() };
+        assert!(!is_refused);
+        if is_closed {
+            consumer.close().unwrap();
+            consumer = queue.subscribe(&options).unwrap();
+        } else {
+            assert_eq!(next_of(&mut consumer).sequence(), 1);
+        }
+        // Somebody mends it.
+        fs::remove_file(&letters_directory).unwrap();
+        while let Received::Message(message) = consumer.receive().unwrap() {
+            if message.sequence() == 0 {
+                assert_eq!((message.delivery(), message.reject().unwrap()), (2, Acked::Done));
+            }
+        }
+        assert_eq!(letters(&queue).0, BTreeMap::from([(0, 1)]));
+    }
+}
+
 /// The letter is the heir's to write, or of whoever comes after that.
 #[test]
 fn a_letter_that_an_heir_cannot_write_is_not_in_the_way_of_what_follows() {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::history::Reason;
 use crate::layout::MEMBER;
 use crate::outcome::{Acked, Nacked};
+use crate::subscribe::AckMode;
 
 /// Whoever settles a member's messages.
 #[derive(Clone, Copy, Debug)]
@@ -187,8 +188,11 @@ impl<'a> Settler<'a> {
     ) -> Result<Acked, Error> {
         let hold = || self.hold();
         let (settling, burial) = self.desk.bury(portion, number, Reason::Refused, settling, hold);
+        // By itself the next receive would acknowledge what could not be given up.
+        if burial.is_ok() || self.desk.mode == AckMode::Auto {
+            portion.set_lent(portion.lent() & !bit(number));
+        }
         let burial = burial?;
-        portion.set_lent(portion.lent() & !bit(number));
         if matches!(burial, Burial::Gone { .. }) && self.work.is_none() {
             // Only the receiver can tell what is missed, and it may sleep.
             call_consumers(&self.desk.ring);
