@@ -153,9 +153,7 @@ impl<'a> Registry<'a> {
         let subscription = self.find_idle(name)?;
         let in_ring = self.ring.begin(start).map_err(|error| self.segment.start_error(error))?;
         let (lag, needed) = (subscription.lag().unwrap_or_default(), self.needed(&subscription));
-        // Only then: what has left the ring by now is in the files.
-        let in_files = self.begin_in_files(lag, start, needed)?;
-        let begin = in_files.unwrap_or(in_ring);
+        let begin = self.begin_further_back(lag, start, needed)?.unwrap_or(in_ring);
         let sequence = begin.missed_from.unwrap_or(begin.place.sequence);
         // What keeps its checkpoint from being written is told before anything has changed. One that is
         // damaged has none to write.
@@ -323,8 +321,7 @@ impl<'a> Registry<'a> {
             Lag::Skip => self.ring.begin(start),
         };
         let in_ring = in_ring.map_err(|error| self.segment.start_error(error))?;
-        // Only then: what has left the ring by now is in the files.
-        let begin = self.begin_in_files(lag, start, needed)?.unwrap_or(in_ring);
+        let begin = self.begin_further_back(lag, start, needed)?.unwrap_or(in_ring);
         self.ring.place_head(subscription, begin.place);
         Ok(begin)
     }
@@ -332,6 +329,24 @@ impl<'a> Registry<'a> {
     /// From where on a subscription needs what there is. A damaged one needs nothing that could be found.
     fn needed(&self, subscription: &Subscription) -> Option<Place> {
         self.ring.settled(subscription).ok().map(|(place, _)| place)
+    }
+
+    /// Where a subscription begins, if that is not in what the ring has for everybody: in the files, or in
+    /// what is kept for it alone, which it `needed` before. To be asked after the ring: what has left that
+    /// by now is in the files.
+    fn begin_further_back(
+        &self,
+        lag: Lag,
+        start: Start,
+        needed: Option<Place>,
+    ) -> Result<Option<Begin>, Error> {
+        let in_files = self.begin_in_files(lag, start, needed)?;
+        let Some(needed) = needed.filter(|_| in_files.is_none() && lag != Lag::Skip) else {
+            return Ok(in_files);
+        };
+        let held = self.ring.begin_held(start, needed);
+        // It may have left the ring since the files were looked at.
+        if held.is_some() { Ok(held) } else { self.begin_in_files(lag, start, Some(needed)) }
     }
 
     /// Where a subscription begins, if that is in the files: of a journal, or with what it has spilt and

@@ -1177,6 +1177,37 @@ fn an_idle_subscription_can_be_moved() {
 }
 
 #[test]
+fn one_that_holds_the_producer_is_moved_within_what_it_holds() {
+    let _alive = watchdog();
+    let name = Name::new("moved-while-held");
+    let queue = queue_of(&name, 64 << 10);
+    queue.declare(&workers()).unwrap();
+    let mut producer = queue.producer().unwrap();
+    while producer.try_send(&[7; 3000]).unwrap() != Sent::Full {}
+    // Others are told that some of what it holds is gone, because the producer wants to overwrite it.
+    let next = producer.next_sequence();
+    assert!(queue.info().unwrap().oldest_sequence > 1);
+    for (start, first) in [
+        (Start::Oldest, 0),
+        (Start::Sequence(1), 1),
+        (Start::Sequence(0), 1),
+        (Start::Last(next), 1),
+        (Start::Last(3), next - 3),
+    ] {
+        queue.seek("workers", start).unwrap();
+        assert_eq!(info(&queue, "workers").head_sequence, first, "{start:?}");
+        if first < 2 {
+            assert_eq!(producer.try_send(&[7; 3000]).unwrap(), Sent::Full);
+        }
+    }
+    let mut worker = queue.subscribe(&workers()).unwrap();
+    for sequence in next - 3..next {
+        assert_eq!(worker.receive().unwrap().message().unwrap().sequence(), sequence);
+    }
+    producer.send(&[7; 3000]).unwrap();
+}
+
+#[test]
 fn a_batch_is_acknowledged_by_the_next_receive_and_its_messages_one_by_one() {
     let name = Name::new("batches");
     let queue = queue_of(&name, SMALL);

@@ -718,9 +718,8 @@ impl Queue {
 
     /// Moves a named subscription without members elsewhere in the stream. What its members left
     /// undone is forgotten. Where a sequence is gone it is moved to the oldest message that is there;
-    /// nobody is told what lay between. With [`Lag::Spill`](crate::Lag::Spill), and without a journal,
-    /// what it has not acknowledged is there, also in files. It waits for others, ten seconds at most, as
-    /// [`subscribe`](Self::subscribe) does.
+    /// nobody is told what lay between. What is kept for it, in the ring or in files, is there. It waits
+    /// for others, ten seconds at most, as [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
     /// As [`unsubscribe`](Self::unsubscribe); [`Error::SequenceAhead`]; [`Error::NoJournal`] for a

@@ -132,6 +132,29 @@ impl Ring {
         Err(self.restless().into())
     }
 
+    /// Where a holder begins that is moved, which has everything from a boundary on kept for it: that may be
+    /// below the floor, since the licence is raised before it is granted. Nothing if all of it is above
+    /// that, as [`Self::begin`] finds it, or has left the ring.
+    pub(crate) fn begin_held(&self, start: Start, held: Place) -> Option<Begin> {
+        let oldest = self.oldest().ok()?.sequence;
+        let target = match start {
+            Start::Newest | Start::Time(_) => return None,
+            Start::Oldest => 0,
+            Start::Sequence(sequence) => sequence,
+            Start::Last(count) => self.end().ok()?.sequence.saturating_sub(count),
+        };
+        if target.max(held.sequence) >= oldest {
+            return None;
+        }
+        let mut place = held;
+        while place.sequence < target {
+            place = self.look(place).frame().ok()?.next(place)?;
+        }
+        let is_gone = matches!(start, Start::Sequence(_)) && target < held.sequence;
+        let begin = Begin { place, missed_from: is_gone.then_some(target) };
+        (!self.has_left(None, held.position)).then_some(begin)
+    }
+
     /// A boundary in the index from which the start can be reached, and the sequence to go to.
     fn origin(&self, start: Start) -> Result<(Place, u64), StartError> {
         Ok(match start {
