@@ -349,25 +349,25 @@ impl<'a> Registry<'a> {
         if held.is_some() { Ok(held) } else { self.begin_in_files(lag, start, Some(needed)) }
     }
 
-    /// Where a subscription begins, if that is in the files: of a journal, or with what it has spilt and
-    /// `needed` before. One that holds is never put further behind than it would let itself fall.
+    /// Where a subscription begins, if that is in the files: anywhere, if it spills and there is a journal,
+    /// else with what it `needed` before. What others have spilt may go at any moment, and one that holds is
+    /// put no further behind than it has fallen.
     fn begin_in_files(
         &self,
         lag: Lag,
         start: Start,
         needed: Option<Place>,
     ) -> Result<Option<Begin>, Error> {
-        let is_journal = self.segment.identity().keeping.journal.is_some();
-        // What others have spilt may go at any moment.
-        let spilt =
-            needed.filter(|needed| !is_journal && self.ring.has_left(None, needed.position));
-        let has_files = lag == Lag::Spill && (is_journal || spilt.is_some());
+        let is_free = lag == Lag::Spill && self.segment.identity().keeping.journal.is_some();
+        let has_left = |needed: &Place| self.ring.has_left(Some(lag), needed.position);
+        let lowest = needed.filter(has_left).filter(|_| !is_free);
+        let has_files = is_free || lowest.is_some();
         let past = Past::of(self.segment, None).filter(|_| has_files);
         let Some(mut past) = past else { return Ok(None) };
         past.begin(start, self.ring)?;
         let missed_from = past.missed().map(|(from, _)| from);
         let found = past.place();
-        let place = spilt.filter(|spilt| spilt.position > found.position).unwrap_or(found);
+        let place = lowest.filter(|lowest| lowest.position > found.position).unwrap_or(found);
         Ok(past.is_entered().then_some(Begin { place, missed_from }))
     }
 

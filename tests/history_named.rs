@@ -774,6 +774,36 @@ fn one_that_holds_is_waited_for_when_the_queue_is_made_anew() {
 }
 
 #[test]
+fn one_that_holds_is_moved_within_what_it_holds_when_the_queue_is_made_anew() {
+    let _alive = watchdog();
+    let name = Name::new("moved-anew");
+    let directory = Directory::new(&name);
+    let members = Subscribe::new().named("workers").from(Start::Sequence(10)).on_lag(Lag::Hold);
+    {
+        let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+        let mut producer = queue.producer().unwrap();
+        send_until(&mut producer, 40);
+        queue.declare(&members).unwrap();
+        producer.flush().unwrap();
+    }
+    Queue::remove(&name).unwrap();
+    let queue = Queue::create(&name, &journalled(&directory)).unwrap();
+    // All that was sent is in the files, and it holds nothing of that but from its place on.
+    for (start, first) in [
+        (Start::Oldest, 10),
+        (Start::Sequence(3), 10),
+        (Start::Last(25), 15),
+        (Start::Sequence(12), 15),
+    ] {
+        queue.seek("workers", start).unwrap();
+        let info = queue.info().unwrap();
+        assert_eq!(info.subscription("workers").unwrap().head_sequence, first, "{start:?}");
+    }
+    let mut worker = queue.subscribe(&members).unwrap();
+    assert_eq!(receive_all(&mut worker), (15..40).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_worker_with_nothing_to_do_sleeps_when_the_queue_is_made_anew() {
     let _alive = watchdog();
     let name = Name::new("sleeps-anew");
