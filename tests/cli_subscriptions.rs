@@ -78,6 +78,25 @@ fn nothing_is_over_that_nobody_could_be_given() {
 }
 
 #[test]
+fn nobody_waits_for_what_one_that_skips_has_lost_with_its_queue() {
+    let _alive = watchdog();
+    let name = Name::new("cli-lost");
+    let directory = Directory::new(&name);
+    let create = ["create", &name, "--history", directory.text(), "--journal", "written"];
+    print(&create);
+    print(&["declare", &name, "workers", "--lag", "skip", "--from", "oldest"]);
+    assert_eq!(code(&run_with(&["pub", &name], &numbers(5))), 0);
+    print(&["rm", &name]);
+    print(&create);
+    let members = ["sub", &name, "--as", "workers", "--lag", "skip", "-e"];
+    assert_eq!(print(&members), b"");
+    assert_eq!(code(&run_with(&["pub", &name, "--close"], &numbers(3))), 0);
+    let received = run(&members);
+    assert_eq!((code(&received), &received.stdout[..]), (0, &numbers(3)[..]));
+    assert!(text(&received.stderr).contains("missed 5 messages: 0 to 4"));
+}
+
+#[test]
 fn a_member_that_is_killed_loses_nothing() {
     const COUNT: u32 = 20_000;
     let _watchdog = watchdog();

@@ -400,7 +400,9 @@ impl Source {
             members.partition(|member| member.member == consumer.member());
         let of_others: u64 = others.iter().map(|member| member.unacked).sum();
         let own: u64 = own.iter().map(|member| member.unacked).sum();
-        let is_taken = shared.head_sequence >= ends_at;
+        // What one that skips has lost is told with the next message, of which there may be none.
+        let is_gone = shared.lag == Lag::Skip && info.oldest_sequence >= ends_at;
+        let is_taken = is_gone || shared.head_sequence >= ends_at;
         let is_own_written = own <= self.unacked.count().into();
         Ok(is_taken && shared.waiting == 0 && is_own_written && shared.unacked <= own + of_others)
     }
