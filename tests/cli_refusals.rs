@@ -183,8 +183,11 @@ fn what_is_sent_and_what_is_passed_over_is_told() {
     assert!(seek("4").contains("4; 1 message that nobody had acknowledged is passed over"));
     let of_queue = format!("subscription 'w' of queue '{}' goes on with message 1\n", &*name);
     assert!(seek("1").ends_with(&of_queue));
+    // Of what lies before the oldest there is nothing to be told.
+    print(&["sub", &name, "--as", "w", "-n", "1"]);
+    assert!(seek("oldest").ends_with("goes on with message 0\n"));
     let said = note(&["unsubscribe", &name, "w"]);
-    assert!(said.contains("which had 5 messages that nobody had acknowledged"), "{said}");
+    assert!(said.contains("which had 6 messages that nobody had acknowledged"), "{said}");
     print(&["declare", &name, "w"]);
     let said = note(&["unsubscribe", &name, "w"]);
     assert!(said.ends_with(&format!("removed subscription 'w' of queue '{}'\n", &*name)), "{said}");

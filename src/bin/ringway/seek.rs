@@ -15,8 +15,9 @@ pub fn run(seek: &Seek, owner: Option<u32>, console: Console) -> Result<Ending, 
     queue.seek(subscription, *start)?;
     if let Some(found) = queue.info()?.subscription(subscription) {
         let next = found.head_sequence;
-        let over = before.subscription(subscription).map(|found| passed_over(&before, found, next));
-        let over = over.unwrap_or_default();
+        // Nothing that is there lies before the oldest.
+        let moved = before.subscription(subscription).filter(|_| *start != Start::Oldest);
+        let over = moved.map(|found| passed_over(&before, found, next)).unwrap_or_default();
         console.note(format_args!(
             "subscription '{subscription}' of queue '{name}' goes on with message {next}{over}"
         ));
