@@ -185,7 +185,8 @@ pub enum Received<M> {
     },
     /// The producer ended the stream, and everything before has been received; of a named
     /// subscription, by whichever member, and nothing is left that might be delivered again but what
-    /// this member has itself and may yet refuse. Should a later producer go on, so do the messages.
+    /// this member has itself and may yet refuse. So members that acknowledge many at once do that before
+    /// they wait: else each waits for what the other has. Should a later producer go on, so do the messages.
     /// Until then every receive tells this again, at once and whatever time it may take: who is to wait for
     /// that producer asks for it ([`Subscribe::past_the_end`](crate::Subscribe::past_the_end)).
     ///
