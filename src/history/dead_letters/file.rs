@@ -16,7 +16,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::record::{self, Head, Records};
+use super::record::{self, Records, Summary};
 use crate::history::making::open_or_make;
 use crate::sys::file;
 use crate::sys::fork::OwnFile;
@@ -164,7 +164,7 @@ impl Letters {
     pub(super) fn cut_torn(&self, written: &[u8]) -> io::Result<()> {
         let mut records = Records::new(written, 0);
         let mut whole = 0;
-        while records.next(Head::parse)?.is_some() {
+        while records.next(Summary::parse)?.is_some() {
             whole = records.position();
         }
         self.lock_to_replace()?;

@@ -523,8 +523,8 @@ impl Iterator for DeadLetterIter<'_> {
         let (records, dropped) = self.reading.as_mut()?;
         let next = loop {
             match records.next(Record::parse) {
-                Ok(Some(record)) if record.head.kind != Some(Kind::Letter) => {}
-                Ok(Some(record)) if dropped.contains(&record.head.id()) => {}
+                Ok(Some(record)) if record.summary.kind != Some(Kind::Letter) => {}
+                Ok(Some(record)) if dropped.contains(&record.summary.id()) => {}
                 found => break found.transpose(),
             }
         };
@@ -551,11 +551,11 @@ impl<'a> IntoIterator for &'a DeadLetters {
 impl DeadLetter {
     fn of(record: Record) -> Self {
         Self {
-            id: record.head.id(),
+            id: record.summary.id(),
             queue: record.queue,
-            instance_id: record.head.instance,
+            instance_id: record.summary.instance,
             subscription: record.subscription,
-            sequence: record.head.sequence,
+            sequence: record.summary.sequence,
             key_hash: record.key_hash,
             deliveries: record.deliveries,
             reason: Reason::of_code(record.reason),

@@ -154,7 +154,7 @@ fn apply(mask: [u8; 4], bytes: &mut [u8]) {
 
 /// What a record begins with that was found to be whole.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
+pub(super) struct Summary {
     /// Where it begins in the file.
     pub(super) position: u64,
     pub(super) length: u64,
@@ -165,7 +165,7 @@ pub(super) struct Head {
     pub(super) instance: [u8; 16],
 }
 
-impl Head {
+impl Summary {
     /// `None` unless the bytes are one whole record, all of it.
     pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
         let header = Header(bytes.first_chunk()?);
@@ -205,9 +205,9 @@ impl Head {
 /// The shift of what is appended to a file. It does not change.
 pub(super) fn shift_of(file: &File) -> io::Result<u64> {
     let begin = beginning_of(file, BEGINNING_SIZE)?;
-    let first = Records::new(&begin[..], 0).next_here(Head::parse)?;
-    if let Some(head) = first.filter(|head| head.kind == Some(Kind::Beginning)) {
-        return Ok(head.shift);
+    let first = Records::new(&begin[..], 0).next_here(Summary::parse)?;
+    if let Some(summary) = first.filter(|summary| summary.kind == Some(Kind::Beginning)) {
+        return Ok(summary.shift);
     }
     let header = begin.first_chunk().map(Header);
     // A damaged one may say that it has none; but then its lengths do not go together.
@@ -217,8 +217,8 @@ pub(super) fn shift_of(file: &File) -> io::Result<u64> {
     // The beginning is damaged, or there is none. No shift is larger than that of what was appended.
     let mut largest = 0;
     let mut records = Records::new(At { file, position: 0 }, 0);
-    while let Some(head) = records.next(Head::parse)? {
-        largest = largest.max(head.shift.cast_signed());
+    while let Some(summary) = records.next(Summary::parse)? {
+        largest = largest.max(summary.shift.cast_signed());
     }
     Ok(largest.cast_unsigned())
 }
@@ -227,8 +227,8 @@ pub(super) fn shift_of(file: &File) -> io::Result<u64> {
 pub(super) fn dropped_before(file: &File, end: u64) -> io::Result<HashSet<u64>> {
     let mut dropped = HashSet::new();
     let mut records = Records::new(At { file, position: 0 }.take(end), 0);
-    while let Some(head) = records.next(Head::parse)? {
-        dropped.extend(head.drops());
+    while let Some(summary) = records.next(Summary::parse)? {
+        dropped.extend(summary.drops());
     }
     Ok(dropped)
 }
@@ -245,7 +245,7 @@ pub(super) fn bytes_at(file: &File, place: Range<u64>) -> io::Result<Option<Vec<
     let mut bytes = Vec::new();
     let begin = At { file, position: place.start };
     begin.take(place.end - place.start).read_to_end(&mut bytes)?;
-    let found = Records::new(&bytes[..], place.start).next_here(Head::parse)?;
+    let found = Records::new(&bytes[..], place.start).next_here(Summary::parse)?;
     Ok(found.map(|_| bytes))
 }
 
@@ -266,7 +266,7 @@ impl Read for At<'_> {
 
 /// A record with all its bytes, to be written elsewhere.
 pub(super) struct Whole {
-    pub(super) head: Head,
+    pub(super) summary: Summary,
     header: [u8; HEADER_SIZE],
     rest: Vec<u8>,
 }
@@ -274,22 +274,22 @@ pub(super) struct Whole {
 impl Whole {
     /// `None` unless the bytes are one whole record, all of it.
     pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
-        let head = Head::parse(position, bytes)?;
+        let summary = Summary::parse(position, bytes)?;
         let header = *bytes.first_chunk()?;
         let rest = Header(&header).plain_rest(bytes);
-        Some(Self { head, header, rest })
+        Some(Self { summary, header, rest })
     }
 
     /// Its bytes where it lies at another position. Its id stays.
     pub(super) fn moved_to(self, position: u64) -> Vec<u8> {
-        with_shift(self.header, &self.rest, self.head.id().wrapping_sub(position))
+        with_shift(self.header, &self.rest, self.summary.id().wrapping_sub(position))
     }
 }
 
 /// One record, found to be whole.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) head: Head,
+    pub(super) summary: Summary,
     pub(super) reason: u16,
     pub(super) deliveries: u32,
     pub(super) key_hash: Option<u64>,
@@ -302,7 +302,7 @@ pub(super) struct Record {
 impl Record {
     /// `None` unless the bytes are one whole record, all of it.
     pub(super) fn parse(position: u64, bytes: &[u8]) -> Option<Self> {
-        let head = Head::parse(position, bytes)?;
+        let summary = Summary::parse(position, bytes)?;
         let header = Header(bytes.first_chunk()?);
         let mut rest = header.plain_rest(bytes);
         let (queue_length, subscription_length) = header.name_lengths();
@@ -312,7 +312,7 @@ impl Record {
         let (queue, subscription) = (text(queue), text(subscription));
         rest.drain(..queue_length + subscription_length);
         Some(Self {
-            head,
+            summary,
             reason: header.u16_at(18),
             deliveries: header.u32_at(20),
             key_hash: (header.u32_at(76) & HAS_KEY != 0).then(|| header.u64_at(32)),

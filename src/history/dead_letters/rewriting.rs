@@ -17,7 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::file::{Letters, Lock};
-use super::record::{self, At, BEGINNING_SIZE, Head, Kind, Records, Whole};
+use super::record::{self, At, BEGINNING_SIZE, Kind, Records, Summary, Whole};
 use crate::history::directory::{ASIDE, name_aside, sync_directory};
 
 /// Puts a file without what was dropped in the place of one that is locked for dropping.
@@ -78,9 +78,9 @@ impl Copying<'_> {
         let begin = At { file: self.old, position: self.done };
         let mut records = Records::new(begin.take(end - self.done), self.done);
         while let Some(record) = records.next(Whole::parse)? {
-            self.copy_as_it_is(record.head.position)?;
-            self.done += record.head.length;
-            if self.is_needed(&record.head) {
+            self.copy_as_it_is(record.summary.position)?;
+            self.done += record.summary.length;
+            if self.is_needed(&record.summary) {
                 let bytes = record.moved_to(self.size);
                 self.write(&bytes)?;
             }
@@ -88,11 +88,11 @@ impl Copying<'_> {
         self.copy_as_it_is(end)
     }
 
-    fn is_needed(&self, head: &Head) -> bool {
-        match head.kind {
-            Some(Kind::Letter) => !self.dropped.contains(&head.id()),
+    fn is_needed(&self, summary: &Summary) -> bool {
+        match summary.kind {
+            Some(Kind::Letter) => !self.dropped.contains(&summary.id()),
             // Of those that came meanwhile, if any could, the letters are here.
-            Some(Kind::Dropped) => head.drops().is_some_and(|id| !self.dropped.contains(&id)),
+            Some(Kind::Dropped) => summary.drops().is_some_and(|id| !self.dropped.contains(&id)),
             Some(Kind::Beginning) => false,
             None => true,
         }

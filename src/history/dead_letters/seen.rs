@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use super::file::FileId;
-use super::record::{At, Head, Kind, Records};
+use super::record::{At, Kind, Records, Summary};
 
 /// Not more than this is left in a file of what nobody needs, unless it is less than half of it.
 const SPENT_MAX: u64 = 64 << 10;
@@ -61,13 +61,13 @@ impl Seen {
         }
         let begin = At { file, position: self.end };
         let mut records = Records::new(begin.take(size - self.end), self.end);
-        while let Some(head) = records.next(Head::parse)? {
+        while let Some(summary) = records.next(Summary::parse)? {
             self.end = records.position();
-            match head.kind {
-                Some(Kind::Letter) => self.enter(&head, instance),
+            match summary.kind {
+                Some(Kind::Letter) => self.enter(&summary, instance),
                 Some(Kind::Dropped) => {
-                    self.spent += head.length;
-                    if let Some(id) = head.drops() {
+                    self.spent += summary.length;
+                    if let Some(id) = summary.drops() {
                         self.strike(id);
                     }
                 }
@@ -77,13 +77,13 @@ impl Seen {
         Ok(())
     }
 
-    fn enter(&mut self, head: &Head, instance: [u8; 16]) {
-        let sequence = (head.instance == instance).then_some(head.sequence);
+    fn enter(&mut self, summary: &Summary, instance: [u8; 16]) {
+        let sequence = (summary.instance == instance).then_some(summary.sequence);
         if let Some(sequence) = sequence {
             *self.of_messages.entry(sequence).or_default() += 1;
         }
-        let Head { position, length, .. } = *head;
-        self.letters.insert(head.id(), Facts { position, length, sequence });
+        let Summary { position, length, .. } = *summary;
+        self.letters.insert(summary.id(), Facts { position, length, sequence });
     }
 
     fn strike(&mut self, id: u64) {
