@@ -569,15 +569,14 @@ impl<'a> Play<'a> {
             if delivery > 1 {
                 self.seen.note("redelivered");
             }
-            match dealt {
-                Some(dealt) => self.note_dealt(sequence, dealt, true)?,
-                None => {
-                    let member = self.members.get_mut(&number).expect("it is there");
-                    member.in_hand.insert(sequence);
-                    let is_auto = member.mode == AckMode::Auto;
-                    prop_assert!(is_auto || member.in_hand.len() <= member.prefetch as usize);
-                }
+            if let Some(dealt) = dealt {
+                self.note_dealt(sequence, &dealt, true)?;
+                continue;
             }
+            let member = self.members.get_mut(&number).expect("it is there");
+            member.in_hand.insert(sequence);
+            let is_auto = member.mode == AckMode::Auto;
+            prop_assert!(is_auto || member.in_hand.len() <= member.prefetch as usize);
         }
         if let Some((from, to)) = told {
             self.model.miss(from, to)?;
@@ -648,11 +647,11 @@ impl<'a> Play<'a> {
             return Ok(());
         }
         let was_in_hand = member.in_hand.remove(&sequence);
-        self.note_dealt(sequence, dealt, was_in_hand)
+        self.note_dealt(sequence, &dealt, was_in_hand)
     }
 
-    fn note_dealt(&mut self, sequence: u64, dealt: Dealt, was_in_hand: bool) -> Outcome {
-        match dealt {
+    fn note_dealt(&mut self, sequence: u64, dealt: &Dealt, was_in_hand: bool) -> Outcome {
+        match *dealt {
             Dealt::Settled(fate, acked) => {
                 self.model.settle(sequence, fate, acked == Acked::Done, was_in_hand)
             }
@@ -811,7 +810,7 @@ impl<'a> Play<'a> {
         prop_assert_eq!((found.unacked, found.waiting), (0, 0), "{:?}", found);
         let letters = self.queue().dead_letters(WORKERS).map_err(failed("letters"))?;
         let mut with_letter = BTreeSet::new();
-        for letter in letters.iter() {
+        for letter in &letters {
             let letter = letter.map_err(failed("read letters"))?;
             let sending = self.model.at(letter.sequence).clone();
             prop_assert_eq!(letter.payload, payload(letter.sequence, sending.size));
@@ -833,10 +832,10 @@ enum Dealt {
 
 /// An error of what was done with a message is one of the receive.
 fn settled(received: Received<Result<(), Error>>) -> Result<Received<()>, Error> {
-    match received {
-        Received::Message(dealt) => dealt.map(Received::Message),
-        other => Ok(other.map(drop)),
+    if let Received::Message(dealt) = received {
+        return dealt.map(Received::Message);
     }
+    Ok(received.map(drop))
 }
 
 #[test]
