@@ -43,8 +43,9 @@ pub enum Start {
     Last(u64),
     /// The first message that was sent at this time or later, by the clock of whoever sent it; one of a
     /// batch when it was pushed. If none was, because the time is still to come say, this is `Newest`, and
-    /// what is sent before that time is received too. Only in a queue with a [journal](crate::QueueOptions::journal), whose
-    /// messages have times.
+    /// what is sent before that time is received too. Where that clock was set back, messages of before it
+    /// was may be passed over, as files are told apart by the time at which each begins. Only in a queue
+    /// with a [journal](crate::QueueOptions::journal), whose messages have times.
     Time(SystemTime),
 }
 
