@@ -288,9 +288,12 @@ fn a_queue_that_cannot_be_mapped_is_not_left_behind() {
     const STEP: u64 = 4 << 20;
     let _watchdog = watchdog();
     let name = Name::new("no-room");
+    let directory = Directory::new(&name);
+    let journal = ["--history", directory.text(), "--journal", "written"];
     // From what the program cannot even begin with to what suffices.
     let outputs = (2..).map(|steps| {
-        let mut command = ringway(&["create", &name, "--capacity", "32MiB"]);
+        let arguments = ["create", &name, "--capacity", "32MiB"];
+        let mut command = ringway(&[&arguments[..], &journal].concat());
         let limit = libc::rlimit { rlim_cur: steps * STEP, rlim_max: libc::RLIM_INFINITY };
         let be_limited = move || {
             // SAFETY: the struct outlives the call.

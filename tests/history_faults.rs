@@ -42,6 +42,7 @@ fn peer() {
         ("fall back behind the files", fall_back_behind_the_files),
         ("fill a small disk", fill_a_small_disk),
         ("run out of files", run_out_of_files),
+        ("remove without files", remove_without_files),
         ("begin a file without its name", begin_a_file_without_its_name),
         ("make what does not fit", make_what_does_not_fit),
         ("cut without room", cut_without_room),
@@ -683,6 +684,35 @@ fn a_journal_without_files_to_open_goes_on_when_there_are_some() {
     let directory = Directory::new(&name);
     let _queue = Queue::create(&name, &options(&directory).journal(Journal::SyncedAlways)).unwrap();
     Peer::start("run out of files", &[&name]).finish();
+}
+
+/// Removes a queue with a message that its journal does not have, with more and more files to be opened,
+/// until that can be done.
+fn remove_without_files(arguments: &[&str]) {
+    let [name, directory] = arguments else { panic!("a queue and its history") };
+    for spare in 0..20 {
+        let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
+        limit_open_files(u64::try_from(next).unwrap() + spare);
+        let removed = Queue::remove(name);
+        limit_open_files(OPEN_FILES_MAX);
+        if removed.is_ok() {
+            let count = Archive::open(directory).unwrap().messages(0).unwrap().count();
+            assert_eq!(count, 1, "with {spare} files");
+            return;
+        }
+        assert!(matches!(removed, Err(Error::Os { .. } | Error::NotSaved { .. })), "{removed:?}");
+    }
+    panic!("it needs more files than there were");
+}
+
+#[test]
+fn a_queue_that_cannot_be_looked_at_for_want_of_files_is_not_removed() {
+    let _alive = watchdog();
+    let name = Name::new("remove-no-files");
+    let directory = Directory::new(&name);
+    let queue = Queue::create(&name, &options(&directory).journal(Journal::Written)).unwrap();
+    queue.producer().unwrap().send(b"to be kept").unwrap();
+    Peer::start("remove without files", &[&name, directory.text()]).finish();
 }
 
 /// Begins a file when that can be opened, and not the directory too, which has to be for its name to be

@@ -63,6 +63,11 @@ impl Segment {
             Removal::Elsewhere => Err(self.stale()),
         }
     }
+
+    /// Whether anybody may have sent something that its journal is to have.
+    fn may_have_unsaved(&self) -> bool {
+        self.identity().keeping.journal.is_some() && self.producer_pid() != 0
+    }
 }
 
 impl Object {
@@ -89,7 +94,15 @@ impl Object {
             // One that is damaged has nobody to be told.
             segment => segment.ok(),
         };
-        let mapping = segment.as_ref().and_then(|segment| segment.map_shared().ok());
+        let mapping = match segment.as_ref().map(|segment| (segment, segment.map_shared())) {
+            // Nobody could say then whether its journal has all that was sent.
+            Some((segment, Err(error)))
+                if !force && segment.may_have_unsaved() && leads_to(&name, inode) =>
+            {
+                return Err(error);
+            }
+            mapping => mapping.and_then(|(_, mapping)| mapping.ok()),
+        };
         // Held until the name is gone: nobody joins what is about to vanish.
         if !lock.try_all()? && !force {
             let (producer, consumers) = segment.as_ref().map_or((false, 0), Segment::count_living);
