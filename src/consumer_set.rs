@@ -299,6 +299,8 @@ impl ConsumerSet {
     pub fn add(&mut self, reader: impl Into<Reader>) -> usize {
         let number = self.next_number;
         self.next_number += 1;
+        // Behind the last one it is the first one's turn, and not that of who is new.
+        self.next = self.in_turn().next().unwrap_or(0);
         self.entries.push(Entry::new(number, reader.into()));
         number
     }
@@ -320,6 +322,8 @@ impl ConsumerSet {
     /// ```
     pub fn remove(&mut self, number: usize) -> Option<Reader> {
         let place = self.place_of(number)?;
+        // It stays the turn of whoever had it next.
+        self.next -= usize::from(place < self.next);
         Some(self.entries.remove(place).reader)
     }
 

@@ -72,6 +72,46 @@ fn all_have_their_turns_and_each_its_order() {
 }
 
 #[test]
+fn who_is_taken_out_takes_nobodys_turn_along() {
+    let _watchdog = watchdog();
+    let name = Name::new("taken-out");
+    let queue = queue_of(&name);
+    let consumers = || (0..5).map(|_| queue.subscribe(&oldest()).unwrap());
+    let mut sets = [(); 3].map(|()| consumers().collect::<ConsumerSet>());
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..5 {
+        producer.send(b"for all").unwrap();
+    }
+    // One that had its turn, the one that has it next, and one that has it later.
+    for (set, (out, rest)) in
+        sets.iter_mut().zip([(0, [2, 3, 4, 1]), (2, [3, 4, 0, 1]), (4, [2, 3, 0, 1])])
+    {
+        assert_eq!([next(set).0, next(set).0], [0, 1]);
+        assert!(set.remove(out).is_some());
+        assert_eq!(rest.map(|_| next(set).0), rest, "without {out}");
+    }
+}
+
+#[test]
+fn who_comes_has_its_turn_behind_all_others() {
+    let _watchdog = watchdog();
+    let name = Name::new("newcomers");
+    let queue = queue_of(&name);
+    let mut producer = queue.producer().unwrap();
+    for _ in 0..5 {
+        producer.send(b"for all").unwrap();
+    }
+    let mut set = ConsumerSet::new();
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        set.add(queue.subscribe(&oldest()).unwrap());
+        turns.push(next(&mut set).0);
+    }
+    turns.extend((0..4).map(|_| next(&mut set).0));
+    assert_eq!(turns, [0, 0, 1, 2, 3, 0, 1, 2]);
+}
+
+#[test]
 fn nobody_waits_for_those_who_have_always_something() {
     const COUNT: u64 = 500;
     let _watchdog = watchdog();
