@@ -686,10 +686,18 @@ fn a_journal_without_files_to_open_goes_on_when_there_are_some() {
     Peer::start("run out of files", &[&name]).finish();
 }
 
-/// Removes a queue with a message that its journal does not have, with more and more files to be opened,
-/// until that can be done.
+/// Removes a queue with a message that its journal does not have, where nothing can be read, and with more
+/// and more files to be opened, until that can be done.
 fn remove_without_files(arguments: &[&str]) {
-    let [name, directory] = arguments else { panic!("a queue and its history") };
+    let [name, directory] = arguments else { panic!("{arguments:?}") };
+    let is_unread = thread::scope(|scope| {
+        let remove = || {
+            refuse(&[libc::SYS_pread64], libc::EIO);
+            matches!(Queue::remove(name), Err(Error::Os { .. }))
+        };
+        scope.spawn(remove).join().unwrap()
+    });
+    assert!(is_unread && Path::new(&format!("/dev/shm/ringway.{name}")).exists());
     for spare in 0..20 {
         let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
         limit_open_files(u64::try_from(next).unwrap() + spare);
@@ -706,7 +714,7 @@ fn remove_without_files(arguments: &[&str]) {
 }
 
 #[test]
-fn a_queue_that_cannot_be_looked_at_for_want_of_files_is_not_removed() {
+fn a_queue_that_cannot_be_looked_at_is_not_removed() {
     let _alive = watchdog();
     let name = Name::new("remove-no-files");
     let directory = Directory::new(&name);

@@ -88,7 +88,9 @@ impl Object {
         // force goes past that, and others find that they do not get all locks.
         lock.wait_for(Duration::from_secs(1), Lock::try_removal)?;
         let segment = match self.into_segment() {
-            Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. })) if !force => {
+            Err(error @ (Error::Foreign { .. } | Error::Unfinished { .. } | Error::Os { .. }))
+                if !force =>
+            {
                 return Err(error);
             }
             // One that is damaged has nobody to be told.
