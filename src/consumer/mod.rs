@@ -163,9 +163,9 @@ impl Consumer {
     /// have and has not acknowledged any, unless it has an [acker](Self::acker), for which it waits,
     /// and [`Error::File`], if a message of the dead is due to
     /// become a dead letter and that cannot be written: the next receive goes on, and the letter is
-    /// tried again in a second. To whoever reads what has left the ring also [`Error::File`] and
-    /// [`Error::LogDamaged`]. [`Error::Interrupted`] if an [interrupter](Self::interrupter) ended the
-    /// wait.
+    /// tried again in a second. To whoever reads what has left the ring also [`Error::File`],
+    /// [`Error::LogDamaged`] and [`Error::ForeignHistory`]. [`Error::Interrupted`] if an
+    /// [interrupter](Self::interrupter) ended the wait.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions, Start, Subscribe};

@@ -40,8 +40,8 @@ impl<'a> SendBatch<'a> {
     /// Adds a message. Waits for room as [`Producer::send`] does.
     ///
     /// # Errors
-    /// [`Error::BatchFull`] once the batch's frames would be more than a quarter of the ring;
-    /// what was pushed before can still be committed. Else as [`Producer::send`].
+    /// [`Error::BatchFull`] once the batch's frames would be more than a quarter of the ring, and the
+    /// sixteenth of it that they end in has no room; what was pushed before can still be committed. Else as [`Producer::send`].
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions};

@@ -189,9 +189,9 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::MessageTooLarge`], [`Error::Forked`], [`Error::Stale`]. In a queue with a history also
-    /// [`Error::File`] or [`Error::LogDamaged`] if what is about to be overwritten has to be on disk
-    /// and cannot be written (the message was not sent, and the next send tries again), and
-    /// [`Error::JournalFailed`], which cannot be mended. [`Error::Interrupted`] if an
+    /// [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`] or [`Error::Corrupt`] if what is
+    /// about to be overwritten has to be on disk and cannot be written (the message was not sent, and the
+    /// next send tries again), and [`Error::JournalFailed`], which cannot be mended. [`Error::Interrupted`] if an
     /// [interrupter](Self::interrupter) ended the wait; nothing was sent.
     ///
     /// ```
@@ -429,8 +429,9 @@ impl Producer {
     /// subscription holds it, this waits for that too.
     ///
     /// # Errors
-    /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::Forked`],
-    /// [`Error::Stale`]; [`Error::Interrupted`] if an [interrupter](Self::interrupter) ended the wait.
+    /// [`Error::NoJournal`], [`Error::JournalFailed`], [`Error::File`], [`Error::LogDamaged`],
+    /// [`Error::ForeignHistory`], [`Error::Corrupt`], [`Error::Forked`], [`Error::Stale`];
+    /// [`Error::Interrupted`] if an [interrupter](Self::interrupter) ended the wait.
     ///
     /// ```
     /// # use ringway::{Journal, Queue, QueueOptions};

@@ -57,7 +57,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::InvalidName`], [`Error::InvalidOption`],
-    /// [`Error::NoSpace`]; with a history [`Error::ForeignHistory`], [`Error::LogDamaged`],
+    /// [`Error::NoSpace`], [`Error::PermissionDenied`]; with a history [`Error::ForeignHistory`], [`Error::LogDamaged`],
     /// [`Error::File`], and [`Error::JournalerAlive`] while somebody else is at work on it.
     ///
     /// ```
@@ -96,8 +96,8 @@ impl Queue {
     /// process read only, the handle can be asked for [`info`](Self::info) and observers.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::PermissionDenied`], and one for each way in which the
-    /// object of that name is no segment that this build can use.
+    /// [`Error::NotFound`], [`Error::InvalidName`], [`Error::PermissionDenied`], and one for each way in
+    /// which the object of that name is no segment that this build can use.
     ///
     /// ```
     /// # use ringway::{Queue, QueueOptions};
@@ -216,8 +216,9 @@ impl Queue {
     /// there first, as safe as the queue was made to have it.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::NotFound`], [`Error::PermissionDenied`]; [`Error::Foreign`]
-    /// if what stands there is no queue; [`Error::NotSaved`] if something of it would be nowhere.
+    /// [`Error::InUse`], [`Error::NotFound`], [`Error::InvalidName`], [`Error::PermissionDenied`];
+    /// [`Error::Foreign`] or [`Error::Unfinished`] if what stands there is no queue; [`Error::NotSaved`] if
+    /// something of it would be nowhere, and [`Error::Os`] if that cannot be looked at.
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions};
@@ -260,7 +261,8 @@ impl Queue {
     /// later at the latest.
     ///
     /// # Errors
-    /// As [`remove`](Self::remove), without [`Error::InUse`] and [`Error::NotSaved`].
+    /// As [`remove`](Self::remove), without [`Error::InUse`], [`Error::Unfinished`] and
+    /// [`Error::NotSaved`].
     ///
     /// ```
     /// # use ringway::{Error, Queue, QueueOptions, Subscribe};
@@ -293,7 +295,7 @@ impl Queue {
     /// As [`force_remove`](Self::force_remove), a queue that belongs to another user.
     ///
     /// # Errors
-    /// As [`remove_owned_by`](Self::remove_owned_by), without [`Error::InUse`] and
+    /// As [`remove_owned_by`](Self::remove_owned_by), without [`Error::InUse`], [`Error::Unfinished`] and
     /// [`Error::NotSaved`].
     ///
     /// ```
@@ -771,8 +773,8 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::NoJournal`] if the queue was made without one, [`Error::JournalerAlive`] while
-    /// there is another, [`Error::File`], [`Error::LogDamaged`], [`Error::PermissionDenied`],
-    /// [`Error::Stale`].
+    /// there is another, [`Error::File`], [`Error::LogDamaged`], [`Error::ForeignHistory`],
+    /// [`Error::PermissionDenied`], [`Error::Corrupt`], [`Error::Stale`], [`Error::Truncated`].
     ///
     /// ```
     /// # use ringway::{Error, Journal, Queue, QueueOptions};
