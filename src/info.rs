@@ -419,7 +419,8 @@ impl SubscriptionInfo {
         let has_all = lag != Lag::Skip || head_position >= holding.floor;
         let message = ring.message_after(first, settled).or_else(|| {
             let is_in_files = lag != Lag::Skip && first.position < ring.granted_floor();
-            Past::of(segment, None).filter(|_| is_in_files)?.message_after(first, settled, ring)
+            let past = is_in_files.then(|| Past::of(segment, None)).flatten();
+            past?.message_after(first, settled, ring)
         });
         let (first, sent_at) = message.unwrap_or((first, None));
         let lag_bytes = end.position.saturating_sub(first.position);

@@ -1,6 +1,7 @@
 //! How a name is taken away.
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use super::Segment;
@@ -9,7 +10,7 @@ use super::name::{leads_to, path};
 use super::object::{Object, Owner};
 use crate::calls::call_all;
 use crate::error::{self, Error};
-use crate::layout::CONTROL;
+use crate::layout::{CONTROL, HEADER};
 use crate::ring::Ring;
 use crate::sync::Ordering;
 use crate::wait::Event;
@@ -64,9 +65,11 @@ impl Segment {
         }
     }
 
-    /// Whether anybody may have sent something that its journal is to have.
+    /// Whether anybody may have sent something that its journal is to have. Whoever cannot be asked has.
     fn may_have_unsaved(&self) -> bool {
-        self.identity().keeping.journal.is_some() && self.producer_pid() != 0
+        let mut epoch = [0; 8];
+        let read = self.file.read_exact_at(&mut epoch, HEADER.epoch.offset() as u64);
+        self.identity().keeping.journal.is_some() && (read.is_err() || epoch != [0; 8])
     }
 }
 

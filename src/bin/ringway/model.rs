@@ -104,7 +104,7 @@ fn highest(scenario: &Scenario, limit: &Limit) -> Result<Scenario, Failure> {
         });
     }
     let keeps = |prediction: &Prediction| limit.is_kept_by(prediction) == Some(true);
-    let Some(found) = highest_rate(scenario, keeps)? else {
+    let Some(found) = highest_rate(scenario, keeps) else {
         return refused("that is so at the lowest rate, of a message that comes alone".into());
     };
     let rate = found.rate_per_s();

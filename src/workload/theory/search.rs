@@ -1,7 +1,7 @@
 //! The highest rate that keeps to a limit.
 
+use crate::workload::Scenario;
 use crate::workload::theory::{Prediction, predict};
-use crate::workload::{Error, Scenario};
 
 /// Rates are known to this part of themselves.
 const PRECISION: f64 = 1e-9;
@@ -17,31 +17,29 @@ const PRECISION: f64 = 1e-9;
 /// let scenario = Scenario::new(Arrival::poisson(), "exp:10us".parse()?, 1.0, 1, None)?;
 /// let found = highest_rate(&scenario, |theory| {
 ///     theory.sojourn_percentile_ns(99.0).is_some_and(|p99| p99 <= 200e3)
-/// })?;
+/// });
 /// // Of M/M/1 the sojourn is exponential, with what the server has to spare as its rate.
 /// let rate = found.expect("one message alone is in time").rate_per_s();
 /// assert!((rate - (1e5 - 100_f64.ln() / 200e-6)).abs() < 0.01);
 /// # Ok::<(), ringway::workload::Error>(())
 /// ```
-pub fn highest_rate(
-    scenario: &Scenario,
-    keeps: impl Fn(&Prediction) -> bool,
-) -> Result<Option<Scenario>, Error> {
-    let keeps_at = |rate: f64| -> Result<_, Error> {
-        let scenario = scenario.clone().at_rate(rate)?;
-        Ok(keeps(&predict(&scenario)).then_some(scenario))
+#[must_use]
+pub fn highest_rate(scenario: &Scenario, keeps: impl Fn(&Prediction) -> bool) -> Option<Scenario> {
+    let keeping = |rate: f64| {
+        let scenario = scenario.clone().at_rate(rate).ok()?;
+        keeps(&predict(&scenario)).then_some(scenario)
     };
-    if let Some(highest) = keeps_at(Scenario::RATE_MAX_PER_S)? {
-        return Ok(Some(highest));
-    }
     let (mut low, mut high) = (Scenario::RATE_MIN_PER_S, Scenario::RATE_MAX_PER_S);
-    let mut best = keeps_at(low)?;
-    while best.is_some() && high / low > 1.0 + PRECISION {
+    if let Some(highest) = keeping(high) {
+        return Some(highest);
+    }
+    let mut best = keeping(low)?;
+    while high / low > 1.0 + PRECISION {
         let middle = low.sqrt() * high.sqrt();
-        match keeps_at(middle)? {
-            Some(scenario) => (low, best) = (middle, Some(scenario)),
+        match keeping(middle) {
+            Some(scenario) => (low, best) = (middle, scenario),
             None => high = middle,
         }
     }
-    Ok(best)
+    Some(best)
 }
