@@ -720,7 +720,8 @@ impl Queue {
 
     /// Moves a named subscription without members elsewhere in the stream. What its members left
     /// undone is forgotten. Where a sequence is gone it is moved to the oldest message that is there;
-    /// nobody is told what lay between. What is kept for it, in the ring or in files, is there. It waits
+    /// nobody is told what lay between. What is kept for it, in the ring or in files, is there. A message
+    /// that comes again, has a dead letter already and is given up again may get no second one. It waits
     /// for others, ten seconds at most, as [`subscribe`](Self::subscribe) does.
     ///
     /// # Errors
