@@ -162,7 +162,8 @@ pub use self::{
     wait::Wait,
 };
 
-/// Compiles the programs in the README.
+/// Compiles the programs in the README and the guide.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/guide.md")]
+struct Documents;
